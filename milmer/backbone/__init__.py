@@ -1,0 +1,1 @@
+"""Swin: loading and turning face crops into tokens."""

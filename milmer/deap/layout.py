@@ -1,0 +1,116 @@
+"""Where the files of a DEAP copy are, and in which order its channels stand.
+
+Only the standard library is used here: the Snakefile scans the dataset each time it is parsed.
+File names and channel orders are those of the dataset's own documentation (Koelstra et al. 2012).
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from milmer.errors import MilmerError
+
+GENEVA = (
+    "Fp1 AF3 F3 F7 FC5 FC1 C3 T7 CP5 CP1 P3 P7 PO3 O1 Oz Pz "
+    "Fp2 AF4 Fz F4 F8 FC6 FC2 Cz C4 T8 CP6 CP2 P4 P8 PO4 O2"
+).split()
+"""EEG channels of the preprocessed files, and of the recordings of s23 to s32."""
+
+TWENTE = (
+    "Fp1 AF3 F7 F3 FC1 FC5 T7 C3 CP1 CP5 P7 P3 Pz PO3 O1 Oz "
+    "O2 PO4 P4 P8 CP6 CP2 C4 T8 FC6 FC2 F4 F8 AF4 Fp2 Fz Cz"
+).split()
+"""EEG channels of the original recordings of s01 to s22."""
+
+PERIPHERAL = "hEOG vEOG zEMG tEMG GSR Resp Plet Temp".split()
+"""Channels 33 to 40 of the preprocessed files."""
+
+SFREQ = 128.0
+"""Sampling rate of the preprocessed files in Hz."""
+
+BASELINE_SECONDS = 3.0
+"""Seconds before the music video with which a preprocessed trial begins."""
+
+EEG_KINDS = ("dat", "mat", "bdf")
+"""Kinds of EEG file, in the order in which they are preferred."""
+
+_DEPTH = 4  # folders below the root: one more than DEAP has, for copies unzipped a level deeper
+_EEG = re.compile(r"(s\d\d)\.(dat|mat|bdf)$", re.IGNORECASE)
+_VIDEO = re.compile(r"(s\d\d)_trial(\d\d)\.avi$", re.IGNORECASE)
+_RATINGS = "participant_ratings.csv"
+
+
+@dataclass
+class Copy:
+    """What a copy of DEAP holds: paths by kind, subject and trial."""
+
+    root: Path
+    eeg: dict[str, dict[str, Path]] = field(default_factory=dict)
+    videos: dict[str, dict[int, Path]] = field(default_factory=dict)
+    ratings: Path | None = None
+
+    @property
+    def subjects(self) -> list[str]:
+        """All subjects with EEG of any kind or with video, sorted."""
+        return sorted({s for files in self.eeg.values() for s in files} | set(self.videos))
+
+    def source(self, wanted: str, subjects: list[str]) -> str:
+        """The kind of EEG file to read: ``wanted``, or for ``auto`` the one most subjects have.
+
+        One kind serves all subjects, because differently preprocessed recordings in one dataset
+        would be told apart by their preprocessing.
+        """
+        if wanted != "auto":
+            return wanted
+        return max(EEG_KINDS, key=lambda kind: len(set(subjects) & set(self.eeg.get(kind, {}))))
+
+
+def scan(root: str | Path) -> Copy:
+    """Find the EEG files, face videos and ratings below ``root`` by their names.
+
+    Raises :class:`MilmerError` where there is no such folder, or where one name exists twice.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise MilmerError(f"dataset.root: no such folder: {root}")
+    copy = Copy(root)
+    for folder, below, names in os.walk(root, followlinks=True):
+        if len(Path(folder).relative_to(root).parts) >= _DEPTH:
+            below.clear()
+        below.sort()
+        for name in sorted(names):
+            path = Path(folder) / name
+            if match := _EEG.fullmatch(name):
+                kind = match[2].lower()
+                _add(copy.eeg.setdefault(kind, {}), match[1].lower(), path, root)
+            elif match := _VIDEO.fullmatch(name):
+                _add(copy.videos.setdefault(match[1].lower(), {}), int(match[2]), path, root)
+            elif name.lower() == _RATINGS and copy.ratings is None:
+                copy.ratings = path
+    return copy
+
+
+def ratings_file(copy: Copy) -> Path:
+    """The ratings file of a copy; raises :class:`MilmerError` where there is none."""
+    if copy.ratings is None:
+        raise MilmerError(
+            f"{copy.root}: no {_RATINGS} found; it is the only map from videos to EEG trials, "
+            "so copy DEAP's metadata_csv folder there"
+        )
+    return copy.ratings
+
+
+def subject_name(value: str | int) -> str:
+    """``s01`` for ``1``, ``"1"`` or ``"s01"``; raises ValueError for anything else."""
+    match = re.fullmatch(r"[sS]?0*([1-9]\d?)", str(value).strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a subject; write s01 or 1")
+    return f"s{int(match[1]):02d}"
+
+
+def _add(files: dict, key: str | int, path: Path, root: Path) -> None:
+    if key in files:
+        first, second = files[key].relative_to(root), path.relative_to(root)
+        raise MilmerError(f"{root}: found {first} and {second}; keep one of them")
+    files[key] = path

@@ -1,0 +1,1 @@
+"""From a trial's EEG to filtered segments."""

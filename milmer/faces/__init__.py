@@ -1,0 +1,1 @@
+"""From face video to face crops."""

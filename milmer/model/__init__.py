@@ -1,0 +1,1 @@
+"""The Milmer model: scoring, selection, fusion and the transformer."""

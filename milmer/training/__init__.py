@@ -1,0 +1,1 @@
+"""Bags, splits and the training of one fold."""
