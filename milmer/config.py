@@ -1,0 +1,369 @@
+"""The configuration: sections, preset, variants, experiments, and errors for people.
+
+Imported by the command line and by the Snakefile, never by a stage: a stage gets its own section
+as JSON. Precedence is defaults < preset < what the user gives.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from milmer.backbone.options import BackboneOptions, TokensOptions
+from milmer.deap.options import DatasetOptions
+from milmer.eeg.options import EEGOptions, SegmentsOptions
+from milmer.errors import MilmerError
+from milmer.evaluation.options import ReportOptions
+from milmer.faces.options import FacesOptions, FaceStageOptions
+from milmer.model.options import ModelOptions
+from milmer.options import Options
+from milmer.segmentation import SegmentationOptions
+from milmer.training.options import (
+    LabelsOptions,
+    Protocol,
+    ProtocolsOptions,
+    SplitOptions,
+    TrainingOptions,
+)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "published": {
+        "labels": {"ties": "as_published"},
+        "eeg": {"layout": "as_published"},
+        "model": {"selection_gradient": "none", "channel_embeddings": False, "train_cls": False},
+        "training": {"select": "best_on_test"},
+        "protocols": {"names": ["segment"], "validation": 0},
+    },
+}
+"""What a preset sets, by section: the rows of the README's table of differences."""
+
+BUILT_IN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    kind: {"as_published": PRESETS["published"][kind]} for kind in ("labels", "eeg")
+}
+
+Name = str
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class VariantsOptions(Options):
+    """A section's other settings, by name."""
+
+    labels: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `labels`.")
+    eeg: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `eeg`.")
+    faces: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `faces`.")
+    backbone: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `backbone`.")
+
+
+class ExperimentOptions(Options):
+    """A named variant of the configuration: a row of the tables."""
+
+    preset: Literal["published"] | None = Field(None, description="Begin with a preset.")
+    model: dict[str, Any] = Field({}, description="Options of `model` that differ.")
+    training: dict[str, Any] = Field({}, description="Options of `training` that differ.")
+    labels: Name | None = Field(None, description="A variant of `labels`.")
+    eeg: Name | None = Field(None, description="A variant of `eeg`.")
+    faces: Name | None = Field(None, description="A variant of `faces`.")
+    backbone: Name | None = Field(None, description="A variant of `backbone`.")
+    protocols: list[Protocol] | None = Field(
+        None, description="Only these protocols; null takes all of protocols.names."
+    )
+    validation: Literal[0] | None = Field(
+        None,
+        description="0 trains on the validation part too; goes with select last and best_on_test.",
+    )
+
+
+class Config(Options):
+    """The whole configuration, after the preset and the user's keys are put together."""
+
+    preset: Literal["published"] | None = Field(
+        None, description="`published` does everything as the authors' code does it."
+    )
+    dataset: DatasetOptions = DatasetOptions()
+    labels: LabelsOptions = LabelsOptions()
+    segmentation: SegmentationOptions = SegmentationOptions()
+    eeg: EEGOptions = EEGOptions()
+    faces: FacesOptions = FacesOptions()
+    backbone: BackboneOptions = BackboneOptions()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+    protocols: ProtocolsOptions = ProtocolsOptions()
+    variants: VariantsOptions = VariantsOptions()
+    experiments: dict[Name, ExperimentOptions] = Field(
+        {"milmer": ExperimentOptions()}, min_length=1, description="Rows of the tables."
+    )
+    report: ReportOptions = ReportOptions()
+
+    def variant(self, kind: str, name: str) -> Options:
+        """The section ``kind`` as configured (``default``) or as the variant ``name``."""
+        section = getattr(self, kind)
+        if name == "default":
+            return section
+        changes = BUILT_IN_VARIANTS.get(kind, {}) | getattr(self.variants, kind)
+        if name not in changes:
+            raise MilmerError(
+                f"config: there is no variant {name!r} of {kind}; variants.{kind} has "
+                f"{', '.join(['default', *changes])}"
+            )
+        return _validated(f"variants.{kind}.{name}", lambda: section.but(changes[name]))
+
+    def experiment(self, name: str) -> "Experiment":
+        """The experiment ``name`` with all its options resolved."""
+        given = self.experiments[name]
+        where = f"experiments.{name}"
+        preset = PRESETS[given.preset] if given.preset else {}
+        model = _validated(
+            f"{where}.model", lambda: self.model.but(preset.get("model", {}) | given.model)
+        )
+        training = _validated(
+            f"{where}.training",
+            lambda: self.training.but(preset.get("training", {}) | given.training),
+        )
+        variants = {
+            kind: getattr(given, kind)
+            or ("as_published" if given.preset and kind in BUILT_IN_VARIANTS else "default")
+            for kind in ("labels", "eeg", "faces", "backbone")
+        }
+        for kind, variant in variants.items():
+            self.variant(kind, variant)
+        validation = given.validation is None and not given.preset
+        if training.select == "validation" and not (validation and self.protocols.validation):
+            raise MilmerError(
+                f"config: {where}: select: validation needs a validation part; set "
+                "protocols.validation, or training.select to last"
+            )
+        return Experiment(
+            name=name,
+            model=model,
+            training=training,
+            protocols=list(given.protocols or self.protocols.names),
+            validation=validation,
+            **variants,
+        )
+
+    # ------------------------------------------------------ what each stage gets
+
+    def segments_json(self, eeg: str) -> str:
+        """Options of the stage ``segments``."""
+        return SegmentsOptions(
+            eeg=self.variant("eeg", eeg), segmentation=self.segmentation
+        ).result_json()
+
+    def faces_json(self, faces: str) -> str:
+        """Options of the stage ``faces``."""
+        return FaceStageOptions(
+            faces=self.variant("faces", faces), segmentation=self.segmentation
+        ).result_json()
+
+    def tokens_json(self, faces: str, backbone: str) -> str:
+        """Options of the stage ``tokens``."""
+        return TokensOptions(
+            backbone=self.variant("backbone", backbone),
+            use_borrowed_boxes=self.variant("faces", faces).use_borrowed_boxes,
+        ).result_json()
+
+    def split_json(self, labels: str) -> str:
+        """Options of the stage ``split``."""
+        return SplitOptions(
+            labels=self.variant("labels", labels),
+            segmentation=self.segmentation,
+            folds=self.protocols.folds,
+            validation=self.protocols.validation,
+            seed=self.protocols.seed,
+        ).result_json()
+
+
+class Experiment(Options):
+    """A resolved experiment: its options and the variants that it takes."""
+
+    name: str
+    model: ModelOptions
+    training: TrainingOptions
+    labels: str
+    eeg: str
+    faces: str
+    backbone: str
+    protocols: list[str]
+    validation: bool
+
+    @property
+    def needs_faces(self) -> bool:
+        """Whether the model looks at faces."""
+        return "face" in self.model.modalities
+
+    @property
+    def needs_eeg(self) -> bool:
+        """Whether the model looks at EEG."""
+        return "eeg" in self.model.modalities
+
+
+def load(user: Mapping[str, Any]) -> Config:
+    """Put defaults, preset and the user's keys together.
+
+    Raises :class:`MilmerError` with the path of the first wrong key, its value, what is allowed
+    and the nearest known key.
+    """
+    preset = user.get("preset")
+    base = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+    config = _validated("", lambda: Config.model_validate(_merged(base, user)))
+    names = [*config.experiments]
+    for kind in ("labels", "eeg", "faces", "backbone"):
+        names += getattr(config.variants, kind)
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise MilmerError(f"config: {name!r}: a name is made of letters, digits, _ and -")
+    for name in config.experiments:
+        config.experiment(name)
+    return config
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(below, value)
+        elif not (value is None and key in Config.model_fields and key != "preset"):
+            result[key] = value  # an empty section in YAML is null and changes nothing
+    return result
+
+
+def _validated(where: str, make: Any) -> Any:
+    try:
+        return make()
+    except ValidationError as error:
+        raise MilmerError(_explain(where, error)) from error
+
+
+def _explain(where: str, error: ValidationError) -> str:
+    """The first error as one line: path, value, what is allowed, the nearest known key."""
+    errors = error.errors()
+    first = errors[0]
+    parts = ([where] if where else []) + [str(p) for p in first["loc"] if not _is_type(p)]
+    path = ".".join(parts)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        near = _nearest(path)
+        hint = f"; did you mean {near}?" if near else "; config.yaml lists them all"
+        return f"config: {path}: unknown key{hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"config: {path}: {message}{more}" if path else f"config: {message}{more}"
+    allowed = _describe(path)
+    return f"config: {path}: {first['input']!r} is not allowed: {message}{allowed}{more}"
+
+
+def _is_type(part: str | int) -> bool:
+    # pydantic adds the branch of a union to the path: list[str], literal['all'], float …
+    return isinstance(part, str) and (
+        "[" in part or part in ("float", "int", "str", "tuple", "bool")
+    )
+
+
+def _known_keys() -> Iterator[str]:
+    for section, field in Config.model_fields.items():
+        yield section
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
+            for key in field.annotation.model_fields:
+                yield f"{section}.{key}"
+
+
+def _nearest(path: str) -> str | None:
+    known = list(_known_keys())
+    match = re.match(r"(?:experiments\.[^.]+|variants)\.(.*)", path)
+    looked_up = match[1] if match else path
+    near = difflib.get_close_matches(looked_up, known, 1, 0.6)
+    if not near:  # the right name in another section
+        last = looked_up.rpartition(".")[2]
+        by_last = {key.rpartition(".")[2]: key for key in known}
+        near = [by_last[k] for k in difflib.get_close_matches(last, by_last, 1, 0.8)]
+    return near[0] if near else None
+
+
+def _describe(path: str) -> str:
+    section, _, key = path.partition(".")
+    field = Config.model_fields.get(section)
+    model = field.annotation if field else None
+    if not (isinstance(model, type) and issubclass(model, Options)):
+        return ""
+    option = model.model_fields.get(key.partition(".")[0])
+    return f" ({option.description})" if option and option.description else ""
+
+
+# --------------------------------------------------------------- documentation
+
+
+def documented(user: Mapping[str, Any], heading: str = "") -> str:
+    """``config.yaml``'s text: what ``user`` sets, and every other option commented out."""
+    lines = [heading.rstrip(), ""] if heading else []
+    for section, field in Config.model_fields.items():
+        given = user.get(section)
+        model = field.annotation
+        if not (isinstance(model, type) and issubclass(model, Options)):
+            lines += _comment(field.description)
+            lines += _entry(
+                section, given if section in user else field.get_default(), section in user
+            )
+            lines.append("")
+            continue
+        lines += [*_comment((model.__doc__ or "").splitlines()[0])]
+        lines.append(f"{section}:")
+        for key, option in model.model_fields.items():
+            chosen = bool(given) and key in given
+            value = given[key] if chosen else option.get_default(call_default_factory=True)
+            lines += [f"  {line}" for line in _comment(_reason(option))]
+            lines += [f"  {line}" for line in _entry(key, value, chosen)]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _reason(option: Any) -> str:
+    text = option.description or ""
+    choices = [a for a in get_args(option.annotation) if isinstance(a, str)]
+    if choices and not all(f"`{c}`" in text or c in text for c in choices):
+        text += f" One of: {', '.join(choices)}."
+    if (option.json_schema_extra or {}).get("execution"):
+        text += " Changes no result."
+    return text
+
+
+def _comment(text: str | None) -> list[str]:
+    import textwrap
+
+    return [f"# {line}" for line in textwrap.wrap(text or "", 96)]
+
+
+def _entry(key: str, value: Any, chosen: bool) -> list[str]:
+    import yaml
+
+    if isinstance(value, dict):
+        value = {
+            k: v.model_dump(exclude_unset=True) if isinstance(v, Options) else v
+            for k, v in value.items()
+        }
+    if isinstance(value, tuple):
+        value = list(value)
+    nested = isinstance(value, dict) and bool(value)
+    text = yaml.safe_dump(
+        {key: value},
+        default_flow_style=None if not nested else False,
+        sort_keys=False,
+        allow_unicode=True,
+    ).rstrip()
+    if nested:
+        body = [f"  {k}: {_flow(v)}" for k, v in value.items()]
+        text = "\n".join([f"{key}:", *body])
+    else:
+        text = f"{key}: {_flow(value)}"
+    return [line if chosen else f"#{line}" for line in text.splitlines()]
+
+
+def _flow(value: Any) -> str:
+    import yaml
+
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000
+    )
+    return text.removesuffix("\n").removesuffix("...").rstrip()

@@ -1,0 +1,93 @@
+"""``participant_ratings.csv``: the only map between the two orders of trials.
+
+Face videos and original recordings are numbered by **trial**, the order of presentation, which
+differs between subjects; preprocessed EEG is sorted by **experiment_id**, the stimulus.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from milmer.deap.layout import subject_name
+from milmer.errors import MilmerError
+
+SCALES = ["valence", "arousal", "dominance", "liking"]
+"""The ratings that the EEG files repeat, in the order of their columns there."""
+
+_COLUMNS = ["Participant_id", "Trial", "Experiment_id", *(s.capitalize() for s in SCALES)]
+_TOLERANCE = 0.005  # ratings are given with two decimals
+
+
+def read_ratings(path: Path) -> pd.DataFrame:
+    """Read the ratings: one row a trial, sorted by subject and experiment_id.
+
+    Columns ``subject, trial, experiment_id, valence, arousal, dominance, liking, familiarity``;
+    ratings are 1 to 9, familiarity 1 to 5 and null where it was not asked for.
+    """
+    try:
+        raw = pd.read_csv(path)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise MilmerError(f"{path}: not a readable CSV file ({error})".splitlines()[0]) from error
+    raw.columns = [str(c).strip().capitalize() for c in raw.columns]
+    missing = [c for c in _COLUMNS if c not in raw.columns]
+    if missing:
+        raise MilmerError(f"{path}: no column {missing[0]}; expected {', '.join(_COLUMNS)}")
+    if "Familiarity" not in raw.columns:
+        raw["Familiarity"] = np.nan
+    numbers = raw[[*_COLUMNS, "Familiarity"]].apply(pd.to_numeric, errors="coerce")
+    bad = numbers[_COLUMNS].isna().any(axis=1) | ~np.isfinite(numbers[_COLUMNS]).all(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise MilmerError(f"{path}: line {row + 2}: a value is missing or not a number")
+    ratings = pd.DataFrame({"subject": [_subject(path, v) for v in numbers["Participant_id"]]})
+    for column in ("Trial", "Experiment_id"):
+        if (numbers[column] != numbers[column].round()).any() or (numbers[column] < 1).any():
+            raise MilmerError(f"{path}: {column} holds values that are not whole numbers from 1")
+        ratings[column.lower()] = numbers[column].astype("int32")
+    for scale in SCALES:
+        ratings[scale] = numbers[scale.capitalize()].astype("float64")
+        if not ratings[scale].between(1, 9).all():
+            raise MilmerError(f"{path}: {scale} holds a rating outside 1 to 9")
+    ratings["familiarity"] = numbers["Familiarity"].astype("float64")
+    for column in ("trial", "experiment_id"):
+        twice = ratings[ratings.duplicated(["subject", column])]
+        if len(twice):
+            row = twice.iloc[0]
+            raise MilmerError(f"{path}: {row.subject} has {column} {row[column]} twice")
+    return ratings.sort_values(["subject", "experiment_id"], ignore_index=True)
+
+
+def check_labels(subject: str, ratings: pd.DataFrame, labels: np.ndarray, path: Path) -> None:
+    """Stop where the labels of an EEG file are not the ratings of its subject.
+
+    ``ratings`` are one subject's rows; row e-1 of ``labels`` (trial, 4) belongs to experiment_id e.
+    A mismatch means that EEG and faces would be paired wrongly.
+    """
+    if ratings["experiment_id"].max() > len(labels):
+        raise MilmerError(
+            f"{path}: {subject} holds {len(labels)} trials, the ratings name "
+            f"experiment_id {ratings['experiment_id'].max()}"
+        )
+    rated = ratings[SCALES].to_numpy()  # (trial, 4)
+    in_file = labels[ratings["experiment_id"].to_numpy() - 1, :4]  # (trial, 4)
+    wrong = np.flatnonzero(~(np.abs(rated - in_file) <= _TOLERANCE).all(axis=1))
+    if len(wrong):
+        row = wrong[0]
+        raise MilmerError(
+            f"{path}: labels of {subject} disagree with participant_ratings.csv in {len(wrong)} of "
+            f"{len(rated)} trials, first at experiment_id {ratings['experiment_id'].iloc[row]} "
+            f"({_numbers(in_file[row])} in the file, {_numbers(rated[row])} rated); EEG and faces "
+            "would be paired wrongly: check that both are from the same copy of DEAP"
+        )
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "/".join(f"{v:g}" for v in values)
+
+
+def _subject(path: Path, value: float) -> str:
+    try:
+        return subject_name(int(value) if value == int(value) else value)
+    except ValueError as error:
+        raise MilmerError(f"{path}: Participant_id {error}") from error

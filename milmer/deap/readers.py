@@ -1,0 +1,130 @@
+"""Readers of DEAP's preprocessed EEG, which unpickle nothing but NumPy arrays.
+
+A ``.dat`` is a pickle written by Python 2; unpickled without care it can run any code. Here only
+the few names that NumPy's arrays are made of can be found, everything else is refused.
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from milmer.deap.layout import BASELINE_SECONDS, GENEVA, PERIPHERAL, SFREQ
+from milmer.errors import MilmerError
+
+# NumPy's own names for arrays, before and after its move to numpy._core. `_codecs.encode` is how
+# protocol 2 spells bytes that Python 3 wrote.
+_ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One subject's preprocessed EEG, in the order of experiment_id.
+
+    ``eeg`` is (trial, channel, sample) in µV with the 3 s baseline in front, channels in Geneva
+    order; ``peripheral`` (trial, channel, sample) holds channels 33 to 40; ``labels`` (trial, 4)
+    valence, arousal, dominance and liking.
+    """
+
+    eeg: np.ndarray
+    peripheral: np.ndarray
+    labels: np.ndarray
+    sfreq: float = SFREQ
+
+    @property
+    def seconds(self) -> float:
+        """Length of each trial after its baseline in s."""
+        return self.eeg.shape[-1] / self.sfreq - BASELINE_SECONDS
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a ``.dat`` or ``.mat`` file.
+
+    Raises :class:`MilmerError` in one line where the file is missing, damaged, not DEAP's or not
+    safe to unpickle, or where the EEG holds a value that is not finite.
+    """
+    kind = path.suffix.lower()
+    if kind == ".bdf":
+        raise MilmerError(
+            f"{path}: original recordings (.bdf) are not read yet; set dataset.source to dat or mat"
+        )
+    try:
+        content = _load_dat(path) if kind == ".dat" else _load_mat(path)
+    except FileNotFoundError as error:
+        raise MilmerError(f"{path}: no such file") from error
+    except MilmerError:
+        raise
+    except Exception as error:
+        # A damaged pickle or .mat can fail in any way that its bytes happen to spell.
+        raise MilmerError(
+            f"{path}: cannot be read, damaged or cut off "
+            f"({type(error).__name__}: {str(error)[:80]}); copy it again".replace("\n", " ")
+        ) from error
+    return _checked(path, content)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in _ALLOWED:
+            raise MilmerError(
+                f"the pickle asks for {module}.{name}, which is no NumPy array; "
+                "it may be made to run code and is refused"
+            )
+        return super().find_class(module, name)
+
+
+def _load_dat(path: Path) -> object:
+    with open(path, "rb") as file:
+        try:
+            return _ArraysOnly(file, encoding="latin1").load()
+        except MilmerError as error:
+            raise MilmerError(f"{path}: {error}") from error
+
+
+def _load_mat(path: Path) -> object:
+    from scipy.io import loadmat
+
+    try:
+        return loadmat(path, variable_names=["data", "labels"])
+    except NotImplementedError as error:
+        raise MilmerError(
+            f"{path}: a MATLAB 7.3 file; DEAP's are older, save it with -v7"
+        ) from error
+
+
+def _checked(path: Path, content: object) -> Recording:
+    if not isinstance(content, dict) or not {"data", "labels"} <= set(content):
+        raise MilmerError(f"{path}: holds no 'data' and 'labels'; not a preprocessed file of DEAP")
+    data, labels = content["data"], content["labels"]
+    for name, array, ndim in (("data", data, 3), ("labels", labels, 2)):
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise MilmerError(f"{path}: {name} is not an array of numbers")
+        if array.ndim != ndim:
+            raise MilmerError(f"{path}: {name} has {array.ndim} dimensions, expected {ndim}")
+    channels, samples = len(GENEVA) + len(PERIPHERAL), int(BASELINE_SECONDS * SFREQ)
+    if data.shape[1] != channels or data.shape[2] <= samples:
+        raise MilmerError(
+            f"{path}: data is {data.shape}, expected trials x {channels} x more than {samples}"
+        )
+    if labels.shape[0] != data.shape[0] or labels.shape[1] < 4:
+        raise MilmerError(
+            f"{path}: labels are {labels.shape}, expected {data.shape[0]} x 4 as there are trials"
+        )
+    eeg = data[:, : len(GENEVA)]
+    finite = np.isfinite(eeg).all(axis=2)  # (trial, channel)
+    if not finite.all():
+        trial, channel = np.argwhere(~finite)[0]
+        raise MilmerError(
+            f"{path}: EEG of experiment_id {trial + 1}, channel {GENEVA[channel]} holds values "
+            "that are not finite; copy the file again or leave the subject out (dataset.subjects)"
+        )
+    return Recording(eeg, data[:, len(GENEVA) :], labels.astype(np.float64))

@@ -1,0 +1,88 @@
+"""Stage ``segments``: from a subject's recording to filtered EEG segments.
+
+The default filters each channel over the whole trial with its baseline, so that the baseline
+absorbs the filter's edge, and cuts afterwards. ``layout: as_published`` does what the authors'
+notebook does: the baseline is dropped first and the array is reshaped so that channels and time
+are scrambled ("segment 0" is channels 0 and 1 over the whole minute), then filtered.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from milmer import storage
+from milmer.deap.layout import BASELINE_SECONDS, GENEVA
+from milmer.deap.readers import Recording, read_recording
+from milmer.eeg.filtering import band_pass
+from milmer.eeg.options import SegmentsOptions
+from milmer.errors import MilmerError
+from milmer.segmentation import Segment, segment_grid
+
+SCHEMA = {
+    "eeg": storage.Array("float32", ("segment", "channel", "sample")),
+    "experiment_id": storage.Array("int32", ("segment",)),
+    "position": storage.Array("int32", ("segment",)),
+    "start": storage.Array("float32", ("segment",)),
+}
+
+
+def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path) -> None:
+    """Write the EEG segments of one subject.
+
+    ``trials`` is the subject's table; the recording that it names lies below ``root``. Writes
+    ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
+    within the trial) and ``start`` in s, ordered by experiment_id, then position.
+    """
+    table = storage.read_table(trials, "trials")
+    files = table["eeg_file"].dropna().unique()
+    if len(files) != 1:
+        raise MilmerError(f"{trials}: names {len(files)} EEG files, expected one; see dataset.root")
+    path = Path(root) / files[0]
+    recording = read_recording(path)
+    grid = segment_grid(
+        zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
+    )
+    if not grid:
+        raise MilmerError(
+            f"{path}: trials of {recording.seconds:g} s hold no segment of "
+            f"{options.segmentation.seconds:g} s (segmentation.seconds)"
+        )
+    eeg = cut(recording, grid, options)
+    made = storage.provenance(
+        "segments", __name__, options.result(), {"trials": trials, "eeg": path}
+    )
+    with storage.new_h5(out, SCHEMA, made) as file:
+        file["eeg"] = eeg
+        for name, values in zip(Segment._fields, zip(*grid, strict=True), strict=True):
+            file[name] = np.array(values, SCHEMA[name].dtype)
+        file.attrs["channels"] = GENEVA
+        file.attrs["sfreq"] = recording.sfreq
+
+
+def cut(recording: Recording, grid: list[Segment], options: SegmentsOptions) -> np.ndarray:
+    """Filter ``recording`` and cut it along ``grid``: float32 (segment, channel, sample) in µV."""
+    sfreq = recording.sfreq
+    baseline = round(BASELINE_SECONDS * sfreq)
+    length = round(options.segmentation.seconds * sfreq)
+    rows = sorted({segment.experiment_id - 1 for segment in grid})
+    trials = recording.eeg[rows]  # (trial, channel, sample)
+    if options.eeg.layout == "as_published":
+        trials = scramble(trials[..., baseline:])
+        filtered = band_pass(trials, sfreq, options.eeg.band)
+    else:
+        filtered = band_pass(trials, sfreq, options.eeg.band)[..., baseline:]
+    place = {row: i for i, row in enumerate(rows)}
+    segments = np.empty((len(grid), filtered.shape[1], length), np.float32)
+    for i, segment in enumerate(grid):
+        first = round(segment.start * sfreq)
+        segments[i] = filtered[place[segment.experiment_id - 1], :, first : first + length]
+    return segments
+
+
+def scramble(trials: np.ndarray) -> np.ndarray:
+    """Mix channels and time of ``trials`` (trial, channel, sample) as the published code does.
+
+    It reshapes each trial to (sample, channel) where it should transpose it.
+    """
+    count, channels, samples = trials.shape
+    return trials.reshape(count, samples, channels).transpose(0, 2, 1)

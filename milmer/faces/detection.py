@@ -1,0 +1,141 @@
+"""Face detectors behind one small interface, chosen by name.
+
+``yunet`` is YuNet (Wu et al. 2023) through OpenCV's ``FaceDetectorYN``; its model file is checked
+against its SHA-256 before it is loaded. ``haar`` is the frontal-face cascade that ships with
+OpenCV (Viola and Jones 2001): it works offline, sees frontal faces only, and its score is the
+cascade's last-stage weight, on a scale of its own.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from milmer.errors import MilmerError
+from milmer.faces.options import FacesOptions
+
+YUNET_REPOSITORY = "opencv/face_detection_yunet"
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+
+class Face(NamedTuple):
+    """A detected face: left, top, width and height in px of the picture, and its score."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Size of the box in square px."""
+        return self.width * self.height
+
+
+class Detector(Protocol):
+    """Finds faces in an RGB picture; one object serves one thread."""
+
+    default_min_score: float
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """All faces in ``picture`` uint8 (height, width, 3)."""
+
+
+class Haar:
+    """OpenCV's frontal-face Haar cascade."""
+
+    default_min_score = 0.0
+
+    def __init__(self, options: FacesOptions):
+        path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+        self._cascade = cv2.CascadeClassifier(str(path))
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """All frontal faces that take up at least a sixth of the picture's height."""
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        least = max(24, grey.shape[0] // 6)
+        boxes, _, weights = self._cascade.detectMultiScale3(
+            grey, scaleFactor=1.1, minNeighbors=4, minSize=(least, least), outputRejectLevels=True
+        )
+        return [Face(*map(float, box), float(w)) for box, w in zip(boxes, weights, strict=True)]
+
+
+class YuNet:
+    """YuNet, a small convolutional detector that also sees turned faces."""
+
+    default_min_score = 0.7
+
+    def __init__(self, options: FacesOptions):
+        floor = self.default_min_score if options.min_score is None else options.min_score
+        self._net = cv2.FaceDetectorYN.create(yunet_file(options), "", (320, 320), floor)
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """All faces with at least the least score."""
+        self._net.setInputSize((picture.shape[1], picture.shape[0]))
+        _, found = self._net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        return (
+            [Face(*map(float, row[:4]), float(row[14])) for row in found if row is not None]
+            if found is not None
+            else []
+        )
+
+
+DETECTORS: dict[str, type[Detector]] = {"haar": Haar, "yunet": YuNet}
+
+
+def yunet_file(options: FacesOptions) -> str:
+    """The path of YuNet's model file, from ``faces.detector_model`` or the hub, once checked."""
+    path = options.detector_model
+    if path is None:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = hf_hub_download(YUNET_REPOSITORY, YUNET_FILE)
+        except Exception as error:
+            # The hub client fails in many ways; all of them mean that there is no file.
+            raise MilmerError(
+                f"faces.detector: {YUNET_FILE} cannot be fetched from the hub "
+                f"({type(error).__name__}); give its path as faces.detector_model, or set "
+                "faces.detector to haar"
+            ) from error
+    try:
+        found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise MilmerError(f"faces.detector_model: {path}: {error.strerror}") from error
+    if found != YUNET_SHA256:
+        raise MilmerError(
+            f"faces.detector_model: {path}: not {YUNET_FILE} (SHA-256 {found[:12]}…, "
+            f"expected {YUNET_SHA256[:12]}…)"
+        )
+    return str(path)
+
+
+class FaceFinder:
+    """Finds the face to crop in a full picture: the largest at or above the least score."""
+
+    def __init__(self, options: FacesOptions):
+        self._detector = DETECTORS[options.detector](options)
+        given = options.min_score
+        self._min_score = self._detector.default_min_score if given is None else given
+        self._size = options.detection_size
+
+    def find(self, picture: np.ndarray) -> Face | None:
+        """The face in ``picture`` uint8 (height, width, 3), in its px; None where there is none."""
+        height, width = picture.shape[:2]
+        scale = min(1.0, self._size / max(height, width))
+        small = picture
+        if scale < 1:
+            shape = (round(width * scale), round(height * scale))
+            small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+        faces = [f for f in self._detector.detect(small) if f.score >= self._min_score]
+        if not faces:
+            return None
+        best = max(faces, key=lambda face: face.area)
+        across, down = width / small.shape[1], height / small.shape[0]
+        return Face(
+            best.left * across, best.top * down, best.width * across, best.height * down, best.score
+        )

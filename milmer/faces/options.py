@@ -1,0 +1,54 @@
+"""The section ``faces``: from face video to face crops."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from milmer.options import Options, execution
+from milmer.segmentation import SegmentationOptions
+
+
+class FacesOptions(Options):
+    """From face video to face crops."""
+
+    instances: int = Field(10, ge=1, description="Frames a segment: the bag's size N.")
+    detector: Literal["yunet", "haar"] = Field(
+        "yunet",
+        description="`haar` ships with OpenCV and needs no model file, but sees frontal faces only.",
+    )
+    detector_model: str | None = Field(
+        None,
+        description="YuNet's .onnx file; null fetches it from the hub (opencv/face_detection_yunet).",
+    )
+    min_score: float | None = Field(
+        None,
+        description="Least score of a face; null takes the detector's own default (YuNet 0.7, Haar 0).",
+    )
+    margin: float = Field(
+        0.1, ge=0, le=1, description="Each side of the box is widened by this part of its size."
+    )
+    size: int = Field(224, ge=32, le=1024, description="Width and height of a crop in px.")
+    quality: int = Field(95, ge=50, le=100, description="JPEG quality of the stored crops.")
+    use_borrowed_boxes: bool = Field(
+        False,
+        description="Let the model see crops whose box was borrowed from a neighbouring frame.",
+    )
+    detection_size: int = Field(
+        320,
+        ge=64,
+        description="Faces are searched in a picture reduced to this longer side in px.",
+    )
+    threads: int = execution(2, ge=1, description="Threads that decode one video.")
+
+
+class FaceStageOptions(Options):
+    """What the stage ``faces`` depends on."""
+
+    faces: FacesOptions = FacesOptions()
+    segmentation: SegmentationOptions = SegmentationOptions()
+
+    def result(self) -> dict:
+        """All but what only the later stages look at."""
+        known = super().result()
+        known["faces"].pop("use_borrowed_boxes")
+        return known

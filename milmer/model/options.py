@@ -1,0 +1,64 @@
+"""The section ``model``: what the Milmer model is made of."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from milmer.options import Options
+
+Modality = Literal["eeg", "face"]
+
+
+class ModelOptions(Options):
+    """What the Milmer model is made of."""
+
+    modalities: list[Modality] = Field(
+        ["eeg", "face"], min_length=1, description="[eeg, face], or one of them alone."
+    )
+    selection: Literal[
+        "none",
+        "softmax",
+        "amil",
+        "attention_topk",
+        "attention_weighted_topk",
+        "all",
+        "random",
+        "evenly_spaced",
+    ] = Field(
+        "attention_weighted_topk",
+        description="How instances are chosen; the last three are controls that learn nothing.",
+    )
+    scorer: Literal["gated", "low_rank", "published"] = Field(
+        "gated", description="What scores an instance; `published` has 1,416 M parameters."
+    )
+    selection_gradient: Literal["subset", "unit_gain", "none"] = Field(
+        "subset", description="How the scorer learns; `none` as published: it does not."
+    )
+    num_select: int = Field(3, ge=1, description="Chosen instances K.")
+    fusion: Literal["cross_attention", "mlp", "none"] = Field(
+        "cross_attention", description="How visual tokens are made of the chosen instances."
+    )
+    num_queries: int = Field(147, ge=1, description="Learned queries of cross_attention.")
+    eeg_encoder: Literal["published"] = Field(
+        "published", description="LayerNorm over samples, Linear, ReLU: one token a channel."
+    )
+    channel_embeddings: bool = Field(
+        True, description="Mark each EEG token with its channel; false as published."
+    )
+    train_cls: bool = Field(
+        True, description="false keeps the CLS token at zero, as the published code does on a GPU."
+    )
+    hidden_size: int = Field(768, ge=8, description="Width of the fusion transformer.")
+    num_heads: int = Field(12, ge=1, description="Attention heads; a divisor of hidden_size.")
+    num_layers: int = Field(2, ge=0, description="Layers of the fusion transformer.")
+    feed_forward: int = Field(2048, ge=8, description="Feed-forward width of a layer.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of attention and layers.")
+    head_dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelOptions":
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"num_heads: must divide hidden_size, which is {self.hidden_size}")
+        if len(set(self.modalities)) < len(self.modalities):
+            raise ValueError("modalities: names one twice")
+        return self
