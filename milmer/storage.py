@@ -135,6 +135,25 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder of files: yield an empty one that then takes the place of ``path``."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for file in partial.iterdir():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+    except OSError as error:
+        raise _writing_failed(path, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
 def new_h5(path: Path, schema: Schema, made: Mapping[str, Any]) -> Iterator[h5py.File]:
     """Yield an HDF5 file to fill; it gets ``path`` once it is closed and fits ``schema``."""
     with replacing(path) as partial:

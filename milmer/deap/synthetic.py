@@ -18,6 +18,13 @@ dataset's documentation (Koelstra et al. 2012); of a trial, the twin holds:
 
 All is drawn from (seed, subject, trial, kind), so that the same options give the same bytes, and
 a subject stays the same when others are added.
+
+What a linear model sees of it, with 16 trials of 12 s a subject and the default strengths, split
+by trial: 1.0 of the segments by log band power; 1.0 by the tiny branch named above; 0.99 of the
+informative frames and 0.46 of all frames by mean tokens of :func:`write_backbone`'s Swin (chance
+0.25). With ``fingerprint=1`` and no class, a random split of segments gives 0.97 (band power),
+1.0 (branch) and 0.9 (mean tokens of a bag), and a split by trial gives chance. OpenCV's Haar
+cascade found the face in 99.8 to 100 % of the frames that hold one, and in none of the others.
 """
 
 import io
@@ -81,10 +88,16 @@ class TwinOptions(BaseModel):
         1, ge=0, le=10, description="strength of the class in the EEG; 0 is none"
     )
     face_signal: float = Field(
-        1, ge=0, le=2, description="strength of the class in the faces; 0 is none"
+        1,
+        ge=0,
+        le=2,
+        description="strength of the class in the faces; 0 is none, above 1 faces are missed",
     )
     fingerprint: float = Field(
-        0, ge=0, le=2, description="strength of what tells trials apart, in both modalities"
+        0,
+        ge=0,
+        le=2,
+        description="strength of what tells trials apart, in both; above 1 faces are missed",
     )
     signal_channels: int | None = Field(
         None, ge=1, le=32, description="channels with the class, from the back; null is all"
@@ -141,7 +154,8 @@ def synthesize(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MilmerError(f"{out}: exists and is not empty; name a new folder for the dataset")
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    draft = hidden / out.name
     try:
         rows, truth = [], {}
         total = options.subjects * options.trials
@@ -156,10 +170,9 @@ def synthesize(
         about = {"classes": CLASSES, "class_bands": CLASS_BANDS, "subjects": truth}
         about["options"] = options.model_dump()
         (draft / "truth.json").write_text(json.dumps(about, indent=1) + "\n")
-        draft.chmod(0o777 & ~_umask())
         os.replace(draft, out)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_backbone(
@@ -503,7 +516,7 @@ def _faces(options: TwinOptions, subject: int, experiment_id: int, label: int) -
     grid = _rng(options, subject, experiment_id, _PRINT).standard_normal((6, 6, 3))
     grid -= grid @ [[0.299], [0.587], [0.114]]  # colour alone: the detectors see grey
     patches = cv2.resize(grid, (210, 210), interpolation=cv2.INTER_CUBIC)
-    patches = 1 + 0.22 * options.fingerprint * patches
+    patches = 1 + 0.27 * options.fingerprint * patches
 
     def finish(picture: np.ndarray) -> np.ndarray:
         blended = picture * patches * inside + ground * (1 - inside)
@@ -535,7 +548,7 @@ def _express(
     warped = cv2.remap(face, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     flush = sum(spot(cheek, 14, 12) for cheek in _CHEEKS) + spot(_MOUTH, 16, 8)
     rings = sum(spot(eye, 16, 12) for eye in _EYES)
-    shade = flush[..., None] * valence * np.array([0.16, -0.1, -0.1])
+    shade = flush[..., None] * valence * np.array([0.14, -0.09, -0.09])
     shade = shade + rings[..., None] * arousal * np.array([0.0, 0.06, 0.16])
     return warped * (1 + shade.astype(np.float32))
 
@@ -560,9 +573,3 @@ def _runs(flags: np.ndarray) -> list[list[int]]:
 def _new(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -14,15 +14,15 @@ class FacesOptions(Options):
     instances: int = Field(10, ge=1, description="Frames a segment: the bag's size N.")
     detector: Literal["yunet", "haar"] = Field(
         "yunet",
-        description="`haar` ships with OpenCV and needs no model file, but sees frontal faces only.",
+        description="`haar` ships with OpenCV and needs no model file; it sees frontal faces only.",
     )
     detector_model: str | None = Field(
         None,
-        description="YuNet's .onnx file; null fetches it from the hub (opencv/face_detection_yunet).",
+        description="YuNet's .onnx file; null takes opencv/face_detection_yunet from the hub.",
     )
     min_score: float | None = Field(
         None,
-        description="Least score of a face; null takes the detector's own default (YuNet 0.7, Haar 0).",
+        description="Least score of a face; null is the detector's default: YuNet 0.7, Haar 0.",
     )
     margin: float = Field(
         0.1, ge=0, le=1, description="Each side of the box is widened by this part of its size."

@@ -1,0 +1,27 @@
+# Milmer: from raw DEAP files to a table of results. `snakemake --cores all` runs all of it;
+# options stand in config.yaml, how to run on a cluster in workflow/profiles/slurm.
+import os
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# Beside this file, whatever --directory says; --configfile and --config go on top.
+configfile: os.path.join(workflow.basedir, "config.yaml")
+
+
+container: "docker://continuumio/miniconda3:25.3.1-1"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/tokens.smk"
+include: "rules/training.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    input:
+        TABLES,
+    default_target: True

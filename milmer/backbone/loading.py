@@ -1,0 +1,106 @@
+"""Loading a Swin or SwinV2 backbone, from a directory in Hugging Face format or from the hub.
+
+Weights are read from safetensors, or from an older checkpoint through PyTorch's own allow-list;
+code that a hub repository brings along is never run.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from milmer.backbone.options import BackboneOptions
+from milmer.device import fast_bfloat16
+from milmer.errors import MilmerError
+
+FAMILIES = ("swin", "swinv2")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone ready to make tokens.
+
+    ``mean`` and ``std`` (3,) are the normalisation of RGB in 0..1 that it was trained with;
+    ``fingerprint`` is a digest of its weights.
+    """
+
+    model: nn.Module
+    image_size: int
+    mean: torch.Tensor
+    std: torch.Tensor
+    dtype: torch.dtype
+    device: torch.device
+    fingerprint: str
+
+    @property
+    def tokens(self) -> int:
+        """Tokens T of a frame: the last stage's grid, 7 x 7 for 224 px."""
+        config = self.model.config
+        side = self.image_size // (config.patch_size * 2 ** (len(config.depths) - 1))
+        return side * side
+
+    @property
+    def dim(self) -> int:
+        """Width D of a token."""
+        return self.model.config.hidden_size
+
+    @torch.inference_mode()
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Tokens (frame, T, D) of RGB ``pictures`` uint8 (frame, height, width, 3)."""
+        x = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(self.dtype)
+        if x.shape[-1] != self.image_size or x.shape[-2] != self.image_size:
+            size = (self.image_size, self.image_size)
+            x = nn.functional.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
+        mean, std = (t.view(1, 3, 1, 1) for t in (self.mean, self.std))
+        x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        return self.model(x).last_hidden_state
+
+
+def load_backbone(options: BackboneOptions, device: torch.device) -> Backbone:
+    """Load ``options.name`` for inference on ``device``.
+
+    Raises :class:`MilmerError` where it cannot be found or is not of a Swin family.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel
+
+    where = {"revision": options.revision} if options.revision else {}
+    try:
+        config = AutoConfig.from_pretrained(options.name, **where)
+        if config.model_type not in FAMILIES:
+            raise MilmerError(
+                f"backbone.name: {options.name} is of type {config.model_type}; "
+                f"expected {' or '.join(FAMILIES)}"
+            )
+        model = AutoModel.from_pretrained(
+            options.name, dtype=torch.float32, add_pooling_layer=False, **where
+        )
+        processor = AutoImageProcessor.from_pretrained(options.name, **where)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MilmerError(
+            f"backbone.name: {options.name} cannot be loaded ({reason}); give a directory in "
+            "Hugging Face format, or a name on the hub while online"
+        ) from error
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(options.dtype)
+    if dtype is None:
+        dtype = torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    fingerprint = weights_digest(model)
+    return Backbone(
+        model=model.eval().to(device, dtype),
+        image_size=config.image_size,
+        mean=torch.tensor(processor.image_mean, dtype=dtype, device=device),
+        std=torch.tensor(processor.image_std, dtype=dtype, device=device),
+        dtype=dtype,
+        device=device,
+        fingerprint=fingerprint,
+    )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 over the names and values of a model's weights."""
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(name.encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()

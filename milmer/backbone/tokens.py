@@ -1,0 +1,76 @@
+"""Stage ``tokens``: a frozen Swin turns each face crop into tokens, once for all experiments."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import torch
+
+from milmer import storage
+from milmer.backbone.loading import load_backbone
+from milmer.backbone.options import TokensOptions
+from milmer.device import choose_device, describe
+from milmer.errors import MilmerError
+from milmer.progress import track
+
+SCHEMA = {
+    "tokens": storage.Array("float16", ("frame", "token", "dim")),
+    "bag": storage.Array("int32", ("segment", "instance")),
+    "valid": storage.Array("bool", ("segment", "instance")),
+    "experiment_id": storage.Array("int32", ("segment",)),
+    "position": storage.Array("int32", ("segment",)),
+}
+_log = logging.getLogger(__name__)
+
+
+def make_tokens(faces: Path, options: TokensOptions, out: Path) -> None:
+    """Write the tokens of one subject's crops: the backbone's ``last_hidden_state``.
+
+    ``tokens`` is float16 (frame, token, dim), contiguous, so that it can be mapped from the file.
+    ``valid`` (segment, instance) says that there is a frame and that a face was detected in it, or
+    that borrowed boxes are allowed (``faces.use_borrowed_boxes``).
+    """
+    torch.set_num_threads(options.backbone.threads)
+    device = choose_device(options.backbone.device)
+    backbone = load_backbone(options.backbone, device)
+    with storage.open_h5(faces, "faces") as source:
+        images, bag, detected = source["image"], source["bag"][()], source["detected"][()]
+        shape = (len(images), backbone.tokens, backbone.dim)
+        needed = 2 * int(np.prod(shape))
+        if needed > storage.free_bytes(out):
+            raise MilmerError(
+                f"{out}: no space left on the disk: {needed / 1e9:.1f} GB of tokens are needed"
+            )
+        usable = detected | options.use_borrowed_boxes  # (frame,)
+        valid = np.zeros(bag.shape, bool)
+        valid[bag >= 0] = usable[bag[bag >= 0]]
+        made = storage.provenance(
+            "tokens",
+            __name__,
+            options.result(),
+            {"faces": faces, "backbone": backbone.fingerprint},
+            device=f"{describe(device)} {str(backbone.dtype).removeprefix('torch.')}",
+        )
+        with storage.new_h5(out, SCHEMA, made) as file:
+            tokens = file.create_dataset("tokens", shape, "float16")
+            size = options.backbone.batch_size
+            for first in track(range(0, len(images), size), out.stem):
+                batch = backbone(_decoded(images, first, size))
+                tokens[first : first + size] = batch.to(torch.float16).cpu().numpy()
+            file["bag"], file["valid"] = bag, valid
+            for name in ("experiment_id", "position"):
+                file[name] = source[name][()]
+            file.attrs["backbone"] = backbone.fingerprint
+    empty = int((~valid.any(axis=1)).sum())
+    _log.info("%d of %d segments have no valid face", empty, len(valid))
+
+
+def _decoded(images: h5py.Dataset, first: int, size: int) -> torch.Tensor:
+    """RGB pictures uint8 (frame, height, width, 3)."""
+    pictures = [
+        cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        for data in images[first : first + size]
+    ]
+    return torch.from_numpy(np.stack(pictures))

@@ -1,0 +1,266 @@
+"""The command line: parses, calls one function, and turns an error for people into one line.
+
+``milmer STAGE --options JSON …`` is what the rules run; each line can be pasted from a log. Every
+command imports its stage only when it is called.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from milmer.errors import MilmerError
+
+app = typer.Typer(
+    help="Emotion recognition from EEG and face video with the Milmer model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+OptionsJSON = Annotated[
+    str, typer.Option("--options", metavar="JSON", help="The stage's options; missing: defaults.")
+]
+Root = Annotated[Path, typer.Option("--root", help="Folder of the dataset.")]
+Trials = Annotated[Path, typer.Option("--trials", help="The subject's table of trials.")]
+Out = Annotated[Path, typer.Argument(help="File to write.")]
+
+
+def main() -> None:
+    """Run the command line; the exit status is 1 after an error for people."""
+    # A job that is told to end should leave as after an error: clean up, exit non-zero.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app()
+    except MilmerError as error:
+        _say(f"milmer: {error}")
+        sys.exit(1)
+
+
+@app.callback()
+def _common(
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Write messages to this file, not to stderr.")
+    ] = None,
+) -> None:
+    if log is not None:
+        _send_stderr_to(log)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "transformers", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@app.command()
+def trials(subject: str, out: Out, root: Root, options: OptionsJSON = "{}") -> None:
+    """Join a subject's ratings, EEG and videos into one table."""
+    from milmer.deap.trials import TrialsOptions, make_trials
+
+    make_trials(root, subject, _read(TrialsOptions, options), out)
+
+
+@app.command()
+def segments(trials: Trials, out: Out, root: Root, options: OptionsJSON = "{}") -> None:
+    """Filter a subject's EEG and cut it into segments."""
+    from milmer.eeg.options import SegmentsOptions
+    from milmer.eeg.segments import make_segments
+
+    make_segments(trials, root, _read(SegmentsOptions, options), out)
+
+
+@app.command()
+def faces(
+    trials: Trials,
+    out: Out,
+    root: Root,
+    options: OptionsJSON = "{}",
+    threads: Annotated[int, typer.Option(help="Threads that decode and search.")] = 2,
+) -> None:
+    """Crop the faces of a subject's videos."""
+    from milmer.faces.crops import make_faces
+    from milmer.faces.options import FaceStageOptions
+
+    stage = _read(FaceStageOptions, options)
+    make_faces(trials, root, stage.but({"faces": stage.faces.but({"threads": threads})}), out)
+
+
+@app.command()
+def tokens(
+    faces: Annotated[Path, typer.Option("--faces", help="The subject's face crops.")],
+    out: Out,
+    options: OptionsJSON = "{}",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Turn a subject's face crops into Swin tokens."""
+    from milmer.backbone.options import TokensOptions
+    from milmer.backbone.tokens import make_tokens
+
+    stage = _read(TokensOptions, options)
+    chosen = stage.backbone.but({"device": device})
+    make_tokens(faces, stage.but({"backbone": chosen}), out)
+
+
+@app.command()
+def split(
+    protocol: str,
+    fold: str,
+    trials: Annotated[list[Path], typer.Option("--trials", help="Tables of all subjects.")],
+    out: Out,
+    options: OptionsJSON = "{}",
+) -> None:
+    """Divide segments into train, val and test."""
+    from milmer.training.options import SplitOptions
+    from milmer.training.splits import make_split
+
+    make_split(trials, protocol, fold, _read(SplitOptions, options), out)
+
+
+@app.command()
+def train(
+    split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    segments: Annotated[list[Path] | None, typer.Option(help="Segments of its subjects.")] = None,
+    tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of its subjects.")] = None,
+    seed: int = 0,
+    options: OptionsJSON = "{}",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    checkpoint_minutes: Annotated[float, typer.Option(help="Age of the state to resume.")] = 1.0,
+) -> None:
+    """Train and test one fold."""
+    from milmer.training.loop import TrainOptions, train_fold
+
+    stage = _read(TrainOptions, options)
+    how = {"device": device, "checkpoint_minutes": checkpoint_minutes}
+    stage = stage.but({"training": stage.training.but(how)})
+    train_fold(split, segments or [], tokens or [], stage, seed, out)
+
+
+@app.command()
+def tables(
+    runs: Annotated[Path, typer.Argument(help="Folder of all runs.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the tables.")],
+    options: OptionsJSON = "{}",
+) -> None:
+    """Summarise all runs as tables."""
+    from milmer.evaluation.tables import TablesOptions, make_tables
+
+    make_tables(runs, _read(TablesOptions, options), out)
+
+
+@app.command()
+def summary(tables: Annotated[Path, typer.Argument(help="Folder of the tables.")]) -> None:
+    """Print the summary table."""
+    path = tables / "summary.md"
+    if not path.is_file():
+        raise MilmerError(f"{path}: no such file; run snakemake first")
+    typer.echo(path.read_text(encoding="utf-8"))
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
+    options: OptionsJSON = "{}",
+    subjects: Annotated[int | None, typer.Option(help="Number of subjects.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials a subject.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="EEG of a trial in s.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws everything.")] = None,
+    formats: Annotated[list[str] | None, typer.Option(help="dat, mat, bdf.")] = None,
+    eeg_signal: Annotated[float | None, typer.Option(help="Strength of the class in EEG.")] = None,
+    face_signal: Annotated[
+        float | None, typer.Option(help="Strength of the class in faces.")
+    ] = None,
+    signal_channels: Annotated[
+        int | None, typer.Option(help="Channels that show the class.")
+    ] = None,
+    fingerprint: Annotated[float | None, typer.Option(help="Strength of the trial's mark.")] = None,
+    faceless: Annotated[float | None, typer.Option(help="Part of frames without a face.")] = None,
+    missing_clips: Annotated[list[str] | None, typer.Option(help="As s01:3, by trial.")] = None,
+    no_video: Annotated[list[int] | None, typer.Option(help="Subjects without video.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of the videos in px.")] = None,
+    height: Annotated[int | None, typer.Option(help="Height of the videos in px.")] = None,
+    fps: Annotated[int | None, typer.Option(help="Frames a second.")] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="Also write a small random Swin to this folder.")
+    ] = None,
+) -> None:
+    """Write a synthetic dataset in DEAP's layout, to try everything without the licence."""
+    given = {k: v for k, v in locals().items() if v is not None}
+    from milmer.deap.synthetic import TwinOptions, synthesize, write_backbone
+
+    known = TwinOptions.model_fields
+    changes = {k: v for k, v in given.items() if k in known}
+    twin = _read(TwinOptions, options).model_dump() | changes
+    try:
+        synthesize(out, TwinOptions.model_validate(twin))
+    except ValidationError as error:
+        raise _options_error(error) from error
+    if backbone is not None:
+        write_backbone(backbone)
+    typer.echo(f"wrote {out}; use it with snakemake --config dataset='{{root: {out}}}'")
+
+
+@app.command()
+def config(
+    given: Annotated[
+        Path | None, typer.Argument(help="A configuration file to check; else defaults.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+) -> None:
+    """Check a configuration file and print it with every option and its default."""
+    import json
+
+    import yaml
+
+    from milmer.config import Config, documented, load
+
+    if schema:
+        typer.echo(json.dumps(Config.model_json_schema(), indent=1, sort_keys=True))
+        return
+    user = {}
+    if given is not None:
+        try:
+            user = yaml.safe_load(given.read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise MilmerError(f"{given}: {error}".replace("\n", " ")) from error
+        load(user)
+    typer.echo(documented(user), nl=False)
+
+
+# --------------------------------------------------------------------- details
+
+
+def _read(model: type, text: str) -> "object":
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise _options_error(error) from error
+
+
+def _options_error(error: ValidationError) -> MilmerError:
+    first = error.errors()[0]
+    path = ".".join(map(str, first["loc"]))
+    return MilmerError(f"options: {path}: {first['msg']} (given {first['input']!r})")
+
+
+_console: int | None = None  # the real stderr, while descriptor 2 goes to a log
+
+
+def _send_stderr_to(log: Path) -> None:
+    """Send all that is written to stderr to ``log``, also by libraries in C."""
+    global _console
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _console = os.dup(2)
+    with open(log, "wb") as file:
+        os.dup2(file.fileno(), 2)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+    if _console is not None:
+        with contextlib.suppress(OSError):
+            os.write(_console, f"{line}\n".encode())

@@ -1,0 +1,215 @@
+"""The Milmer model (Wang et al. 2025, arXiv:2502.00547) as a Hugging Face model.
+
+face tokens X ─ scores s ─ top K ─ fusion ─ visual tokens ─┐
+                                                           ├─ CLS + transformer ─ classifier
+EEG E ─ one token a channel ──────────────────────────────┘
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from milmer.model.configuration import MilmerConfig
+from milmer.model.eeg import EEG_ENCODERS
+from milmer.model.fusion import CrossAttention, TokenMLP
+from milmer.model.selection import (
+    SCORERS,
+    BagScorer,
+    EqualScorer,
+    EvenlySpacedScorer,
+    FirstScorer,
+    PooledScorer,
+    PositionScorer,
+    RandomScorer,
+    Selection,
+    choose,
+    gather,
+    masked_softmax,
+)
+
+IMAGE, EEG = 0, 1  # token types
+
+
+@dataclass
+class MilmerOutput(ModelOutput):
+    """What the model returns.
+
+    ``loss`` is the cross-entropy where labels were given; ``logits`` (batch, class); ``scores``
+    (batch, instance) and ``selected`` (batch, K) are null without faces, ``selected`` also where
+    nothing is chosen (``amil``).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    scores: Tensor | None = None
+    selected: Tensor | None = None
+
+
+class AttentionPooling(nn.Module):
+    """Selection ``amil``: a bag becomes one token, Σ a_i mean_t X_it (Ilse et al. 2018)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.value = nn.Linear(dim, dim)
+        self.score = nn.Linear(dim, 1)
+
+    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """One token (batch, 1, dim) and the scores (batch, instance)."""
+        frames = x.mean(dim=2)  # (batch, instance, dim)
+        scores = self.score(torch.tanh(self.value(frames))).squeeze(-1)
+        a = masked_softmax(scores, valid)
+        return torch.einsum("bi,bid->bd", a, frames).unsqueeze(1), scores
+
+
+class VisualBranch(nn.Module):
+    """From a bag's face tokens to visual tokens: scoring, selection, fusion."""
+
+    def __init__(self, config: MilmerConfig):
+        super().__init__()
+        options, n, dim = config.model, config.num_instances, config.token_dim
+        scorer = SCORERS[options.scorer]
+        self.num_select = {"none": 1, "all": n}.get(options.selection, options.num_select)
+        self.gradient = options.selection_gradient
+        self.pooling = AttentionPooling(dim) if options.selection == "amil" else None
+        self.score: nn.Module | None = None
+        match options.selection:
+            case "none":
+                self.score = FirstScorer()
+            case "all":
+                self.score = EqualScorer()
+            case "random":
+                self.score = RandomScorer()
+            case "evenly_spaced":
+                self.score = EvenlySpacedScorer(self.num_select)
+            case "softmax":
+                self.score = PositionScorer(n)
+            case "attention_weighted_topk":
+                self.score = BagScorer(scorer(config.num_tokens, dim))
+            case "attention_topk":
+                features = dim * (config.num_tokens if options.scorer == "published" else 1)
+                self.score = PooledScorer(scorer(config.num_tokens, dim), features, n)
+        width = options.hidden_size
+        self.project = nn.Linear(dim, width) if dim != width else nn.Identity()
+        self.fusion = options.fusion
+        if options.fusion == "cross_attention":
+            self.attend = CrossAttention(
+                width, options.num_heads, options.num_queries, options.dropout
+            )
+        elif options.fusion == "mlp":
+            self.mlp = TokenMLP(width)
+
+    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Selection | None]:
+        """Visual tokens (batch, token, width), which of them count, scores, and the choice."""
+        if self.pooling is not None:
+            token, scores = self.pooling(x, valid)
+            tokens, present, selection = token.unsqueeze(1), valid.any(1, keepdim=True), None
+            weight = None
+        else:
+            scores = self.score(x, valid)
+            selection = choose(scores, valid, self.num_select, self.gradient)
+            everywhere = (
+                self.fusion == "cross_attention"
+                and self.gradient == "subset"
+                and selection.weight.requires_grad
+            )
+            if everywhere:
+                tokens, present, weight = x, valid, selection.weight
+            else:
+                tokens, present, weight = gather(x, selection), selection.present, None
+        count = tokens.shape[2]
+        tokens = self.project(tokens)
+        if self.fusion == "cross_attention":
+            # A bag without any valid instance holds zeros: attending to them avoids a NaN.
+            seen = present | ~present.any(1, keepdim=True)
+            if weight is not None:
+                empty = (~valid.any(1, keepdim=True)).to(weight.dtype)
+                weight = weight + empty
+            visual = self.attend(tokens, seen, weight)
+            counts = torch.ones(visual.shape[:2], dtype=torch.bool, device=x.device)
+        else:
+            visual = tokens.flatten(1, 2)  # (batch, K * token, width)
+            visual = self.mlp(visual) if self.fusion == "mlp" else visual
+            counts = present.repeat_interleave(count, dim=1)
+        return visual, counts, scores, selection
+
+
+class MilmerForEmotionClassification(PreTrainedModel):
+    """Emotion classes from EEG and a bag of face tokens."""
+
+    config_class = MilmerConfig
+    base_model_prefix = "milmer"
+    main_input_name = "eeg"
+
+    def __init__(self, config: MilmerConfig):
+        super().__init__(config)
+        options = config.model
+        width = options.hidden_size
+        self.eeg = self.visual = None
+        if "eeg" in options.modalities:
+            self.eeg = EEG_ENCODERS[options.eeg_encoder](
+                config.num_channels, config.num_samples, width, options.channel_embeddings
+            )
+        if "face" in options.modalities:
+            self.visual = VisualBranch(config)
+        self.token_type = nn.Embedding(2, width)
+        start = torch.randn(1, 1, width) * 0.02 if options.train_cls else torch.zeros(1, 1, width)
+        self.cls = nn.Parameter(start, requires_grad=options.train_cls)
+        layer = nn.TransformerEncoderLayer(
+            width, options.num_heads, options.feed_forward, options.dropout, batch_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, options.num_layers, enable_nested_tensor=False)
+        self.head_dropout = nn.Dropout(options.head_dropout)
+        self.classifier = nn.Linear(width, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # The modules' own initialisation is PyTorch's, as in the published code.
+        pass
+
+    def forward(
+        self,
+        eeg: Tensor | None = None,
+        face_tokens: Tensor | None = None,
+        valid: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> MilmerOutput:
+        """Classify segments.
+
+        Args:
+            eeg: (batch, channel, sample) in µV.
+            face_tokens: (batch, instance, token, dim) from the backbone.
+            valid: bool (batch, instance); all are valid where it is not given.
+            labels: int64 (batch,) class numbers.
+        """
+        parts, masks = [], []
+        scores = selection = None
+        if self.visual is not None:
+            if face_tokens is None:
+                raise ValueError("face_tokens: this model looks at faces")
+            if valid is None:
+                valid = torch.ones(face_tokens.shape[:2], dtype=torch.bool, device=self.device)
+            visual, counts, scores, selection = self.visual(face_tokens, valid)
+            parts.append(visual + self.token_type.weight[IMAGE])
+            masks.append(counts)
+        if self.eeg is not None:
+            if eeg is None:
+                raise ValueError("eeg: this model looks at EEG")
+            tokens = self.eeg(eeg) + self.token_type.weight[EEG]
+            parts.append(tokens)
+            masks.append(torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device))
+        batch = len(parts[0])
+        sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
+        hidden = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # what counts
+        ignored = None if bool(hidden.all()) else ~hidden
+        encoded = self.encoder(sequence, src_key_padding_mask=ignored)
+        logits = self.classifier(self.head_dropout(encoded[:, 0]))  # (batch, class)
+        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        selected = selection.selected if selection is not None else None
+        return MilmerOutput(loss=loss, logits=logits, scores=scores, selected=selected)
+
+
+AutoConfig.register("milmer", MilmerConfig, exist_ok=True)
+AutoModel.register(MilmerConfig, MilmerForEmotionClassification, exist_ok=True)

@@ -1,0 +1,222 @@
+"""What there is to do: the configuration and a dataset's files as targets, inputs and options.
+
+The Snakefile asks this object and holds no logic itself. It is made anew whenever the Snakefile is
+parsed, also by each cluster job, so that it lists folders and reads nothing.
+"""
+
+import functools
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from milmer.config import Config, Experiment, load
+from milmer.deap.layout import Copy, ratings_file, scan
+from milmer.errors import MilmerError
+from milmer.source import fingerprint
+from milmer.training.folds import fold_names, fold_subjects
+
+_TABLES = ("folds", "summary", "inflation", "ablation", "tests")
+
+
+class Plan:
+    """Targets, inputs and options of all rules; paths are relative to the working directory."""
+
+    NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+
+    def __init__(self, config: Config, copy: Copy):
+        self.config = config
+        self._copy = copy
+        wanted = config.dataset.subjects
+        found = copy.subjects
+        if wanted != "all" and (absent := sorted(set(wanted) - set(found))):
+            raise MilmerError(
+                f"dataset.subjects: {copy.root} holds no recording of {', '.join(absent)}"
+            )
+        self._source = copy.source(config.dataset.source, found if wanted == "all" else wanted)
+        with_eeg = copy.eeg.get(self._source, {})
+        self.subjects = [s for s in found if s in with_eeg and (wanted == "all" or s in wanted)]
+        if not self.subjects:
+            kinds = ", ".join(f".{k}" for k in copy.eeg) or "none"
+            raise MilmerError(
+                f"dataset.root: {copy.root} holds no .{self._source} file sNN.{self._source} "
+                f"(EEG files there: {kinds})"
+            )
+        if wanted != "all" and (absent := sorted(set(wanted) - set(self.subjects))):
+            raise MilmerError(
+                f"dataset.subjects: {copy.root} holds no .{self._source} file of "
+                f"{', '.join(absent)}"
+            )
+        self.ratings = str(ratings_file(copy))
+        self.with_video = [s for s in self.subjects if copy.videos.get(s)]
+        self._experiments = {name: config.experiment(name) for name in config.experiments}
+        for experiment in self._experiments.values():
+            self._require_subjects(experiment)
+
+    @classmethod
+    def read(cls, user: Mapping[str, Any]) -> "Plan":
+        """The plan of a configuration as Snakemake merged it; errors are for people."""
+        config = load(user)
+        return cls(config, scan(config.dataset.root))
+
+    # ------------------------------------------------------------------ data
+
+    @property
+    def trials_options(self) -> str:
+        """Options of the stage ``trials``."""
+        return json.dumps({"source": self._source})
+
+    def eeg_files(self, subject: str) -> str:
+        """The subject's EEG file."""
+        return str(self._copy.eeg[self._source][subject])
+
+    def video_files(self, subject: str) -> list[str]:
+        """The subject's clips, by trial."""
+        return [str(p) for _, p in sorted(self._copy.videos.get(subject, {}).items())]
+
+    def video_names(self, subject: str) -> str:
+        """Which trials have a clip: a trigger for the table of trials, which names them."""
+        return json.dumps(sorted(self._copy.videos.get(subject, {})))
+
+    def detector_files(self, faces: str) -> list[str]:
+        """The detector's model file, where it is given by path."""
+        options = self.config.variant("faces", faces)
+        given = options.detector == "yunet" and options.detector_model
+        return [options.detector_model] if given else []
+
+    def backbone_files(self, backbone: str) -> list[str]:
+        """The backbone's files, where it is a directory."""
+        folder = Path(self.config.variant("backbone", backbone).name)
+        return [str(p) for p in sorted(folder.glob("*")) if p.is_file()] if folder.is_dir() else []
+
+    # -------------------------------------------------------------- training
+
+    def fold_subjects(self, wildcards: Any) -> list[str]:
+        """Subjects that a fold's split reads."""
+        return fold_subjects(wildcards.protocol, wildcards.fold, self.subjects)
+
+    def split_of(self, wildcards: Any) -> str:
+        """The split of a run."""
+        labels = self._experiments[wildcards.experiment].labels
+        return f"results/splits/{labels}/{wildcards.protocol}/{wildcards.fold}.parquet"
+
+    def segments_of(self, wildcards: Any) -> list[str]:
+        """The EEG segments that a run reads."""
+        experiment = self._experiments[wildcards.experiment]
+        subjects = self.fold_subjects(wildcards) if experiment.needs_eeg else []
+        return [f"results/segments/{experiment.eeg}/{s}.h5" for s in subjects]
+
+    def tokens_of(self, wildcards: Any) -> list[str]:
+        """The tokens that a run reads: those of its subjects with video."""
+        experiment = self._experiments[wildcards.experiment]
+        if not experiment.needs_faces:
+            return []
+        subjects = [s for s in self.fold_subjects(wildcards) if s in self.with_video]
+        folder = f"results/tokens/{experiment.faces}/{experiment.backbone}"
+        return [f"{folder}/{s}.h5" for s in subjects]
+
+    def train_json(self, name: str) -> str:
+        """Options of the stage ``train`` for an experiment."""
+        experiment = self._experiments[name]
+        return json.dumps(
+            {
+                "model": experiment.model.result(),
+                "training": experiment.training.result(),
+                "validation": experiment.validation,
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+
+    # ---------------------------------------------------------------- tables
+
+    def runs(self) -> list[str]:
+        """The files of all runs that the tables read."""
+        return [
+            f"results/runs/{name}/{protocol}/{fold}/seed{seed}/{file}"
+            for name, experiment in self._experiments.items()
+            for protocol, folds in self._folds(experiment).items()
+            for fold in folds
+            for seed in self._seeds
+            for file in ("metrics.json", "predictions.parquet")
+        ]
+
+    def tables(self, folder: str) -> list[str]:
+        """All tables below ``folder``."""
+        names = [f"{table}.{kind}" for table in _TABLES for kind in ("parquet", "csv")]
+        return [f"{folder}/{name}" for name in [*names, "summary.md", "summary.tex"]]
+
+    def tables_json(self) -> str:
+        """Options of the stage ``tables``."""
+        experiments = {
+            name: {
+                "folds": self._folds(experiment),
+                "changes": self.config.experiments[name].model_dump(exclude_unset=True),
+            }
+            for name, experiment in self._experiments.items()
+        }
+        options = {
+            "report": self.config.report.result(),
+            "experiments": experiments,
+            "seeds": self._seeds,
+        }
+        return json.dumps(options, separators=(",", ":"))
+
+    # --------------------------------------------------------------- helpers
+
+    @staticmethod
+    def listed(option: str, paths: Iterable[str]) -> str:
+        """``--option PATH`` for each path."""
+        return " ".join(f"{option} {shlex.quote(str(path))}" for path in paths)
+
+    @staticmethod
+    @functools.cache
+    def code(module: str) -> str:
+        """Fingerprints of the modules that a stage can import."""
+        return fingerprint(module)
+
+    @staticmethod
+    def gpus(device: str) -> int:
+        """GPUs that one job asks for: one where the configuration may use one and there is one."""
+        if device == "cpu":
+            return 0
+        return int(device.startswith("cuda") or _gpus_here() > 0)
+
+    @property
+    def _seeds(self) -> list[int]:
+        protocols = self.config.protocols
+        return [protocols.seed + n for n in range(protocols.repeats)]
+
+    def _tested(self, experiment: Experiment) -> list[str]:
+        return self.with_video if experiment.needs_faces else self.subjects
+
+    def _folds(self, experiment: Experiment) -> dict[str, list[str]]:
+        subjects, folds = self._tested(experiment), self.config.protocols.folds
+        return {p: fold_names(p, subjects, folds) for p in experiment.protocols}
+
+    def _require_subjects(self, experiment: Experiment) -> None:
+        subjects = self._tested(experiment)
+        where = f"experiments.{experiment.name}"
+        if not subjects:
+            raise MilmerError(
+                f"{where}: {self._copy.root} holds no face video; "
+                "set model.modalities to [eeg] for EEG alone"
+            )
+        across = [p for p in experiment.protocols if p in ("loso", "stimulus")]
+        if across and len(subjects) < 2:
+            raise MilmerError(
+                f"{where}: protocol {across[0]} needs two subjects, there is {subjects[0]} alone; "
+                "set protocols.names"
+            )
+
+
+@functools.cache
+def _gpus_here() -> int:
+    """NVIDIA GPUs of this machine, without importing torch."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in found.stdout.splitlines())

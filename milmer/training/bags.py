@@ -1,0 +1,216 @@
+"""A fold's data: EEG segments, bags of face tokens, and which rows belong to which part.
+
+Tokens and EEG stay where they are: mapped from their files, or on the device where they fit. A
+batch is an index look-up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from milmer import storage
+from milmer.errors import MilmerError
+
+_DEVICE_SHARE = 0.6  # of a device's free memory that a fold's data may take
+
+
+class Rows:
+    """Rows of several arrays under one numbering, read by index.
+
+    ``arrays`` have the same shape but for their first axis; they may be mapped from files.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray]):
+        self._arrays = list(arrays)
+        self.first = np.cumsum([0, *(len(a) for a in arrays)])
+        self._resident: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self._arrays[0].shape[1:]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return sum(a.nbytes for a in self._arrays)
+
+    def to(self, device: torch.device) -> None:
+        """Keep all rows in the memory of ``device`` from now on."""
+        parts = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in self._arrays]
+        self._resident = torch.cat(parts)
+
+    def take(self, index: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
+        """Rows ``index`` of any shape; zeros where not ``valid``, whose index is never used."""
+        if valid is None:
+            valid = index >= 0
+        if self._resident is not None:
+            where = torch.from_numpy(np.where(valid, index, 0)).to(self._resident.device)
+            mask = torch.from_numpy(valid).to(self._resident.device)
+            rows = self._resident[where]
+            return rows * mask.view(*mask.shape, *[1] * len(self.shape))
+        flat, used = index.ravel(), np.flatnonzero(valid.ravel())
+        out = np.zeros((flat.size, *self.shape), self._arrays[0].dtype)
+        source = np.searchsorted(self.first, flat[used], side="right") - 1
+        for i in np.unique(source):
+            mine = used[source == i]
+            out[mine] = self._arrays[i][flat[mine] - self.first[i]]
+        return torch.from_numpy(out.reshape(*index.shape, *self.shape))
+
+
+@dataclass
+class FoldData:
+    """The segments of a fold, one row each of ``table`` (subject, …, label, part).
+
+    ``eeg_row`` (row,) and ``bag`` (row, instance) index :class:`Rows`; ``valid`` (row, instance).
+    What the model does not look at is null. ``dropped`` counts the segments without a valid
+    instance that were left out, by part.
+    """
+
+    table: pd.DataFrame
+    labels: list[str]
+    facts: dict
+    eeg: Rows | None
+    eeg_row: np.ndarray | None
+    tokens: Rows | None
+    bag: np.ndarray | None
+    valid: np.ndarray | None
+    dropped: dict[str, int]
+
+    def rows(self, part: str) -> np.ndarray:
+        """Row numbers of a part, in the one segment order."""
+        return np.flatnonzero(self.table["part"] == part)
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> dict[str, Tensor]:
+        """The model's arguments for ``rows``."""
+        labels = torch.from_numpy(self.table["label"].to_numpy(np.int64)[rows])
+        inputs = {"labels": labels.to(device)}
+        if self.eeg is not None:
+            inputs["eeg"] = self.eeg.take(self.eeg_row[rows]).to(device)
+        if self.tokens is not None:
+            valid = self.valid[rows]  # (batch, instance)
+            inputs["face_tokens"] = self.tokens.take(self.bag[rows], valid).to(device).float()
+            inputs["valid"] = torch.from_numpy(valid).to(device)
+        return inputs
+
+    def to(self, device: torch.device) -> None:
+        """Keep the data on a GPU where it fits, else read batches from the host's memory."""
+        if device.type != "cuda":
+            return
+        free = torch.cuda.mem_get_info(device)[0] * _DEVICE_SHARE
+        for rows in (self.eeg, self.tokens):
+            if rows is not None and rows.nbytes < free:
+                free -= rows.nbytes
+                rows.to(device)
+
+
+def read_fold(split: Path, segments: Sequence[Path], tokens: Sequence[Path]) -> FoldData:
+    """Read a fold: its split and the subjects' segments and tokens (none where not looked at).
+
+    A subject of the split without tokens has no valid instance. Raises :class:`MilmerError` where
+    files do not fit together: other trials, another segment grid.
+    """
+    table = storage.read_table(split, "split")
+    made = storage.read_provenance(split)
+    eeg = eeg_row = tokens_rows = bag = valid = None
+    for path in segments:
+        _require_fit(split, made, path, storage.read_provenance(path))
+    for path in tokens:
+        _require_fit(split, made, path, storage.read_provenance(path)["upstream"]["faces"])
+    if segments:
+        eeg, eeg_row, _ = _joined(table, segments, "segments", "eeg", split)
+        if (eeg_row < 0).any():
+            raise _unknown_segment(table, eeg_row, split)
+    dropped: dict[str, int] = {}
+    if tokens:
+        tokens_rows, row, files = _joined(table, tokens, "tokens", "tokens", split)
+        bag, valid = _bags(files, row, tokens_rows.first)
+        kept = valid.any(axis=1)
+        dropped = table.loc[~kept, "part"].value_counts().sort_index().to_dict()
+        table = table[kept].reset_index(drop=True)
+        bag, valid = bag[kept], valid[kept]
+        eeg_row = eeg_row[kept] if eeg_row is not None else None
+    return FoldData(
+        table=table,
+        labels=made["facts"]["labels"],
+        facts=made["facts"],
+        eeg=eeg,
+        eeg_row=eeg_row,
+        tokens=tokens_rows,
+        bag=bag,
+        valid=valid,
+        dropped={part: int(n) for part, n in dropped.items()},
+    )
+
+
+def _require_fit(split: Path, made: dict, path: Path, maker: dict) -> None:
+    """Refuse a subject's file whose grid was made from other trials or another segmentation."""
+    if maker["inputs"]["trials"] not in made["inputs"].values():
+        raise MilmerError(
+            f"{path}: made from other trials than {split}; run snakemake again, or delete it"
+        )
+    storage.require_same(
+        "segmentation",
+        (split, made["options"]["segmentation"]),
+        (path, maker["options"]["segmentation"]),
+    )
+
+
+def _joined(
+    table: pd.DataFrame, paths: Sequence[Path], stage: str, dataset: str, split: Path
+) -> tuple[Rows, np.ndarray, list[dict[str, np.ndarray]]]:
+    """One numbering of the subjects' ``dataset``, and each split row's row in their grids.
+
+    The grids of all files follow one another; −1 where a subject has no file.
+    """
+    arrays, grids, files = [], [], []
+    for path in paths:
+        with storage.open_h5(path, stage) as file:
+            arrays.append(storage.mapped(file[dataset]))
+            files.append({n: file[n][()] for n in ("bag", "valid") if n in file})
+            grids.append(
+                pd.DataFrame(
+                    {
+                        "subject": path.stem,
+                        "experiment_id": file["experiment_id"][()],
+                        "position": file["position"][()],
+                    }
+                )
+            )
+    if len({a.shape[1:] for a in arrays}) > 1:
+        raise MilmerError(f"{paths[0].parent}: subjects differ in the shape of their {dataset}")
+    keys = ["subject", "experiment_id", "position"]
+    grid = pd.concat(grids, ignore_index=True)
+    place = pd.Series(np.arange(len(grid)), index=pd.MultiIndex.from_frame(grid[keys]))
+    row = place.reindex(pd.MultiIndex.from_frame(table[keys])).fillna(-1).to_numpy(np.int64)
+    absent = (row < 0) & table["subject"].isin(set(grid["subject"])).to_numpy()
+    if absent.any():
+        raise _unknown_segment(table, np.where(absent, -1, 0), split)
+    return Rows(arrays), row, files
+
+
+def _bags(
+    files: list[dict[str, np.ndarray]], row: np.ndarray, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bags of the split's rows in the joint numbering of frames, and which instances are valid."""
+    bags = [
+        np.where(f["bag"] >= 0, f["bag"] + start, -1)
+        for f, start in zip(files, first, strict=False)
+    ]
+    bag, valid = np.concatenate(bags), np.concatenate([f["valid"] for f in files])
+    here = row >= 0
+    taken = np.where(here, row, 0)
+    return np.where(here[:, None], bag[taken], -1), valid[taken] & here[:, None]
+
+
+def _unknown_segment(table: pd.DataFrame, row: np.ndarray, split: Path) -> MilmerError:
+    missing = table.iloc[int(np.flatnonzero(row < 0)[0])]
+    return MilmerError(
+        f"{split}: names {missing.subject}, experiment_id {missing.experiment_id}, position "
+        f"{missing.position}, which the subject's files do not hold; run snakemake again"
+    )

@@ -1,0 +1,48 @@
+"""The state of an interrupted training run, from which it goes on.
+
+It is a sibling of the run's folder that no rule declares, because Snakemake deletes declared
+outputs before a job starts. A key made of options, inputs and code says whether it still fits.
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from milmer import storage
+
+
+class ResumeState:
+    """Saves and finds the state of one run; a state of another key is ignored."""
+
+    def __init__(self, run: Path, made: dict[str, Any], minutes: float):
+        self._path = run.with_name(f".{run.name}.resume.pt")
+        what = {k: made[k] for k in ("options", "inputs", "code")}
+        self._key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        self._seconds = 60 * minutes
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to go on from; none where there is none, or none that fits."""
+        try:
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except Exception:
+            # Whatever is wrong with the file, the run can begin anew.
+            return None
+        return state if state.get("key") == self._key else None
+
+    def save_if_due(self, make: Any) -> None:
+        """Save what ``make()`` returns, if the last state is older than it may be."""
+        if time.monotonic() - self._saved >= self._seconds:
+            with storage.replacing(self._path) as partial:
+                torch.save(make() | {"key": self._key}, partial)
+            self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """The run is complete: forget the state."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,311 @@
+"""Stage ``train``: one fold, from its split to a model, predictions, a history and metrics.
+
+A short loop on Lightning Fabric. Nothing depends on order or history: permutations are drawn from
+(seed, fold, epoch) and dropout from (seed, fold, step), so one fold alone equals the same fold of
+a whole run, and a run that was interrupted goes on as if it had not been.
+"""
+
+import logging
+import math
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from milmer import storage
+from milmer.device import choose_device, describe, fast_bfloat16
+from milmer.errors import MilmerError
+from milmer.metrics import baselines, measure
+from milmer.model.configuration import MilmerConfig
+from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.options import ModelOptions
+from milmer.options import Options
+from milmer.training.bags import FoldData, read_fold
+from milmer.training.checkpoints import ResumeState
+from milmer.training.options import TrainingOptions
+
+_log = logging.getLogger(__name__)
+
+
+class TrainOptions(Options):
+    """What the stage ``train`` depends on.
+
+    Without ``validation`` the validation part trains as well.
+    """
+
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+    validation: bool = True
+
+
+def train_fold(
+    split: Path,
+    segments: Sequence[Path],
+    tokens: Sequence[Path],
+    options: TrainOptions,
+    seed: int,
+    out: Path,
+) -> None:
+    """Train and test one fold and write the run's folder ``out``.
+
+    ``segments`` and ``tokens`` are the files of the fold's subjects. Writes ``model/``,
+    ``predictions.parquet`` (one row a test segment), ``history.parquet`` (one row an epoch) and
+    last ``metrics.json``. The test part is read once, after the epoch was chosen; only
+    ``select: best_on_test`` looks at it in every epoch, and its metrics say so.
+    """
+    torch.set_num_threads(options.training.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    data = read_fold(
+        split,
+        segments if "eeg" in options.model.modalities else [],
+        tokens if "face" in options.model.modalities else [],
+    )
+    inputs = {"split": split} | {
+        f"{kind}_{path.stem}": path
+        for kind, paths in (("segments", segments), ("tokens", tokens))
+        for path in paths
+    }
+    device = choose_device(options.training.device)
+    made = storage.provenance(
+        "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
+    )
+    run = _Run(data, options, seed, device)
+    state = ResumeState(out, made, options.training.checkpoint_minutes)
+    run.fit(state)
+    _write(run, made, out)
+    state.remove()
+
+
+class _Run:
+    """One fold's training: the model, its optimizer and what has been seen so far."""
+
+    def __init__(self, data: FoldData, options: TrainOptions, seed: int, device: torch.device):
+        self.data, self.options, self.training = data, options, options.training
+        self.select = options.training.select
+        self.rows = {part: data.rows(part) for part in ("train", "val", "test")}
+        if not options.validation:
+            both = (self.rows["train"], self.rows["val"])
+            self.rows |= {"train": np.sort(np.concatenate(both)), "val": np.array([], int)}
+        self._require_parts()
+        self.words = [seed, zlib.crc32("{protocol} {fold}".format(**data.facts).encode())]
+        bfloat16 = {"bfloat16": True, "float32": False}.get(
+            self.training.precision, fast_bfloat16(device)
+        )
+        self.fabric = Fabric(
+            accelerator=device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="bf16-mixed" if bfloat16 else "32-true",
+        )
+        torch.manual_seed(self._seed("weights"))
+        self.bare = MilmerForEmotionClassification(self._config())
+        trained = [p for p in self.bare.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=self.training.lr, weight_decay=self.training.weight_decay
+        )
+        self.model, self.optimizer = self.fabric.setup(self.bare, optimizer)
+        data.to(device)
+        self.step = 0
+        self.loss_sum = 0.0
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------ training
+
+    def fit(self, state: ResumeState) -> None:
+        """Train all epochs, or what is left of them, and go back to the chosen one."""
+        if (known := state.load()) is not None:
+            self._restore(known)
+            _log.info("goes on from step %d", self.step)
+        began = time.monotonic()
+        batches = math.ceil(len(self.rows["train"]) / self.training.batch_size)
+        while len(self.history) < self.training.epochs:
+            epoch = len(self.history)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._lr(epoch)
+            self.model.train()
+            for rows in list(self._batches(epoch))[self.step - epoch * batches :]:
+                self._train_on(rows)
+                state.save_if_due(self._state)
+            self._end_epoch(epoch, batches)
+        _log.info(
+            "%d epochs in %.1f s, kept epoch %d",
+            self.training.epochs,
+            time.monotonic() - began,
+            self.best["epoch"],
+        )
+        self.bare.load_state_dict(self.best["model"])
+
+    def _train_on(self, rows: np.ndarray) -> None:
+        torch.manual_seed(self._seed("step", self.step))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.model(**self.data.batch(rows, self.fabric.device)).loss
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        self.loss_sum += float(loss.detach()) * len(rows)
+        self.step += 1
+        if not math.isfinite(self.loss_sum):
+            raise MilmerError(
+                f"{self._name}: the loss is no longer finite at step {self.step}; lower training.lr"
+            )
+
+    def _end_epoch(self, epoch: int, batches: int) -> None:
+        entry: dict[str, Any] = {
+            "epoch": epoch,
+            "lr": self._lr(epoch),
+            "train_loss": self.loss_sum / len(self.rows["train"]),
+        }
+        self.loss_sum = 0.0
+        watched = {"validation": "val", "best_on_test": "test"}.get(self.select)
+        for part in ("val", "test"):
+            if len(self.rows[part]) and (part == "val" or watched == "test"):
+                measured = self._measured(self.predict(part))
+                entry |= {f"{part}_{k}": v for k, v in measured["segment"].items()}
+                entry |= {f"{part}_trial_{k}": v for k, v in measured["trial"].items()}
+        self.history.append(entry)
+        # Of equal epochs the one with the lower loss is kept, then the earlier.
+        metric = {"val": "val_macro_f1", "test": "test_accuracy"}.get(watched)
+        rank = (entry[metric], -entry[f"{watched}_loss"]) if metric else (epoch, 0.0)
+        if not self.best or rank > tuple(self.best["rank"]):
+            weights = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
+            self.best = {"epoch": epoch, "rank": list(rank), "model": weights}
+
+    def _batches(self, epoch: int) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng([*self.words, epoch])
+        order = rng.permutation(self.rows["train"])
+        for first in range(0, len(order), self.training.batch_size):
+            yield order[first : first + self.training.batch_size]
+
+    def _lr(self, epoch: int) -> float:
+        cosine = (1 + math.cos(math.pi * epoch / self.training.epochs)) / 2
+        return self.training.lr * (cosine * (1 - self.training.lrf) + self.training.lrf)
+
+    # ---------------------------------------------------------------- prediction
+
+    @torch.no_grad()
+    def predict(self, part: str) -> pd.DataFrame:
+        """Predictions of a part: its rows with probabilities, chosen instances and scores."""
+        self.model.eval()
+        columns: dict[str, list] = {"p": [], "chosen": [], "scores": []}
+        rows, size = self.rows[part], self.training.batch_size
+        for first in range(0, len(rows), size):
+            inputs = self.data.batch(rows[first : first + size], self.fabric.device)
+            inputs.pop("labels")
+            output = self.model(**inputs)
+            columns["p"].append(output.logits.float().softmax(dim=1).cpu().numpy())
+            for name, tensor in (("chosen", output.selected), ("scores", output.scores)):
+                columns[name] += _listed(tensor, len(inputs[next(iter(inputs))]))
+        table = self.data.table.iloc[rows].drop(columns="part").reset_index(drop=True)
+        probabilities = np.concatenate(columns["p"])  # (row, class)
+        for i, name in enumerate(self.data.labels):
+            table[f"p_{name}"] = probabilities[:, i]
+        table["chosen"], table["scores"] = columns["chosen"], columns["scores"]
+        return table
+
+    def _measured(self, predictions: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+        return measure(predictions, self.data.labels)
+
+    # ------------------------------------------------------------------- details
+
+    def _config(self) -> MilmerConfig:
+        shapes: dict[str, Any] = {}
+        if self.data.eeg is not None:
+            shapes |= dict(zip(("num_channels", "num_samples"), self.data.eeg.shape, strict=True))
+        if self.data.tokens is not None:
+            shapes |= dict(zip(("num_tokens", "token_dim"), self.data.tokens.shape, strict=True))
+            shapes["num_instances"] = self.data.bag.shape[1]
+        names = dict(enumerate(self.data.labels))
+        return MilmerConfig(
+            options=self.options.model.model_dump(mode="json"),
+            id2label=names,
+            label2id={name: i for i, name in names.items()},
+            **shapes,
+        )
+
+    def _require_parts(self) -> None:
+        for part in ("train", "test", *(["val"] if self.select == "validation" else [])):
+            if len(self.rows[part]) == 0:
+                raise MilmerError(
+                    f"{self._name}: no segment is left for {part} "
+                    f"(without a valid face: {self.data.dropped or 'none'})"
+                )
+
+    @property
+    def _name(self) -> str:
+        return "{protocol} {fold}".format(**self.data.facts)
+
+    def _seed(self, *words: str | int) -> int:
+        return zlib.crc32(repr((self.words, words)).encode())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.bare.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "history": self.history,
+            "best": self.best,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.bare.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.loss_sum = state["step"], state["loss_sum"]
+        self.history, self.best = state["history"], state["best"]
+
+
+def _listed(tensor: Tensor | None, count: int) -> list:
+    return [None] * count if tensor is None else tensor.float().cpu().numpy().tolist()
+
+
+def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
+    predictions = run.predict("test")
+    history = pd.DataFrame(run.history)
+    data, facts = run.data, run.data.facts
+    on_test = run.select == "best_on_test"
+    measured = run._measured(predictions)
+    if on_test:
+        measured = _best_of_each(run.history, measured)
+    counts = {part: len(rows) for part, rows in run.rows.items()}
+    metrics = {
+        **measured,
+        **baselines(data.table["label"].to_numpy()[run.rows["train"]], predictions, data.labels),
+        "protocol": facts["protocol"],
+        "fold": facts["fold"],
+        "seed": made["options"]["seed"],
+        "labels": data.labels,
+        "select": run.select,
+        "epoch": run.best["epoch"],
+        "leaky": facts["leaky"],
+        "selected_on_test": on_test,
+        "segments": counts,
+        "without_valid_face": data.dropped,
+        "parameters": sum(p.numel() for p in run.bare.parameters()),
+        "warnings": facts["warnings"],
+        "provenance": made,
+    }
+    with storage.replacing_folder(out / "model") as folder:
+        run.bare.save_pretrained(folder)
+    storage.write_table(out / "predictions.parquet", predictions, made | {"stage": "predictions"})
+    storage.write_table(out / "history.parquet", history, made | {"stage": "history"})
+    storage.write_json(out / "metrics.json", metrics)
+
+
+def _best_of_each(
+    history: list[dict[str, Any]], measured: dict[str, dict[str, float | None]]
+) -> dict[str, dict[str, float | None]]:
+    """Each metric's best epoch on the test part by itself, as the published numbers are."""
+    better = {"loss": min}
+    best: dict[str, dict[str, float | None]] = {}
+    for level, prefix in (("segment", "test_"), ("trial", "test_trial_")):
+        best[level] = {}
+        for name in measured[level]:
+            values = [e[prefix + name] for e in history if e[prefix + name] is not None]
+            best[level][name] = better.get(name, max)(values) if values else None
+    return best

@@ -1,0 +1,189 @@
+"""Stage ``split``: who trains, who validates and who tests, one table a fold.
+
+``segment`` (published) draws segments and so puts those of one trial on both sides: it leaks.
+``trial`` keeps a trial together, ``loso`` a subject, ``stimulus`` an experiment_id. Parts are
+stratified by dealing: items are put in order of their class, shuffled within it, and dealt round,
+so that classes are even to one item also where there are fewer of a class than folds.
+"""
+
+import logging
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.segmentation import segment_grid
+from milmer.training.folds import LEAKY, WITHIN_SUBJECT
+from milmer.training.labels import DROPPED, label, label_names, thresholds
+from milmer.training.options import LabelsOptions, SplitOptions
+
+_GROUPS = {
+    "segment": ["subject", "experiment_id", "position"],
+    "trial": ["subject", "experiment_id"],
+    "loso": ["subject"],
+    "stimulus": ["experiment_id"],
+}
+_TEST_PART = 0.2  # of protocol segment, as published
+_FEWEST_SUBJECTS = 3  # left for training, so that one of them can be spared for validation
+_log = logging.getLogger(__name__)
+
+
+def make_split(
+    trials: list[Path], protocol: str, fold: str, options: SplitOptions, out: Path
+) -> None:
+    """Write the split ``fold`` of ``protocol`` over the subjects whose tables are ``trials``.
+
+    Columns ``subject, experiment_id, position, label, part``; ``part`` is train, val or test. The
+    provenance holds what the split decided: thresholds, how validation was grouped, warnings.
+    """
+    tables = [storage.read_table(path, "trials") for path in trials]
+    rated = pd.concat(tables, ignore_index=True)
+    segments = _segments(rated, options)
+    if segments.empty:
+        raise MilmerError(f"{trials[0]}: no trial with EEG that has a label; nothing to split")
+    part = np.full(len(segments), "train", dtype=object)
+    part[_test_rows(segments, protocol, fold, options)] = "test"
+    facts: dict = {"protocol": protocol, "fold": fold, "leaky": protocol in LEAKY, "warnings": []}
+    if options.validation:
+        groups = _GROUPS[protocol]
+        training = segments[part == "train"]
+        if protocol == "loso" and training["subject"].nunique() < _FEWEST_SUBJECTS:
+            groups = _GROUPS["trial"]
+        facts["validation_groups"] = groups
+        rng = _rng(options.seed, protocol, fold, "validation")
+        held_out = _hold_out(training, groups, options.validation, rng)
+        part[training.index[held_out]] = "val"
+    segments["part"] = part
+    _relabel(segments, rated, options.labels, facts)
+    _check(segments, protocol, fold, options, facts)
+    for warning in facts["warnings"]:
+        _log.warning("%s %s: %s", protocol, fold, warning)
+    columns = ["subject", "experiment_id", "position", "label", "part"]
+    table = segments[segments["label"] != DROPPED].sort_values(columns[:3], ignore_index=True)
+    facts["labels"] = label_names(options.labels)
+    made = storage.provenance(
+        "split", __name__, options.result(), {f"trials{i}": p for i, p in enumerate(trials)}
+    )
+    storage.write_table(out, table[columns], made | {"facts": facts})
+
+
+def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+    """All segments, with the label by which parts are stratified (threshold as a number)."""
+    number = 5.0 if options.labels.threshold == "median" else options.labels.threshold
+    fixed = options.labels.but({"threshold": number})
+    rated = rated.assign(stratum=label(rated, thresholds(rated, fixed), fixed))
+    rows = []
+    for subject, table in rated[rated["stratum"] != DROPPED].groupby("subject", sort=True):
+        grid = segment_grid(
+            zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
+        )
+        stratum = dict(zip(table["experiment_id"], table["stratum"], strict=True))
+        rows += [(subject, s.experiment_id, s.position, stratum[s.experiment_id]) for s in grid]
+    return pd.DataFrame(rows, columns=["subject", "experiment_id", "position", "stratum"])
+
+
+def _test_rows(
+    segments: pd.DataFrame, protocol: str, fold: str, options: SplitOptions
+) -> np.ndarray:
+    """Indices of the segments that test; the same partition underlies all folds."""
+    subject, _, number = fold.rpartition("k")
+    drawn_for = "" if protocol == "stimulus" else subject or fold
+    rng = _rng(options.seed, protocol, drawn_for, "test")
+    match protocol:
+        case "segment":
+            return _hold_out(segments, _GROUPS["segment"], _TEST_PART, rng)
+        case "loso":
+            return np.flatnonzero(segments["subject"] == fold)
+        case "trial" | "stimulus":
+            groups = _grouped(segments, _GROUPS[protocol])
+            if len(groups) < options.folds:
+                raise MilmerError(
+                    f"{protocol} {fold}: {len(groups)} groups cannot make {options.folds} folds; "
+                    "set protocols.folds to less"
+                )
+            deal = _dealt(groups["stratum"].to_numpy(), rng) % options.folds
+            return np.concatenate(groups["rows"][deal == int(number)].to_list())
+    raise MilmerError(f"there is no protocol {protocol!r}")
+
+
+def _hold_out(
+    segments: pd.DataFrame, by: list[str], fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Positions (not index labels) in ``segments`` of a stratified part of its groups."""
+    groups = _grouped(segments.reset_index(drop=True), by)
+    if len(groups) < 2:
+        raise MilmerError(
+            f"{segments['subject'].iloc[0]}: one group alone cannot be divided; "
+            "set protocols.validation to 0, or add trials"
+        )
+    order = _dealt(groups["stratum"].to_numpy(), rng)
+    # Every 1/fraction-th of the dealt order, at least one group and never all.
+    taken = np.floor((order + 1) * fraction + 0.5) > np.floor(order * fraction + 0.5)
+    if not taken.any():
+        taken = order == 0
+    return np.concatenate(groups["rows"][taken].to_list())
+
+
+def _grouped(segments: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """One row a group: its most common stratum and the positions of its segments."""
+    positions = segments.assign(row=np.arange(len(segments)))
+    return (
+        positions.groupby(by, sort=True)
+        .agg(stratum=("stratum", lambda s: s.mode().iloc[0]), rows=("row", np.array))
+        .reset_index()
+    )
+
+
+def _dealt(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each item's place when items are ordered by stratum, and at random within it."""
+    order = np.lexsort((rng.random(len(strata)), strata))
+    place = np.empty(len(strata), int)
+    place[order] = np.arange(len(strata))
+    return place
+
+
+def _rng(seed: int, *words: str) -> np.random.Generator:
+    return np.random.default_rng([seed, *(zlib.crc32(w.encode()) for w in words)])
+
+
+def _relabel(
+    segments: pd.DataFrame, rated: pd.DataFrame, options: LabelsOptions, facts: dict
+) -> None:
+    """Set ``label``; a median is that of the trials that train, and of no other."""
+    training = segments.loc[segments["part"] == "train", ["subject", "experiment_id"]]
+    trials = rated.merge(training.drop_duplicates(), on=["subject", "experiment_id"])
+    border = thresholds(trials, options)
+    facts["thresholds"] = border
+    labelled = rated.assign(label=label(rated, border, options)).set_index(
+        ["subject", "experiment_id"]
+    )["label"]
+    keys = pd.MultiIndex.from_frame(segments[["subject", "experiment_id"]])
+    segments["label"] = labelled.reindex(keys).to_numpy().astype(np.int64)
+
+
+def _check(
+    segments: pd.DataFrame, protocol: str, fold: str, options: SplitOptions, facts: dict
+) -> None:
+    """Refuse a split with a group on two sides; record what else a reader should know."""
+    if segments.duplicated(["subject", "experiment_id", "position"]).any():
+        raise MilmerError(f"{protocol} {fold}: a segment stands twice in the split")
+    for sides, groups in (
+        (segments["part"] == "test", _GROUPS[protocol]),
+        (segments["part"] == "val", facts.get("validation_groups", [])),
+    ):
+        if groups and (segments.assign(side=sides).groupby(groups)["side"].nunique() > 1).any():
+            raise MilmerError(f"{protocol} {fold}: a group of {groups} stands on two sides")
+    kept = segments[segments["label"] != DROPPED]
+    parts = kept.groupby("part")["label"].unique()
+    for part in ("train", "test"):
+        if part not in parts:
+            raise MilmerError(f"{protocol} {fold}: no segment is left to {part}")
+    missing = sorted(set(kept["label"]) - set(parts["train"]))
+    if missing:
+        names = ", ".join(label_names(options.labels)[i] for i in missing)
+        facts["warnings"].append(f"no training segment of class {names}")
+    if protocol not in WITHIN_SUBJECT and segments["subject"].nunique() < 2:
+        raise MilmerError(f"{protocol} {fold}: needs two subjects or more")

@@ -1,0 +1,18 @@
+# From all runs to the tables.
+
+
+rule tables:
+    input:
+        PLAN.runs(),
+    output:
+        TABLES,
+    log:
+        "results/logs/tables.log",
+    benchmark:
+        "results/benchmarks/tables.tsv"
+    params:
+        options=PLAN.tables_json(),
+        code=PLAN.code("milmer.evaluation.tables"),
+    shell:
+        "{MILMER} --log {log} tables results/runs results/tables"
+        " --options {params.options:q}"

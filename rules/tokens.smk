@@ -1,0 +1,25 @@
+# A frozen Swin makes tokens of the face crops, once for all experiments.
+
+
+rule tokens:
+    input:
+        faces="results/faces/{faces}/{subject}.h5",
+        backbone=lambda wildcards: PLAN.backbone_files(wildcards.backbone),
+    output:
+        "results/tokens/{faces}/{backbone}/{subject}.h5",
+    log:
+        "results/logs/tokens/{faces}/{backbone}/{subject}.log",
+    benchmark:
+        "results/benchmarks/tokens/{faces}/{backbone}/{subject}.tsv"
+    params:
+        options=lambda wildcards: PLAN.config.tokens_json(
+            wildcards.faces, wildcards.backbone
+        ),
+        code=PLAN.code("milmer.backbone.tokens"),
+    threads: PLAN.config.backbone.threads
+    resources:
+        mem_mb=4000,
+        gpu=PLAN.gpus(PLAN.config.backbone.device),
+    shell:
+        "{MILMER} --log {log} tokens --faces {input.faces} {output}"
+        " --device {PLAN.config.backbone.device} --options {params.options:q}"

@@ -1,0 +1,54 @@
+# Splits, and one training job a fold.
+
+
+rule split:
+    input:
+        trials=lambda wildcards: expand(
+            "results/trials/{subject}.parquet", subject=PLAN.fold_subjects(wildcards)
+        ),
+    output:
+        "results/splits/{labels}/{protocol}/{fold}.parquet",
+    log:
+        "results/logs/splits/{labels}/{protocol}/{fold}.log",
+    benchmark:
+        "results/benchmarks/splits/{labels}/{protocol}/{fold}.tsv"
+    params:
+        options=lambda wildcards: PLAN.config.split_json(wildcards.labels),
+        code=PLAN.code("milmer.training.splits"),
+        trials=lambda wildcards, input: PLAN.listed("--trials", input.trials),
+    shell:
+        "{MILMER} --log {log} split {wildcards.protocol} {wildcards.fold} {output}"
+        " {params.trials} --options {params.options:q}"
+
+
+rule train:
+    input:
+        split=lambda wildcards: PLAN.split_of(wildcards),
+        segments=lambda wildcards: PLAN.segments_of(wildcards),
+        tokens=lambda wildcards: PLAN.tokens_of(wildcards),
+    output:
+        config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
+        weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
+        predictions="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/predictions.parquet",
+        history="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/history.parquet",
+        metrics="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/metrics.json",
+    log:
+        "results/logs/runs/{experiment}/{protocol}/{fold}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/runs/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
+    params:
+        options=lambda wildcards: PLAN.train_json(wildcards.experiment),
+        code=PLAN.code("milmer.training.loop"),
+        segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
+        tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
+        out=lambda wildcards, output: Path(output.metrics).parent,
+    threads: PLAN.config.training.threads
+    resources:
+        mem_mb=4000,
+        gpu=PLAN.gpus(PLAN.config.training.device),
+    shell:
+        "{MILMER} --log {log} train --split {input.split} {params.out}"
+        " {params.segments} {params.tokens} --seed {wildcards.seed}"
+        " --device {PLAN.config.training.device}"
+        " --checkpoint-minutes {PLAN.config.training.checkpoint_minutes}"
+        " --options {params.options:q}"
