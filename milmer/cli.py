@@ -228,10 +228,16 @@ def config(
         except (OSError, yaml.YAMLError) as error:
             raise MilmerError(f"{given}: {error}".replace("\n", " ")) from error
         load(user)
-    typer.echo(documented(user), nl=False)
+    typer.echo(documented(user, _HEADING), nl=False)
 
 
 # --------------------------------------------------------------------- details
+
+_HEADING = """\
+# Milmer's configuration: what is set, and every other option commented out with its default.
+# Made by `milmer config config.yaml`, which keeps what you set; `snakemake --config
+# training='{epochs: 50}'` or `--configfile mine.yaml` go on top of this file.
+"""
 
 
 def _read(model: type, text: str) -> "object":

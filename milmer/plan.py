@@ -22,6 +22,19 @@ from milmer.training.folds import fold_names, fold_subjects
 _TABLES = ("folds", "summary", "inflation", "ablation", "tests")
 
 
+class Aside:
+    """A rule's param that says how and not what: Snakemake reruns nothing where it changes.
+
+    Snakemake compares params of Python's own types only. In a shell command it stands quoted.
+    """
+
+    def __init__(self, value: object):
+        self._text = shlex.quote(str(value))
+
+    def __str__(self) -> str:
+        return self._text
+
+
 class Plan:
     """Targets, inputs and options of all rules; paths are relative to the working directory."""
 
@@ -63,6 +76,11 @@ class Plan:
         return cls(config, scan(config.dataset.root))
 
     # ------------------------------------------------------------------ data
+
+    @property
+    def root(self) -> Aside:
+        """The dataset's folder; what lies in it counts by the inputs."""
+        return Aside(self.config.dataset.root)
 
     @property
     def trials_options(self) -> str:

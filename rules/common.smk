@@ -3,21 +3,22 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-# Jobs run the code beside this Snakefile, installed or not.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+# Jobs run the code beside this Snakefile with the Python that Snakemake runs with.
+for variable, folder in (
+    ("PYTHONPATH", workflow.basedir),
+    ("PATH", Path(sys.executable).parent),
+):
+    others = [entry for entry in [os.environ.get(variable)] if entry]
+    os.environ[variable] = os.pathsep.join([str(folder), *others])
 
-from milmer.plan import Plan
 from milmer.errors import MilmerError
+from milmer.plan import Aside, Plan
 
 try:
     PLAN = Plan.read(config)
 except MilmerError as error:
     raise WorkflowError(str(error)) from None
 
-MILMER = f"{sys.executable} -m milmer"
-ROOT = PLAN.config.dataset.root
 TABLES = PLAN.tables("results/tables")
 
 

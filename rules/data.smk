@@ -14,9 +14,10 @@ rule trials:
     params:
         options=PLAN.trials_options,
         code=PLAN.code("milmer.deap.trials"),
+        root=PLAN.root,
         videos=lambda wildcards: PLAN.video_names(wildcards.subject),
     shell:
-        "{MILMER} --log {log} trials {wildcards.subject} {output} --root {ROOT:q}"
+        "milmer --log {log} trials {wildcards.subject} {output} --root {params.root}"
         " --options {params.options:q}"
 
 
@@ -30,13 +31,14 @@ rule segments:
         "results/logs/segments/{eeg}/{subject}.log",
     benchmark:
         "results/benchmarks/segments/{eeg}/{subject}.tsv"
+    resources:
+        mem_mb=2000,
     params:
         options=lambda wildcards: PLAN.config.segments_json(wildcards.eeg),
         code=PLAN.code("milmer.eeg.segments"),
-    resources:
-        mem_mb=2000,
+        root=PLAN.root,
     shell:
-        "{MILMER} --log {log} segments --trials {input.trials} {output} --root {ROOT:q}"
+        "milmer --log {log} segments --trials {input.trials} {output} --root {params.root}"
         " --options {params.options:q}"
 
 
@@ -51,12 +53,13 @@ rule faces:
         "results/logs/faces/{faces}/{subject}.log",
     benchmark:
         "results/benchmarks/faces/{faces}/{subject}.tsv"
-    params:
-        options=lambda wildcards: PLAN.config.faces_json(wildcards.faces),
-        code=PLAN.code("milmer.faces.crops"),
     threads: PLAN.config.faces.threads
     resources:
         mem_mb=2000,
+    params:
+        options=lambda wildcards: PLAN.config.faces_json(wildcards.faces),
+        code=PLAN.code("milmer.faces.crops"),
+        root=PLAN.root,
     shell:
-        "{MILMER} --log {log} faces --trials {input.trials} {output} --root {ROOT:q}"
+        "milmer --log {log} faces --trials {input.trials} {output} --root {params.root}"
         " --threads {threads} --options {params.options:q}"

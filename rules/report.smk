@@ -14,5 +14,5 @@ rule tables:
         options=PLAN.tables_json(),
         code=PLAN.code("milmer.evaluation.tables"),
     shell:
-        "{MILMER} --log {log} tables results/runs results/tables"
+        "milmer --log {log} tables results/runs results/tables"
         " --options {params.options:q}"

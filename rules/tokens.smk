@@ -11,15 +11,16 @@ rule tokens:
         "results/logs/tokens/{faces}/{backbone}/{subject}.log",
     benchmark:
         "results/benchmarks/tokens/{faces}/{backbone}/{subject}.tsv"
+    threads: PLAN.config.backbone.threads
+    resources:
+        mem_mb=4000,
+        gpu=PLAN.gpus(PLAN.config.backbone.device),
     params:
         options=lambda wildcards: PLAN.config.tokens_json(
             wildcards.faces, wildcards.backbone
         ),
         code=PLAN.code("milmer.backbone.tokens"),
-    threads: PLAN.config.backbone.threads
-    resources:
-        mem_mb=4000,
-        gpu=PLAN.gpus(PLAN.config.backbone.device),
+        device=Aside(PLAN.config.backbone.device),
     shell:
-        "{MILMER} --log {log} tokens --faces {input.faces} {output}"
-        " --device {PLAN.config.backbone.device} --options {params.options:q}"
+        "milmer --log {log} tokens --faces {input.faces} {output}"
+        " --device {params.device} --options {params.options:q}"

@@ -17,7 +17,7 @@ rule split:
         code=PLAN.code("milmer.training.splits"),
         trials=lambda wildcards, input: PLAN.listed("--trials", input.trials),
     shell:
-        "{MILMER} --log {log} split {wildcards.protocol} {wildcards.fold} {output}"
+        "milmer --log {log} split {wildcards.protocol} {wildcards.fold} {output}"
         " {params.trials} --options {params.options:q}"
 
 
@@ -36,19 +36,21 @@ rule train:
         "results/logs/runs/{experiment}/{protocol}/{fold}/seed{seed}.log",
     benchmark:
         "results/benchmarks/runs/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
-    params:
-        options=lambda wildcards: PLAN.train_json(wildcards.experiment),
-        code=PLAN.code("milmer.training.loop"),
-        segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
-        tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
-        out=lambda wildcards, output: Path(output.metrics).parent,
     threads: PLAN.config.training.threads
     resources:
         mem_mb=4000,
         gpu=PLAN.gpus(PLAN.config.training.device),
+    params:
+        options=lambda wildcards: PLAN.train_json(wildcards.experiment),
+        code=PLAN.code("milmer.training.loop"),
+        device=Aside(PLAN.config.training.device),
+        minutes=Aside(PLAN.config.training.checkpoint_minutes),
+        segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
+        tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
+        out=lambda wildcards, output: Path(output.metrics).parent,
     shell:
-        "{MILMER} --log {log} train --split {input.split} {params.out}"
+        "milmer --log {log} train --split {input.split} {params.out}"
         " {params.segments} {params.tokens} --seed {wildcards.seed}"
-        " --device {PLAN.config.training.device}"
-        " --checkpoint-minutes {PLAN.config.training.checkpoint_minutes}"
+        " --device {params.device}"
+        " --checkpoint-minutes {params.minutes}"
         " --options {params.options:q}"

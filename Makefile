@@ -1,0 +1,43 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+DEMO := results/demo
+
+.PHONY: env demo test lint docs clean
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+# The whole pipeline on the synthetic twin; a second time it finds nothing to do.
+demo: env $(DEMO)/deap/truth.json
+	cd $(DEMO) && $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile \
+	  --configfile $(CURDIR)/workflow/demo.yaml --cores all --rerun-incomplete --quiet all
+	@$(BIN)/milmer summary $(DEMO)/results/tables
+	@echo "All tables are in $(DEMO)/results/tables, each run's model and predictions in $(DEMO)/results/runs."
+
+$(DEMO)/deap/truth.json: | env
+	$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin --options "$$(cat workflow/demo-twin.json)"
+
+test: env
+	$(BIN)/pytest -n auto
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --directory $(VENV)/lint --config dataset='{root: $(CURDIR)/tests/data/layout}'
+
+# What is generated from the code: config.yaml and the schema.
+docs: env
+	$(BIN)/milmer config config.yaml > config.yaml.new && mv config.yaml.new config.yaml
+	$(BIN)/milmer config --schema > workflow/schemas/config.schema.json
+
+clean:
+	rm -rf $(DEMO)

@@ -1,0 +1,121 @@
+"""What the benchmarks share: interleaved timing, peak memory, and the table they print."""
+
+import argparse
+import gc
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of each round of one contestant."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle round."""
+        return statistics.median(self.seconds)
+
+
+def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timed]:
+    """Time each of ``contestants`` ``rounds`` times, taking turns, after one round that warms up.
+
+    Taking turns, because a shared machine gets faster and slower by the minute: what is compared
+    is timed within the same seconds.
+    """
+    for run in contestants.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            gc.collect()
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Timed(tuple(s)) for name, s in seconds.items()}
+
+
+def ratio(first: Timed, second: Timed) -> float:
+    """Median over the rounds of how many times longer ``first`` took than ``second``."""
+    return statistics.median(a / b for a, b in zip(first.seconds, second.seconds, strict=True))
+
+
+def once(run: Callable[[], object]) -> Timed:
+    """Time one single run, for what takes too long to be repeated."""
+    start = time.perf_counter()
+    run()
+    return Timed((time.perf_counter() - start,))
+
+
+def memory() -> dict[str, float]:
+    """Resident memory of this process in MiB: ``peak``, and now ``own`` and mapped from ``files``.
+
+    Pages that are mapped from a file count as resident, but are the system's to take back.
+    Null where the system does not tell (it is read from Linux's /proc).
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return {"peak": float("nan"), "own": float("nan"), "files": float("nan")}
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    names = {"peak": "VmHWM", "own": "RssAnon", "files": "RssFile"}
+    return {name: int(lines[key].split()[0]) / 1024 for name, key in names.items()}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; numbers are shortened to three digits."""
+    lines = [header, ["---"] * len(header), *([_short(v) for v in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(threads: int, libraries: Sequence[str]) -> str:
+    """One line that names the processor, the threads and the versions of ``libraries``."""
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
+    extensions = [name for name in ("avx512_bf16", "amx_bf16") if name in _cpu()[1]]
+    return (
+        f"{_cpu()[0]}, {os.cpu_count()} cores ({', '.join(extensions) or 'no bfloat16'}), "
+        f"{threads} threads; Python {platform.python_version()}, {versions}"
+    )
+
+
+def arguments(purpose: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=(purpose or "").strip().splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds; medians are printed")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each contestant")
+    return parser
+
+
+def child(script: str, *options: str) -> str:
+    """Run a benchmark's script once more in a process of its own and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, script, *options], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
+
+
+def _cpu() -> tuple[str, str]:
+    """The processor's name and its flags, as far as the system tells them."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine(), ""
+    lines = dict(
+        (key.strip(), value.strip())
+        for key, _, value in (line.partition(":") for line in info.read_text().splitlines())
+    )
+    return lines.get("model name", platform.machine()), lines.get("flags", "")
