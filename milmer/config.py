@@ -6,7 +6,7 @@ as JSON. Precedence is defaults < preset < what the user gives.
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
@@ -92,7 +92,9 @@ class Config(Options):
     protocols: ProtocolsOptions = ProtocolsOptions()
     variants: VariantsOptions = VariantsOptions()
     experiments: dict[Name, ExperimentOptions] = Field(
-        {"milmer": ExperimentOptions()}, min_length=1, description="Rows of the tables."
+        {"milmer": ExperimentOptions()},
+        min_length=1,
+        description="Rows of the tables. One of this file is left out by giving null on top of it.",
     )
     report: ReportOptions = ReportOptions()
 
@@ -205,18 +207,38 @@ def load(user: Mapping[str, Any]) -> Config:
     Raises :class:`MilmerError` with the path of the first wrong key, its value, what is allowed
     and the nearest known key.
     """
+    user = _without_nulls(user)
     preset = user.get("preset")
     base = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
     config = _validated("", lambda: Config.model_validate(_merged(base, user)))
-    names = [*config.experiments]
-    for kind in ("labels", "eeg", "faces", "backbone"):
-        names += getattr(config.variants, kind)
-    for name in names:
+    variants = [(k, n) for k in VariantsOptions.model_fields for n in getattr(config.variants, k)]
+    for name in [*config.experiments, *(name for _, name in variants)]:
         if not _NAME.fullmatch(name):
             raise MilmerError(f"config: {name!r}: a name is made of letters, digits, _ and -")
+    for kind, name in variants:
+        if name == "default":
+            raise MilmerError(
+                f"config: variants.{kind}.default: is the section {kind} itself; change it there, "
+                "or give the variant another name"
+            )
+        config.variant(kind, name)
     for name in config.experiments:
         config.experiment(name)
     return config
+
+
+def _without_nulls(user: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out experiments and variants that are null: how a file on top takes one out."""
+    user = dict(user)
+    variants = user.get("variants")
+    named = [(user, "experiments")]
+    if isinstance(variants, Mapping):
+        user["variants"] = dict(variants)
+        named += [(user["variants"], kind) for kind in variants]
+    for holder, key in named:
+        if isinstance(holder.get(key), Mapping):
+            holder[key] = {k: v for k, v in holder[key].items() if v not in (None, "null")}
+    return user
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,7 +265,9 @@ def _explain(where: str, error: ValidationError) -> str:
     first = errors[0]
     parts = ([where] if where else []) + [str(p) for p in first["loc"] if not _is_type(p)]
     path = ".".join(parts)
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    # Each branch of a union gives an error of its own: count the places, not the errors.
+    places = {tuple(p for p in e["loc"] if not _is_type(p)) for e in errors}
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
         near = _nearest(path)
         hint = f"; did you mean {near}?" if near else "; config.yaml lists them all"
@@ -262,33 +286,38 @@ def _is_type(part: str | int) -> bool:
     )
 
 
-def _known_keys() -> Iterator[str]:
-    for section, field in Config.model_fields.items():
-        yield section
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
-            for key in field.annotation.model_fields:
-                yield f"{section}.{key}"
-
-
 def _nearest(path: str) -> str | None:
-    known = list(_known_keys())
-    match = re.match(r"(?:experiments\.[^.]+|variants)\.(.*)", path)
-    looked_up = match[1] if match else path
-    near = difflib.get_close_matches(looked_up, known, 1, 0.6)
-    if not near:  # the right name in another section
-        last = looked_up.rpartition(".")[2]
-        by_last = {key.rpartition(".")[2]: key for key in known}
-        near = [by_last[k] for k in difflib.get_close_matches(last, by_last, 1, 0.8)]
-    return near[0] if near else None
+    """The known key most like ``path``: beside it, or of that name in another section."""
+    parent, _, name = path.rpartition(".")
+    model = _model(parent)
+    beside = difflib.get_close_matches(name, model.model_fields if model else (), 1, 0.6)
+    if beside:
+        return f"{parent}.{beside[0]}" if parent else beside[0]
+    elsewhere = {}
+    for section in Config.model_fields:
+        if options := _model(section):
+            elsewhere |= {key: f"{section}.{key}" for key in options.model_fields}
+    near = difflib.get_close_matches(name, elsewhere, 1, 0.8)
+    return elsewhere[near[0]] if near else None
+
+
+def _model(path: str) -> type[Options] | None:
+    """The model of the keys right below ``path``, also in an experiment or a variant."""
+    if not path:
+        return Config
+    section, *below = path.split(".")
+    if section == "experiments" and below:
+        return _model(below[1]) if below[1:] else ExperimentOptions
+    if section == "variants" and below:
+        return _model(below[0])
+    model = Config.model_fields[section].annotation if section in Config.model_fields else None
+    return model if isinstance(model, type) and issubclass(model, Options) else None
 
 
 def _describe(path: str) -> str:
-    section, _, key = path.partition(".")
-    field = Config.model_fields.get(section)
-    model = field.annotation if field else None
-    if not (isinstance(model, type) and issubclass(model, Options)):
-        return ""
-    option = model.model_fields.get(key.partition(".")[0])
+    parent, _, key = path.rpartition(".")
+    model = _model(parent)
+    option = model.model_fields.get(key) if model else None
     return f" ({option.description})" if option and option.description else ""
 
 

@@ -21,7 +21,9 @@ def execution(default: Any, **kwargs: Any) -> Any:
 class Options(BaseModel):
     """A configuration section: unknown keys are errors, and a value is immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod

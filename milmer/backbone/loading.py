@@ -51,7 +51,9 @@ class Backbone:
         x = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(self.dtype)
         if x.shape[-1] != self.image_size or x.shape[-2] != self.image_size:
             size = (self.image_size, self.image_size)
-            x = nn.functional.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
+            # In float32: this resampling is not there for bfloat16 on a CPU.
+            x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
+            x = x.clamp(0, 255).to(self.dtype)
         mean, std = (t.view(1, 3, 1, 1) for t in (self.mean, self.std))
         x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         return self.model(x).last_hidden_state

@@ -181,7 +181,7 @@ class EvenlySpacedScorer(nn.Module):
         count = valid.sum(dim=1, keepdim=True)
         k = torch.arange(self.num_select, device=x.device)
         targets = ((k + 0.5) * count / self.num_select).long()  # (batch, K)
-        return (rank.unsqueeze(2) == targets.unsqueeze(1)).any(dim=2).float()
+        return ((rank.unsqueeze(2) == targets.unsqueeze(1)).any(dim=2) & valid).float()
 
 
 # ------------------------------------------------------------------- selection

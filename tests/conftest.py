@@ -1,0 +1,160 @@
+"""Datasets that many tests read, each made once a session and shared between xdist's workers.
+
+Tests never write into them; what is to be changed is copied first.
+"""
+
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests compute on the CPU; before torch is imported
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from milmer.errors import MilmerError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], None]], Path]:
+    """``once(name, make)``: the path that ``make(path)`` wrote, by whichever worker came first."""
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        base = base.parent
+    elsewhere = base / "shared"
+    elsewhere.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        path, done = elsewhere / name, elsewhere / f"{name}.done"
+        with FileLock(elsewhere / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # what a worker that failed left behind
+                make(path)
+                done.touch()
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The third-party test data: MILMER_SHARED, or `shared` beside the repository."""
+    path = Path(os.environ.get("MILMER_SHARED", REPOSITORY.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip(f"third-party test data are not here: {path} (set MILMER_SHARED)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def twin(once) -> Path:
+    """A small synthetic twin: 2 subjects of 8 trials of 6 s, with truth.json."""
+
+    def make(path: Path) -> None:
+        from milmer.deap.synthetic import TwinOptions, synthesize
+
+        small = {"trials": 8, "seconds": 6, "width": 360, "height": 288, "fps": 10}
+        synthesize(path, TwinOptions(formats=["dat", "mat"], **small))
+
+    return once("twin", make)
+
+
+@pytest.fixture(scope="session")
+def twin_truth(twin) -> dict:
+    """What is known of the twin, by subject."""
+    return json.loads((twin / "truth.json").read_text())["subjects"]
+
+
+@pytest.fixture(scope="session")
+def twin_backbone(once) -> Path:
+    """A folder with a small random Swin."""
+
+    def make(path: Path) -> None:
+        from milmer.deap.synthetic import write_backbone
+
+        write_backbone(path)
+
+    return once("twin_backbone", make)
+
+
+@pytest.fixture(scope="session")
+def twin_user(twin, twin_backbone) -> dict:
+    """What a user would set to run the twin offline."""
+    return {
+        "dataset": {"root": str(twin)},
+        "faces": {"detector": "haar"},
+        "backbone": {"name": str(twin_backbone)},
+    }
+
+
+@pytest.fixture(scope="session")
+def twin_results(once, twin, twin_user) -> Path:
+    """The twin's trials, segments/default, faces/default and tokens/default/default."""
+
+    def make(path: Path) -> None:
+        from milmer.backbone.options import TokensOptions
+        from milmer.backbone.tokens import make_tokens
+        from milmer.config import load
+        from milmer.deap.trials import TrialsOptions, make_trials
+        from milmer.eeg.options import SegmentsOptions
+        from milmer.eeg.segments import make_segments
+        from milmer.faces.crops import make_faces
+        from milmer.faces.options import FaceStageOptions
+
+        config = load(twin_user)
+        segments = SegmentsOptions.from_json(config.segments_json("default"))
+        faces = FaceStageOptions.from_json(config.faces_json("default"))
+        tokens = TokensOptions.from_json(config.tokens_json("default", "default"))
+        for subject in ("s01", "s02"):
+            trials = path / "trials" / f"{subject}.parquet"
+            crops = path / "faces" / "default" / f"{subject}.h5"
+            make_trials(twin, subject, TrialsOptions(), trials)
+            make_segments(trials, twin, segments, path / "segments" / "default" / f"{subject}.h5")
+            make_faces(trials, twin, faces, crops)
+            make_tokens(crops, tokens, path / "tokens" / "default" / "default" / f"{subject}.h5")
+
+    return once("twin_results", make)
+
+
+@pytest.fixture(scope="session")
+def real(once, shared) -> Path:
+    """A dataset in DEAP's layout made of real EEG and real face video."""
+
+    def make(path: Path) -> None:
+        tool = shared / "tools" / "make_deap_from_real.py"
+        size = ["--subjects", "1", "2", "--trials", "16", "--seconds", "12"]
+        subprocess.run([sys.executable, tool, path, *size], check=True)
+
+    return once("real", make)
+
+
+@pytest.fixture
+def refused() -> Callable:
+    """``with refused("part of the text", …, nothing_in=folder):`` an error for people.
+
+    Its text is one line that holds all parts, and the folder's files are as they were.
+    """
+
+    @contextmanager
+    def refusal(*parts: str, nothing_in: Path | None = None) -> Iterator[None]:
+        before = _content(nothing_in)
+        with pytest.raises(MilmerError) as caught:
+            yield
+        text = str(caught.value)
+        assert "\n" not in text
+        assert all(part in text for part in parts), text
+        assert _content(nothing_in) == before
+
+    return refusal
+
+
+def _content(folder: Path | None) -> dict[Path, bytes]:
+    files = sorted(folder.rglob("*")) if folder else []
+    return {path: path.read_bytes() for path in files if path.is_file()}

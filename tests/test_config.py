@@ -1,0 +1,291 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from milmer.config import PRESETS, Config, documented, load
+from milmer.errors import MilmerError
+from milmer.options import Options
+
+
+def milmer(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "milmer", *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def sections(model=Config):
+    """All options below a model, as (path, field)."""
+    for name, field in model.model_fields.items():
+        yield name, field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
+            for below, option in sections(field.annotation):
+                yield f"{name}.{below}", option
+
+
+def stages(config):
+    """The JSON that each stage gets."""
+    experiment = config.experiment(next(iter(config.experiments)))
+    return {
+        "segments": config.segments_json("default"),
+        "faces": config.faces_json("default"),
+        "tokens": config.tokens_json("default", "default"),
+        "split": config.split_json("default"),
+        "train": experiment.model.result_json() + experiment.training.result_json(),
+    }
+
+
+def changed(user, base=None):
+    """Names of the stages whose JSON differs for what a user sets."""
+    before, after = stages(load(base or {})), stages(load((base or {}) | user))
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "near"),
+    [
+        ({"modle": {}}, "modle", "model"),
+        ({"training": {"epoch": 3}}, "training.epoch", "training.epochs"),
+        ({"model": {"epochs": 3}}, "model.epochs", "training.epochs"),
+        ({"faces": {"num_select": 3}}, "faces.num_select", "model.num_select"),
+        ({"instances": 5}, "instances", "faces.instances"),
+        (
+            {"experiments": {"mine": {"model": {"fuson": "mlp"}}}},
+            "experiments.mine.model.fuson",
+            "experiments.mine.model.fusion",
+        ),
+        (
+            {"experiments": {"mine": {"training": {"epochen": 5}}}},
+            "experiments.mine.training.epochen",
+            "experiments.mine.training.epochs",
+        ),
+        (
+            {"experiments": {"mine": {"modle": {}}}},
+            "experiments.mine.modle",
+            "experiments.mine.model",
+        ),
+        (
+            {
+                "variants": {"eeg": {"wide": {"bnad": [1, 50]}}},
+                "experiments": {"mine": {"eeg": "wide"}},
+            },
+            "variants.eeg.wide.bnad",
+            "variants.eeg.wide.band",
+        ),
+        ({"variants": {"labesl": {}}}, "variants.labesl", "variants.labels"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_nearest_known_one(user, path, near, refused):
+    with refused(f"{path}: unknown key; did you mean {near}?"):
+        load(user)
+
+
+def test_an_unknown_key_like_no_other_points_to_the_list(refused):
+    with refused("training.qqqqqqqq: unknown key", "config.yaml"):
+        load({"training": {"qqqqqqqq": 1}})
+
+
+@pytest.mark.parametrize(
+    ("user", "parts"),
+    [
+        ({"model": {"fusion": "sum"}}, ["model.fusion", "'sum'", "cross_attention", "mlp"]),
+        ({"model": {"num_heads": 7}}, ["model", "num_heads", "768"]),
+        ({"training": {"epochs": 0}}, ["training.epochs", "0 is not allowed", "greater"]),
+        ({"training": {"epochs": "many"}}, ["training.epochs", "'many'", "integer"]),
+        ({"training": 3}, ["training", "3"]),
+        ({"eeg": {"band": [50, 1]}}, ["eeg", "band", "rising"]),
+        ({"eeg": {"band": "wide"}}, ["eeg.band", "'wide'"]),
+        ({"dataset": {"subjects": ["s00"]}}, ["dataset.subjects", "s00", "write s01 or 1"]),
+        ({"dataset": {"subjects": [1, "s01"]}}, ["dataset.subjects", "once"]),
+        ({"dataset": {"subjects": []}}, ["dataset.subjects", "at least one"]),
+        ({"labels": {"threshold": "mean"}}, ["labels.threshold", "'mean'", "median"]),
+        ({"labels": {"ties": "as_published", "scheme": "valence"}}, ["labels", "quadrant"]),
+        ({"protocols": {"names": ["trials"]}}, ["protocols.names", "'trials'", "trial"]),
+        ({"protocols": {"validation": 0}}, ["experiments.milmer", "protocols.validation", "last"]),
+        ({"preset": "publish"}, ["preset", "'publish'", "published"]),
+        ({"experiments": {}}, ["experiments"]),
+        ({"experiments": {"a/b": {}}}, ["'a/b'", "letters"]),
+        ({"experiments": {"mine": {"eeg": "narrow"}}}, ["'narrow'", "default", "as_published"]),
+        ({"experiments": {"mine": {"model": {"dropout": 2}}}}, ["experiments.mine.model.dropout"]),
+        ({"variants": {"eeg": {"unused": {"band": [1]}}}}, ["variants.eeg.unused.band"]),
+        ({"variants": {"eeg": {"default": {}}}}, ["variants.eeg.default", "another name"]),
+        ({"training": {"lr": float("inf")}}, ["training.lr", "finite"]),
+        ({"segmentation": {"seconds": "nan"}}, ["segmentation.seconds"]),
+        ({"labels": {"threshold": "nan"}}, ["labels.threshold"]),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_is_allowed(user, parts, refused):
+    with refused(*parts):
+        load(user)
+
+
+def test_several_wrong_keys_are_counted_by_their_places(refused):
+    with refused("training.epochs", "(and 1 more)"):
+        load({"training": {"epochs": 0, "lr": 0}})
+    with pytest.raises(MilmerError) as caught:
+        load({"dataset": {"subjects": "s01"}})  # two branches of one union
+    assert "more)" not in str(caught.value)
+
+
+def test_null_on_top_takes_an_experiment_or_a_variant_out():
+    user = {
+        "experiments": {"a": None, "b": {}, "c": "null"},
+        "variants": {"eeg": {"x": None, "y": {"band": None}}},
+    }
+    config = load(user)
+    assert list(config.experiments) == ["b"]
+    assert list(config.variants.eeg) == ["y"]
+
+
+def test_the_user_goes_over_the_preset_and_the_preset_over_the_defaults():
+    config = load({"preset": "published", "model": {"train_cls": True}})
+    assert config.model.train_cls is True
+    assert config.model.selection_gradient == PRESETS["published"]["model"]["selection_gradient"]
+    assert config.eeg.layout == "as_published"
+    assert config.model.num_queries == Config().model.num_queries
+
+
+def test_an_empty_section_changes_nothing():
+    assert load({"training": None, "preset": None}) == load({})
+
+
+def test_values_may_come_as_text_as_snakemake_hands_them_over():
+    plain = {
+        "training": {"epochs": 7, "lr": 0.001},
+        "eeg": {"band": None},
+        "faces": {"detector_model": None, "use_borrowed_boxes": True},
+        "model": {"train_cls": False},
+        "protocols": {"names": ["trial"], "folds": 3},
+    }
+    text = {
+        "training": {"epochs": "7", "lr": "1e-3"},
+        "eeg": {"band": "null"},
+        "faces": {"detector_model": "null", "use_borrowed_boxes": "true"},
+        "model": {"train_cls": "False"},
+        "protocols": {"names": ["trial"], "folds": "3"},
+    }
+    assert load(text) == load(plain)
+    assert stages(load(text)) == stages(load(plain))
+
+
+def test_an_experiment_takes_its_preset_its_variants_and_its_own_options():
+    config = load(
+        {
+            "model": {"num_select": 2},
+            "variants": {"backbone": {"v2": {"name": "some/swinv2"}}},
+            "experiments": {
+                "mine": {"backbone": "v2", "model": {"fusion": "mlp"}},
+                "published": {"preset": "published", "training": {"epochs": 2}},
+            },
+        }
+    )
+    mine, published = config.experiment("mine"), config.experiment("published")
+    assert (mine.model.num_select, mine.model.fusion, mine.backbone) == (2, "mlp", "v2")
+    assert (mine.eeg, mine.validation) == ("default", True)
+    assert (published.eeg, published.labels) == ("as_published", "as_published")
+    assert (published.training.epochs, published.training.select) == (2, "best_on_test")
+    assert "some/swinv2" in config.tokens_json("default", "v2")
+    assert "some/swinv2" not in config.tokens_json("default", "default")
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"faces": {"threads": 7}},
+        {"backbone": {"device": "cpu"}},
+        {"training": {"device": "cpu"}},
+        {"training": {"checkpoint_minutes": 30}},
+        {"dataset": {"root": "elsewhere"}},
+        {"report": {"seed": 3}},
+    ],
+)
+def test_how_a_stage_runs_is_not_among_its_options(user):
+    assert changed(user) == set()
+
+
+@pytest.mark.parametrize(
+    ("user", "stage"),
+    [
+        ({"eeg": {"band": [4, 45]}}, {"segments"}),
+        ({"segmentation": {"seconds": 2}}, {"segments", "faces", "split"}),
+        ({"faces": {"margin": 0.2}}, {"faces"}),
+        ({"faces": {"use_borrowed_boxes": True}}, {"tokens"}),
+        ({"backbone": {"batch_size": 4}}, {"tokens"}),
+        ({"labels": {"threshold": "median"}}, {"split"}),
+        ({"protocols": {"seed": 4}}, {"split"}),
+        ({"training": {"epochs": 4}}, {"train"}),
+        ({"training": {"threads": 1}}, {"train"}),
+        ({"model": {"fusion": "mlp"}}, {"train"}),
+    ],
+)
+def test_what_can_change_a_result_reaches_its_stages_and_no_other(user, stage):
+    assert changed(user) == stage
+
+
+def test_a_stage_reads_back_what_it_is_given():
+    from milmer.faces.options import FaceStageOptions
+
+    text = load({"faces": {"threads": 5, "margin": 0.3, "min_score": 0.5}}).faces_json("default")
+    assert FaceStageOptions.from_json(text).result_json() == text
+    assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+def test_every_option_has_a_description():
+    silent = [path for path, field in sections() if not (field.description or _doc(field))]
+    assert silent == []
+
+
+def _doc(field):
+    return getattr(field.annotation, "__doc__", None) if isinstance(field.annotation, type) else ""
+
+
+def test_the_documented_defaults_are_the_defaults():
+    text = documented({})
+    shown = yaml.safe_load("\n".join(_uncommented(text)))
+    assert load(shown) == load({})
+    for path, _ in sections():
+        assert f"{path.rpartition('.')[2]}:" in text
+
+
+def test_documenting_keeps_what_the_user_sets():
+    user = {
+        "training": {"epochs": 3},
+        "variants": {"eeg": {"raw": {"band": None}}},
+        "experiments": {"a": {}, "b": {"eeg": "raw", "model": {"modalities": ["eeg"]}}},
+    }
+    text = documented(user, "# mine\n")
+    assert yaml.safe_load(text)["training"] == {"epochs": 3}
+    assert load(yaml.safe_load(text)) == load(user)
+    assert documented(yaml.safe_load(text), "# mine\n") == text
+
+
+def _uncommented(text):
+    """The lines of keys, with those that are commented out for being defaults."""
+    for line in text.splitlines():
+        bare = line.lstrip()
+        if bare.startswith("# ") or bare == "#":
+            continue
+        yield line.replace("#", "", 1) if bare.startswith("#") else line
+
+
+def test_config_yaml_shows_every_option():
+    path = REPOSITORY / "config.yaml"
+    assert milmer("config", path) == path.read_text()
+
+
+def test_the_schema_is_that_of_the_models():
+    path = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
+    assert json.loads(milmer("config", "--schema")) == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("module", ["milmer.plan", "milmer.config"])
+def test_reading_the_configuration_loads_nothing_heavy(module):
+    heavy = "torch mne pandas h5py transformers cv2 av scipy pyarrow sklearn matplotlib".split()
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

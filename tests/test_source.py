@@ -1,0 +1,148 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+STAGES = {
+    "trials": "milmer.deap.trials",
+    "segments": "milmer.eeg.segments",
+    "faces": "milmer.faces.crops",
+    "tokens": "milmer.backbone.tokens",
+    "split": "milmer.training.splits",
+    "train": "milmer.training.loop",
+    "tables": "milmer.evaluation.tables",
+}
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package to edit."""
+    copy = tmp_path / "milmer"
+    shutil.copytree(REPOSITORY / "milmer", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def python(code, package=REPOSITORY / "milmer"):
+    """Run code beside a package; what it prints as JSON in its last line."""
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fingerprints(package):
+    stages = list(STAGES.items())
+    code = f"import json; from milmer.source import fingerprint; stages = {stages}\n"
+    return python(code + "print(json.dumps({n: fingerprint(m) for n, m in stages}))", package)
+
+
+def rerun(package, path, edit):
+    """Names of the stages whose fingerprint an edit of a file changes."""
+    before = fingerprints(package)
+    file = package / path
+    file.write_text(edit(file.read_text()))
+    after = fingerprints(package)
+    return {name for name in STAGES if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        ("faces/crops.py", {"faces"}),
+        ("eeg/filtering.py", {"segments"}),
+        ("deap/ratings.py", {"trials"}),
+        ("backbone/loading.py", {"tokens"}),
+        ("evaluation/statistics.py", {"tables"}),
+        ("cli.py", set()),
+        ("plan.py", set()),
+    ],
+)
+def test_an_edit_reruns_the_stages_that_import_it_and_no_other(package, path, stages):
+    assert rerun(package, path, lambda text: text + "\nADDED = 1\n") == stages
+
+
+def test_an_edit_of_storage_reruns_all(package):
+    assert rerun(package, "storage.py", lambda text: text + "\nADDED = 1\n") == set(STAGES)
+
+
+def test_a_number_that_changes_is_an_edit(package):
+    def edit(text):
+        assert "_WAITING = 16" in text
+        return text.replace("_WAITING = 16", "_WAITING = 17")
+
+    assert rerun(package, "faces/crops.py", edit) == {"faces"}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: "# a comment\n\n\n" + text + "\n\n# another\n",
+        lambda text: text.replace('"""Stage ``faces``:', '"""Something else:', 1),
+        lambda text: text.replace('"""Cut the widened box', '"""Take the widened box', 1),
+        lambda text: text.replace("    covered = min(", "    covered = (  # why\n    min)(", 1),
+    ],
+    ids=["comments", "docstring", "docstring of a function", "line breaks"],
+)
+def test_comments_docstrings_and_line_breaks_are_no_edit(package, edit):
+    assert (package / "faces/crops.py").read_text() != edit(
+        (package / "faces/crops.py").read_text()
+    )
+    assert rerun(package, "faces/crops.py", edit) == set()
+
+
+def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(twin, twin_results, tmp_path):
+    """All stages run on the twin, each in a process of its own that says what it imported."""
+    trials = twin_results / "trials" / "s01.parquet"
+    made = tmp_path / "made"
+    tiny = {"hidden_size": 16, "num_heads": 2, "feed_forward": 16, "num_queries": 2}
+    train = {"model": tiny | {"num_layers": 1}, "training": {"epochs": 1, "batch_size": 4}}
+    tables = {
+        "report": {"resamples": 100},
+        "experiments": {"milmer": {"folds": {"trial": ["s01-k0"]}, "changes": {}}},
+        "seeds": [0],
+    }
+    run = made / "runs" / "milmer" / "trial" / "s01-k0" / "seed0"
+    haar = {"faces": {"detector": "haar"}}
+    backbone = {"backbone": {"name": str(twin_results.parent / "twin_backbone")}}
+    inputs = ["--trials", trials, "--root", twin]
+    segments, tokens = (
+        twin_results / folder / "s01.h5" for folder in ("segments/default", "tokens/default/default")
+    )
+    faces = twin_results / "faces" / "default" / "s01.h5"
+    commands = {
+        "trials": ["s01", made / "s01.parquet", "--root", twin],
+        "segments": [made / "segments.h5", *inputs],
+        "faces": [made / "faces.h5", *inputs, "--options", json.dumps(haar)],
+        "tokens": [made / "tokens.h5", "--faces", faces, "--options", json.dumps(backbone)],
+        "split": ["trial", "s01-k0", made / "split.parquet", "--trials", trials],
+        "train": [run, "--split", made / "split.parquet", "--segments", segments]
+        + ["--tokens", tokens, "--options", json.dumps(train)],
+        "tables": [made / "runs", made / "tables", "--options", json.dumps(tables)],
+    }
+    code = f"""
+import json, os, sys
+import cv2, h5py, lightning_fabric, mne.filter, pandas, scipy.io, sklearn.linear_model, torch
+from transformers import AutoImageProcessor, AutoModel, SwinModel  # once for all children
+from milmer.source import closure
+report = {{}}
+for stage, arguments in {[(name, [*map(str, given)]) for name, given in commands.items()]}:
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        from milmer.cli import app
+        app([stage, *arguments], standalone_mode=False)
+        seen = sorted(n for n in sys.modules if n.split(".")[0] == "milmer")
+        os.write(write, json.dumps(seen).encode())
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, stage
+    seen = set(json.loads(os.read(read, 100_000)))
+    assert {STAGES}[stage] in seen
+    report[stage] = sorted(seen - set(closure({STAGES}[stage])) - {{"milmer.cli"}})
+print(json.dumps(report))
+"""
+    assert python(code) == {stage: [] for stage in STAGES}

@@ -1,0 +1,277 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from milmer import storage
+from milmer.deap.trials import TrialsOptions, make_trials
+from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.segments import make_segments
+from milmer.errors import MilmerError
+from milmer.faces.crops import make_faces
+from milmer.faces.options import FaceStageOptions
+
+SCHEMA = {
+    "value": storage.Array("float32", ("row", "column")),
+    "name": storage.Array("int32", ("row",)),
+}
+HAAR = FaceStageOptions.model_validate({"faces": {"detector": "haar"}})
+
+
+def made(stage="tried", options=None):
+    return storage.provenance(stage, "milmer.storage", options or {}, {})
+
+
+def write(path, value=None, name=None, about=None):
+    with storage.new_h5(path, SCHEMA, about or made()) as file:
+        file["value"] = np.ones((3, 2), np.float32) if value is None else value
+        file["name"] = np.arange(3, dtype=np.int32) if name is None else name
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+# ------------------------------------------------------------------ atomic writing
+
+
+def test_what_was_written_is_read_back_with_its_provenance(tmp_path):
+    write(tmp_path / "a.h5", about=made(options={"x": 1}))
+    with storage.open_h5(tmp_path / "a.h5", "tried") as file:
+        np.testing.assert_array_equal(file["name"][()], [0, 1, 2])
+    assert storage.read_provenance(tmp_path / "a.h5")["options"] == {"x": 1}
+    assert files(tmp_path) == ["a.h5"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MilmerError])
+def test_an_exception_while_writing_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), storage.new_h5(tmp_path / "a.h5", SCHEMA, made()) as file:
+        file["name"] = [1]
+        raise error
+    with pytest.raises(error), storage.replacing_folder(tmp_path / "run") as folder:
+        (folder / "a.txt").write_text("half")
+        raise error
+    assert files(tmp_path) == []
+
+
+WRONG = {
+    "not a number": {"value": np.full((3, 2), np.nan, np.float32)},
+    "infinite": {"value": np.full((3, 2), np.inf, np.float32)},
+    "another dtype": {"value": np.ones((3, 2))},
+    "another rank": {"value": np.ones(3, np.float32)},
+    "rows that differ": {"name": np.arange(4, dtype=np.int32)},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_the_schema_is_refused_and_the_old_file_stays(tmp_path, wrong, refused):
+    with refused("a.h5: ", next(iter(wrong)) if "name" not in wrong else "", nothing_in=tmp_path):
+        write(tmp_path / "a.h5", **wrong)
+    write(tmp_path / "a.h5")
+    with refused("a.h5: ", nothing_in=tmp_path):
+        write(tmp_path / "a.h5", **wrong)
+
+
+def test_a_dataset_that_is_missing_or_too_many_is_refused(tmp_path, refused):
+    for names in (["value"], ["value", "name", "other"]):
+        with (
+            refused("a.h5: datasets", nothing_in=tmp_path),
+            storage.new_h5(tmp_path / "a.h5", SCHEMA, made()) as file,
+        ):
+            for name in names:
+                file[name] = [1]
+
+
+def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path):
+    (tmp_path / ".a.h5.partial").write_bytes(b"half a file")
+    (tmp_path / ".run.partial").mkdir()
+    (tmp_path / ".run.partial" / "old").touch()
+    write(tmp_path / "a.h5")
+    with storage.replacing_folder(tmp_path / "run") as folder:
+        (folder / "new").touch()
+    assert files(tmp_path) == ["a.h5", "new", "run"]
+
+
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
+    for name in ("old", "new"):
+        with storage.replacing_folder(tmp_path / "run") as folder:
+            (folder / name).mkdir()
+            (folder / name / "file").write_text(name)
+    assert files(tmp_path) == ["file", "new", "run"]
+
+
+def test_json_holds_null_where_a_number_is_not_finite(tmp_path):
+    values = {"a": np.float64("nan"), "b": [float("inf"), np.int64(3)], "c": np.array([1.5])}
+    storage.write_json(tmp_path / "a.json", values)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": None, "b": [None, 3], "c": [1.5]}
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, refused):
+    (tmp_path / "file").write_text("")
+    with refused("cannot be written", nothing_in=tmp_path):
+        write(tmp_path / "file" / "a.h5")
+
+
+# --------------------------------------------------------------------- same bytes
+
+
+def test_the_same_inputs_give_the_same_bytes(twin, twin_results, tmp_path):
+    trials = twin_results / "trials" / "s01.parquet"
+    shutil.copytree(twin, tmp_path / "moved" / "twin")
+    root = tmp_path / "moved" / "twin"
+    make_trials(root, "s01", TrialsOptions(), tmp_path / "s01.parquet")
+    make_segments(trials, root, SegmentsOptions(), tmp_path / "segments.h5")
+    make_faces(trials, root, HAAR, tmp_path / "faces.h5")
+    for again, first in (("s01.parquet", "trials/s01.parquet"),) + tuple(
+        (f"{name}.h5", f"{name}/default/s01.h5") for name in ("segments", "faces")
+    ):
+        assert (tmp_path / again).read_bytes() == (twin_results / first).read_bytes()
+
+
+def test_the_digest_is_of_the_content_alone(tmp_path):
+    write(tmp_path / "a.h5", about=made(options={"x": 1}))
+    write(tmp_path / "b.h5", about=made(options={"x": 2}))
+    write(tmp_path / "c.h5", name=np.array([0, 1, 3], np.int32))
+    a, b, c = (storage.digest(tmp_path / f"{name}.h5") for name in "abc")
+    assert a == b != c
+    frame = pd.DataFrame({"x": [1, 2]})
+    storage.write_table(tmp_path / "a.parquet", frame, made(options={"x": 1}))
+    storage.write_table(tmp_path / "b.parquet", frame, made(options={"x": 2}))
+    storage.write_table(tmp_path / "c.parquet", frame + 1, made())
+    a, b, c = (storage.digest(tmp_path / f"{name}.parquet") for name in "abc")
+    assert a == b != c
+
+
+def test_files_tell_neither_place_nor_time(twin, twin_results):
+    for path in twin_results.rglob("s01.*"):
+        about = json.dumps(storage.read_provenance(path))
+        assert str(twin_results) not in about
+        assert os.uname().nodename not in about
+        if "tokens" not in path.parts:  # whose backbone is a folder that the user names
+            assert str(twin.parent) not in about
+
+
+def test_tokens_can_be_mapped_from_their_file(twin_results):
+    with storage.open_h5(twin_results / "tokens/default/default/s01.h5", "tokens") as file:
+        expected, tokens = file["tokens"][()], storage.mapped(file["tokens"])
+    np.testing.assert_array_equal(tokens, expected)
+    assert not tokens.flags.writeable
+
+
+def test_files_made_of_different_things_are_not_joined(tmp_path, refused):
+    first, second = (tmp_path / "a.h5", {"x": 1}), (tmp_path / "b.h5", {"x": 2})
+    storage.require_same("options", first, first)
+    with refused("a.h5", "b.h5", "options", "snakemake"):
+        storage.require_same("options", first, second)
+
+
+# ------------------------------------------------------------------- what is refused
+
+
+def test_a_file_of_another_stage_is_refused(twin, twin_results, tmp_path, refused):
+    faces = twin_results / "faces/default/s01.h5"
+    with refused("s01.h5", "segments"), storage.open_h5(faces, "segments"):
+        pass
+    storage.write_table(tmp_path / "a.parquet", pd.DataFrame({"x": [1]}), made("split"))
+    with refused("a.parquet: holds split, not trials", nothing_in=tmp_path):
+        make_segments(tmp_path / "a.parquet", twin, SegmentsOptions(), tmp_path / "out.h5")
+
+
+def test_a_missing_file_is_told_by_its_name(tmp_path, refused):
+    for name, read in (("a.h5", storage.digest), ("a.parquet", storage.read_table)):
+        with refused(f"{name}: no such file"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.3, 0.9, -1])
+@pytest.mark.parametrize("name", ["trials/s01.parquet", "segments/default/s01.h5"])
+def test_a_truncated_file_is_refused_in_one_line(twin_results, tmp_path, name, kept, refused):
+    whole = (twin_results / name).read_bytes()
+    path = tmp_path / f"cut{name[-8:]}"
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    read = _everything if path.suffix == ".h5" else storage.read_table
+    with refused(path.name, nothing_in=tmp_path):
+        read(path)
+
+
+def _everything(path):
+    with storage.open_h5(path) as file:
+        return [data[()] for data in file.values()]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.h5"])
+def test_a_foreign_file_is_refused_in_one_line(tmp_path, name, refused):
+    path = tmp_path / name
+    if path.suffix == ".h5":
+        h5py.File(path, "w").close()
+    else:
+        pd.DataFrame({"x": [1]}).to_parquet(path)
+    for read in (storage.digest, storage.read_provenance):
+        with refused(name, "milmer"):
+            read(path)
+    path.write_text("no such format")
+    for read in (storage.digest, storage.read_provenance):
+        with refused(name, "delete it and run again"):
+            read(path)
+
+
+# ----------------------------------------------------------------------- full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """``small_disk(size)`` mounts a file system of that size."""
+    mounted = []
+
+    def mount(size):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    if shutil.which("mount") is None or os.getuid():
+        pytest.skip("only root can mount a small disk")
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("stage", ["trials", "segments", "faces"])
+def test_a_full_disk_is_one_line_and_nothing_is_left(
+    twin, twin_results, small_disk, stage, refused
+):
+    trials = twin_results / "trials" / "s01.parquet"
+    disk = small_disk("256k" if stage == "faces" else "128k" if stage == "segments" else "4k")
+    with refused("no space left on the disk", nothing_in=disk):
+        if stage == "trials":
+            make_trials(twin, "s01", TrialsOptions(), disk / "s01.parquet")
+        elif stage == "segments":
+            make_segments(trials, twin, SegmentsOptions(), disk / "s01.h5")
+        else:
+            make_faces(trials, twin, HAAR, disk / "s01.h5")
+    assert files(disk) == []
+
+
+@pytest.mark.parametrize("size", ["4k", "64k", "512k"])
+def test_a_full_disk_does_not_crash_the_command(twin, twin_results, small_disk, size):
+    disk = small_disk(size)
+    trials = twin_results / "trials" / "s01.parquet"
+    stage = ["faces", "--options", HAAR.result_json()] if size == "512k" else ["segments"]
+    command = [sys.executable, "-m", "milmer", *stage, "--trials", trials, "--root", twin]
+    done = subprocess.run([*command, disk / "s01.h5"], capture_output=True, text=True)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("milmer: ")]
+    assert len(said) == 1
+    assert "no space left on the disk" in said[0]
+    assert "Traceback" not in done.stderr
+    assert files(disk) == []

@@ -1,0 +1,168 @@
+"""Training one fold: reproducible, resumable, and honest about the test part."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.metrics import measure
+from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.training import loop
+from milmer.training.loop import TrainOptions, train_fold
+from milmer.training.options import SplitOptions
+from milmer.training.splits import make_split
+
+MODEL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
+FILES = ["model/model.safetensors", "model/config.json", "predictions.parquet", "history.parquet"]
+
+
+def options(model=None, validation=True, **training):
+    training = {"epochs": 4, "threads": 1, "lr": 1e-3, "batch_size": 4} | training
+    return TrainOptions(model=MODEL | (model or {}), training=training, validation=validation)
+
+
+@pytest.fixture(scope="module")
+def files(twin_results, tmp_path_factory):
+    split = tmp_path_factory.mktemp("fold") / "s01-k0.parquet"
+    make_split(
+        [twin_results / "trials/s01.parquet"], "trial", "s01-k0", SplitOptions(folds=2), split
+    )
+    return (
+        split,
+        [twin_results / "segments/default/s01.h5"],
+        [twin_results / "tokens/default/default/s01.h5"],
+    )
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "seed0"
+    train_fold(*files, options(), 0, out)
+    return out
+
+
+def same_bytes(first, second):
+    return all((first / name).read_bytes() == (second / name).read_bytes() for name in FILES)
+
+
+def test_the_same_inputs_give_the_same_bytes_and_another_seed_does_not(files, run, tmp_path):
+    train_fold(*files, options(), 0, tmp_path / "again")
+    assert same_bytes(run, tmp_path / "again")
+    train_fold(*files, options(), 1, tmp_path / "other")
+    assert not same_bytes(run, tmp_path / "other")
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monkeypatch, stop_at):
+    out = tmp_path / "seed0"
+    steps = []
+
+    def interrupted(self, rows):
+        if self.step >= stop_at:
+            raise KeyboardInterrupt
+        plain(self, rows)
+        steps.append(self.step)
+
+    plain = loop._Run._train_on
+    monkeypatch.setattr(loop._Run, "_train_on", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(*files, options(checkpoint_minutes=0), 0, out)
+    assert not (out / "metrics.json").exists()
+    monkeypatch.setattr(loop._Run, "_train_on", lambda s, r: (plain(s, r), steps.append(s.step)))
+    train_fold(*files, options(checkpoint_minutes=0), 0, out)
+    assert steps == list(range(1, len(steps) + 1))
+    assert same_bytes(run, out)
+    assert [p.name for p in tmp_path.iterdir()] == ["seed0"]
+
+
+def test_a_state_of_other_options_is_not_taken_up(files, tmp_path, monkeypatch):
+    out = tmp_path / "seed0"
+    plain = loop._Run._train_on
+
+    def interrupted(self, rows):
+        if self.step == 3:
+            raise KeyboardInterrupt
+        plain(self, rows)
+
+    monkeypatch.setattr(loop._Run, "_train_on", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(*files, options(checkpoint_minutes=0), 0, out)
+    monkeypatch.undo()
+    train_fold(*files, options(lr=2e-3), 0, out)
+    train_fold(*files, options(lr=2e-3), 0, tmp_path / "fresh")
+    assert same_bytes(tmp_path / "fresh", out)
+
+
+def test_the_saved_model_makes_the_saved_predictions(files, run):
+    model = MilmerForEmotionClassification.from_pretrained(run / "model").eval()
+    assert model.config.id2label[0] == "HAHV"
+    data = loop.read_fold(*files)
+    with torch.no_grad():
+        logits = model(**data.batch(data.rows("test"), torch.device("cpu"))).logits
+    predictions = storage.read_table(run / "predictions.parquet", "predictions")
+    saved = predictions[[f"p_{name}" for name in data.labels]].to_numpy()
+    np.testing.assert_allclose(logits.softmax(1), saved, atol=0.03)  # bfloat16 in training
+
+
+def test_predictions_hold_each_test_segment_once_with_its_choice(files, run):
+    predictions = storage.read_table(run / "predictions.parquet", "predictions")
+    split = storage.read_table(files[0], "split")
+    keys = ["subject", "experiment_id", "position", "label"]
+    expected = split.loc[split["part"] == "test", keys].reset_index(drop=True)
+    pd.testing.assert_frame_equal(predictions[keys], expected)
+    chosen, scores = np.stack(predictions["chosen"]), np.stack(predictions["scores"])
+    assert chosen.shape[1] == 3
+    assert scores.shape[1] == 10
+    assert (np.sort(chosen, 1)[:, :-1] != np.sort(chosen, 1)[:, 1:]).all()
+
+
+def test_metrics_are_those_of_the_predictions(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    predictions = storage.read_table(run / "predictions.parquet", "predictions")
+    again = measure(predictions, metrics["labels"])
+    for level in ("segment", "trial"):
+        assert metrics[level] == pytest.approx(again[level], nan_ok=True)
+        assert metrics["majority"][level] == pytest.approx(0.25, abs=0.26)
+
+
+def test_the_test_part_is_not_looked_at_unless_asked(run, files, tmp_path):
+    history = storage.read_table(run / "history.parquet", "history")
+    assert any(c.startswith("val_") for c in history)
+    assert not any(c.startswith("test_") for c in history)
+    train_fold(*files, options(select="best_on_test"), 0, tmp_path / "best")
+    metrics = json.loads((tmp_path / "best/metrics.json").read_text())
+    history = storage.read_table(tmp_path / "best/history.parquet", "history")
+    assert metrics["selected_on_test"]
+    for name in ("accuracy", "weighted_f1", "weighted_precision"):
+        assert metrics["segment"][name] == history[f"test_{name}"].max()
+
+
+def test_without_validation_its_part_trains_too(files, run, tmp_path):
+    train_fold(*files, options(validation=False, select="last"), 0, tmp_path / "last")
+    with_part = json.loads((run / "metrics.json").read_text())["segments"]
+    without = json.loads((tmp_path / "last/metrics.json").read_text())["segments"]
+    assert without["train"] == with_part["train"] + with_part["val"]
+    assert without["val"] == 0
+
+
+def test_the_rate_falls_along_the_published_cosine(run):
+    rate = storage.read_table(run / "history.parquet", "history")["lr"].to_numpy()
+    epochs = np.arange(4)
+    expected = 1e-3 * ((1 + np.cos(np.pi * epochs / 4)) / 2 * 0.9 + 0.1)
+    np.testing.assert_allclose(rate, expected)
+
+
+def test_eeg_alone_needs_no_tokens(files, tmp_path):
+    train_fold(files[0], files[1], [], options({"modalities": ["eeg"]}, epochs=1), 0, tmp_path / "r")
+    predictions = storage.read_table(tmp_path / "r/predictions.parquet", "predictions")
+    assert predictions["chosen"].isna().all()
+
+
+def test_a_diverging_run_is_one_clear_line_and_leaves_nothing(files, tmp_path):
+    with pytest.raises(MilmerError, match=r"no longer finite .* lower training.lr"):
+        train_fold(*files, options(lr=1e30, epochs=30), 0, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
