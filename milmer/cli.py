@@ -225,8 +225,10 @@ def config(
     if given is not None:
         try:
             user = yaml.safe_load(given.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise MilmerError(f"{given}: {error}".replace("\n", " ")) from error
+        if not isinstance(user, dict):
+            raise MilmerError(f"{given}: holds no sections; write them as in config.yaml")
         load(user)
     typer.echo(documented(user, _HEADING), nl=False)
 

@@ -9,6 +9,7 @@ Neither clock nor host name nor absolute path goes into a file: the same inputs 
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -157,18 +158,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def new_h5(path: Path, schema: Schema, made: Mapping[str, Any]) -> Iterator[h5py.File]:
     """Yield an HDF5 file to fill; it gets ``path`` once it is closed and fits ``schema``."""
     with replacing(path) as partial:
-        file = h5py.File(partial, "w", track_order=False)
-        try:
+        with _h5(partial, "w") as file:
             yield file
             file.attrs["stage"] = made["stage"]
             file.attrs["provenance"] = json.dumps(made, sort_keys=True)
-            file.flush()
-        except BaseException:
-            with suppress(Exception):  # on a full disk closing fails as well
-                file.close()
-            raise
-        _close(file)
-        with h5py.File(partial, "r+") as file:
+        with _h5(partial, "r+") as file:
             file.attrs["digest"] = _validate(file, schema, path)
 
 
@@ -260,11 +254,45 @@ def _table_metadata(path: Path) -> dict[str, Any]:
     return json.loads(metadata[_KEY])
 
 
-def _close(file: h5py.File) -> None:
-    try:
-        file.close()
-    except (OSError, RuntimeError) as error:
-        raise OSError(_first_line(error)) from error
+@contextmanager
+def _h5(path: Path, mode: str) -> Iterator[h5py.File]:
+    """An HDF5 file to write to, which is closed in peace also where the disk is full."""
+    with _Disk(path, {"w": "w+b", "r+": "r+b"}[mode]) as disk:
+        file = h5py.File(disk, mode, track_order=False)
+        try:
+            yield file
+        except Exception as error:
+            raise disk.failed or error from error
+        finally:
+            disk.closing = True
+            file.close()
+        if disk.failed:
+            raise disk.failed
+
+
+class _Disk(io.FileIO):
+    """A file that raises its first failure only, and none once ``closing`` is set.
+
+    HDF5 does not survive a file that it cannot close: where the disk is full, it ends the process
+    with a segmentation fault, later, when its objects are collected. So what cannot be written is
+    dropped, ``failed`` tells why, and the file as a whole is given up.
+    """
+
+    failed: OSError | None = None
+    closing = False
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        while len(left):
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                first = self.failed is None
+                self.failed = self.failed or error
+                if first and not self.closing:
+                    raise
+                break
+        return memoryview(data).nbytes
 
 
 def _writing_failed(path: Path, error: OSError) -> MilmerError:

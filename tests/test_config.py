@@ -1,14 +1,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
 
 from milmer.config import PRESETS, Config, documented, load
 from milmer.errors import MilmerError
 from milmer.options import Options
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def milmer(*arguments):
@@ -285,7 +287,19 @@ def test_the_schema_is_that_of_the_models():
 
 @pytest.mark.parametrize("module", ["milmer.plan", "milmer.config"])
 def test_reading_the_configuration_loads_nothing_heavy(module):
-    heavy = "torch mne pandas h5py transformers cv2 av scipy pyarrow sklearn matplotlib".split()
+    heavy = [
+        "torch",
+        "mne",
+        "pandas",
+        "h5py",
+        "transformers",
+        "cv2",
+        "av",
+        "scipy",
+        "pyarrow",
+        "sklearn",
+        "matplotlib",
+    ]
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

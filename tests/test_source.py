@@ -3,9 +3,9 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
 STAGES = {
     "trials": "milmer.deap.trials",
@@ -111,17 +111,18 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(twin, twin_res
     backbone = {"backbone": {"name": str(twin_results.parent / "twin_backbone")}}
     inputs = ["--trials", trials, "--root", twin]
     segments, tokens = (
-        twin_results / folder / "s01.h5" for folder in ("segments/default", "tokens/default/default")
+        twin_results / folder / "s01.h5"
+        for folder in ("segments/default", "tokens/default/default")
     )
     faces = twin_results / "faces" / "default" / "s01.h5"
+    inputs_of_run = ["--split", made / "split.parquet", "--segments", segments, "--tokens", tokens]
     commands = {
         "trials": ["s01", made / "s01.parquet", "--root", twin],
         "segments": [made / "segments.h5", *inputs],
         "faces": [made / "faces.h5", *inputs, "--options", json.dumps(haar)],
         "tokens": [made / "tokens.h5", "--faces", faces, "--options", json.dumps(backbone)],
         "split": ["trial", "s01-k0", made / "split.parquet", "--trials", trials],
-        "train": [run, "--split", made / "split.parquet", "--segments", segments]
-        + ["--tokens", tokens, "--options", json.dumps(train)],
+        "train": [run, *inputs_of_run, "--options", json.dumps(train)],
         "tables": [made / "runs", made / "tables", "--options", json.dumps(tables)],
     }
     code = f"""
@@ -129,6 +130,8 @@ import json, os, sys
 import cv2, h5py, lightning_fabric, mne.filter, pandas, scipy.io, sklearn.linear_model, torch
 from transformers import AutoImageProcessor, AutoModel, SwinModel  # once for all children
 from milmer.source import closure
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 report = {{}}
 for stage, arguments in {[(name, [*map(str, given)]) for name, given in commands.items()]}:
     read, write = os.pipe()

@@ -51,13 +51,20 @@ def test_what_was_written_is_read_back_with_its_provenance(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MilmerError])
 def test_an_exception_while_writing_leaves_nothing(tmp_path, error):
-    with pytest.raises(error), storage.new_h5(tmp_path / "a.h5", SCHEMA, made()) as file:
-        file["name"] = [1]
-        raise error
-    with pytest.raises(error), storage.replacing_folder(tmp_path / "run") as folder:
-        (folder / "a.txt").write_text("half")
-        raise error
-    assert files(tmp_path) == []
+    def half_a_file():
+        with storage.new_h5(tmp_path / "a.h5", SCHEMA, made()) as file:
+            file["name"] = [1]
+            raise error
+
+    def half_a_folder():
+        with storage.replacing_folder(tmp_path / "run") as folder:
+            (folder / "a.txt").write_text("half")
+            raise error
+
+    for half in (half_a_file, half_a_folder):
+        with pytest.raises(error):
+            half()
+        assert files(tmp_path) == []
 
 
 WRONG = {
@@ -101,9 +108,8 @@ def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path):
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
     for name in ("old", "new"):
         with storage.replacing_folder(tmp_path / "run") as folder:
-            (folder / name).mkdir()
-            (folder / name / "file").write_text(name)
-    assert files(tmp_path) == ["file", "new", "run"]
+            (folder / name).write_text(name)
+    assert files(tmp_path) == ["new", "run"]
 
 
 def test_json_holds_null_where_a_number_is_not_finite(tmp_path):
@@ -128,10 +134,10 @@ def test_the_same_inputs_give_the_same_bytes(twin, twin_results, tmp_path):
     make_trials(root, "s01", TrialsOptions(), tmp_path / "s01.parquet")
     make_segments(trials, root, SegmentsOptions(), tmp_path / "segments.h5")
     make_faces(trials, root, HAAR, tmp_path / "faces.h5")
-    for again, first in (("s01.parquet", "trials/s01.parquet"),) + tuple(
-        (f"{name}.h5", f"{name}/default/s01.h5") for name in ("segments", "faces")
-    ):
-        assert (tmp_path / again).read_bytes() == (twin_results / first).read_bytes()
+    assert (tmp_path / "s01.parquet").read_bytes() == trials.read_bytes()
+    for name in ("segments", "faces"):
+        first = twin_results / name / "default" / "s01.h5"
+        assert (tmp_path / f"{name}.h5").read_bytes() == first.read_bytes()
 
 
 def test_the_digest_is_of_the_content_alone(tmp_path):
@@ -193,7 +199,7 @@ def test_a_missing_file_is_told_by_its_name(tmp_path, refused):
 @pytest.mark.parametrize("name", ["trials/s01.parquet", "segments/default/s01.h5"])
 def test_a_truncated_file_is_refused_in_one_line(twin_results, tmp_path, name, kept, refused):
     whole = (twin_results / name).read_bytes()
-    path = tmp_path / f"cut{name[-8:]}"
+    path = tmp_path / f"cut{name[name.index('.') :]}"
     path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
     read = _everything if path.suffix == ".h5" else storage.read_table
     with refused(path.name, nothing_in=tmp_path):
@@ -243,7 +249,7 @@ def small_disk(tmp_path):
         pytest.skip("only root can mount a small disk")
     yield mount
     for folder in mounted:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.mark.parametrize("stage", ["trials", "segments", "faces"])

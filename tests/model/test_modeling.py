@@ -83,7 +83,9 @@ def test_channel_embeddings_tell_channels_apart_and_the_published_branch_cannot(
     swapped["eeg"] = swapped["eeg"].flip(1)
     for embeddings in (True, False):
         model = build(modalities=["eeg"], channel_embeddings=embeddings)
-        same = torch.allclose(model(eeg=data()["eeg"]).logits, model(eeg=swapped["eeg"]).logits, atol=1e-5)
+        same = torch.allclose(
+            model(eeg=data()["eeg"]).logits, model(eeg=swapped["eeg"]).logits, atol=1e-5
+        )
         assert same != embeddings
 
 

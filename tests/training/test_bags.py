@@ -65,7 +65,11 @@ def test_segments_without_a_valid_face_are_left_out_and_counted(twin_results, fo
     # Tokens of another subject leave this one without any face.
     other = twin_results / "tokens/default/default/s02.h5"
     make_split(
-        [twin_results / f"trials/s0{i}.parquet" for i in (1, 2)], "loso", "s01", SplitOptions(), fold
+        [twin_results / f"trials/s0{i}.parquet" for i in (1, 2)],
+        "loso",
+        "s01",
+        SplitOptions(),
+        fold,
     )
     data = read_fold(fold, [], [other])
     assert data.dropped["test"] == len(whole.table)

@@ -157,7 +157,9 @@ def test_the_rate_falls_along_the_published_cosine(run):
 
 
 def test_eeg_alone_needs_no_tokens(files, tmp_path):
-    train_fold(files[0], files[1], [], options({"modalities": ["eeg"]}, epochs=1), 0, tmp_path / "r")
+    train_fold(
+        files[0], files[1], [], options({"modalities": ["eeg"]}, epochs=1), 0, tmp_path / "r"
+    )
     predictions = storage.read_table(tmp_path / "r/predictions.parquet", "predictions")
     assert predictions["chosen"].isna().all()
 

@@ -69,7 +69,9 @@ def test_no_group_stands_on_two_sides_and_each_segment_is_tested_once(
         assert len(table) == len(chosen) * trials * 4
         assert not table.duplicated(["subject", "experiment_id", "position"]).any()
         groups = GROUPS[protocol]
-        assert (table.assign(test=table["part"] == "test").groupby(groups)["test"].nunique() == 1).all()
+        assert (
+            table.assign(test=table["part"] == "test").groupby(groups)["test"].nunique() == 1
+        ).all()
         if validation:
             inner = table[table["part"] != "test"]
             assert (inner.groupby(facts["validation_groups"])["part"].nunique() == 1).all()

@@ -1,0 +1,156 @@
+"""The stage ``train``: bfloat16 beside float32 of the same model, and the memory it takes.
+
+One subject of DEAP's size, 800 bags of 10 frames of 49 x 768 tokens in a file and 32 x 384 EEG,
+and the default model with its 13.8 M parameters and the scorer. Both precisions train the same
+batches of 14 bags in turns in one process. Memory is that of another process, which trains some
+steps in the stage's own precision and then reads all bags, as an epoch does.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from timing import arguments, child, interleaved, machine, memory, ratio, table
+
+from milmer import storage
+from milmer.backbone import tokens as tokens_stage
+from milmer.eeg import segments as segments_stage
+from milmer.training.bags import FoldData, Rows
+from milmer.training.loop import TrainOptions, _Run
+
+_MADE = {"stage": "", "options": {}, "inputs": {}, "upstream": {}}
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=2, help="training steps a round")
+    parser.add_argument("--measure", type=Path, help="print the memory of training on a folder")
+    asked = parser.parse_args()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(asked.threads)
+    if asked.measure:
+        print(json.dumps(_memory(asked)))
+        return
+    bags = 42 if asked.quick else 800
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_subject(folder, bags, tokens=4 if asked.quick else 49)
+        print(_compare(folder, asked))
+        options = ["--measure", name, "--threads", str(asked.threads), "--steps", "5"]
+        options += ["--quick"] if asked.quick else []
+        used = json.loads(child(__file__, *options).splitlines()[-1])
+    print()
+    print(table(["memory of a process that trains", "MiB"], list(used.items())))
+    print()
+    print(machine(asked.threads, ["torch", "lightning-fabric"]))
+
+
+def _compare(folder: Path, asked: argparse.Namespace) -> str:
+    runs = {p: _run(folder, p, asked) for p in ("float32", "auto")}
+
+    def trainer(run: _Run):
+        batches = [rows for _, rows in zip(range(asked.steps), run._batches(0), strict=False)]
+
+        def train() -> None:
+            for rows in batches:
+                run._train_on(rows)
+
+        return train, sum(len(rows) for rows in batches)
+
+    train = {p: trainer(run) for p, run in runs.items()}
+    timed = interleaved({p: function for p, (function, _) in train.items()}, asked.rounds)
+    parameters = sum(p.numel() for p in runs["auto"].bare.parameters())
+    names = {
+        "float32": "float32",
+        "auto": f"`auto`, {runs['auto'].fabric._precision.precision} here",
+    }
+    rows = [
+        [name, train[p][1] / timed[p].median, ratio(timed["float32"], timed[p])]
+        for p, name in names.items()
+    ]
+    header = [f"precision ({parameters / 1e6:.1f} M parameters)", "samples/s", "times float32"]
+    return table(header, rows)
+
+
+def _memory(asked: argparse.Namespace) -> dict[str, float]:
+    before = memory()
+    run = _run(asked.measure, "auto", asked)
+    for _, rows in zip(range(asked.steps), run._batches(0), strict=False):
+        run._train_on(rows)
+    for rows in run._batches(0):
+        run.data.batch(rows, run.fabric.device)
+    now = memory()
+    return {
+        "with the libraries loaded, before training": before["peak"],
+        "peak": now["peak"],
+        "at the end: its own": now["own"],
+        "at the end: pages mapped from the tokens, EEG and libraries": now["files"],
+    }
+
+
+def _run(folder: Path, precision: str, asked: argparse.Namespace) -> _Run:
+    options = TrainOptions(
+        model={"num_queries": 16, "num_layers": 1} if asked.quick else {},
+        training={"precision": precision, "select": "last", "threads": asked.threads},
+    )
+    torch.use_deterministic_algorithms(True, warn_only=True)  # as the stage does
+    run = _Run(_fold(folder), options, 0, torch.device("cpu"))
+    run.model.train()
+    return run
+
+
+def _fold(folder: Path) -> FoldData:
+    """The fold that ``read_fold`` makes of a subject's files, without a split's file."""
+    with storage.open_h5(folder / "tokens.h5") as file:
+        tokens, bag, valid = storage.mapped(file["tokens"]), file["bag"][()], file["valid"][()]
+    with storage.open_h5(folder / "segments.h5") as file:
+        eeg = storage.mapped(file["eeg"])
+    rows = np.arange(len(eeg))
+    table = pd.DataFrame(
+        {
+            "subject": "s01",
+            "experiment_id": rows // 20 + 1,
+            "position": rows % 20,
+            "label": rows % 4,
+            "part": np.where(rows < len(rows) - 14, "train", "test"),
+        }
+    )
+    facts = {"protocol": "trial", "fold": "s01-k0"}
+    labels = ["HAHV", "LAHV", "LALV", "HALV"]
+    return FoldData(table, labels, facts, Rows([eeg]), rows, Rows([tokens]), bag, valid, {})
+
+
+def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) -> None:
+    """Write a subject's EEG segments and tokens."""
+    rng = np.random.default_rng(0)
+    frames = bags * instances
+    grid = {
+        "experiment_id": np.arange(bags, dtype=np.int32) // 20 + 1,
+        "position": np.arange(bags, dtype=np.int32) % 20,
+    }
+    made = _MADE | {"stage": "segments"}
+    with storage.new_h5(folder / "segments.h5", segments_stage.SCHEMA, made) as file:
+        file["eeg"] = rng.standard_normal((bags, 32, 384), np.float32) * 10
+        file["start"] = grid["position"].astype(np.float32) * 3
+        for key, values in grid.items():
+            file[key] = values
+    made = _MADE | {"stage": "tokens"}
+    with storage.new_h5(folder / "tokens.h5", tokens_stage.SCHEMA, made) as file:
+        data = file.create_dataset("tokens", (frames, tokens, 768), "float16")
+        for first in range(0, frames, instances):
+            data[first : first + instances] = rng.standard_normal(
+                (instances, tokens, 768), np.float32
+            )
+        file["bag"] = np.arange(frames, dtype=np.int32).reshape(bags, instances)
+        file["valid"] = np.ones((bags, instances), bool)
+        for key, values in grid.items():
+            file[key] = values
+
+
+if __name__ == "__main__":
+    main()

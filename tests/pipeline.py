@@ -1,0 +1,96 @@
+"""The pipeline in one process, for tests that train: what the rules do, in their order."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import binom
+
+from milmer import storage
+from milmer.backbone.options import TokensOptions
+from milmer.backbone.tokens import make_tokens
+from milmer.deap.trials import TrialsOptions, make_trials
+from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.segments import make_segments
+from milmer.faces.crops import make_faces
+from milmer.faces.options import FaceStageOptions
+from milmer.metrics import by_trials
+from milmer.plan import Plan
+from milmer.training.loop import TrainOptions, train_fold
+from milmer.training.options import SplitOptions
+from milmer.training.splits import make_split
+
+
+def run(root: Path, folder: Path, user: dict) -> Plan:
+    """Make everything but the tables in ``folder``/results; returns the plan."""
+    plan = Plan.read(user | {"dataset": {"root": str(root)}})
+    here = Path.cwd()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    try:
+        _run(plan, root)
+    finally:
+        os.chdir(here)
+    return plan
+
+
+def _run(plan: Plan, root: Path) -> None:
+    config, results = plan.config, Path("results")
+    for subject in plan.subjects:
+        trials = results / f"trials/{subject}.parquet"
+        make_trials(root, subject, TrialsOptions.from_json(plan.trials_options), trials)
+        for eeg in {config.experiment(name).eeg for name in config.experiments}:
+            options = SegmentsOptions.from_json(config.segments_json(eeg))
+            make_segments(trials, root, options, results / f"segments/{eeg}/{subject}.h5")
+        if any(config.experiment(n).needs_faces for n in config.experiments):
+            faces = results / f"faces/default/{subject}.h5"
+            options = FaceStageOptions.from_json(config.faces_json("default"))
+            make_faces(trials, root, options, faces)
+            tokens = results / f"tokens/default/default/{subject}.h5"
+            options = TokensOptions.from_json(config.tokens_json("default", "default"))
+            make_tokens(faces, options, tokens)
+    for path in plan.runs():
+        if path.endswith("metrics.json"):
+            _train(plan, Path(path).parent)
+
+
+class _Wildcards:
+    def __init__(self, experiment: str, protocol: str, fold: str):
+        self.experiment, self.protocol, self.fold = experiment, protocol, fold
+
+
+def _train(plan: Plan, out: Path) -> None:
+    experiment, protocol, fold, seed = out.parts[-4:]
+    wildcards = _Wildcards(experiment, protocol, fold)
+    split = Path(plan.split_of(wildcards))
+    if not split.exists():
+        trials = [Path(f"results/trials/{s}.parquet") for s in plan.fold_subjects(wildcards)]
+        options = SplitOptions.from_json(plan.config.split_json(split.parts[-3]))
+        make_split(trials, protocol, fold, options, split)
+    segments, tokens = (
+        [Path(p) for p in paths]
+        for paths in (plan.segments_of(wildcards), plan.tokens_of(wildcards))
+    )
+    options = TrainOptions.from_json(plan.train_json(experiment))
+    train_fold(split, segments, tokens, options, int(seed.removeprefix("seed")), out)
+
+
+def predictions(folder: Path, experiment: str, protocol: str) -> pd.DataFrame:
+    """Predictions of all folds of an experiment under a protocol."""
+    found = sorted(
+        (folder / "results/runs" / experiment / protocol).glob("*/*/predictions.parquet")
+    )
+    return pd.concat([storage.read_table(path, "predictions") for path in found])
+
+
+def right_trials(table: pd.DataFrame) -> tuple[int, int]:
+    """How many trials are named rightly by their mean probability, and how many there are."""
+    labels = [c.removeprefix("p_") for c in table if c.startswith("p_")]
+    trials = by_trials(table, labels)
+    guess = trials[[f"p_{name}" for name in labels]].to_numpy().argmax(1)
+    return int((guess == trials["label"]).sum()), len(trials)
+
+
+def p_above(right: int, total: int, chance: float) -> float:
+    """Probability of at least ``right`` of ``total`` by chance: exact binomial, upper tail."""
+    return float(binom.sf(right - 1, total, chance))

@@ -1,0 +1,183 @@
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from milmer.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def milmer(*arguments, **how):
+    command = [sys.executable, "-m", "milmer", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **how)
+
+
+@pytest.fixture
+def inside(monkeypatch, capsys):
+    """The command line without a process of its own: exit status, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["milmer", *map(str, arguments)])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_an_error_for_people_is_one_line_on_stderr(tmp_path):
+    done = milmer("trials", "s01", tmp_path / "out" / "s01.parquet", "--root", tmp_path / "none")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"milmer: dataset.root: no such folder: {tmp_path / 'none'}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_a_log_messages_go_to_it_and_the_error_to_both(tmp_path, twin):
+    log = tmp_path / "logs" / "trials.log"
+    done = milmer("--log", log, "trials", "s09", tmp_path / "s09.parquet", "--root", twin)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "no ratings of s09" in done.stderr
+    assert done.stderr in log.read_text()
+    assert not (tmp_path / "s09.parquet").exists()
+
+
+def test_warnings_go_to_the_log_and_a_good_run_is_silent(tmp_path, twin):
+    log = tmp_path / "trials.log"
+    options = ["--options", '{"source": "bdf"}']
+    done = milmer("--log", log, "trials", "s01", tmp_path / "a.parquet", "--root", twin, *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "s01: no .bdf file (there is dat" in log.read_text()
+    assert (tmp_path / "a.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("{", ["options", "JSON"]),
+        ("[]", ["options"]),
+        ('{"eeg": {"bnad": 3}}', ["options: eeg.bnad"]),
+        ('{"eeg": {"band": [50, 1]}}', ["options: eeg", "rising"]),
+        ('{"segmentation": {"seconds": -1}}', ["options: segmentation.seconds", "-1"]),
+    ],
+)
+def test_bad_options_are_one_line(tmp_path, inside, text, parts):
+    inputs = ["--trials", tmp_path / "none.parquet", "--root", "."]
+    code, _, error = inside("segments", tmp_path / "a.h5", *inputs, "--options", text)
+    assert code == 1
+    assert error.count("\n") == 1
+    assert error.startswith("milmer: options")
+    assert all(part in error for part in parts), error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    code = (
+        "import sys, milmer.deap.trials, milmer.cli\n"
+        "milmer.deap.trials.make_trials = lambda *_: 1 / 0\n"
+        "sys.argv = ['milmer', 'trials', 's01', 'out', '--root', '.']\n"
+        "milmer.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_help_loads_no_stage():
+    code = (
+        "import sys; from milmer.cli import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('torch', 'pandas', 'h5py', 'numpy', 'av') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_config_prints_what_is_set_and_all_defaults(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {epochs: 3}\n")
+    done = milmer("config", path)
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout)["training"] == {"epochs": 3}
+    assert "#batch_size: 14" in done.stdout
+    assert path.read_text() == "training: {epochs: 3}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("training: {epoch: 3}", "did you mean training.epochs?"),
+        ("training: [", "mine.yaml: "),
+        ("- training", "mine.yaml"),
+        ("just text", "mine.yaml"),
+        ("", None),
+    ],
+)
+def test_a_configuration_is_checked(tmp_path, inside, text, part):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    code, out, error = inside("config", path)
+    assert code == (1 if part else 0), error
+    if part:
+        assert error.count("\n") == 1
+        assert part in error
+        assert out == ""
+
+
+def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path, inside):
+    (tmp_path / "latin.yaml").write_bytes(b"dataset: {root: caf\xe9}")
+    for name in ("none.yaml", "latin.yaml"):
+        code, _, error = inside("config", tmp_path / name)
+        assert code == 1
+        assert error.count("\n") == 1
+        assert name in error
+
+
+def test_synth_writes_a_dataset(tmp_path):
+    small = ["--subjects", 1, "--trials", 1, "--seconds", 3, "--width", 64, "--height", 64]
+    small += ["--fps", 2, "--formats", "mat", "--missing-clips", "s01:1"]
+    done = milmer("synth", tmp_path / "twin", *small)
+    assert done.returncode == 0, done.stderr
+    options = json.loads((tmp_path / "twin" / "truth.json").read_text())["options"]
+    assert (options["subjects"], options["formats"]) == (1, ["mat"])
+    assert (tmp_path / "twin" / "data_preprocessed_matlab" / "s01.mat").exists()
+    again = milmer("synth", tmp_path / "twin", *small)
+    assert again.returncode == 1
+    assert again.stderr.count("\n") == 1
+    assert "not empty" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "part"),
+    [
+        (["--subjects", 40], "options: subjects"),
+        (["--missing-clips", "s01"], "options: missing_clips"),
+        (["--formats", "edf"], "options: formats"),
+        (["--options", '{"size": 3}'], "options: size"),
+    ],
+)
+def test_synth_refuses_options_without_sense(tmp_path, inside, wrong, part):
+    code, _, error = inside("synth", tmp_path / "twin", *wrong)
+    assert code == 1
+    assert error.count("\n") == 1
+    assert part in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_that_is_not_there_says_what_to_run(tmp_path, inside):
+    code, _, error = inside("summary", tmp_path)
+    assert code == 1
+    assert "run snakemake first" in error
+
+
+def test_the_example_in_the_repository_is_a_valid_configuration(inside):
+    code, _, error = inside("config", REPOSITORY / "workflow" / "demo.yaml")
+    assert code == 0, error

@@ -1,0 +1,137 @@
+"""From real recordings in DEAP's layout to tables, with one command."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from milmer import storage
+from milmer.faces.crops import make_faces
+from milmer.faces.options import FaceStageOptions
+from tests.workflow.runner import snakemake, write_config
+
+EVERY_FILE = [
+    "trials/{subject}.parquet",
+    "segments/default/{subject}.h5",
+    "faces/default/{subject}.h5",
+    "tokens/default/default/{subject}.h5",
+    "splits/default/trial/{subject}-k0.parquet",
+    "splits/default/loso/{subject}.parquet",
+    "splits/default/segment/{subject}.parquet",
+    "runs/milmer/trial/{subject}-k1/seed0/model/config.json",
+    "runs/milmer/trial/{subject}-k1/seed0/model/model.safetensors",
+    "runs/milmer/loso/{subject}/seed0/predictions.parquet",
+    "runs/milmer/loso/{subject}/seed0/history.parquet",
+    "runs/milmer/segment/{subject}/seed0/metrics.json",
+    *(f"tables/{t}.{k}" for t in ("folds", "summary", "inflation", "ablation", "tests")
+      for k in ("parquet", "csv")),
+    "tables/summary.md",
+    "tables/summary.tex",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def yunet(shared):
+    return str(shared / "data/models/face_detection_yunet_2023mar.onnx")
+
+
+@pytest.fixture(scope="module")
+def work(real, yunet, twin_backbone, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    write_config(
+        folder,
+        dataset={"root": str(real)},
+        faces={"detector_model": yunet},
+        backbone={"name": str(twin_backbone)},
+        protocols={"names": ["trial", "loso", "segment"], "folds": 2},
+        training={"epochs": 2, "threads": 1},
+    )
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_one_command_makes_every_file(work):
+    for subject in ("s01", "s02"):
+        for name in EVERY_FILE:
+            assert (work / "results" / name.format(subject=subject)).is_file(), name
+
+
+def test_a_second_run_finds_nothing_to_do(work):
+    done = snakemake(work)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stderr
+
+
+def test_every_trial_is_paired_with_its_own_eeg(work, real):
+    """Each trial's EEG in the segments is that of the class that its ratings say."""
+    truth = json.loads((real / "truth.json").read_text())
+    for subject in ("s01", "s02"):
+        split = pd.concat(
+            storage.read_table(work / f"results/splits/default/trial/{subject}-k{k}.parquet")
+            for k in range(2)
+        )
+        by_id = split.drop_duplicates("experiment_id").set_index("experiment_id")["label"]
+        assert by_id.sort_index().tolist() == truth[subject]["class_by_experiment_id"]
+
+
+def crops_match(faces, truth) -> bool:
+    """Whether crops are from the video of their trial and from their 3 s, by their colours.
+
+    The luminance of a video encodes its trial, its red the segment.
+    """
+    with storage.open_h5(faces, "faces") as file:
+        bag, experiment_id = file["bag"][()], file["experiment_id"][()]
+        detected, position = file["detected"][()], file["position"][()]
+        colours = np.array(  # (frame, RGB)
+            [cv2.imdecode(b, cv2.IMREAD_COLOR)[..., ::-1].mean((0, 1)) for b in file["image"][()]]
+        )
+    seen = (bag >= 0) & detected[bag]
+    rows = [
+        (experiment_id[i], position[i], *colours[bag[i][seen[i]]].mean(0))
+        for i in range(len(bag))
+        if seen[i].any()
+    ]
+    table = pd.DataFrame(rows, columns=["experiment_id", "position", "r", "g", "b"])
+    trial_of = {e: int(t) for t, e in truth["experiment_id_of_trial"].items()}
+    gain = {trial_of[e]: truth["gain_of_trial"][str(trial_of[e])] for e in trial_of}
+    luminance = table.groupby("experiment_id")["g"].mean()
+    expected = [gain[trial_of[e]] for e in luminance.index]
+    right_video = np.corrcoef(luminance, expected)[0, 1] > 0.95
+    # Within a trial the face's own colour is the same, so red to green follows the segment.
+    ratio = table["r"] / table["g"]
+    ratio = ratio / ratio.groupby(table["experiment_id"]).transform("mean")
+    red = 0.75 + 0.25 * (table["position"] % 4) / 3
+    red = red / red.groupby(table["experiment_id"]).transform("mean")
+    right_time = np.corrcoef(ratio, red)[0, 1] > 0.95
+    return bool(right_video and right_time)
+
+
+@pytest.mark.parametrize("subject", ["s01", "s02"])
+def test_crops_come_from_the_right_video_and_the_right_three_seconds(work, real, subject):
+    truth = json.loads((real / "truth.json").read_text())[subject]
+    assert crops_match(work / f"results/faces/default/{subject}.h5", truth)
+
+
+def test_the_check_of_crops_fails_where_trial_and_experiment_id_are_swapped(
+    work, real, yunet, tmp_path
+):
+    truth = json.loads((real / "truth.json").read_text())["s01"]
+    right = work / "results/trials/s01.parquet"
+    trials = storage.read_table(right, "trials")
+    videos = trials.set_index("trial")["video_file"]
+    trials["video_file"] = videos.loc[trials["experiment_id"]].to_numpy()
+    storage.write_table(tmp_path / "s01.parquet", trials, storage.read_provenance(right))
+    options = FaceStageOptions(faces={"detector_model": yunet})
+    make_faces(tmp_path / "s01.parquet", real, options, tmp_path / "s01.h5")
+    assert not crops_match(tmp_path / "s01.h5", truth)
+
+
+def test_the_summary_has_every_protocol_by_segment_and_by_trial(work):
+    summary = storage.read_table(work / "results/tables/summary.parquet", "tables")
+    found = set(zip(summary["protocol"], summary["level"], strict=True))
+    assert found == {(p, v) for p in ("trial", "loso", "segment") for v in ("segment", "trial")}
+    assert (summary["subjects"] == 2).all()
+    assert summary["low"].isna().all()  # two subjects allow no interval

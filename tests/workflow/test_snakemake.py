@@ -1,0 +1,148 @@
+"""The workflow: what a change reruns, what goes on without video, and how bad input is told."""
+
+import shutil
+
+import pytest
+
+from milmer import storage
+from milmer.deap.synthetic import TwinOptions, synthesize
+from tests.workflow.runner import REPOSITORY, snakemake, to_run, write_config
+
+
+@pytest.fixture(scope="module")
+def work(twin_backbone, tmp_path_factory):
+    """A finished run on a twin whose second subject has no video."""
+    folder = tmp_path_factory.mktemp("work")
+    small = {"trials": 8, "seconds": 6, "width": 240, "height": 192, "fps": 10}
+    synthesize(folder / "deap", TwinOptions(no_video=[2], missing_clips=["s01:3"], **small))
+    shutil.copytree(twin_backbone, folder / "swin")
+    write_config(folder, **sections())
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def sections(**more):
+    made = {
+        "dataset": {"root": "deap"},
+        "faces": {"detector": "haar"},
+        "backbone": {"name": "swin", "threads": 1},
+        "protocols": {"names": ["trial"], "folds": 2},
+        "training": {"epochs": 1, "threads": 1},
+        "experiments": {
+            "milmer": {},
+            "eeg_only": {"model": {"modalities": ["eeg"]}},
+            "face_only": None,
+            "published": None,
+        },
+    }
+    return made | {k: made.get(k, {}) | v for k, v in more.items()}
+
+
+def test_eeg_experiments_run_without_video_and_what_is_missing_is_reported(work):
+    folds = storage.read_table(work / "results/tables/folds.parquet", "tables")
+    by_experiment = folds.groupby("experiment")["fold"].unique().map(sorted).to_dict()
+    assert by_experiment["eeg_only"] == ["s01-k0", "s01-k1", "s02-k0", "s02-k1"]
+    assert by_experiment["milmer"] == ["s01-k0", "s01-k1"]
+    dropped = folds.loc[folds["experiment"] == "milmer", "without_valid_face"]
+    assert (dropped >= 2).all()  # the segments of the trial whose clip is missing
+    log = (work / "results/logs/trials/s02.log").read_text()
+    assert "s02: no face video of 8 trials" in log
+    assert (
+        "s01: no face video of 1 trials: [3]" in (work / "results/logs/trials/s01.log").read_text()
+    )
+
+
+def test_nothing_reruns_where_nothing_changed(work):
+    assert to_run(snakemake(work, "--dry-run")) == {}
+    for path in (work / "deap/metadata_csv").iterdir():
+        path.touch()
+    assert to_run(snakemake(work, "--dry-run")) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"training": {"device": "cpu"}}, set()),
+        ({"faces": {"threads": 1}}, set()),
+        ({"report": {"seed": 1}}, {"tables"}),
+        ({"training": {"lr": 0.01}}, {"train", "tables"}),
+        ({"labels": {"threshold": 4.5}}, {"split", "train", "tables"}),
+        ({"eeg": {"band": [4, 45]}}, {"segments", "train", "tables"}),
+        ({"faces": {"use_borrowed_boxes": True}}, {"tokens", "train", "tables"}),
+        ({"backbone": {"batch_size": 7}}, {"tokens", "train", "tables"}),
+        ({"faces": {"margin": 0.2}}, {"faces", "tokens", "train", "tables"}),
+    ],
+    ids=str,
+)
+def test_a_changed_option_reruns_its_stage_and_what_follows(work, change, expected):
+    write_config(work, **sections(**change))
+    try:
+        assert set(to_run(snakemake(work, "--dry-run"))) - {"all"} == expected
+    finally:
+        write_config(work, **sections())
+
+
+def test_results_go_where_directory_says_and_config_yaml_is_found_all_the_same(work, tmp_path):
+    done = snakemake(work, "--dry-run", "--directory", str(tmp_path), "--config", "dataset={root: "
+                     f"{work / 'deap'}}}", f"backbone={{name: {work / 'swin'}}}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert to_run(done)["trials"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean training.epochs?"),
+        ({"dataset": {"root": "nowhere"}}, "dataset.root: no such folder: nowhere"),
+        ({"dataset": {"root": "swin"}}, "dataset.root: swin holds no .dat file"),
+        ({"dataset": {"root": "deap", "subjects": [7]}}, "deap holds no recording of s07"),
+    ],
+    ids=str,
+)
+def test_a_bad_configuration_is_one_clear_line_before_anything_runs(work, change, message):
+    write_config(work, **sections(**change))
+    try:
+        done = snakemake(work)
+    finally:
+        write_config(work, **sections())
+    assert done.returncode != 0
+    assert sum(message in line for line in done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failing_stage_shows_its_line_and_leaves_nothing(work, tmp_path):
+    shutil.copytree(work / "deap", tmp_path / "deap")
+    shutil.copytree(work / "swin", tmp_path / "swin")
+    clip = tmp_path / "deap/face_video/s01/s01_trial02.avi"
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    write_config(tmp_path, **sections())
+    done = snakemake(tmp_path, "--keep-going")
+    assert done.returncode != 0
+    assert "s01_trial02.avi: cut off" in done.stderr
+    assert not list((tmp_path / "results/faces").rglob("*"))[1:]  # no more than the folder
+    # What does not need the clip is there.
+    assert (tmp_path / "results/runs/eeg_only/trial/s01-k0/seed0/metrics.json").exists()
+
+
+def test_the_published_preset_runs_beside_the_corrected_one(work):
+    both = {"experiments": {"milmer": {}, "published": {"preset": "published"}}}
+    write_config(work, **sections(**both))
+    try:
+        done = snakemake(work, "results/runs/published/trial/s01-k0/seed0/metrics.json")
+    finally:
+        write_config(work, **sections())
+    assert done.returncode == 0, done.stderr
+    with (
+        storage.open_h5(work / "results/segments/as_published/s01.h5") as published,
+        storage.open_h5(work / "results/segments/default/s01.h5") as corrected,
+    ):
+        assert published["eeg"].shape == corrected["eeg"].shape
+        assert (published["eeg"][()] != corrected["eeg"][()]).any()
+
+
+def test_the_slurm_profile_is_read(work):
+    done = snakemake(
+        work, "--dry-run", "--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm")
+    )
+    assert "Using workflow specific profile" in done.stderr
