@@ -8,3 +8,6 @@ that line alone; any other exception is a bug and keeps its traceback.
 
 class MilmerError(Exception):
     """Something that the user can put right; its text is one line."""
+
+    def __init__(self, text: str):
+        super().__init__(" ".join(text.splitlines()))

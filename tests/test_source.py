@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+
 STAGES = {
     "trials": "milmer.deap.trials",
     "segments": "milmer.eeg.segments",

@@ -33,6 +33,11 @@ def read_ratings(path: Path) -> pd.DataFrame:
     missing = [c for c in _COLUMNS if c not in raw.columns]
     if missing:
         raise MilmerError(f"{path}: no column {missing[0]}; expected {', '.join(_COLUMNS)}")
+    doubled = raw.columns[raw.columns.duplicated()]
+    if len(doubled):
+        raise MilmerError(f"{path}: the column {doubled[0]} is there twice; keep one of them")
+    if raw.empty:
+        raise MilmerError(f"{path}: holds no rows; copy it again")
     if "Familiarity" not in raw.columns:
         raw["Familiarity"] = np.nan
     numbers = raw[[*_COLUMNS, "Familiarity"]].apply(pd.to_numeric, errors="coerce")
@@ -42,8 +47,9 @@ def read_ratings(path: Path) -> pd.DataFrame:
         raise MilmerError(f"{path}: line {row + 2}: a value is missing or not a number")
     ratings = pd.DataFrame({"subject": [_subject(path, v) for v in numbers["Participant_id"]]})
     for column in ("Trial", "Experiment_id"):
-        if (numbers[column] != numbers[column].round()).any() or (numbers[column] < 1).any():
-            raise MilmerError(f"{path}: {column} holds values that are not whole numbers from 1")
+        whole = (numbers[column] == numbers[column].round()) & numbers[column].between(1, 999)
+        if not whole.all():
+            raise MilmerError(f"{path}: {column} holds values that are not whole numbers from 1 on")
         ratings[column.lower()] = numbers[column].astype("int32")
     for scale in SCALES:
         ratings[scale] = numbers[scale.capitalize()].astype("float64")

@@ -14,7 +14,7 @@ from milmer.deap.layout import BASELINE_SECONDS, GENEVA, PERIPHERAL, SFREQ
 from milmer.errors import MilmerError
 
 # NumPy's own names for arrays, before and after its move to numpy._core. `_codecs.encode` is how
-# protocol 2 spells bytes that Python 3 wrote.
+# protocol 2 spells bytes that Python 3 wrote; `_frombuffer` makes the arrays of protocol 5.
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -22,6 +22,8 @@ _ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("_codecs", "encode"),
 }
 
@@ -93,12 +95,15 @@ def _load_dat(path: Path) -> object:
 def _load_mat(path: Path) -> object:
     from scipy.io import loadmat
 
-    try:
-        return loadmat(path, variable_names=["data", "labels"])
-    except NotImplementedError as error:
-        raise MilmerError(
-            f"{path}: a MATLAB 7.3 file; DEAP's are older, save it with -v7"
-        ) from error
+    with open(path, "rb") as file:
+        newer = file.read(8) == b"\x89HDF\r\n\x1a\n"
+        file.seek(0)
+        try:
+            if not newer:
+                return loadmat(file, variable_names=["data", "labels"])
+        except NotImplementedError:
+            pass  # 7.3 behind a header of MATLAB's own
+    raise MilmerError(f"{path}: a MATLAB 7.3 file; DEAP's are older, save it with -v7")
 
 
 def _checked(path: Path, content: object) -> Recording:
@@ -111,7 +116,7 @@ def _checked(path: Path, content: object) -> Recording:
         if array.ndim != ndim:
             raise MilmerError(f"{path}: {name} has {array.ndim} dimensions, expected {ndim}")
     channels, samples = len(GENEVA) + len(PERIPHERAL), int(BASELINE_SECONDS * SFREQ)
-    if data.shape[1] != channels or data.shape[2] <= samples:
+    if not len(data) or data.shape[1] != channels or data.shape[2] <= samples:
         raise MilmerError(
             f"{path}: data is {data.shape}, expected trials x {channels} x more than {samples}"
         )

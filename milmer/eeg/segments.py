@@ -38,7 +38,11 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
     if len(files) != 1:
         raise MilmerError(f"{trials}: names {len(files)} EEG files, expected one; see dataset.root")
     path = Path(root) / files[0]
-    recording = read_recording(path)
+    recording, content = read_recording(path), storage.digest(path)
+    if content != storage.read_provenance(trials)["inputs"]["eeg"]:
+        raise MilmerError(
+            f"{path}: not the recording that {trials} was made from; run the stage trials again"
+        )
     grid = segment_grid(
         zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
     )
@@ -49,7 +53,7 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
         )
     eeg = cut(recording, grid, options)
     made = storage.provenance(
-        "segments", __name__, options.result(), {"trials": trials, "eeg": path}
+        "segments", __name__, options.result(), {"trials": trials, "eeg": content}
     )
     with storage.new_h5(out, SCHEMA, made) as file:
         file["eeg"] = eeg

@@ -88,7 +88,7 @@ WRONG = {
     "half a subject": (setting("Participant_id", 0, "1.5"), ["Participant_id"]),
     "two columns of a name": (
         lambda raw: raw.assign(valence=raw["Valence"]),
-        ["valence", "twice"],
+        ["Valence", "twice"],
     ),
 }
 

@@ -1,0 +1,269 @@
+import builtins
+import os
+import pickle
+import random
+import struct
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from milmer.deap.layout import GENEVA
+from milmer.deap.readers import read_recording
+from milmer.errors import MilmerError
+
+DAT = "data_preprocessed_python/s01.dat"
+SHAPE = (2, 40, 400)  # the least that is one: 3 s of baseline and an eighth of a second
+
+
+def content(shape=SHAPE, labels=(2, 4)):
+    r = np.random.default_rng(0)
+    return {"data": r.standard_normal(shape), "labels": r.uniform(1, 9, labels)}
+
+
+@pytest.fixture
+def dat(tmp_path):
+    """Write a .dat of bytes, or of a pickled object."""
+
+    def write(what, protocol=2):
+        path = tmp_path / "s01.dat"
+        path.write_bytes(what if isinstance(what, bytes) else pickle.dumps(what, protocol))
+        return path
+
+    return write
+
+
+def test_a_recording_is_read_as_it_was_written(twin):
+    with open(twin / DAT, "rb") as file:
+        written = pickle.load(file)
+    recording = read_recording(twin / DAT)
+    np.testing.assert_array_equal(recording.eeg, written["data"][:, :32])
+    np.testing.assert_array_equal(recording.peripheral, written["data"][:, 32:])
+    np.testing.assert_array_equal(recording.labels, written["labels"])
+    assert recording.seconds == 6
+    assert recording.sfreq == 128
+
+
+def test_both_kinds_of_file_hold_the_same(twin):
+    first = read_recording(twin / DAT)
+    second = read_recording(twin / "data_preprocessed_matlab/s01.mat")
+    for name in ("eeg", "peripheral", "labels"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_of_python_3_is_read(dat, protocol):
+    written = content()
+    np.testing.assert_array_equal(
+        read_recording(dat(written, protocol)).eeg, written["data"][:, :32]
+    )
+
+
+def python_2(arrays, order="C"):
+    """The bytes that cPickle of Python 2 writes for a dict of arrays: strings are 8-bit."""
+
+    def text(value):
+        return b"T" + struct.pack("<i", len(value)) + value  # BINSTRING
+
+    out = b"\x80\x02}("
+    for name, array in arrays.items():
+        out += text(name.encode())
+        out += b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + text(b"b")
+        out += b"tR(K\x01("
+        out += b"".join(b"J" + struct.pack("<i", n) for n in array.shape)
+        out += b"tcnumpy\ndtype\n(" + text(array.dtype.str[1:].encode()) + b"K\x00K\x01tR"
+        out += b"(K\x03" + text(b"<") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        out += (b"\x89" if order == "C" else b"\x88") + text(array.tobytes(order)) + b"tb"
+    return out + b"u."
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_pickle_of_python_2_is_read(dat, order):
+    written = content()
+    recording = read_recording(dat(python_2(written, order)))
+    np.testing.assert_array_equal(recording.eeg, written["data"][:, :32])
+    np.testing.assert_array_equal(recording.labels, written["labels"])
+
+
+class Call:
+    """An object whose pickle calls a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Built:
+    """The same through an object's state (the opcode BUILD with a dict)."""
+
+    def __init__(self, state):
+        self.__dict__ = state
+
+
+def opcodes(module, name, argument):
+    """`module.name(argument)` by the plain opcodes GLOBAL and REDUCE, beside good data."""
+    called = b"c" + f"{module}\n{name}\n".encode() + b"(V" + argument.encode() + b"\ntR"
+    return pickle.dumps(content(), 2)[:-1] + b"0" + called + b"."
+
+
+def attacks(mark):
+    make = f"open({str(mark)!r}, 'w')"
+    nested = np.empty(2, object)
+    nested[1] = Call(os.system, f"touch {mark}")
+    return {
+        "os.system": Call(os.system, f"touch {mark}"),
+        "eval": Call(builtins.eval, make),
+        "exec in the data": content() | {"more": Call(builtins.exec, make)},
+        "in an object array": content() | {"data": nested},
+        "as a key": {"data": [Call(os.system, f"touch {mark}")]},
+        "getattr": Call(getattr, Call(__import__, "os"), "system"),
+        "copyreg": opcodes("copyreg", "__newobj__", "x"),
+        "copy_reg": opcodes("copy_reg", "_reconstructor", "x"),
+        "state": Built({"data": 1}),
+        "partial": opcodes("functools", "partial", "x"),
+        "runstring": opcodes("numpy.testing._private.utils", "runstring", make),
+        "numpy.load": opcodes("numpy", "load", str(mark)),
+        "memmap": opcodes("numpy", "memmap", str(mark)),
+        "fromfile": opcodes("numpy.core.multiarray", "fromfile", str(mark)),
+        "__import__": opcodes("builtins", "__import__", "antigravity"),
+        "python 2": opcodes("__builtin__", "eval", make),
+        "posix": opcodes("posix", "system", f"touch {mark}"),
+        "codecs": opcodes("_codecs", "lookup", "rot13"),
+        "another codec": opcodes("codecs", "encode", "x"),
+        "extension": b"\x80\x02\x82\x01.",
+        "dotted name": b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.tofile.x\x93.",
+        "dotted module": b"\x80\x04\x8c\x05numpy\x8c\x12dtype.__init__.x.y\x93.",
+    }
+
+
+@pytest.mark.parametrize("name", attacks("mark"))
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_a_pickle_that_calls_something_is_refused_and_nothing_runs(
+    dat, tmp_path, name, protocol, refused
+):
+    mark = tmp_path / "mark"
+    path = dat(attacks(mark)[name], protocol)
+    with refused("s01.dat", nothing_in=tmp_path):
+        read_recording(path)
+    assert not mark.exists()
+
+
+def test_the_refusal_says_what_the_pickle_asks_for(dat, refused):
+    with refused("posix.system", "no NumPy array", "run code"):
+        read_recording(dat(Call(os.system, "true")))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 50, 200, 0.5, -1])
+@pytest.mark.parametrize("name", [DAT, "data_preprocessed_matlab/s01.mat"])
+def test_a_truncated_file_is_one_line(twin, tmp_path, name, kept, refused):
+    whole = (twin / name).read_bytes()
+    path = tmp_path / name[-7:]
+    path.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
+    with refused(path.name, nothing_in=tmp_path):
+        read_recording(path)
+
+
+@pytest.mark.parametrize("suffix", [".dat", ".mat"])
+def test_random_bytes_are_one_line(tmp_path, suffix, refused):
+    path = tmp_path / f"s01{suffix}"
+    for seed in range(20):
+        path.write_bytes(random.Random(seed).randbytes(500))
+        with refused(path.name):
+            read_recording(path)
+
+
+def said_of(path):
+    """The error for people about a file, if any; every other exception comes through."""
+    try:
+        read_recording(path)
+    except MilmerError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("make", [pickle.dumps, python_2], ids=["python 3", "python 2"])
+def test_a_damaged_pickle_is_never_anything_but_one_line(dat, make):
+    whole = bytearray(make(content((1, 40, 385), (1, 4))))
+    places = [*range(300), *range(len(whole) - 200, len(whole))]  # where the opcodes are
+    for seed in range(100):
+        r = random.Random(seed)
+        mutated = bytearray(whole)
+        for _ in range(r.randint(1, 3)):
+            mutated[r.choice(places)] = r.randrange(256)
+        assert "\n" not in said_of(dat(bytes(mutated)))
+
+
+def test_a_damaged_mat_is_never_anything_but_one_line(tmp_path):
+    path = tmp_path / "s01.mat"
+    scipy.io.savemat(path, content((1, 40, 385), (1, 4)), do_compression=True)
+    whole = path.read_bytes()
+    for seed in range(100):
+        r = random.Random(seed)
+        mutated = bytearray(whole)
+        for _ in range(r.randint(1, 3)):
+            mutated[r.randrange(116, 400)] = r.randrange(256)
+        path.write_bytes(mutated)
+        assert "\n" not in said_of(path)
+
+
+WRONG = {
+    "no dict": ([1, 2], ["no 'data' and 'labels'"]),
+    "no labels": ({"data": np.zeros(SHAPE)}, ["no 'data' and 'labels'"]),
+    "too few channels": (content((2, 32, 400)), ["(2, 32, 400)", "40"]),
+    "nothing but baseline": (content((2, 40, 384)), ["384"]),
+    "another rank": (content((40, 400)), ["data has 2 dimensions"]),
+    "labels of another length": (content(labels=(3, 4)), ["labels are (3, 4)", "2 x 4"]),
+    "too few labels": (content(labels=(2, 3)), ["labels are (2, 3)"]),
+    "text": (content() | {"labels": np.full((2, 4), "high")}, ["labels is not an array"]),
+    "complex": (content() | {"data": np.zeros(SHAPE, complex)}, ["data is not an array"]),
+    "a list": (content() | {"labels": [[1, 2, 3, 4]] * 2}, ["labels is not an array"]),
+    "no trials": (pickle.dumps(content((0, 40, 400), (0, 4)), 5), ["(0, 40, 400)"]),
+}
+
+
+@pytest.mark.parametrize(("what", "parts"), WRONG.values(), ids=WRONG)
+def test_what_is_no_preprocessed_file_is_refused(dat, what, parts, refused):
+    with refused("s01.dat", *parts):
+        read_recording(dat(what))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_told_by_its_place(dat, value, refused):
+    what = content()
+    what["data"][1, GENEVA.index("Oz"), 7] = value
+    with refused("s01.dat", "experiment_id 2", "channel Oz", "dataset.subjects"):
+        read_recording(dat(what))
+
+
+def test_a_gap_in_another_channel_is_no_hindrance(dat):
+    what = content()
+    what["data"][1, 36] = np.nan
+    assert np.isnan(read_recording(dat(what)).peripheral[1, 4]).all()
+
+
+def test_a_matlab_7_3_file_says_how_to_save_it(tmp_path, refused):
+    path = tmp_path / "s01.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["data"], file["labels"] = np.zeros(SHAPE), np.zeros((2, 4))
+    header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
+    path.write_bytes(header.ljust(512, b"\0") + path.read_bytes()[512:])
+    with refused("s01.mat", "7.3", "-v7", nothing_in=tmp_path):
+        read_recording(path)
+    with h5py.File(path, "w") as file:  # without MATLAB's own header
+        file["data"] = np.zeros(SHAPE)
+    with refused("s01.mat", "7.3", "-v7", nothing_in=tmp_path):
+        read_recording(path)
+
+
+@pytest.mark.parametrize("suffix", ["dat", "mat"])
+def test_a_missing_file_is_told_by_its_name(tmp_path, suffix, refused):
+    with refused(f"s01.{suffix}: no such file"):
+        read_recording(tmp_path / f"s01.{suffix}")
+
+
+def test_an_original_recording_says_which_kind_to_choose(tmp_path, refused):
+    with refused("s01.bdf", "dataset.source"):
+        read_recording(tmp_path / "s01.bdf")

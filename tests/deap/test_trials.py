@@ -1,0 +1,135 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from milmer import storage
+from milmer.deap.trials import TrialsOptions, make_trials
+
+COLUMNS = (
+    "subject trial experiment_id valence arousal dominance liking familiarity "
+    "eeg_file eeg_seconds video_file"
+)
+
+
+@pytest.fixture
+def copy(twin, tmp_path):
+    """A copy of the twin to change."""
+    return shutil.copytree(twin, tmp_path / "deap")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """The table of trials of s01."""
+
+    def make(root, subject="s01", source="dat"):
+        out = tmp_path / "out" / f"{subject}.parquet"
+        make_trials(root, subject, TrialsOptions(source=source), out)
+        return storage.read_table(out, "trials")
+
+    return make
+
+
+def test_each_video_belongs_to_the_trial_of_its_experiment_id(twin_results, twin_truth):
+    for subject, truth in twin_truth.items():
+        trials = storage.read_table(twin_results / "trials" / f"{subject}.parquet", "trials")
+        assert trials["experiment_id"].tolist() == list(range(1, 9))
+        for row in trials.itertuples():
+            shown = truth["experiment_id"].index(row.experiment_id) + 1
+            assert row.trial == shown
+            assert row.video_file == f"face_video/{subject}/{subject}_trial{shown:02d}.avi"
+    assert truth["experiment_id"] != sorted(truth["experiment_id"])
+
+
+def test_a_table_holds_what_the_next_stages_need(twin_results):
+    trials = storage.read_table(twin_results / "trials" / "s02.parquet", "trials")
+    assert trials.columns.tolist() == COLUMNS.split()
+    assert set(trials["eeg_file"]) == {"data_preprocessed_python/s02.dat"}
+    assert set(trials["eeg_seconds"]) == {6.0}
+    assert trials["familiarity"].isna().all()
+
+
+def test_a_missing_clip_is_null_and_is_told(copy, table, caplog):
+    (copy / "face_video" / "s01" / "s01_trial03.avi").unlink()
+    trials = table(copy)
+    missing = trials[trials["video_file"].isna()]
+    assert missing["trial"].tolist() == [3]
+    assert "s01: no face video of 1 trials: [3]" in caplog.text
+
+
+def test_a_subject_without_any_video_has_a_table(copy, table):
+    shutil.rmtree(copy / "face_video" / "s02")
+    trials = table(copy, "s02")
+    assert trials["video_file"].isna().all()
+    assert trials["eeg_file"].notna().all()
+
+
+def test_a_subject_without_eeg_of_the_kind_is_told_of_another(copy, table, caplog):
+    (copy / "data_preprocessed_python" / "s01.dat").unlink()
+    trials = table(copy)
+    assert trials["eeg_file"].isna().all()
+    assert trials["eeg_seconds"].isna().all()
+    assert "there is mat: see dataset.source" in caplog.text
+
+
+def test_both_kinds_of_eeg_give_the_same_trials(twin, table):
+    first, second = table(twin), table(twin, source="mat")
+    assert set(second["eeg_file"]) == {"data_preprocessed_matlab/s01.mat"}
+    pd.testing.assert_frame_equal(first.drop(columns="eeg_file"), second.drop(columns="eeg_file"))
+
+
+def test_a_copy_that_is_unzipped_a_level_deeper_gives_the_same_trials(twin, table, tmp_path):
+    deeper = shutil.copytree(twin, tmp_path / "a" / "DEAP").parent
+    trials = table(deeper)
+    assert trials["video_file"].str.startswith("DEAP/face_video/s01/s01_trial").all()
+    assert trials["trial"].equals(table(twin)["trial"])
+
+
+def test_ratings_of_another_subject_stop_before_anything_is_paired(copy, tmp_path, table, refused):
+    path = copy / "metadata_csv" / "participant_ratings.csv"
+    ratings = pd.read_csv(path)
+    ratings["Participant_id"] = ratings["Participant_id"].map({1: 2, 2: 1})
+    ratings.to_csv(path, index=False)
+    with refused("s01.dat", "labels of s01", "first at experiment_id", nothing_in=tmp_path):
+        table(copy)
+
+
+def test_two_swapped_experiment_ids_are_found(copy, tmp_path, table, refused):
+    path = copy / "metadata_csv" / "participant_ratings.csv"
+    ratings = pd.read_csv(path)
+    rows = ratings.index[(ratings["Participant_id"] == 1) & ratings["Experiment_id"].isin([4, 6])]
+    ratings.loc[rows, "Experiment_id"] = ratings.loc[rows[::-1], "Experiment_id"].to_numpy()
+    ratings.to_csv(path, index=False)
+    with refused("s01", "2 of 8 trials", "first at experiment_id 4", nothing_in=tmp_path):
+        table(copy)
+
+
+def test_a_subject_without_ratings_is_refused(twin, tmp_path, table, refused):
+    with refused("participant_ratings.csv", "no ratings of s07", nothing_in=tmp_path):
+        table(twin, "s07")
+
+
+def test_trials_that_were_not_rated_are_left_out(copy, table):
+    path = copy / "metadata_csv" / "participant_ratings.csv"
+    ratings = pd.read_csv(path)
+    dropped = ratings[(ratings["Participant_id"] == 1) & (ratings["Experiment_id"] == 5)]
+    ratings.drop(dropped.index).to_csv(path, index=False)
+    assert table(copy)["experiment_id"].tolist() == [1, 2, 3, 4, 6, 7, 8]
+
+
+def test_provenance_names_options_and_inputs(twin, twin_results):
+    about = storage.read_provenance(twin_results / "trials" / "s01.parquet")
+    assert about["options"] == {"source": "dat"}
+    assert about["inputs"]["eeg"] == storage.digest(twin / "data_preprocessed_python" / "s01.dat")
+    assert set(about["inputs"]) == {"eeg", "ratings"}
+    assert "milmer.deap.ratings" in json.dumps(about["code"])
+
+
+def test_real_recordings_are_joined_as_their_truth_says(real, table):
+    truth = json.loads((real / "truth.json").read_text())["s02"]["experiment_id_of_trial"]
+    trials = table(real, "s02")
+    assert {str(t): e for t, e in zip(trials["trial"], trials["experiment_id"], strict=True)} == (
+        truth
+    )
+    assert trials["video_file"].notna().all()

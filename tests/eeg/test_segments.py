@@ -1,0 +1,195 @@
+import dataclasses
+import json
+import pickle
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+
+from milmer import storage
+from milmer.deap.layout import GENEVA
+from milmer.deap.readers import Recording, read_recording
+from milmer.eeg.filtering import band_pass
+from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.segments import cut, make_segments, scramble
+from milmer.segmentation import segment_grid
+from milmer.training.labels import label
+from milmer.training.options import LabelsOptions
+
+DAT = "data_preprocessed_python/s01.dat"
+
+
+def options(seconds=3, **eeg):
+    return SegmentsOptions.model_validate({"eeg": eeg, "segmentation": {"seconds": seconds}})
+
+
+def segments(recording, chosen):
+    trials = [(e, recording.seconds) for e in range(1, len(recording.eeg) + 1)]
+    return cut(recording, segment_grid(trials, chosen.segmentation), chosen)
+
+
+def recording(eeg):
+    """A recording of (trial, channel, sample) in µV."""
+    return Recording(eeg, np.zeros((len(eeg), 8, eeg.shape[-1])), np.ones((len(eeg), 4)))
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    with np.load(shared / "golden" / "eeg_segments.npz") as known:
+        return dict(known)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"), [("as_published", "as_published"), ("channels_by_time", "corrected")]
+)
+def test_segments_are_the_golden_ones(golden, layout, name):
+    drawn = np.random.RandomState(golden["seed"]).standard_normal((40, 40, 8064)) * 10
+    wanted = golden["trials"]  # rows, of which only these are filtered
+    made = segments(recording(drawn[wanted, :32]), options(layout=layout))
+    made = made.reshape(len(wanted), 20, 32, 384)[:, golden["segments"]]
+    np.testing.assert_allclose(made[..., :: golden["time_step"]], golden[name], rtol=0, atol=1e-3)
+
+
+def test_the_published_quadrant_rule_is_the_golden_one(golden):
+    ratings = pd.DataFrame(golden["labels"][:, :2], columns=["valence", "arousal"])
+    given = LabelsOptions(ties="as_published")
+    border = {"valence": 5.0, "arousal": 5.0}
+    np.testing.assert_array_equal(label(ratings, border, given), golden["quadrants_as_published"])
+
+
+def test_segments_of_a_file_are_those_of_its_trials(twin, twin_results):
+    with storage.open_h5(twin_results / "segments/default/s01.h5", "segments") as file:
+        held = {name: data[()] for name, data in file.items()}
+        assert file.attrs["channels"].tolist() == GENEVA
+        assert file.attrs["sfreq"] == 128
+    assert held["experiment_id"].tolist() == [e for e in range(1, 9) for _ in range(2)]
+    assert held["position"].tolist() == [0, 1] * 8
+    assert held["start"].tolist() == [0.0, 3.0] * 8
+    filtered = mne.filter.filter_data(
+        read_recording(twin / DAT).eeg, 128.0, 1.0, 50.0, verbose="error"
+    )
+    parts = filtered[..., 384:].reshape(8, 32, 2, 384).transpose(0, 2, 1, 3)
+    np.testing.assert_allclose(held["eeg"], parts.reshape(16, 32, 384), rtol=0, atol=1e-4)
+
+
+def test_trials_of_12_s_give_four_segments_each():
+    eeg = np.random.default_rng(0).standard_normal((3, 32, 15 * 128))
+    made = segments(recording(eeg), options(band=None))
+    assert made.shape == (12, 32, 384)
+    np.testing.assert_array_equal(made[5], eeg[1, :, 6 * 128 : 9 * 128].astype(np.float32))
+
+
+@pytest.mark.parametrize("seconds", [3, 2, 2.5])
+def test_the_rest_of_a_trial_that_fills_no_segment_is_dropped(seconds):
+    eeg = np.random.default_rng(0).standard_normal((1, 32, round(11.9 * 128)))
+    made = segments(recording(eeg), options(seconds, band=None))
+    assert made.shape == (int(8.9 / seconds), 32, seconds * 128)
+    length = made.shape[0] * made.shape[2]
+    np.testing.assert_array_equal(
+        made.transpose(1, 0, 2).reshape(32, -1), eeg[0, :, 384 : 384 + length].astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize("layout", ["channels_by_time", "as_published"])
+def test_the_baseline_is_dropped(layout):
+    eeg = np.zeros((2, 32, 9 * 128))
+    eeg[..., 384:] = 7  # a step where the music video starts
+    assert (segments(recording(eeg), options(layout=layout, band=None)) == 7).all()
+
+
+def test_the_baseline_takes_the_edge_of_the_filter():
+    time = np.arange(9 * 128) / 128
+    eeg = np.tile(10 * np.sin(2 * np.pi * 10 * time + 1), (1, 32, 1))
+    made = segments(recording(eeg), options())
+    np.testing.assert_allclose(made[0], eeg[0, :, 384:768], atol=0.2)
+
+
+def test_a_band_keeps_what_is_in_it_and_takes_the_rest():
+    time = np.arange(63 * 128) / 128
+    inside, outside = np.sin(2 * np.pi * 10 * time), np.sin(2 * np.pi * 30 * time)
+    eeg = np.tile(inside + outside, (1, 32, 1))
+    filtered = band_pass(eeg, 128, (4, 20))[0, 0, 640:-640]
+    np.testing.assert_allclose(filtered, inside[640:-640], atol=0.02)
+
+
+@pytest.mark.parametrize("samples", [400, 1000, 8064])
+@pytest.mark.parametrize("band", [(1.0, 50.0), (4.0, 45.0)])
+def test_the_filter_is_that_of_mne(samples, band):
+    eeg = np.random.default_rng(1).standard_normal((2, 3, samples)) * 10
+    expected = mne.filter.filter_data(eeg, 128.0, *band, verbose="error")
+    np.testing.assert_allclose(band_pass(eeg, 128.0, band), expected, rtol=0, atol=1e-9)
+
+
+def test_scrambling_mixes_channels_and_time_as_published():
+    trials = np.arange(2 * 32 * 640).reshape(2, 32, 640)
+    mixed = scramble(trials)
+    assert mixed.shape == trials.shape
+    # the first channel's samples are spread over all channels at the first 20 times
+    assert mixed[0, :, :20].T.ravel().tolist() == trials[0, 0].tolist()
+
+
+def test_no_band_leaves_the_data(twin, twin_results, tmp_path):
+    trials = twin_results / "trials" / "s01.parquet"
+    make_segments(trials, twin, options(band=None), tmp_path / "s01.h5")
+    with storage.open_h5(tmp_path / "s01.h5", "segments") as file:
+        eeg = file["eeg"][:2]
+    data = pickle.loads((twin / DAT).read_bytes())["data"]
+    whole = np.concatenate(list(eeg), axis=-1)
+    np.testing.assert_array_equal(whole, data[0, :32, 384:].astype(np.float32))
+
+
+@pytest.mark.parametrize("high", [64, 70])
+def test_a_band_at_or_above_half_the_rate_is_refused(twin, twin_results, tmp_path, high, refused):
+    trials = twin_results / "trials" / "s01.parquet"
+    with refused("eeg.band", f"{high} Hz", "128 Hz", nothing_in=tmp_path):
+        make_segments(trials, twin, options(band=(1, high)), tmp_path / "s01.h5")
+
+
+def test_trials_shorter_than_a_segment_are_refused(twin, twin_results, tmp_path, refused):
+    trials = twin_results / "trials" / "s01.parquet"
+    with refused("6 s", "7 s", "segmentation.seconds", nothing_in=tmp_path):
+        make_segments(trials, twin, options(7), tmp_path / "s01.h5")
+
+
+def test_trials_without_eeg_are_refused(twin, twin_results, tmp_path, refused):
+    table = storage.read_table(twin_results / "trials" / "s01.parquet")
+    table["eeg_file"] = pd.Series([None] * len(table), dtype="string")
+    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, made)
+    with refused("s01.parquet", "dataset.root", nothing_in=tmp_path):
+        make_segments(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
+
+
+def test_a_recording_that_is_not_the_one_of_the_trials_is_refused(
+    twin, twin_results, tmp_path, refused
+):
+    content = pickle.loads((twin / DAT).read_bytes())
+    trials = twin_results / "trials" / "s01.parquet"
+    shorter = {
+        "fewer": {name: array[:5] for name, array in content.items()},
+        "shorter": content | {"data": content["data"][..., :800]},
+        "other": content | {"data": content["data"][::-1]},
+    }
+    for name, changed in shorter.items():
+        root = tmp_path / name
+        (root / DAT).parent.mkdir(parents=True)
+        (root / DAT).write_bytes(pickle.dumps(changed, 2))
+        with refused(str(root / DAT), str(trials), "trials again", nothing_in=tmp_path):
+            make_segments(trials, root, options(), tmp_path / "s01.h5")
+
+
+def test_a_variant_lives_beside_the_default_with_its_own_options(twin, twin_results, tmp_path):
+    trials = twin_results / "trials" / "s01.parquet"
+    chosen = options(layout="as_published")
+    make_segments(trials, twin, chosen, tmp_path / "s01.h5")
+    about = storage.read_provenance(tmp_path / "s01.h5")
+    assert about["options"] == json.loads(chosen.result_json())
+    first = twin_results / "segments/default/s01.h5"
+    assert about["inputs"] == storage.read_provenance(first)["inputs"]
+    assert storage.digest(tmp_path / "s01.h5") != storage.digest(first)
+
+
+def test_a_recording_of_another_rate_is_cut_by_seconds():
+    slow = dataclasses.replace(recording(np.ones((1, 32, 9 * 100))), sfreq=100.0)
+    assert segments(slow, options(band=None)).shape == (2, 32, 300)

@@ -1,0 +1,88 @@
+import av
+import numpy as np
+import pytest
+
+from milmer.errors import MilmerError
+from milmer.faces.detection import DETECTORS, Face, FaceFinder
+from milmer.faces.options import FacesOptions
+
+MODEL = "data/models/face_detection_yunet_2023mar.onnx"
+
+
+@pytest.fixture(scope="module")
+def foreman(shared):
+    """Some frames of a real face video, RGB; in the last one the face has left the picture."""
+    with av.open(str(shared / "data/video/foreman_cif.264"), format="h264") as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return [frames[i] for i in (0, 60, 120, 210)]
+
+
+def options(shared, detector, **more):
+    model = str(shared / MODEL) if detector == "yunet" else None
+    return FacesOptions(detector=detector, detector_model=model, **more)
+
+
+@pytest.mark.parametrize("detector", ["yunet", "haar"])
+def test_the_face_of_a_real_video_is_found(shared, foreman, detector):
+    finder = FaceFinder(options(shared, detector))
+    face = finder.find(foreman[0])
+    assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
+    assert 60 < face.top + face.height / 2 < 200
+    assert 60 < face.width < 160
+
+
+def test_no_face_is_found_where_there_is_none(shared, foreman):
+    finder = FaceFinder(options(shared, "yunet"))
+    assert finder.find(foreman[3]) is None
+    assert finder.find(np.full((288, 352, 3), 128, np.uint8)) is None
+
+
+def test_boxes_are_in_px_of_the_picture_that_was_given(shared, foreman):
+    small = FaceFinder(options(shared, "yunet")).find(foreman[0])
+    picture = foreman[0].repeat(3, axis=0).repeat(3, axis=1)
+    large = FaceFinder(options(shared, "yunet", detection_size=352)).find(picture)
+    np.testing.assert_allclose(np.array(large[:4]) / 3, small[:4], atol=12)
+
+
+def test_the_largest_face_is_taken_that_scores_enough(monkeypatch):
+    faces = [Face(0, 0, 30, 30, 0.9), Face(5, 5, 60, 60, 0.4), Face(9, 9, 40, 40, 0.5)]
+
+    class Two:
+        default_min_score = 0.5
+
+        def __init__(self, _):
+            pass
+
+        def detect(self, picture):
+            return faces
+
+    monkeypatch.setitem(DETECTORS, "haar", Two)
+    picture = np.zeros((100, 100, 3), np.uint8)
+    assert FaceFinder(FacesOptions(detector="haar")).find(picture) == faces[2]
+    assert FaceFinder(FacesOptions(detector="haar", min_score=0.1)).find(picture) == faces[1]
+    assert FaceFinder(FacesOptions(detector="haar", min_score=2)).find(picture) is None
+
+
+def test_a_model_file_with_other_content_is_refused(shared, tmp_path, refused):
+    path = tmp_path / "yunet.onnx"
+    path.write_bytes((shared / MODEL).read_bytes() + b"\0")
+    with refused("faces.detector_model", str(path), "SHA-256", nothing_in=tmp_path):
+        FaceFinder(FacesOptions(detector_model=str(path)))
+
+
+def test_a_model_file_that_is_not_there_is_refused(tmp_path, refused):
+    for path in (tmp_path / "none.onnx", tmp_path):
+        with refused("faces.detector_model", str(path)):
+            FaceFinder(FacesOptions(detector_model=str(path)))
+
+
+def test_offline_the_way_out_is_told(monkeypatch, refused):
+    import huggingface_hub
+
+    def offline(*_):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with refused("faces.detector", "faces.detector_model", "haar"):
+        FaceFinder(FacesOptions())
+    assert issubclass(MilmerError, Exception)
