@@ -13,7 +13,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -296,12 +295,9 @@ class _Disk(io.FileIO):
 
 
 def _writing_failed(path: Path, error: OSError) -> MilmerError:
-    # h5py reports a full disk as text in a longer message, without the error's number.
-    number = re.search(r"errno = (\d+)", str(error))
-    code = error.errno or (int(number[1]) if number else None)
-    if code == errno.ENOSPC:
+    if error.errno == errno.ENOSPC:
         return MilmerError(f"{path}: no space left on the disk; nothing was kept of this file")
-    reason = os.strerror(code) if code else _first_line(error)
+    reason = os.strerror(error.errno) if error.errno else _first_line(error)
     return MilmerError(f"{path}: cannot be written ({reason})")
 
 

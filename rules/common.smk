@@ -21,6 +21,10 @@ except MilmerError as error:
 
 TABLES = PLAN.tables("results/tables")
 
+# Without a limit all jobs would share one GPU at once; --resources gpu=N sets another.
+if PLAN.gpus("auto") and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+
 
 wildcard_constraints:
     subject=r"s\d\d",

@@ -97,7 +97,9 @@ def test_comments_docstrings_and_line_breaks_are_no_edit(package, edit):
     assert rerun(package, "faces/crops.py", edit) == set()
 
 
-def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(twin, twin_results, tmp_path):
+def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
+    twin, twin_results, twin_backbone, tmp_path
+):
     """All stages run on the twin, each in a process of its own that says what it imported."""
     trials = twin_results / "trials" / "s01.parquet"
     made = tmp_path / "made"
@@ -110,7 +112,7 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(twin, twin_res
     }
     run = made / "runs" / "milmer" / "trial" / "s01-k0" / "seed0"
     haar = {"faces": {"detector": "haar"}}
-    backbone = {"backbone": {"name": str(twin_results.parent / "twin_backbone")}}
+    backbone = {"backbone": {"name": str(twin_backbone)}}
     inputs = ["--trials", trials, "--root", twin]
     segments, tokens = (
         twin_results / folder / "s01.h5"
@@ -132,8 +134,6 @@ import json, os, sys
 import cv2, h5py, lightning_fabric, mne.filter, pandas, scipy.io, sklearn.linear_model, torch
 from transformers import AutoImageProcessor, AutoModel, SwinModel  # once for all children
 from milmer.source import closure
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 report = {{}}
 for stage, arguments in {[(name, [*map(str, given)]) for name, given in commands.items()]}:
     read, write = os.pipe()

@@ -54,12 +54,12 @@ def test_an_exception_while_writing_leaves_nothing(tmp_path, error):
     def half_a_file():
         with storage.new_h5(tmp_path / "a.h5", SCHEMA, made()) as file:
             file["name"] = [1]
-            raise error
+            raise error("stopped")
 
     def half_a_folder():
         with storage.replacing_folder(tmp_path / "run") as folder:
             (folder / "a.txt").write_text("half")
-            raise error
+            raise error("stopped")
 
     for half in (half_a_file, half_a_folder):
         with pytest.raises(error):

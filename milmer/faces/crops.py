@@ -117,7 +117,8 @@ def frame_numbers(segment: Segment, clip: Clip, seconds: float, instances: int) 
     if covered <= 0:
         return np.array([], int)
     times = segment.start + (np.arange(instances) + 0.5) / instances * covered  # (instance,)
-    return np.unique(np.minimum((times * clip.fps).astype(int), clip.frames - 1))
+    numbers = (times * clip.fps + 1e-6).astype(int)  # 2.9999999 is frame 3 by a rounding error
+    return np.unique(np.minimum(numbers, clip.frames - 1))
 
 
 def crop(picture: np.ndarray, face: Face, options: FacesOptions) -> np.ndarray:
@@ -203,8 +204,8 @@ class _Cropper:
     def _search(self, number: int, frame: av.VideoFrame) -> _Seen:
         if not hasattr(self._own, "finder"):
             self._own.finder = FaceFinder(self._options)
+        face = self._own.finder.find_in(frame)
         picture = frame.to_ndarray(format="rgb24")  # (height, width, 3)
-        face = self._own.finder.find(picture)
         return _Seen(number, face, picture if face is None else crop(picture, face, self._options))
 
 

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import av
 import cv2
 import numpy as np
 
@@ -19,6 +20,9 @@ from milmer.faces.options import FacesOptions
 YUNET_REPOSITORY = "opencv/face_detection_yunet"
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+
+_WITH_LUMA = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12")  # 8 bits, grey comes first
 
 
 class Face(NamedTuple):
@@ -37,9 +41,10 @@ class Face(NamedTuple):
 
 
 class Detector(Protocol):
-    """Finds faces in an RGB picture; one object serves one thread."""
+    """Finds faces in an RGB picture, or a grey one where it is ``grey``; serves one thread."""
 
     default_min_score: float
+    grey: bool
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """All faces in ``picture`` uint8 (height, width, 3)."""
@@ -49,6 +54,7 @@ class Haar:
     """OpenCV's frontal-face Haar cascade."""
 
     default_min_score = 0.0
+    grey = True
 
     def __init__(self, options: FacesOptions):
         path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
@@ -56,7 +62,7 @@ class Haar:
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """All frontal faces that take up at least a sixth of the picture's height."""
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
         least = max(24, grey.shape[0] // 6)
         boxes, _, weights = self._cascade.detectMultiScale3(
             grey, scaleFactor=1.1, minNeighbors=4, minSize=(least, least), outputRejectLevels=True
@@ -68,6 +74,7 @@ class YuNet:
     """YuNet, a small convolutional detector that also sees turned faces."""
 
     default_min_score = 0.7
+    grey = False
 
     def __init__(self, options: FacesOptions):
         floor = self.default_min_score if options.min_score is None else options.min_score
@@ -131,6 +138,25 @@ class FaceFinder:
         if scale < 1:
             shape = (round(width * scale), round(height * scale))
             small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+        return self._largest(small, width, height)
+
+    def find_in(self, frame: av.VideoFrame) -> Face | None:
+        """The same for a decoded frame: it is reduced before its colours are converted."""
+        scale = self._size / max(frame.height, frame.width)
+        if scale >= 1:
+            return self.find(frame.to_ndarray(format="rgb24"))
+        width, height = round(frame.width * scale), round(frame.height * scale)
+        if self._detector.grey and frame.format.name in _WITH_LUMA:
+            plane = frame.planes[0]
+            luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            luma = luma[:, : frame.width]
+            small = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
+        else:
+            reduced = frame.reformat(width, height, "rgb24", interpolation="AREA")
+            small = reduced.to_ndarray()
+        return self._largest(small, frame.width, frame.height)
+
+    def _largest(self, small: np.ndarray, width: int, height: int) -> Face | None:
         faces = [f for f in self._detector.detect(small) if f.score >= self._min_score]
         if not faces:
             return None

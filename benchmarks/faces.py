@@ -1,0 +1,101 @@
+"""The stage ``faces`` beside bare decoding of the same files with as many threads.
+
+The clips are the synthetic twin's, of DEAP's format: 720 x 576 at 50 fps in H.264. Bare decoding
+is PyAV's: every frame is decoded and thrown away. Our stage also opens and counts each file,
+digests it, searches ten frames of each 3 s for a face, and writes and validates the crops.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+from timing import arguments, interleaved, machine, ratio, table
+
+from milmer import storage
+from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.deap.trials import TrialsOptions, make_trials
+from milmer.faces.crops import make_faces
+from milmer.faces.options import FacesOptions, FaceStageOptions
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--yunet", type=Path, help="YuNet's model file, to time it as well")
+    parser.add_argument("--trials", type=int, default=4, help="clips")
+    parser.add_argument("--seconds", type=float, default=60, help="length of a trial")
+    parser.add_argument("--dataset", type=Path, help="take s01 of this copy, not the twin")
+    asked = parser.parse_args()
+    trials, seconds = (1, 3) if asked.quick else (asked.trials, asked.seconds)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = asked.dataset
+        if root is None:
+            root = folder / "deap"
+            synthesize(root, TwinOptions(subjects=1, trials=trials, seconds=seconds))
+        make_trials(root, "s01", TrialsOptions(), folder / "s01.parquet")
+        print(_compare(root, folder, asked.yunet, asked.threads, asked.rounds))
+    print()
+    print(machine(asked.threads, ["av", "opencv-python-headless", "numpy"]))
+
+
+def _compare(root: Path, folder: Path, yunet: Path | None, threads: int, rounds: int) -> str:
+    clips = sorted((root / "face_video" / "s01").iterdir())
+    options = {"haar": FacesOptions(detector="haar", threads=threads)}
+    if yunet is not None:
+        options["yunet"] = FacesOptions(detector_model=str(yunet), threads=threads)
+    decoded: list[int] = []
+
+    def bare() -> None:
+        decoded[:] = [_decode(clip, threads) for clip in clips]
+
+    def ours(name: str) -> None:
+        stage = FaceStageOptions(faces=options[name])
+        make_faces(folder / "s01.parquet", root, stage, folder / f"{name}.h5")
+
+    stages = {name: lambda name=name: ours(name) for name in options}
+    timed = interleaved({"bare": bare} | stages, rounds)
+    frames = sum(decoded)
+    rows = [["bare decoding", timed["bare"].median, frames / timed["bare"].median, 1.0, "", ""]]
+    truth = json.loads((root / "truth.json").read_text())
+    for name in options:
+        seconds = timed[name].median
+        found = _found(folder / f"{name}.h5", folder / "s01.parquet", truth)
+        times = ratio(timed[name], timed["bare"])
+        rows.append([f"our stage, {name}", seconds, frames / seconds, times, *found])
+    header = ["contestant", "s", "decoded frames/s", "times bare", "faces found", "false"]
+    return table(header, rows)
+
+
+def _decode(clip: Path, threads: int) -> int:
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        return sum(1 for _ in container.decode(stream))
+
+
+def _found(faces: Path, trials: Path, truth: dict) -> tuple[str, str]:
+    """Of the frames with a face those in which one was found; and finds where there is none."""
+    with storage.open_h5(faces) as file:
+        bag, detected, time = file["bag"][()], file["detected"][()], file["time"][()]
+        fps = dict(zip(file.attrs["clip_trial"], file.attrs["clip_fps"], strict=True))
+        experiment = file["experiment_id"][()]
+    if "subjects" not in truth:  # not the twin's
+        return f"{detected.sum()} of {len(detected)}", ""
+    table = storage.read_table(trials)
+    trial_of = dict(zip(table["experiment_id"], table["trial"], strict=True))
+    hidden = np.zeros(len(detected), bool)
+    for row, experiment_id in zip(bag, experiment, strict=True):
+        trial = trial_of[experiment_id]
+        for frame in row[row >= 0]:
+            number = round(time[frame] * fps[trial])
+            runs = truth["subjects"]["s01"]["videos"][str(trial)]["faceless"]
+            hidden[frame] = any(start <= number < stop for start, stop in runs)
+    shown = detected[~hidden]
+    return f"{shown.sum()} of {len(shown)}", f"{detected[hidden].sum()} of {hidden.sum()}"
+
+
+if __name__ == "__main__":
+    main()

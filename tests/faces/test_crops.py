@@ -1,0 +1,300 @@
+import shutil
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from milmer import storage
+from milmer.backbone.options import TokensOptions
+from milmer.backbone.tokens import make_tokens
+from milmer.faces.crops import crop, frame_numbers, make_faces
+from milmer.faces.detection import Face
+from milmer.faces.options import FacesOptions, FaceStageOptions
+from milmer.faces.video import Clip
+from milmer.segmentation import Segment
+
+FPS = 10  # of the twin
+
+
+def options(seconds=3, **faces):
+    faces = {"detector": "haar"} | faces
+    return FaceStageOptions.model_validate({"faces": faces, "segmentation": {"seconds": seconds}})
+
+
+def read(path):
+    with storage.open_h5(path, "faces") as file:
+        return {name: data[()] for name, data in file.items()}, dict(file.attrs)
+
+
+def numbers(held):
+    """The number of each frame within its clip."""
+    return np.rint(held["time"] * FPS).astype(int)
+
+
+def flags(runs, count):
+    marked = np.zeros(count, bool)
+    for start, stop in runs:
+        marked[start:stop] = True
+    return marked
+
+
+@pytest.fixture
+def make(twin, twin_results, tmp_path):
+    """Make the faces of some trials of s01, by experiment_id; returns the file's path."""
+
+    def run(experiment_ids, root=twin, out="s01.h5", **given):
+        table = storage.read_table(twin_results / "trials" / "s01.parquet")
+        table = table[table["experiment_id"].isin(experiment_ids)].reset_index(drop=True)
+        made = storage.provenance("trials", "milmer.deap.trials", {}, {})
+        storage.write_table(tmp_path / "s01.parquet", table, made)
+        make_faces(tmp_path / "s01.parquet", root, options(**given), tmp_path / "out" / out)
+        return tmp_path / "out" / out
+
+    return run
+
+
+@pytest.fixture
+def changed(twin, twin_truth, tmp_path):
+    """A copy of the twin in which the clip of an experiment_id of s01 is other than it was."""
+
+    def change(experiment_id, edit):
+        root = shutil.copytree(twin, tmp_path / "deap")
+        trial = twin_truth["s01"]["experiment_id"].index(experiment_id) + 1
+        edit(root / "face_video" / "s01" / f"s01_trial{trial:02d}.avi")
+        return root
+
+    return change
+
+
+def blank(path, seconds=5):
+    """A clip of a plain wall."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 360, 288, "yuv420p"
+        for i in range(seconds * FPS):
+            frame = av.VideoFrame.from_ndarray(np.full((288, 360, 3), 128, np.uint8), "rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+# ----------------------------------------------------------------- which frames
+
+
+@pytest.mark.parametrize("instances", [1, 3, 10, 25])
+@pytest.mark.parametrize("position", [0, 7, 18, 19])
+def test_frames_are_evenly_spaced_over_what_the_clip_covers(position, instances):
+    clip = Clip(50.0, 2952, 720, 576)  # 59.04 s of 60 s
+    chosen = frame_numbers(Segment(1, position, 3.0 * position), clip, 3.0, instances)
+    first, last = 150 * position, min(150 * position + 150, 2952)
+    assert len(chosen) == instances
+    assert first <= chosen[0]
+    assert chosen[-1] < last
+    steps = np.diff([first, *chosen, last])
+    assert steps[1:-1].max(initial=0) - steps[1:-1].min(initial=1000) <= 1
+    assert abs(steps[0] - steps[-1]) <= 2  # as far from the start as from the end
+
+
+def test_a_frame_is_never_taken_twice():
+    chosen = frame_numbers(Segment(1, 0, 0.0), Clip(5.0, 100, 64, 64), 1.0, 10)
+    assert chosen.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("start", "count"), [(6.0, 0), (9.0, 0), (5.9, 1), (5.6, 4)])
+def test_no_frame_lies_beyond_the_clip(start, count):
+    chosen = frame_numbers(Segment(1, 2, start), Clip(10.0, 60, 64, 64), 3.0, 10)
+    assert len(chosen) == count
+    assert (chosen < 60).all()
+
+
+# --------------------------------------------------------------------- on the twin
+
+
+def test_rows_are_those_of_the_eeg_segments(twin_results):
+    for subject in ("s01", "s02"):
+        held, _ = read(twin_results / "faces/default" / f"{subject}.h5")
+        with storage.open_h5(twin_results / "segments/default" / f"{subject}.h5") as segments:
+            for name in ("experiment_id", "position"):
+                np.testing.assert_array_equal(held[name], segments[name][()])
+        assert held["bag"].shape == (16, 10)
+
+
+def test_every_bag_holds_the_frames_of_its_segment_and_its_trial(twin_results, twin_truth):
+    held, about = read(twin_results / "faces/default/s01.h5")
+    number = numbers(held)
+    assert sorted(held["bag"].ravel()) == list(range(len(number)))
+    for bag, e, position in zip(held["bag"], held["experiment_id"], held["position"], strict=True):
+        trial = twin_truth["s01"]["experiment_id"].index(e) + 1
+        assert trial == about["clip_trial"][e - 1]
+        frames = twin_truth["s01"]["videos"][str(trial)]["frames"]
+        assert about["clip_frames"][e - 1] == frames
+        clip = Clip(FPS, frames, 360, 288)
+        expected = frame_numbers(Segment(e, position, 3.0 * position), clip, 3.0, 10)
+        np.testing.assert_array_equal(number[bag], expected)
+    assert about["clip_fps"] == pytest.approx(FPS)
+
+
+def test_frames_without_a_face_borrow_the_nearest_box_and_are_marked(twin_results, twin_truth):
+    borrowed = 0
+    for subject, truth in twin_truth.items():
+        held, _ = read(twin_results / "faces/default" / f"{subject}.h5")
+        number = numbers(held)
+        for e in range(1, 9):
+            video = truth["videos"][str(truth["experiment_id"].index(e) + 1)]
+            bags = held["bag"][held["experiment_id"] == e].ravel()
+            seen, at, box = held["detected"][bags], number[bags], held["box"][bags]
+            faceless = flags(video["faceless"], video["frames"])[at]
+            assert not seen[faceless].any()
+            assert seen[~faceless].mean() > 0.95
+            assert (held["score"][bags][~seen] == 0).all()
+            for i in np.flatnonzero(~seen):
+                distance = np.abs(at[seen] - at[i])
+                lenders = box[seen][distance == distance.min()]
+                assert (lenders == box[i]).all(axis=1).any()
+                borrowed += 1
+    assert borrowed > 3
+
+
+def test_borrowed_boxes_are_valid_only_where_they_are_allowed(
+    twin_results, twin_backbone, tmp_path
+):
+    faces = twin_results / "faces/default/s01.h5"
+    held, _ = read(faces)
+    with storage.open_h5(twin_results / "tokens/default/default/s01.h5", "tokens") as file:
+        np.testing.assert_array_equal(file["valid"][()], held["detected"][held["bag"]])
+        assert not file["valid"][()].all()
+    allowed = TokensOptions.model_validate(
+        {"backbone": {"name": str(twin_backbone)}, "use_borrowed_boxes": True}
+    )
+    make_tokens(faces, allowed, tmp_path / "s01.h5")
+    with storage.open_h5(tmp_path / "s01.h5", "tokens") as file:
+        assert file["valid"][()].all()
+
+
+def test_boxes_and_crops_are_of_the_face(twin_results):
+    held, _ = read(twin_results / "faces/default/s01.h5")
+    centre = held["box"][:, :2] + held["box"][:, 2:] / 2
+    assert (np.abs(centre - [180, 150]) < 40).all()  # where the twin draws it
+    sides = [cv2.imdecode(image, cv2.IMREAD_COLOR).shape for image in held["image"]]
+    assert set(sides) == {(224, 224, 3)}
+
+
+def test_the_number_of_threads_changes_nothing(make):
+    first, second = (make([1, 2], out=f"{n}.h5", threads=n) for n in (1, 3))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_another_number_of_instances_and_seconds(make):
+    held, about = read(make([1], instances=4, seconds=2, size=64))
+    assert held["bag"].shape == (3, 4)
+    assert about["clip_frames"].tolist() == [50]
+    assert cv2.imdecode(held["image"][0], cv2.IMREAD_COLOR).shape == (64, 64, 3)
+
+
+# ------------------------------------------------------------- what may be missing
+
+
+def test_a_clip_without_any_face_has_no_frames_and_is_told(make, changed, caplog, twin_truth):
+    root = changed(2, blank)
+    held, about = read(make([1, 2], root))
+    trial = twin_truth["s01"]["experiment_id"].index(2) + 1
+    assert (held["bag"][held["experiment_id"] == 2] == -1).all()
+    assert about["trials_without_face"].tolist() == [trial]
+    assert f"no face in the videos of trials [{trial}]" in caplog.text
+    alone, _ = read(make([1], out="alone.h5"))
+    rows = held["experiment_id"] == 1
+    np.testing.assert_array_equal(held["bag"][rows], alone["bag"])
+    for ours, theirs in zip(held["image"], alone["image"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_least_score_above_all_leaves_every_trial_without_a_face(make, caplog):
+    held, about = read(make([1, 2], min_score=1e6))
+    assert (held["bag"] == -1).all()
+    assert len(held["image"]) == len(held["box"]) == 0
+    assert len(about["trials_without_face"]) == 2
+    assert "no face" in caplog.text
+
+
+def test_a_missing_clip_has_no_frames(twin_results, twin, tmp_path):
+    table = storage.read_table(twin_results / "trials/s01.parquet").head(2)
+    table.loc[0, "video_file"] = pd.NA
+    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, made)
+    make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
+    held, about = read(tmp_path / "s01.h5")
+    assert (held["bag"][:2] == -1).all()
+    assert (held["bag"][2:] >= 0).all()
+    assert about["trials_without_face"].size == 0
+
+
+def test_a_clip_that_ends_early_leaves_its_last_segments_without_frames(make, changed):
+    root = changed(1, lambda path: blank(path, 2))
+    held, about = read(make([1, 2], root))
+    assert (held["bag"][held["experiment_id"] == 1] == -1).all()
+    assert about["clip_frames"].tolist() == [20, 50]
+
+
+def test_subjects_without_any_clip_are_refused(twin_results, twin, tmp_path, refused):
+    table = storage.read_table(twin_results / "trials/s01.parquet")
+    table["video_file"] = pd.Series([pd.NA] * len(table), dtype="string")
+    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, made)
+    with refused("s01.parquet", "nothing to crop", nothing_in=tmp_path):
+        make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
+
+
+# ------------------------------------------------------------------ what is damaged
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+
+
+@pytest.mark.parametrize(
+    ("edit", "part"),
+    [
+        (truncate, "cut off"),
+        (lambda path: path.write_text("not a video" * 99), "cannot be decoded"),
+        (lambda path: path.write_bytes(b""), "cannot be decoded"),
+        (lambda path: path.unlink(), "no such file"),
+    ],
+    ids=["truncated", "no video", "empty", "gone"],
+)
+def test_a_damaged_clip_is_one_line_and_nothing_is_written(
+    make, changed, tmp_path, edit, part, refused
+):
+    root = changed(2, edit)
+    with refused(".avi: ", part, nothing_in=tmp_path / "out"):
+        make([1, 2], root)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+# ----------------------------------------------------------------------- the crop
+
+
+def picture():
+    y, x = np.mgrid[0:100, 0:200]
+    return np.stack([x, y, np.zeros_like(x)], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("face", "margin", "corners"),
+    [
+        (Face(50, 20, 40, 40, 1), 0, (50, 20, 89, 59)),
+        (Face(50, 20, 40, 40, 1), 0.5, (30, 0, 109, 79)),
+        (Face(-20, -20, 60, 60, 1), 0, (0, 0, 39, 39)),
+        (Face(180, 80, 60, 60, 1), 0.1, (174, 74, 199, 99)),
+        (Face(500, 500, 10, 10, 1), 0.1, (199, 99, 199, 99)),
+    ],
+)
+def test_a_crop_is_the_widened_box_within_the_picture(face, margin, corners):
+    given = FacesOptions(margin=margin, size=128, quality=100)
+    made = cv2.imdecode(crop(picture(), face, given), cv2.IMREAD_COLOR)[..., ::-1]
+    assert made.shape == (128, 128, 3)
+    left, top, right, bottom = corners
+    np.testing.assert_allclose(made[0, 0, :2], [left, top], atol=4)
+    np.testing.assert_allclose(made[-1, -1, :2], [right, bottom], atol=4)
