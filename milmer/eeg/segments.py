@@ -68,25 +68,24 @@ def cut(recording: Recording, grid: list[Segment], options: SegmentsOptions) -> 
     sfreq = recording.sfreq
     baseline = round(BASELINE_SECONDS * sfreq)
     length = round(options.segmentation.seconds * sfreq)
-    rows = sorted({segment.experiment_id - 1 for segment in grid})
-    trials = recording.eeg[rows]  # (trial, channel, sample)
-    if options.eeg.layout == "as_published":
-        trials = scramble(trials[..., baseline:])
-        filtered = band_pass(trials, sfreq, options.eeg.band)
-    else:
-        filtered = band_pass(trials, sfreq, options.eeg.band)[..., baseline:]
-    place = {row: i for i, row in enumerate(rows)}
-    segments = np.empty((len(grid), filtered.shape[1], length), np.float32)
-    for i, segment in enumerate(grid):
-        first = round(segment.start * sfreq)
-        segments[i] = filtered[place[segment.experiment_id - 1], :, first : first + length]
+    segments = np.empty((len(grid), len(GENEVA), length), np.float32)
+    for experiment_id in sorted({segment.experiment_id for segment in grid}):
+        trial = recording.eeg[experiment_id - 1]  # (channel, sample)
+        if options.eeg.layout == "as_published":
+            filtered = band_pass(scramble(trial[:, baseline:]), sfreq, options.eeg.band)
+        else:
+            filtered = band_pass(trial, sfreq, options.eeg.band)[:, baseline:]
+        for i, segment in enumerate(grid):
+            if segment.experiment_id == experiment_id:
+                first = round(segment.start * sfreq)
+                segments[i] = filtered[:, first : first + length]
     return segments
 
 
-def scramble(trials: np.ndarray) -> np.ndarray:
-    """Mix channels and time of ``trials`` (trial, channel, sample) as the published code does.
+def scramble(trial: np.ndarray) -> np.ndarray:
+    """Mix channels and time of ``trial`` (channel, sample) as the published code does.
 
-    It reshapes each trial to (sample, channel) where it should transpose it.
+    It reshapes to (sample, channel) where it should transpose.
     """
-    count, channels, samples = trials.shape
-    return trials.reshape(count, samples, channels).transpose(0, 2, 1)
+    channels, samples = trial.shape
+    return trial.reshape(samples, channels).T

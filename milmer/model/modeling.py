@@ -136,6 +136,27 @@ class VisualBranch(nn.Module):
         return visual, counts, scores, selection
 
 
+class Encoder(nn.TransformerEncoder):
+    """PyTorch's transformer encoder (post-norm, ReLU), read at the CLS token alone.
+
+    The last layer is computed for that token only: the others' outputs are never looked at, and
+    leaving them out saves a third of a training step.
+    """
+
+    def forward(self, sequence: Tensor, ignored: Tensor | None) -> Tensor:
+        """The encoded first token (batch, width); ``ignored`` (batch, token) masks others out."""
+        *layers, last = self.layers
+        for layer in layers:
+            sequence = layer(sequence, src_key_padding_mask=ignored)
+        cls = sequence[:, :1]  # (batch, 1, width)
+        seen, _ = last.self_attn(
+            cls, sequence, sequence, key_padding_mask=ignored, need_weights=False
+        )
+        cls = last.norm1(cls + last.dropout1(seen))
+        fed = last.linear2(last.dropout(last.activation(last.linear1(cls))))
+        return last.norm2(cls + last.dropout2(fed)).squeeze(1)
+
+
 class MilmerForEmotionClassification(PreTrainedModel):
     """Emotion classes from EEG and a bag of face tokens."""
 
@@ -160,7 +181,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
         layer = nn.TransformerEncoderLayer(
             width, options.num_heads, options.feed_forward, options.dropout, batch_first=True
         )
-        self.encoder = nn.TransformerEncoder(layer, options.num_layers, enable_nested_tensor=False)
+        self.encoder = Encoder(layer, options.num_layers, enable_nested_tensor=False)
         self.head_dropout = nn.Dropout(options.head_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
@@ -204,8 +225,8 @@ class MilmerForEmotionClassification(PreTrainedModel):
         sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
         hidden = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # what counts
         ignored = None if bool(hidden.all()) else ~hidden
-        encoded = self.encoder(sequence, src_key_padding_mask=ignored)
-        logits = self.classifier(self.head_dropout(encoded[:, 0]))  # (batch, class)
+        encoded = self.encoder(sequence, ignored)  # (batch, width)
+        logits = self.classifier(self.head_dropout(encoded))  # (batch, class)
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         selected = selection.selected if selection is not None else None
         return MilmerOutput(loss=loss, logits=logits, scores=scores, selected=selected)

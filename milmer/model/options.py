@@ -50,7 +50,7 @@ class ModelOptions(Options):
     )
     hidden_size: int = Field(768, ge=8, description="Width of the fusion transformer.")
     num_heads: int = Field(12, ge=1, description="Attention heads; a divisor of hidden_size.")
-    num_layers: int = Field(2, ge=0, description="Layers of the fusion transformer.")
+    num_layers: int = Field(2, ge=1, description="Layers of the fusion transformer.")
     feed_forward: int = Field(2048, ge=8, description="Feed-forward width of a layer.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of attention and layers.")
     head_dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")

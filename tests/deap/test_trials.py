@@ -124,12 +124,3 @@ def test_provenance_names_options_and_inputs(twin, twin_results):
     assert about["inputs"]["eeg"] == storage.digest(twin / "data_preprocessed_python" / "s01.dat")
     assert set(about["inputs"]) == {"eeg", "ratings"}
     assert "milmer.deap.ratings" in json.dumps(about["code"])
-
-
-def test_real_recordings_are_joined_as_their_truth_says(real, table):
-    truth = json.loads((real / "truth.json").read_text())["s02"]["experiment_id_of_trial"]
-    trials = table(real, "s02")
-    assert {str(t): e for t, e in zip(trials["trial"], trials["experiment_id"], strict=True)} == (
-        truth
-    )
-    assert trials["video_file"].notna().all()
