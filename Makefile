@@ -26,7 +26,7 @@ $(DEMO)/deap/truth.json: | env
 	$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin --options "$$(cat workflow/demo-twin.json)"
 
 test: env
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: env
 	$(BIN)/ruff check .

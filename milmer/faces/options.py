@@ -34,7 +34,7 @@ class FacesOptions(Options):
         description="Let the model see crops whose box was borrowed from a neighbouring frame.",
     )
     detection_size: int = Field(
-        320,
+        256,
         ge=64,
         description="Faces are searched in a picture reduced to this longer side in px.",
     )

@@ -37,7 +37,7 @@ def test_no_face_is_found_where_there_is_none(shared, foreman):
 
 
 def test_boxes_are_in_px_of_the_picture_that_was_given(shared, foreman):
-    small = FaceFinder(options(shared, "yunet")).find(foreman[0])
+    small = FaceFinder(options(shared, "yunet", detection_size=352)).find(foreman[0])
     picture = foreman[0].repeat(3, axis=0).repeat(3, axis=1)
     large = FaceFinder(options(shared, "yunet", detection_size=352)).find(picture)
     np.testing.assert_allclose(np.array(large[:4]) / 3, small[:4], atol=12)
