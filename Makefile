@@ -18,7 +18,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 # The whole pipeline on the synthetic twin; a second time it finds nothing to do.
 demo: env $(DEMO)/deap/truth.json
 	cd $(DEMO) && $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile \
-	  --configfile $(CURDIR)/workflow/demo.yaml --cores all --rerun-incomplete --quiet all
+	  --configfile $(CURDIR)/workflow/demo.yaml --cores all --rerun-incomplete --quiet host rules reason
 	@$(BIN)/milmer summary $(DEMO)/results/tables
 	@echo "All tables are in $(DEMO)/results/tables, each run's model and predictions in $(DEMO)/results/runs."
 

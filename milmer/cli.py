@@ -51,6 +51,8 @@ def _common(
 ) -> None:
     if log is not None:
         _send_stderr_to(log)
+    if not sys.stderr.isatty():  # bars of Hugging Face's libraries, once they are imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "transformers", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
