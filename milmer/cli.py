@@ -82,13 +82,15 @@ def faces(
     root: Root,
     options: OptionsJSON = "{}",
     threads: Annotated[int, typer.Option(help="Threads that decode and search.")] = 2,
+    detector_model: Annotated[str | None, typer.Option(help="YuNet's .onnx file.")] = None,
 ) -> None:
     """Crop the faces of a subject's videos."""
     from milmer.faces.crops import make_faces
     from milmer.faces.options import FaceStageOptions
 
     stage = _read(FaceStageOptions, options)
-    make_faces(trials, root, stage.but({"faces": stage.faces.but({"threads": threads})}), out)
+    how = {"threads": threads, "detector_model": detector_model or stage.faces.detector_model}
+    make_faces(trials, root, stage.but({"faces": stage.faces.but(how)}), out)
 
 
 @app.command()
@@ -96,6 +98,9 @@ def tokens(
     faces: Annotated[Path, typer.Option("--faces", help="The subject's face crops.")],
     out: Out,
     options: OptionsJSON = "{}",
+    backbone: Annotated[
+        str | None, typer.Option(help="Directory or hub name, in place of the options'.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Turn a subject's face crops into Swin tokens."""
@@ -104,7 +109,7 @@ def tokens(
 
     stage = _read(TokensOptions, options)
     chosen = stage.backbone.but({"device": device})
-    make_tokens(faces, stage.but({"backbone": chosen}), out)
+    make_tokens(faces, stage.but({"backbone": chosen}), out, backbone)
 
 
 @app.command()
@@ -128,7 +133,7 @@ def train(
     out: Annotated[Path, typer.Argument(help="Folder of the run.")],
     segments: Annotated[list[Path] | None, typer.Option(help="Segments of its subjects.")] = None,
     tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of its subjects.")] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws weights, order and dropout.")] = 0,
     options: OptionsJSON = "{}",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     checkpoint_minutes: Annotated[float, typer.Option(help="Age of the state to resume.")] = 1.0,
@@ -192,13 +197,21 @@ def synth(
 ) -> None:
     """Write a synthetic dataset in DEAP's layout, to try everything without the licence."""
     given = {k: v for k, v in locals().items() if v is not None}
+    from tqdm import tqdm
+
     from milmer.deap.synthetic import TwinOptions, synthesize, write_backbone
 
     known = TwinOptions.model_fields
     changes = {k: v for k, v in given.items() if k in known}
     twin = _read(TwinOptions, options).model_dump() | changes
     try:
-        synthesize(out, TwinOptions.model_validate(twin))
+        with tqdm(desc="trials", disable=None) as bar:  # silent where stderr is no terminal
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            synthesize(out, TwinOptions.model_validate(twin), progress)
     except ValidationError as error:
         raise _options_error(error) from error
     if backbone is not None:
@@ -246,7 +259,7 @@ _HEADING = """\
 
 def _read(model: type, text: str) -> "object":
     try:
-        return model.model_validate_json(text)
+        return model.from_json(text)
     except ValidationError as error:
         raise _options_error(error) from error
 

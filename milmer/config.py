@@ -7,11 +7,12 @@ as JSON. Precedence is defaults < preset < what the user gives.
 import difflib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from milmer.backbone.options import BackboneOptions, TokensOptions
+from milmer.backbone.options import LOCAL, BackboneOptions, TokensOptions
 from milmer.deap.options import DatasetOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
@@ -40,7 +41,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What a preset sets, by section: the rows of the README's table of differences."""
 
 BUILT_IN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    kind: {"as_published": PRESETS["published"][kind]} for kind in ("labels", "eeg")
+    # Complete, so that it holds beside any other scheme and threshold of the section itself.
+    "labels": {"as_published": {"scheme": "quadrant", "threshold": 5.0, "ties": "as_published"}},
+    "eeg": {"as_published": PRESETS["published"]["eeg"]},
 }
 
 Name = str
@@ -67,7 +70,8 @@ class ExperimentOptions(Options):
     faces: Name | None = Field(None, description="A variant of `faces`.")
     backbone: Name | None = Field(None, description="A variant of `backbone`.")
     protocols: list[Protocol] | None = Field(
-        None, description="Only these protocols; null takes all of protocols.names."
+        None,
+        description="Only these protocols; null takes all of protocols.names, or the preset's.",
     )
     validation: Literal[0] | None = Field(
         None,
@@ -140,7 +144,9 @@ class Config(Options):
             name=name,
             model=model,
             training=training,
-            protocols=list(given.protocols or self.protocols.names),
+            protocols=list(
+                given.protocols or preset.get("protocols", {}).get("names") or self.protocols.names
+            ),
             validation=validation,
             **variants,
         )
@@ -160,9 +166,15 @@ class Config(Options):
         ).result_json()
 
     def tokens_json(self, faces: str, backbone: str) -> str:
-        """Options of the stage ``tokens``."""
+        """Options of the stage ``tokens``.
+
+        A backbone in a directory is known by its weights, not by where it lies.
+        """
+        options = self.variant("backbone", backbone)
+        if Path(options.name).is_dir():
+            options = options.but({"name": LOCAL, "revision": None})
         return TokensOptions(
-            backbone=self.variant("backbone", backbone),
+            backbone=options,
             use_borrowed_boxes=self.variant("faces", faces).use_borrowed_boxes,
         ).result_json()
 

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from milmer.backbone.options import BackboneOptions
 from milmer.config import Config, Experiment, load
 from milmer.deap.layout import Copy, ratings_file, scan
 from milmer.errors import MilmerError
 from milmer.source import fingerprint
-from milmer.training.folds import fold_names, fold_subjects
+from milmer.training.folds import WITHIN_SUBJECT, fold_names, fold_subjects
+from milmer.training.options import TrainingOptions
 
 _TABLES = ("folds", "summary", "inflation", "ablation", "tests")
 
@@ -28,8 +30,8 @@ class Aside:
     Snakemake compares params of Python's own types only. In a shell command it stands quoted.
     """
 
-    def __init__(self, value: object):
-        self._text = shlex.quote(str(value))
+    def __init__(self, *words: object):
+        self._text = " ".join(shlex.quote(str(word)) for word in words)
 
     def __str__(self) -> str:
         return self._text
@@ -65,9 +67,13 @@ class Plan:
             )
         self.ratings = str(ratings_file(copy))
         self.with_video = [s for s in self.subjects if copy.videos.get(s)]
-        self._experiments = {name: config.experiment(name) for name in config.experiments}
-        for experiment in self._experiments.values():
-            self._require_subjects(experiment)
+        self.warnings: list[str] = []
+        self._experiments: dict[str, Experiment] = {}
+        for name in config.experiments:
+            if (experiment := self._possible(config.experiment(name))) is not None:
+                self._experiments[name] = experiment
+        if not self._experiments:
+            raise MilmerError(f"experiments: none can be run: {'; '.join(self.warnings)}")
 
     @classmethod
     def read(cls, user: Mapping[str, Any]) -> "Plan":
@@ -99,6 +105,15 @@ class Plan:
         """Which trials have a clip: a trigger for the table of trials, which names them."""
         return json.dumps(sorted(self._copy.videos.get(subject, {})))
 
+    def detector_model(self, wildcards: Any) -> Aside:
+        """The option that says where the detector's model file lies."""
+        files = self.detector_files(wildcards.faces)
+        return Aside(*(["--detector-model", files[0]] if files else []))
+
+    def face_threads(self, wildcards: Any) -> int:
+        """Threads of one job that crops faces."""
+        return self.config.variant("faces", wildcards.faces).threads
+
     def detector_files(self, faces: str) -> list[str]:
         """The detector's model file, where it is given by path."""
         options = self.config.variant("faces", faces)
@@ -110,7 +125,15 @@ class Plan:
         folder = Path(self.config.variant("backbone", backbone).name)
         return [str(p) for p in sorted(folder.glob("*")) if p.is_file()] if folder.is_dir() else []
 
+    def backbone(self, wildcards: Any) -> BackboneOptions:
+        """The backbone of a variant."""
+        return self.config.variant("backbone", wildcards.backbone)
+
     # -------------------------------------------------------------- training
+
+    def training(self, wildcards: Any) -> TrainingOptions:
+        """How an experiment is trained."""
+        return self._experiments[wildcards.experiment].training
 
     def fold_subjects(self, wildcards: Any) -> list[str]:
         """Subjects that a fold's split reads."""
@@ -215,20 +238,21 @@ class Plan:
         subjects, folds = self._tested(experiment), self.config.protocols.folds
         return {p: fold_names(p, subjects, folds) for p in experiment.protocols}
 
-    def _require_subjects(self, experiment: Experiment) -> None:
-        subjects = self._tested(experiment)
-        where = f"experiments.{experiment.name}"
+    def _possible(self, experiment: Experiment) -> Experiment | None:
+        """What of an experiment the dataset allows; what it does not is told in ``warnings``."""
+        where, subjects = f"experiments.{experiment.name}", self._tested(experiment)
         if not subjects:
-            raise MilmerError(
-                f"{where}: {self._copy.root} holds no face video; "
-                "set model.modalities to [eeg] for EEG alone"
-            )
-        across = [p for p in experiment.protocols if p in ("loso", "stimulus")]
-        if across and len(subjects) < 2:
-            raise MilmerError(
-                f"{where}: protocol {across[0]} needs two subjects, there is {subjects[0]} alone; "
-                "set protocols.names"
-            )
+            self.warnings.append(f"{where} is left out: {self._copy.root} holds no face video")
+            return None
+        protocols = experiment.protocols
+        if len(subjects) < 2:
+            protocols = [p for p in protocols if p in WITHIN_SUBJECT]
+            for protocol in set(experiment.protocols) - set(protocols):
+                self.warnings.append(
+                    f"{where}: protocol {protocol} is left out: it needs two subjects, there is "
+                    f"{subjects[0]} alone"
+                )
+        return experiment.but({"protocols": protocols}) if protocols else None
 
 
 @functools.cache

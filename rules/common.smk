@@ -19,9 +19,13 @@ try:
 except MilmerError as error:
     raise WorkflowError(str(error)) from None
 
+if workflow.is_main_process:
+    for warning in PLAN.warnings:
+        logger.warning(f"milmer: {warning}")
+
 TABLES = PLAN.tables("results/tables")
 
-# Without a limit all jobs would share one GPU at once; --resources gpu=N sets another.
+# Without a limit all jobs would share the GPU at once.
 if PLAN.gpus("auto") and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
 

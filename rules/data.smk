@@ -53,13 +53,14 @@ rule faces:
         "results/logs/faces/{faces}/{subject}.log",
     benchmark:
         "results/benchmarks/faces/{faces}/{subject}.tsv"
-    threads: PLAN.config.faces.threads
+    threads: lambda wildcards: PLAN.face_threads(wildcards)
     resources:
         mem_mb=2000,
     params:
         options=lambda wildcards: PLAN.config.faces_json(wildcards.faces),
         code=PLAN.code("milmer.faces.crops"),
         root=PLAN.root,
+        detector=lambda wildcards: PLAN.detector_model(wildcards),
     shell:
         "milmer --log {log} faces --trials {input.trials} {output} --root {params.root}"
-        " --threads {threads} --options {params.options:q}"
+        " --threads {threads} {params.detector} --options {params.options:q}"

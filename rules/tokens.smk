@@ -11,16 +11,17 @@ rule tokens:
         "results/logs/tokens/{faces}/{backbone}/{subject}.log",
     benchmark:
         "results/benchmarks/tokens/{faces}/{backbone}/{subject}.tsv"
-    threads: PLAN.config.backbone.threads
+    threads: lambda wildcards: PLAN.backbone(wildcards).threads
     resources:
         mem_mb=4000,
-        gpu=PLAN.gpus(PLAN.config.backbone.device),
+        gpu=lambda wildcards: PLAN.gpus(PLAN.backbone(wildcards).device),
     params:
         options=lambda wildcards: PLAN.config.tokens_json(
             wildcards.faces, wildcards.backbone
         ),
         code=PLAN.code("milmer.backbone.tokens"),
-        device=Aside(PLAN.config.backbone.device),
+        device=lambda wildcards: Aside(PLAN.backbone(wildcards).device),
+        name=lambda wildcards: Aside(PLAN.backbone(wildcards).name),
     shell:
         "milmer --log {log} tokens --faces {input.faces} {output}"
-        " --device {params.device} --options {params.options:q}"
+        " --backbone {params.name} --device {params.device} --options {params.options:q}"

@@ -36,15 +36,15 @@ rule train:
         "results/logs/runs/{experiment}/{protocol}/{fold}/seed{seed}.log",
     benchmark:
         "results/benchmarks/runs/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
-    threads: PLAN.config.training.threads
+    threads: lambda wildcards: PLAN.training(wildcards).threads
     resources:
         mem_mb=4000,
-        gpu=PLAN.gpus(PLAN.config.training.device),
+        gpu=lambda wildcards: PLAN.gpus(PLAN.training(wildcards).device),
     params:
         options=lambda wildcards: PLAN.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
-        device=Aside(PLAN.config.training.device),
-        minutes=Aside(PLAN.config.training.checkpoint_minutes),
+        device=lambda wildcards: Aside(PLAN.training(wildcards).device),
+        minutes=lambda wildcards: Aside(PLAN.training(wildcards).checkpoint_minutes),
         segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
         tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
         out=lambda wildcards, output: Path(output.metrics).parent,

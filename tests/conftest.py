@@ -118,7 +118,12 @@ def twin_results(once, twin, twin_user) -> Path:
             make_trials(twin, subject, TrialsOptions(), trials)
             make_segments(trials, twin, segments, path / "segments" / "default" / f"{subject}.h5")
             make_faces(trials, twin, faces, crops)
-            make_tokens(crops, tokens, path / "tokens" / "default" / "default" / f"{subject}.h5")
+            make_tokens(
+                crops,
+                tokens,
+                path / "tokens" / "default" / "default" / f"{subject}.h5",
+                twin_user["backbone"]["name"],
+            )
 
     return once("twin_results", make)
 

@@ -48,7 +48,7 @@ def _run(plan: Plan, root: Path) -> None:
             make_faces(trials, root, options, faces)
             tokens = results / f"tokens/default/default/{subject}.h5"
             options = TokensOptions.from_json(config.tokens_json("default", "default"))
-            make_tokens(faces, options, tokens)
+            make_tokens(faces, options, tokens, config.backbone.name)
     for path in plan.runs():
         if path.endswith("metrics.json"):
             _train(plan, Path(path).parent)

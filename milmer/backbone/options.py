@@ -6,6 +6,9 @@ from pydantic import Field
 
 from milmer.options import Options, execution
 
+LOCAL = "a local directory"
+"""Stands for a directory's path in the options of the stage: no path goes into a result."""
+
 
 class BackboneOptions(Options):
     """The Swin transformer that makes tokens of face crops."""

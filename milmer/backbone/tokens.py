@@ -25,16 +25,20 @@ SCHEMA = {
 _log = logging.getLogger(__name__)
 
 
-def make_tokens(faces: Path, options: TokensOptions, out: Path) -> None:
+def make_tokens(
+    faces: Path, options: TokensOptions, out: Path, backbone_name: str | None = None
+) -> None:
     """Write the tokens of one subject's crops: the backbone's ``last_hidden_state``.
 
     ``tokens`` is float16 (frame, token, dim), contiguous, so that it can be mapped from the file.
     ``valid`` (segment, instance) says that there is a frame and that a face was detected in it, or
-    that borrowed boxes are allowed (``faces.use_borrowed_boxes``).
+    that borrowed boxes are allowed (``faces.use_borrowed_boxes``). ``backbone_name`` says where the
+    backbone lies if the options do not.
     """
     torch.set_num_threads(options.backbone.threads)
     device = choose_device(options.backbone.device)
-    backbone = load_backbone(options.backbone, device)
+    named = {"name": backbone_name} if backbone_name else {}
+    backbone = load_backbone(options.backbone.but(named), device)
     with storage.open_h5(faces, "faces") as source:
         images, bag, detected = source["image"], source["bag"][()], source["detected"][()]
         shape = (len(images), backbone.tokens, backbone.dim)

@@ -3,9 +3,10 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from milmer.deap.layout import subject_name
+from milmer.options import Options
 
 PERIOD = 3.0
 """Seconds after which the fingerprint's waveform repeats, and of a bag."""
@@ -13,10 +14,8 @@ PERIOD = 3.0
 PLAN, GAP, TRAITS, NOISES, PRINT, FACE, FRAMES = range(7)  # kinds of random numbers
 
 
-class TwinOptions(BaseModel):
+class TwinOptions(Options):
     """What ``milmer synth`` can be asked for."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subjects: int = Field(2, ge=1, le=32, description="number of subjects: s01, s02, …")
     trials: int = Field(16, ge=1, le=99, description="trials of each subject; 40 in DEAP")

@@ -5,6 +5,7 @@ means, deviations and intervals are over subjects. Where the epoch was chosen on
 numbers are the best of each metric over all epochs, as the published ones, and every row says so.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "auroc")
 """Metrics of the summary's Markdown and LaTeX forms; the others are in its CSV and Parquet."""
 
 HONEST = ("trial", "stimulus", "loso")
+CHOSEN_ON_TEST = "best epoch chosen on the test part"
 _KEY = ["experiment", "protocol", "level"]
 
 
@@ -69,8 +71,8 @@ def make_tables(runs: Path, options: TablesOptions, out: Path) -> None:
         "folds": folds,
         "summary": summary,
         "inflation": _inflation(summary),
-        "ablation": _ablation(summary, options),
-        "tests": _tests(subjects, options),
+        "ablation": _ablation(subjects, summary, options),
+        "tests": _tests(subjects, summary, options),
     }
     inputs = {
         f"{run.experiment}/{run.protocol}/{run.fold}/seed{run.seed}": storage.digest(
@@ -250,93 +252,114 @@ def _remarks(protocol: str, folds: pd.DataFrame) -> str:
     if folds["leaky"].any():
         remarks.append("leaky: segments of one trial on both sides")
     if (folds["select"] == "best_on_test").any():
-        remarks.append("best epoch chosen on the test part")
+        remarks.append(CHOSEN_ON_TEST)
     if protocol == "loso":
         remarks.append("folds are dependent")
     return "; ".join(remarks)
 
 
 def _inflation(summary: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy by segment of each experiment under each protocol, beside an honest one."""
+    """Accuracy by segment of each experiment under each protocol, beside an honest one.
+
+    The reference is the experiment's own honest row; where it has none, the first experiment's.
+    """
     rows = summary[(summary["level"] == "segment") & (summary["metric"] == "accuracy")]
+    rows = rows.assign(honest=(rows["select"] != "best_on_test") & ~rows["leaky"])
+    first = rows["experiment"].iloc[0]
     table = []
-    for experiment, group in rows.groupby("experiment", sort=False):
-        by_protocol = group.set_index("protocol")["mean"]
-        reference = next((p for p in HONEST if p in by_protocol), None)
-        for row in group.itertuples():
-            honest = row.select != "best_on_test" and not row.leaky
-            table.append(
-                {
-                    "experiment": experiment,
-                    "protocol": row.protocol,
-                    "select": row.select,
-                    "honest": honest,
-                    "accuracy": row.mean,
-                    "majority": row.majority,
-                    "reference": reference,
-                    "above_reference": row.mean - by_protocol[reference] if reference else None,
-                    "note": row.note,
-                }
-            )
+    for row in rows.itertuples():
+        reference = _honest(rows, row.experiment) or _honest(rows, first)
+        table.append(
+            {
+                "experiment": row.experiment,
+                "protocol": row.protocol,
+                "select": row.select,
+                "honest": row.honest,
+                "accuracy": row.mean,
+                "majority": row.majority,
+                "reference": f"{reference.experiment}/{reference.protocol}" if reference else None,
+                "above_reference": row.mean - reference.mean if reference else None,
+                "note": row.note,
+            }
+        )
     return pd.DataFrame(table).astype({"reference": "string", "above_reference": "float64"})
 
 
-def _ablation(summary: pd.DataFrame, options: TablesOptions) -> pd.DataFrame:
-    """Each experiment beside the first, under each protocol."""
+def _honest(rows: pd.DataFrame, experiment: str) -> Any:
+    """An experiment's row under the first honest protocol that it ran; none if it ran none."""
+    honest = rows[rows["honest"] & (rows["experiment"] == experiment)]
+    by_protocol = {row.protocol: row for row in honest.itertuples()}
+    return next((by_protocol[p] for p in HONEST if p in by_protocol), None)
+
+
+def _differences(
+    subjects: pd.DataFrame, protocol: str, level: str, metric: str, experiment: str, first: str
+) -> pd.Series:
+    """Differences of two experiments, one for each subject that both have."""
+    here = subjects[(subjects["protocol"] == protocol) & (subjects["level"] == level)]
+    wide = here.pivot(index="subject", columns="experiment", values=metric)
+    if first not in wide or experiment not in wide:
+        return pd.Series(dtype="float64")
+    return (wide[experiment] - wide[first]).dropna()
+
+
+def _note(summary: pd.DataFrame, protocol: str, *experiments: str) -> str:
+    """The remarks on experiments under a protocol, each once; of two, with the one it is on."""
+    found = []
+    for experiment in experiments:
+        rows = summary[(summary["experiment"] == experiment) & (summary["protocol"] == protocol)]
+        for remark in rows["note"].iloc[0].split("; ") if len(rows) else []:
+            named = remark == CHOSEN_ON_TEST and len(experiments) > 1
+            found.append(f"{experiment}: {remark}" if named else remark)
+    return "; ".join(dict.fromkeys(filter(None, found)))
+
+
+def _ablation(
+    subjects: pd.DataFrame, summary: pd.DataFrame, options: TablesOptions
+) -> pd.DataFrame:
+    """Each experiment beside the first, over their common subjects, under each protocol."""
     first = next(iter(options.experiments))
-    wide = summary.pivot_table(
-        index=_KEY, columns="metric", values="mean", sort=False, dropna=False
-    ).reset_index()
+    above = {metric: f"{metric}_above_{first}" for metric in TESTED}
     rows = []
-    for row in wide.itertuples():
-        base = wide[
-            (wide["experiment"] == first)
-            & (wide["protocol"] == row.protocol)
-            & (wide["level"] == row.level)
-        ]
-        changes = options.experiments[row.experiment].changes
-        entry = {"experiment": row.experiment, "changes": json.dumps(changes, sort_keys=True)}
-        entry |= {"protocol": row.protocol, "level": row.level}
+    for (experiment, protocol, level), group in subjects.groupby(_KEY, sort=False):
+        changes = options.experiments[experiment].changes
+        entry = {"experiment": experiment, "changes": json.dumps(changes, sort_keys=True)}
+        entry |= {"protocol": protocol, "level": level, "subjects": len(group)}
         for metric in TESTED:
-            value = getattr(row, metric)
-            entry[metric] = value
-            entry[f"{metric}_above_{first}"] = value - base[metric].iloc[0] if len(base) else None
-        rows.append(entry)
-    return pd.DataFrame(rows)
+            pairs = _differences(subjects, protocol, level, metric, experiment, first)
+            entry[metric] = group[metric].mean()
+            entry[above[metric]] = pairs.mean() if len(pairs) else None
+            entry["common_subjects"] = len(pairs)
+        rows.append(entry | {"note": _note(summary, protocol, experiment)})
+    return pd.DataFrame(rows).astype(dict.fromkeys(above.values(), "float64"))
 
 
-def _tests(subjects: pd.DataFrame, options: TablesOptions) -> pd.DataFrame:
+def _tests(subjects: pd.DataFrame, summary: pd.DataFrame, options: TablesOptions) -> pd.DataFrame:
     """Paired sign-flip tests of each experiment against the first, over their common subjects."""
     first, *others = options.experiments
-    rows = []
+    report, rows = options.report, []
     for protocol in dict.fromkeys(subjects["protocol"]):
-        for level in LEVELS:
-            for metric in TESTED:
-                here = subjects[(subjects["protocol"] == protocol) & (subjects["level"] == level)]
-                wide = here.pivot(index="subject", columns="experiment", values=metric)
-                family = []
-                for other in others:
-                    if first not in wide or other not in wide:
-                        continue
-                    pairs = (wide[other] - wide[first]).dropna()
-                    p = sign_flip_test(
-                        pairs.to_numpy(), options.report.resamples, options.report.seed
-                    )
-                    family.append(
-                        {
-                            "protocol": protocol,
-                            "level": level,
-                            "metric": metric,
-                            "experiment": other,
-                            "against": first,
-                            "subjects": len(pairs),
-                            "difference": pairs.mean() if len(pairs) else None,
-                            "p": p,
-                            "note": "folds are dependent" if protocol == "loso" else "",
-                        }
-                    )
-                for row, adjusted in zip(family, holm([r["p"] for r in family]), strict=True):
-                    rows.append(row | {"p_holm": adjusted})
+        for level, metric in itertools.product(LEVELS, TESTED):
+            family = []
+            for other in others:
+                pairs = _differences(subjects, protocol, level, metric, other, first)
+                if pairs.empty:
+                    continue
+                family.append(
+                    {
+                        "protocol": protocol,
+                        "level": level,
+                        "metric": metric,
+                        "experiment": other,
+                        "against": first,
+                        "subjects": len(pairs),
+                        "difference": pairs.mean(),
+                        "p": sign_flip_test(pairs.to_numpy(), report.resamples, report.seed),
+                        "note": _note(summary, protocol, other, first),
+                    }
+                )
+            for row, adjusted in zip(family, holm([r["p"] for r in family]), strict=True):
+                rows.append(row | {"p_holm": adjusted})
     columns = ["protocol", "level", "metric", "experiment", "against", "subjects"]
     columns += ["difference", "p", "p_holm", "note"]
     table = pd.DataFrame(rows, columns=columns)

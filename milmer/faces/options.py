@@ -16,9 +16,10 @@ class FacesOptions(Options):
         "yunet",
         description="`haar` ships with OpenCV and needs no model file; it sees frontal faces only.",
     )
-    detector_model: str | None = Field(
+    detector_model: str | None = execution(
         None,
-        description="YuNet's .onnx file; null takes opencv/face_detection_yunet from the hub.",
+        description="YuNet's .onnx file, checked by its digest; null takes it from the hub "
+        "(opencv/face_detection_yunet).",
     )
     min_score: float | None = Field(
         None,

@@ -63,19 +63,21 @@ class GatedScorer(nn.Module):
         return x.mean(dim=2)  # (batch, instance, dim)
 
 
-class LowRankScorer(GatedScorer):
+class LowRankScorer(nn.Module):
     """s_i = wᵀ tanh(A vec X_i), A of rank 32: sees where in the face a token lies."""
 
     hidden = 32
 
     def __init__(self, tokens: int, dim: int):
-        nn.Module.__init__(self)
+        super().__init__()
         self.value = nn.Linear(tokens * dim, self.hidden)
         self.score = nn.Linear(self.hidden, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (batch, instance) of tokens ``x`` (batch, instance, token, dim)."""
         return self.score(torch.tanh(self.value(x.flatten(2)))).squeeze(-1)
+
+    features = staticmethod(GatedScorer.features)
 
 
 class PublishedScorer(nn.Module):
@@ -165,7 +167,8 @@ class RandomScorer(nn.Module):
         """Scores (batch, instance)."""
         if self.training:
             return torch.rand(x.shape[:2], device=x.device)
-        return torch.remainder(x.float().abs().sum(dim=(2, 3)) * 997.0, 1.0)
+        # In float64, where sums of float16 tokens are exact and leave digits to draw from.
+        return torch.remainder(x.double().abs().sum(dim=(2, 3)) * 997.0, 1.0).float()
 
 
 class EvenlySpacedScorer(nn.Module):

@@ -121,7 +121,10 @@ def read_fold(split: Path, segments: Sequence[Path], tokens: Sequence[Path]) -> 
     for path in segments:
         _require_fit(split, made, path, storage.read_provenance(path))
     for path in tokens:
-        _require_fit(split, made, path, storage.read_provenance(path)["upstream"]["faces"])
+        faces = storage.read_provenance(path)["upstream"].get("faces")
+        if faces is None:
+            raise MilmerError(f"{path}: not a file of milmer's stage tokens")
+        _require_fit(split, made, path, faces)
     if segments:
         eeg, eeg_row, _ = _joined(table, segments, "segments", "eeg", split)
         if (eeg_row < 0).any():

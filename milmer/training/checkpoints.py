@@ -5,6 +5,7 @@ outputs before a job starts. A key made of options, inputs and code says whether
 """
 
 import hashlib
+import io
 import json
 import time
 from pathlib import Path
@@ -39,8 +40,11 @@ class ResumeState:
     def save_if_due(self, make: Any) -> None:
         """Save what ``make()`` returns, if the last state is older than it may be."""
         if time.monotonic() - self._saved >= self._seconds:
+            # By way of memory: PyTorch's own writer tells of a full disk in a way of its own.
+            content = io.BytesIO()
+            torch.save(make() | {"key": self._key}, content)
             with storage.replacing(self._path) as partial:
-                torch.save(make() | {"key": self._key}, partial)
+                partial.write_bytes(content.getbuffer())
             self._saved = time.monotonic()
 
     def remove(self) -> None:

@@ -5,8 +5,10 @@ A short loop on Lightning Fabric. Nothing depends on order or history: permutati
 a whole run, and a run that was interrupted goes on as if it had not been.
 """
 
+import errno
 import logging
 import math
+import re
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from safetensors import SafetensorError
 from torch import Tensor
 
 from milmer import storage
@@ -27,6 +30,7 @@ from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.model.options import ModelOptions
 from milmer.options import Options
+from milmer.progress import track
 from milmer.training.bags import FoldData, read_fold
 from milmer.training.checkpoints import ResumeState
 from milmer.training.options import TrainingOptions
@@ -62,11 +66,16 @@ def train_fold(
     """
     torch.set_num_threads(options.training.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    data = read_fold(
-        split,
-        segments if "eeg" in options.model.modalities else [],
-        tokens if "face" in options.model.modalities else [],
-    )
+    modalities = options.model.modalities
+    segments = segments if "eeg" in modalities else []
+    tokens = tokens if "face" in modalities else []
+    for name, kind, files in (("eeg", "segments", segments), ("face", "tokens", tokens)):
+        if name in modalities and not files:
+            raise MilmerError(
+                f"{split}: the model looks at {name} and no {kind} were given; add --{kind}, or "
+                "change model.modalities"
+            )
+    data = read_fold(split, segments, tokens)
     inputs = {"split": split} | {
         f"{kind}_{path.stem}": path
         for kind, paths in (("segments", segments), ("tokens", tokens))
@@ -125,8 +134,7 @@ class _Run:
             _log.info("goes on from step %d", self.step)
         began = time.monotonic()
         batches = math.ceil(len(self.rows["train"]) / self.training.batch_size)
-        while len(self.history) < self.training.epochs:
-            epoch = len(self.history)
+        for epoch in track(range(len(self.history), self.training.epochs), self._name):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._lr(epoch)
             self.model.train()
@@ -291,7 +299,11 @@ def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
         "provenance": made,
     }
     with storage.replacing_folder(out / "model") as folder:
-        run.bare.save_pretrained(folder)
+        try:
+            run.bare.save_pretrained(folder)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
     storage.write_table(out / "predictions.parquet", predictions, made | {"stage": "predictions"})
     storage.write_table(out / "history.parquet", history, made | {"stage": "history"})
     storage.write_json(out / "metrics.json", metrics)

@@ -49,13 +49,19 @@ def make_split(
     facts: dict = {"protocol": protocol, "fold": fold, "leaky": protocol in LEAKY, "warnings": []}
     if options.validation:
         groups = _GROUPS[protocol]
-        training = segments[part == "train"]
-        if protocol == "loso" and training["subject"].nunique() < _FEWEST_SUBJECTS:
-            groups = _GROUPS["trial"]
+        candidates = segments[part == "train"]
+        if protocol == "loso":
+            # A subject without video could validate no experiment with faces.
+            seen = rated.loc[rated["video_file"].notna(), "subject"].unique()
+            filmed = candidates[candidates["subject"].isin(seen)]
+            if filmed["subject"].nunique() >= _FEWEST_SUBJECTS:
+                candidates = filmed
+            elif candidates["subject"].nunique() < _FEWEST_SUBJECTS or len(seen):
+                groups = _GROUPS["trial"]
         facts["validation_groups"] = groups
         rng = _rng(options.seed, protocol, fold, "validation")
-        held_out = _hold_out(training, groups, options.validation, rng)
-        part[training.index[held_out]] = "val"
+        held_out = _hold_out(candidates, groups, options.validation, rng)
+        part[candidates.index[held_out]] = "val"
     segments["part"] = part
     _relabel(segments, rated, options.labels, facts)
     _check(segments, protocol, fold, options, facts)
@@ -72,8 +78,9 @@ def make_split(
 
 def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
     """All segments, with the label by which parts are stratified (threshold as a number)."""
-    number = 5.0 if options.labels.threshold == "median" else options.labels.threshold
-    fixed = options.labels.but({"threshold": number})
+    fixed = options.labels
+    if fixed.threshold == "median":  # a rating of 5 ties with nothing then, so none is dropped here
+        fixed = fixed.but({"threshold": 5.0, "ties": "high"})
     rated = rated.assign(stratum=label(rated, thresholds(rated, fixed), fixed))
     rows = []
     for subject, table in rated[rated["stratum"] != DROPPED].groupby("subject", sort=True):
@@ -122,8 +129,8 @@ def _hold_out(
     order = _dealt(groups["stratum"].to_numpy(), rng)
     # Every 1/fraction-th of the dealt order, at least one group and never all.
     taken = np.floor((order + 1) * fraction + 0.5) > np.floor(order * fraction + 0.5)
-    if not taken.any():
-        taken = order == 0
+    if taken.all() or not taken.any():
+        taken = (order == 0) ^ taken
     return np.concatenate(groups["rows"][taken].to_list())
 
 

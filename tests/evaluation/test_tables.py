@@ -120,7 +120,10 @@ def test_inflation_sets_each_protocol_beside_an_honest_one(made):
     table_ = table(made, "inflation").set_index(["experiment", "protocol"])
     assert table_.loc[("milmer", "trial"), "above_reference"] == 0
     assert not table_.loc[("milmer", "segment"), "honest"]
-    assert table_.loc[("milmer", "segment"), "reference"] == "trial"
+    assert table_.loc[("milmer", "segment"), "reference"] == "milmer/trial"
+    # What chose its epoch on the test part is no reference, not even for itself.
+    assert not table_.loc[("peeking", "segment"), "honest"]
+    assert table_.loc[("peeking", "segment"), "reference"] == "milmer/trial"
 
 
 def test_ablation_names_the_changes_and_the_difference(made):
@@ -128,6 +131,17 @@ def test_ablation_names_the_changes_and_the_difference(made):
     found = table_.loc[("weak", "trial", "trial")]
     assert json.loads(found["changes"]) == {"model": {"selection": "random"}}
     assert found["accuracy_above_milmer"] < 0
+    assert found["common_subjects"] == 7
+
+
+def test_ablation_and_tests_hold_only_what_was_run_and_carry_the_remarks(made):
+    ablation, tests = table(made, "ablation"), table(made, "tests")
+    run = set(zip(ablation["experiment"], ablation["protocol"], strict=True))
+    assert ("peeking", "trial") not in run
+    peeking = ablation[ablation["experiment"] == "peeking"]
+    assert peeking["note"].str.contains("leaky.*chosen on the test part").all()
+    peeking = tests[tests["experiment"] == "peeking"]
+    assert peeking["note"].str.contains("leaky.*peeking: best epoch chosen").all()
 
 
 def test_csv_and_parquet_hold_the_same(made):

@@ -129,5 +129,12 @@ def test_random_is_anew_in_training_and_fixed_by_content_at_evaluation():
     assert torch.equal(scorer(x, valid)[2:3], scorer(x[2:3], valid[2:3]))
 
 
+def test_random_is_random_at_full_size_too():
+    x = torch.randn(40, 10, 49, 768).half().float()
+    valid = torch.ones(40, 10, dtype=torch.bool)
+    chosen = choose(RandomScorer().eval()(x, valid), valid, 3, "none")
+    assert set(chosen.selected.flatten().tolist()) == set(range(10))
+
+
 def test_the_default_scorer_is_small():
     assert sum(p.numel() for p in GatedScorer(49, 768).parameters()) <= 200_000

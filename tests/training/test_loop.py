@@ -17,7 +17,10 @@ from milmer.training.options import SplitOptions
 from milmer.training.splits import make_split
 
 MODEL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
-FILES = ["model/model.safetensors", "model/config.json", "predictions.parquet", "history.parquet"]
+FILES = [
+    *("model/model.safetensors", "model/config.json"),
+    *("predictions.parquet", "history.parquet", "metrics.json"),
+]
 
 
 def options(model=None, validation=True, **training):
@@ -126,7 +129,23 @@ def test_metrics_are_those_of_the_predictions(run):
     again = measure(predictions, metrics["labels"])
     for level in ("segment", "trial"):
         assert metrics[level] == pytest.approx(again[level], nan_ok=True)
-        assert metrics["majority"][level] == pytest.approx(0.25, abs=0.26)
+
+
+def test_the_majority_is_that_of_the_training_part(files, run):
+    split = storage.read_table(files[0], "split")
+    most = split.loc[split["part"] == "train", "label"].mode().iloc[0]
+    expected = (split.loc[split["part"] == "test", "label"] == most).mean()
+    assert json.loads((run / "metrics.json").read_text())["majority"]["segment"] == expected
+
+
+def test_a_missing_modality_and_a_file_of_another_stage_are_one_clear_line(
+    files, twin_results, tmp_path
+):
+    with pytest.raises(MilmerError, match=r"no tokens were given; add --tokens"):
+        train_fold(files[0], files[1], [], options(), 0, tmp_path / "r")
+    faces = [twin_results / "faces/default/s01.h5"]
+    with pytest.raises(MilmerError, match=r"faces/default/s01.h5: not a file of .* tokens"):
+        train_fold(files[0], files[1], faces, options(), 0, tmp_path / "r")
 
 
 def test_the_test_part_is_not_looked_at_unless_asked(run, files, tmp_path):

@@ -19,11 +19,12 @@ GROUPS = {
 }
 
 
-def write_trials(folder, subject, ratings, seconds=12.0):
+def write_trials(folder, subject, ratings, seconds=12.0, video=True):
     trials = pd.DataFrame(ratings, columns=["valence", "arousal"])
     trials.insert(0, "subject", subject)
     trials["experiment_id"] = np.arange(1, len(trials) + 1, dtype=np.int32)
     trials["eeg_seconds"] = seconds
+    trials["video_file"] = f"{subject}.avi" if video else None
     path = folder / f"{subject}.parquet"
     storage.write_table(path, trials, storage.provenance("trials", "milmer.errors", {}, {}))
     return path
@@ -128,6 +129,25 @@ def test_validation_of_loso_takes_subjects_where_three_remain_else_trials(tmp_pa
     assert facts["validation_groups"] == ["subject"]
     _, facts = split(tmp_path, paths[:2], "loso", "s01")
     assert facts["validation_groups"] == ["subject", "experiment_id"]
+
+
+def test_a_subject_without_video_validates_no_loso_fold(tmp_path):
+    rng = np.random.default_rng(4)
+    names = [f"s{i:02d}" for i in range(1, 6)]
+    paths = [write_trials(tmp_path, n, ratings(rng, 8), video=n != "s02") for n in names]
+    for fold in ("s01", "s03", "s04", "s05"):
+        table, facts = split(tmp_path, paths, "loso", fold)
+        assert facts["validation_groups"] == ["subject"]
+        assert "s02" not in set(table.loc[table["part"] == "val", "subject"])
+
+
+def test_a_rating_of_five_is_no_tie_where_the_border_is_a_median(tmp_path):
+    values = np.column_stack([[5.0] * 6 + list(np.linspace(6, 9, 14)), np.full(20, 3.0)])
+    path = write_trials(tmp_path, "s01", values)
+    labels = {"scheme": "valence", "threshold": "median", "ties": "drop"}
+    table, facts = split(tmp_path, [path], "trial", "s01-k0", labels=labels)
+    ties = (values[:, 0] == facts["thresholds"]["valence"]).sum()
+    assert table["experiment_id"].nunique() == 20 - ties
 
 
 def test_a_class_that_does_not_train_is_a_recorded_warning(tmp_path):

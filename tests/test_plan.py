@@ -1,0 +1,113 @@
+"""What there is to do: the shipped configuration on copies of DEAP as people have them."""
+
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from milmer.errors import MilmerError
+from milmer.plan import Plan
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def shipped():
+    return yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy by its names alone; ``copy(2, video=[1])`` has two subjects, one with video."""
+
+    def make(subjects, video=()):
+        names = ["metadata_csv/participant_ratings.csv"]
+        names += [f"data_preprocessed_python/s{s:02d}.dat" for s in range(1, subjects + 1)]
+        names += [f"face_video/s{s:02d}/s{s:02d}_trial01.avi" for s in video]
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        return {"dataset": {"root": str(tmp_path)}}
+
+    return make
+
+
+def folds(plan):
+    """Experiments and protocols with their folds, of all runs."""
+    found = {}
+    for path in plan.runs():
+        experiment, protocol, fold = path.split("/")[2:5]
+        found.setdefault((experiment, protocol), set()).add(fold)
+    return found
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{}, {"scheme": "valence"}, {"threshold": "median"}, {"threshold": 4.5}, {"ties": "drop"}],
+    ids=str,
+)
+def test_the_shipped_configuration_takes_every_label_scheme(shipped, copy, labels):
+    plan = Plan.read(shipped | copy(2, [1, 2]) | {"labels": labels})
+    assert plan.warnings == []
+    assert '"ties":"as_published"' in plan.config.split_json("as_published")
+
+
+def test_without_video_only_eeg_is_left_and_the_rest_is_told(shipped, copy):
+    plan = Plan.read(shipped | copy(2))
+    assert set(folds(plan)) == {("eeg_only", "trial"), ("eeg_only", "loso")}
+    assert sum("holds no face video" in warning for warning in plan.warnings) == 3
+
+
+def test_one_subject_alone_is_done_within_the_subject(shipped, copy):
+    plan = Plan.read(shipped | copy(1, [1]))
+    assert {protocol for _, protocol in folds(plan)} == {"trial", "segment"}
+    assert any("protocol loso is left out" in warning for warning in plan.warnings)
+
+
+def test_a_subject_without_video_is_in_no_fold_of_faces(shipped, copy):
+    found = folds(Plan.read(shipped | copy(3, [1, 3])))
+    assert found["milmer", "loso"] == {"s01", "s03"}
+    assert found["eeg_only", "loso"] == {"s01", "s02", "s03"}
+
+
+def test_nothing_that_can_be_done_is_one_clear_line(shipped, copy):
+    only = {"experiments": {"milmer": {}}}
+    with pytest.raises(MilmerError, match=r"experiments: none can be run: .*no face video"):
+        Plan.read(shipped | copy(2) | only)
+
+
+def test_an_experiment_is_run_as_it_says_itself(shipped, copy):
+    own = {"training": {"device": "cpu", "threads": 3, "checkpoint_minutes": 5}}
+    plan = Plan.read(shipped | copy(2, [1, 2]) | {"experiments": {"milmer": {}, "own": own}})
+    training = plan.training(SimpleNamespace(experiment="own"))
+    assert (training.device, training.threads, training.checkpoint_minutes) == ("cpu", 3, 5)
+
+
+def test_no_path_of_a_machine_is_among_the_options_of_a_stage(shipped, copy, tmp_path):
+    (tmp_path / "swin").mkdir()
+    user = shipped | copy(2, [1, 2])
+    user["backbone"] = {"name": str(tmp_path / "swin")}
+    user["faces"] = {"detector_model": str(tmp_path / "yunet.onnx")}
+    config = Plan.read(user).config
+    options = config.tokens_json("default", "default") + config.faces_json("default")
+    assert not re.search(re.escape(str(tmp_path)), options)
+
+
+def test_the_published_preset_for_an_experiment_brings_its_protocol(shipped, copy):
+    user = shipped | copy(2, [1, 2]) | {"experiments": {"mine": {"preset": "published"}}}
+    assert set(folds(Plan.read(user))) == {("mine", "segment")}
+
+
+def test_the_published_preset_as_a_whole(shipped, copy):
+    user = shipped | copy(2, [1, 2]) | {"experiments": {"mine": {}}, "preset": "published"}
+    plan = Plan.read(user)
+    assert set(folds(plan)) == {("mine", "segment")}
+    assert '"layout":"as_published"' in plan.config.segments_json("default")
+
+
+def test_duplicate_recordings_are_refused(shipped, copy, tmp_path):
+    user = shipped | copy(1)
+    shutil.copytree(tmp_path / "data_preprocessed_python", tmp_path / "again")
+    with pytest.raises(MilmerError, match=r"keep one of them"):
+        Plan.read(user)
