@@ -163,3 +163,25 @@ def refused() -> Callable:
 def _content(folder: Path | None) -> dict[Path, bytes]:
     files = sorted(folder.rglob("*")) if folder else []
     return {path: path.read_bytes() for path in files if path.is_file()}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """``small_disk(size)`` mounts a file system of that size."""
+    mounted = []
+
+    def mount(size):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    if shutil.which("mount") is None or os.getuid():
+        pytest.skip("only root can mount a small disk")
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)

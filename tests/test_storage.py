@@ -230,28 +230,6 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path, name, refused):
 # ----------------------------------------------------------------------- full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """``small_disk(size)`` mounts a file system of that size."""
-    mounted = []
-
-    def mount(size):
-        folder = tmp_path / f"disk{len(mounted)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    if shutil.which("mount") is None or os.getuid():
-        pytest.skip("only root can mount a small disk")
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 @pytest.mark.parametrize("stage", ["trials", "segments", "faces"])
 def test_a_full_disk_is_one_line_and_nothing_is_left(
     twin, twin_results, small_disk, stage, refused

@@ -187,3 +187,10 @@ def test_a_diverging_run_is_one_clear_line_and_leaves_nothing(files, tmp_path):
     with pytest.raises(MilmerError, match=r"no longer finite .* lower training.lr"):
         train_fold(*files, options(lr=1e30, epochs=30), 0, tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("minutes", [0, 60], ids=["the state to resume", "the model"])
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(files, small_disk, refused, minutes):
+    disk = small_disk("32k")
+    with refused("no space left on the disk", nothing_in=disk):
+        train_fold(*files, options(checkpoint_minutes=minutes, epochs=1), 0, disk / "seed0")
