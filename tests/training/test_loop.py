@@ -168,3 +168,20 @@ def test_a_diverging_run_is_one_clear_line_and_leaves_nothing(files, tmp_path):
     with pytest.raises(MilmerError, match=r"no longer finite .* lower training.lr"):
         train_fold(*files, options(lr=1e30, epochs=30), 0, tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_the_eegs_scale_is_that_of_the_training_part_alone(files):
+    def buffers(loud):
+        data = loop.read_fold(*files)
+        eeg = data.eeg.take(np.arange(data.eeg.first[-1]))
+        eeg[data.eeg_row[data.rows(loud)]] *= 3
+        data.eeg._resident = eeg
+        return dict(loop._Run(data, options(), 0, torch.device("cpu")).bare.eeg.named_buffers())
+
+    plain, test, train = buffers("nothing"), buffers("test"), buffers("train")
+    assert set(plain) == {"scale", "mean", "std"}
+    assert all(torch.equal(test[name], plain[name]) for name in plain)
+    torch.testing.assert_close(train["scale"], 3 * plain["scale"])
+    data = loop.read_fold(*files)
+    rows = data.eeg.take(data.eeg_row[data.rows("train")])
+    torch.testing.assert_close(plain["scale"], rows.square().mean((0, 2)).sqrt())
