@@ -25,6 +25,10 @@ class LogPowerEEGEncoder(nn.Module):
     begin as Morlet wavelets, as LEAF's do (Zeghidour et al. 2021): some hundred segments are too
     few to find bands from noise, and a quadrature pair's power does not depend on phase.
 
+    Each channel has a learned embedding that scales its token and one that is added to it (FiLM,
+    Perez et al. 2018). Scaled at random from the start, the mean over channels, which is what an
+    untrained attention takes, still holds which channel was strong in which band.
+
     The buffers come from :meth:`fit_scale`: ``scale`` (channel,), root mean square in µV, and of
     the log power ``mean`` and ``std`` (channel, filter). Until then they are 1, 0 and 1.
     """
@@ -49,6 +53,7 @@ class LogPowerEEGEncoder(nn.Module):
         self.stride = max(1, round(sfreq / self.POWER_RATE))
         self.windows = max(1, round((samples - 2 * half) / (self.WINDOW_SECONDS * sfreq)))
         self.project = nn.Linear(self.FILTERS * self.windows, dim)
+        self.gate = _channel_embeddings(config, std=3.0)
         self.channel = _channel_embeddings(config, std=1.0)
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("mean", torch.zeros(channels, self.FILTERS))
@@ -59,7 +64,9 @@ class LogPowerEEGEncoder(nn.Module):
         power = self.log_power(eeg)  # (batch, channel, filter, window)
         z = (power - self.mean.float().unsqueeze(-1)) / self.std.float().unsqueeze(-1)
         tokens = self.project(z.flatten(2).to(self.project.weight.dtype))
-        return tokens if self.channel is None else tokens + self.channel.weight
+        if self.channel is None:
+            return tokens
+        return tokens * self.gate.weight + self.channel.weight
 
     def log_power(self, eeg: Tensor) -> Tensor:
         """Log power (batch, channel, filter, window), in float32 also under autocast.
