@@ -33,7 +33,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published": {
         "labels": {"ties": "as_published"},
         "eeg": {"layout": "as_published"},
-        "model": {"selection_gradient": "none", "channel_embeddings": False, "train_cls": False},
+        "model": {
+            "selection_gradient": "none",
+            "eeg_encoder": "published",
+            "channel_embeddings": False,
+            "train_cls": False,
+        },
         "training": {"select": "best_on_test"},
         "protocols": {"names": ["segment"], "validation": 0},
     },

@@ -11,6 +11,7 @@ class MilmerConfig(PretrainedConfig):
     Args:
         options: the section ``model``, as plain values; see :class:`ModelOptions`.
         num_channels, num_samples: shape of an EEG segment.
+        sfreq: its sampling rate in Hz.
         num_instances, num_tokens, token_dim: shape of a bag of face tokens: N, T and D.
     """
 
@@ -21,6 +22,7 @@ class MilmerConfig(PretrainedConfig):
         options: dict | None = None,
         num_channels: int = 32,
         num_samples: int = 384,
+        sfreq: float = 128.0,
         num_instances: int = 10,
         num_tokens: int = 49,
         token_dim: int = 768,
@@ -29,6 +31,7 @@ class MilmerConfig(PretrainedConfig):
         self.options = ModelOptions.model_validate(options or {}).model_dump(mode="json")
         self.num_channels = num_channels
         self.num_samples = num_samples
+        self.sfreq = sfreq
         self.num_instances = num_instances
         self.num_tokens = num_tokens
         self.token_dim = token_dim

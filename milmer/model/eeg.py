@@ -1,6 +1,106 @@
-"""EEG tokens: one token a channel."""
+"""EEG tokens: one token a channel.
 
+``log_power`` sees what EEG carries: how strong each rhythm is, and where. ``published`` is the
+authors' encoder.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from milmer.model.configuration import MilmerConfig
+
+Batches = Callable[[], Iterable[Tensor]]
+
+
+class LogPowerEEGEncoder(nn.Module):
+    """Log power of a learnable filter bank, standardised by channel, as tokens.
+
+    Temporal filters shared by all channels, their power averaged over windows of about 3 s,
+    log, Linear: the layers of ShallowConvNet (Schirrmeister et al. 2017) before channels are
+    mixed, which is the transformer's part here. The filters are complex, power is |·|², and they
+    begin as Morlet wavelets, as LEAF's do (Zeghidour et al. 2021): some hundred segments are too
+    few to find bands from noise, and a quadrature pair's power does not depend on phase.
+
+    Each channel has a learned embedding that scales its token and one that is added to it (FiLM,
+    Perez et al. 2018). Scaled at random from the start, the mean over channels, which is what an
+    untrained attention takes, still holds which channel was strong in which band.
+
+    The buffers come from :meth:`fit_scale`: ``scale`` (channel,), root mean square in µV, and of
+    the log power ``mean`` and ``std`` (channel, filter). Until then they are 1, 0 and 1.
+    """
+
+    FILTERS = 20
+    BAND = (2.0, 45.0)  # centres of the first and the last filter in Hz
+    KERNEL_SECONDS = 0.5
+    WINDOW_SECONDS = 3.0
+    POWER_RATE = 32.0  # power is taken this often a second: it changes slower than the signal
+    FLOOR = 1e-6  # of a channel's mean power: a flat channel has a finite log
+
+    scale: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: MilmerConfig):
+        super().__init__()
+        channels, samples, sfreq = config.num_channels, config.num_samples, config.sfreq
+        dim = config.model.hidden_size
+        half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
+        self.filters = nn.Parameter(morlet_wavelets(self.FILTERS, half, sfreq, self.BAND))
+        self.stride = max(1, round(sfreq / self.POWER_RATE))
+        self.windows = max(1, round((samples - 2 * half) / (self.WINDOW_SECONDS * sfreq)))
+        self.project = nn.Linear(self.FILTERS * self.windows, dim)
+        self.gate = _channel_embeddings(config, std=3.0)
+        self.channel = _channel_embeddings(config, std=1.0)
+        self.register_buffer("scale", torch.ones(channels))
+        self.register_buffer("mean", torch.zeros(channels, self.FILTERS))
+        self.register_buffer("std", torch.ones(channels, self.FILTERS))
+
+    def forward(self, eeg: Tensor) -> Tensor:
+        """Tokens (batch, channel, dim) of ``eeg`` (batch, channel, sample) in µV."""
+        power = self.log_power(eeg)  # (batch, channel, filter, window)
+        z = (power - self.mean.float().unsqueeze(-1)) / self.std.float().unsqueeze(-1)
+        tokens = self.project(z.flatten(2).to(self.project.weight.dtype))
+        if self.channel is None:
+            return tokens
+        return tokens * self.gate.weight + self.channel.weight
+
+    def log_power(self, eeg: Tensor) -> Tensor:
+        """Log power (batch, channel, filter, window), in float32 also under autocast.
+
+        In bfloat16 a slow wave's rounding would drown the fast rhythms.
+        """
+        with torch.autocast(eeg.device.type, enabled=False):
+            x = eeg.float() / self.scale.float().unsqueeze(-1)
+            bank = self.filters.float().flatten(0, 1).unsqueeze(1)  # (2 * filter, 1, tap)
+            x = x.flatten(0, 1).unsqueeze(1)  # (batch * channel, 1, sample)
+            y = F.conv1d(x, bank, stride=self.stride)  # (batch * channel, 2 * filter, time)
+            squared = y.square().unflatten(1, (2, -1)).sum(1)  # (batch * channel, filter, time)
+            length = squared.shape[-1] // self.windows
+            windows = squared[..., : length * self.windows].unflatten(-1, (self.windows, length))
+            return (windows.mean(-1) + self.FLOOR).log().unflatten(0, eeg.shape[:2])
+
+    @torch.no_grad()
+    def fit_scale(self, batches: Batches) -> None:
+        """Set the buffers from the training part: ``batches()`` yields its EEG, the same twice."""
+        count, total = 0, 0.0
+        for eeg in batches():
+            total = total + eeg.double().square().mean(-1).sum(0)  # (channel,)
+            count += len(eeg)
+        flat = total == 0
+        self.scale.copy_(torch.where(flat, 1.0, (total / max(count, 1)).sqrt()))
+        first = second = 0.0
+        for eeg in batches():
+            power = self.log_power(eeg).double()
+            first = first + power.mean(-1).sum(0)  # (channel, filter)
+            second = second + power.square().mean(-1).sum(0)
+        mean = first / count
+        std = (second / count - mean.square()).clamp_min(0).sqrt()
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(0.1))  # a channel that never changes stays where it is
 
 
 class PublishedEEGEncoder(nn.Module):
@@ -10,13 +110,11 @@ class PublishedEEGEncoder(nn.Module):
     which channel it is from.
     """
 
-    def __init__(self, channels: int, samples: int, dim: int, channel_embeddings: bool):
+    def __init__(self, config: MilmerConfig):
         super().__init__()
-        self.norm = nn.LayerNorm(samples)
-        self.project = nn.Linear(samples, dim)
-        self.channel = nn.Embedding(channels, dim) if channel_embeddings else None
-        if self.channel is not None:
-            nn.init.normal_(self.channel.weight, std=0.02)
+        self.norm = nn.LayerNorm(config.num_samples)
+        self.project = nn.Linear(config.num_samples, config.model.hidden_size)
+        self.channel = _channel_embeddings(config, std=0.02)
 
     def forward(self, eeg: Tensor) -> Tensor:
         """Tokens (batch, channel, dim) of ``eeg`` (batch, channel, sample) in µV."""
@@ -24,4 +122,34 @@ class PublishedEEGEncoder(nn.Module):
         return tokens if self.channel is None else tokens + self.channel.weight
 
 
-EEG_ENCODERS = {"published": PublishedEEGEncoder}
+def morlet_wavelets(
+    filters: int, half: int, sfreq: float, band: tuple[float, float], cycles: float = 5.0
+) -> Tensor:
+    """Complex Morlet wavelets (2, filter, 2 * half + 1) of gain 1: real part, imaginary part.
+
+    Their centres are spaced evenly on a log scale of frequency between the ends of ``band``, the
+    upper at most 0.9 of half the rate ``sfreq``. Of ``cycles`` (as the standard deviation of a
+    Gaussian of 2 pi f) as many are kept as the length allows.
+    """
+    time = torch.arange(-half, half + 1) / sfreq  # s
+    top = min(band[1], 0.45 * sfreq)
+    centres = torch.logspace(math.log10(min(band[0], top)), math.log10(top), filters)
+    width = (cycles / (2 * math.pi * centres)).clamp_max(max(half, 1) / sfreq / 2)  # s
+    envelope = torch.exp(-0.5 * (time / width[:, None]).square())  # (filter, tap)
+    envelope = 2 * envelope / envelope.sum(1, keepdim=True)
+    phase = 2 * math.pi * centres[:, None] * time
+    cosine, sine = envelope * phase.cos(), envelope * phase.sin()
+    if half:  # without an offset: a Gaussian of few cycles would let one through
+        cosine = cosine - envelope * (cosine.sum(1, keepdim=True) / envelope.sum(1, keepdim=True))
+    return torch.stack([cosine, sine])
+
+
+def _channel_embeddings(config: MilmerConfig, std: float) -> nn.Embedding | None:
+    if not config.model.channel_embeddings:
+        return None
+    embedding = nn.Embedding(config.num_channels, config.model.hidden_size)
+    nn.init.normal_(embedding.weight, std=std)
+    return embedding
+
+
+EEG_ENCODERS = {"log_power": LogPowerEEGEncoder, "published": PublishedEEGEncoder}

@@ -170,9 +170,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
         width = options.hidden_size
         self.eeg = self.visual = None
         if "eeg" in options.modalities:
-            self.eeg = EEG_ENCODERS[options.eeg_encoder](
-                config.num_channels, config.num_samples, width, options.channel_embeddings
-            )
+            self.eeg = EEG_ENCODERS[options.eeg_encoder](config)
         if "face" in options.modalities:
             self.visual = VisualBranch(config)
         self.token_type = nn.Embedding(2, width)

@@ -39,8 +39,9 @@ class ModelOptions(Options):
         "cross_attention", description="How visual tokens are made of the chosen instances."
     )
     num_queries: int = Field(147, ge=1, description="Learned queries of cross_attention.")
-    eeg_encoder: Literal["published"] = Field(
-        "published", description="LayerNorm over samples, Linear, ReLU: one token a channel."
+    eeg_encoder: Literal["log_power", "published"] = Field(
+        "log_power",
+        description="`log_power` of learned bands, or `published`, which sees no amplitude.",
     )
     channel_embeddings: bool = Field(
         True, description="Mark each EEG token with its channel; false as published."

@@ -61,6 +61,7 @@ def load(
                 "num_heads": num_heads,
                 "scorer": "published",
                 "selection_gradient": "none",
+                "eeg_encoder": "published",
                 "channel_embeddings": False,
                 "train_cls": False,
                 "hidden_size": width,

@@ -67,7 +67,8 @@ class Rows:
 class FoldData:
     """The segments of a fold, one row each of ``table`` (subject, …, label, part).
 
-    ``eeg_row`` (row,) and ``bag`` (row, instance) index :class:`Rows`; ``valid`` (row, instance).
+    ``eeg_row`` (row,) and ``bag`` (row, instance) index :class:`Rows`; ``valid`` (row, instance);
+    ``sfreq`` is the EEG's rate in Hz.
     What the model does not look at is null. ``dropped`` counts the segments without a valid
     instance that were left out, by part.
     """
@@ -76,6 +77,7 @@ class FoldData:
     labels: list[str]
     facts: dict
     eeg: Rows | None
+    sfreq: float | None
     eeg_row: np.ndarray | None
     tokens: Rows | None
     bag: np.ndarray | None
@@ -91,12 +93,16 @@ class FoldData:
         labels = torch.from_numpy(self.table["label"].to_numpy(np.int64)[rows])
         inputs = {"labels": labels.to(device)}
         if self.eeg is not None:
-            inputs["eeg"] = self.eeg.take(self.eeg_row[rows]).to(device)
+            inputs["eeg"] = self.eeg_of(rows, device)
         if self.tokens is not None:
             valid = self.valid[rows]  # (batch, instance)
             inputs["face_tokens"] = self.tokens.take(self.bag[rows], valid).to(device).float()
             inputs["valid"] = torch.from_numpy(valid).to(device)
         return inputs
+
+    def eeg_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """EEG (batch, channel, sample) of ``rows`` in µV."""
+        return self.eeg.take(self.eeg_row[rows]).to(device)
 
     def to(self, device: torch.device) -> None:
         """Keep the data on a GPU where it fits, else read batches from the host's memory."""
@@ -117,7 +123,7 @@ def read_fold(split: Path, segments: Sequence[Path], tokens: Sequence[Path]) -> 
     """
     table = storage.read_table(split, "split")
     made = storage.read_provenance(split)
-    eeg = eeg_row = tokens_rows = bag = valid = None
+    eeg = eeg_row = sfreq = tokens_rows = bag = valid = None
     for path in segments:
         _require_fit(split, made, path, storage.read_provenance(path))
     for path in tokens:
@@ -127,6 +133,7 @@ def read_fold(split: Path, segments: Sequence[Path], tokens: Sequence[Path]) -> 
         _require_fit(split, made, path, faces)
     if segments:
         eeg, eeg_row, _ = _joined(table, segments, "segments", "eeg", split)
+        sfreq = _rate(segments)
         if (eeg_row < 0).any():
             raise _unknown_segment(table, eeg_row, split)
     dropped: dict[str, int] = {}
@@ -143,6 +150,7 @@ def read_fold(split: Path, segments: Sequence[Path], tokens: Sequence[Path]) -> 
         labels=made["facts"]["labels"],
         facts=made["facts"],
         eeg=eeg,
+        sfreq=sfreq,
         eeg_row=eeg_row,
         tokens=tokens_rows,
         bag=bag,
@@ -195,6 +203,17 @@ def _joined(
     if absent.any():
         raise _unknown_segment(table, np.where(absent, -1, 0), split)
     return Rows(arrays), row, files
+
+
+def _rate(paths: Sequence[Path]) -> float:
+    """The sampling rate of the subjects' segments in Hz."""
+    rates = set()
+    for path in paths:
+        with storage.open_h5(path, "segments") as file:
+            rates.add(float(file.attrs["sfreq"]))
+    if len(rates) > 1:
+        raise MilmerError(f"{paths[0].parent}: subjects differ in their sampling rate")
+    return rates.pop()
 
 
 def _bags(

@@ -27,6 +27,7 @@ from milmer.device import choose_device, describe, fast_bfloat16
 from milmer.errors import MilmerError
 from milmer.metrics import baselines, measure
 from milmer.model.configuration import MilmerConfig
+from milmer.model.eeg import LogPowerEEGEncoder
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.model.options import ModelOptions
 from milmer.options import Options
@@ -120,6 +121,7 @@ class _Run:
         )
         self.model, self.optimizer = self.fabric.setup(self.bare, optimizer)
         data.to(device)
+        self._fit_scale()
         self.step = 0
         self.loss_sum = 0.0
         self.history: list[dict[str, Any]] = []
@@ -225,6 +227,7 @@ class _Run:
         shapes: dict[str, Any] = {}
         if self.data.eeg is not None:
             shapes |= dict(zip(("num_channels", "num_samples"), self.data.eeg.shape, strict=True))
+            shapes["sfreq"] = self.data.sfreq
         if self.data.tokens is not None:
             shapes |= dict(zip(("num_tokens", "token_dim"), self.data.tokens.shape, strict=True))
             shapes["num_instances"] = self.data.bag.shape[1]
@@ -235,6 +238,15 @@ class _Run:
             label2id={name: i for i, name in names.items()},
             **shapes,
         )
+
+    def _fit_scale(self) -> None:
+        """Let the EEG encoder know the scale of the training part, and of it alone."""
+        if isinstance(self.bare.eeg, LogPowerEEGEncoder):
+            rows, size = self.rows["train"], 64
+            parts = [rows[i : i + size] for i in range(0, len(rows), size)]
+            self.bare.eeg.fit_scale(
+                lambda: (self.data.eeg_of(p, self.fabric.device) for p in parts)
+            )
 
     def _require_parts(self) -> None:
         for part in ("train", "test", *(["val"] if self.select == "validation" else [])):

@@ -78,11 +78,12 @@ def test_one_modality_ignores_the_other():
         face_only(eeg=inputs["eeg"])
 
 
-def test_channel_embeddings_tell_channels_apart_and_the_published_branch_cannot():
+@pytest.mark.parametrize("encoder", ["log_power", "published"])
+def test_channel_embeddings_tell_channels_apart_and_nothing_else_does(encoder):
     swapped = data()
     swapped["eeg"] = swapped["eeg"].flip(1)
     for embeddings in (True, False):
-        model = build(modalities=["eeg"], channel_embeddings=embeddings)
+        model = build(modalities=["eeg"], eeg_encoder=encoder, channel_embeddings=embeddings)
         same = torch.allclose(
             model(eeg=data()["eeg"]).logits, model(eeg=swapped["eeg"]).logits, atol=1e-5
         )
@@ -104,7 +105,8 @@ def test_saved_and_loaded_logits_are_bit_equal(tmp_path):
 
 
 def test_parameter_counts_at_full_size():
-    model = MilmerForEmotionClassification(MilmerConfig(num_labels=4))
+    options = {"eeg_encoder": "published"}
+    model = MilmerForEmotionClassification(MilmerConfig(options=options, num_labels=4))
     count = {n: sum(p.numel() for p in m.parameters()) for n, m in model.named_modules()}
     scorer = count["visual.score"]
     embeddings = 32 * 768  # of channels: not in the published model

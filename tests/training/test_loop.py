@@ -194,3 +194,20 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(files, small_disk, ref
     disk = small_disk("32k")
     with refused("no space left on the disk", nothing_in=disk):
         train_fold(*files, options(checkpoint_minutes=minutes, epochs=1), 0, disk / "seed0")
+
+
+def test_the_eegs_scale_is_that_of_the_training_part_alone(files):
+    def buffers(loud):
+        data = loop.read_fold(*files)
+        eeg = data.eeg.take(np.arange(data.eeg.first[-1]))
+        eeg[data.eeg_row[data.rows(loud)]] *= 3
+        data.eeg._resident = eeg
+        return dict(loop._Run(data, options(), 0, torch.device("cpu")).bare.eeg.named_buffers())
+
+    plain, test, train = buffers("nothing"), buffers("test"), buffers("train")
+    assert set(plain) == {"scale", "mean", "std"}
+    assert all(torch.equal(test[name], plain[name]) for name in plain)
+    torch.testing.assert_close(train["scale"], 3 * plain["scale"])
+    data = loop.read_fold(*files)
+    rows = data.eeg.take(data.eeg_row[data.rows("train")])
+    torch.testing.assert_close(plain["scale"], rows.square().mean((0, 2)).sqrt())
