@@ -122,7 +122,7 @@ def _fold(folder: Path) -> FoldData:
     )
     facts = {"protocol": "trial", "fold": "s01-k0"}
     labels = ["HAHV", "LAHV", "LALV", "HALV"]
-    return FoldData(table, labels, facts, Rows([eeg]), rows, Rows([tokens]), bag, valid, {})
+    return FoldData(table, labels, facts, Rows([eeg]), 128.0, rows, Rows([tokens]), bag, valid, {})
 
 
 def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) -> None:
