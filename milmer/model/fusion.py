@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+_CACHED = 2**20  # numbers of one intermediate result that a CPU holds at a time
 _CEILING = 20.0  # of a key's logit above the best chosen one: bounds the gradient to its frame
 
 
@@ -103,8 +104,9 @@ class _CreditToInstances(torch.autograd.Function):
         v = torch.cat([v, far_v], dim=2).transpose(2, 3)
         m = chosen.repeat_interleave(k.shape[-1] // instances, dim=1)[:, None, None]
         q = q / math.sqrt(q.shape[-1])
-        # What is as large as (head, query, key) fits into a CPU's cache for one bag at a time.
-        size = 1 if grad.device.type == "cpu" else batch
+        # What is as large as (head, query, key) fits into a CPU's cache for few bags at a time.
+        numbers = q.shape[1] * q.shape[2] * k.shape[3]  # of a bag
+        size = max(1, _CACHED // numbers) if grad.device.type == "cpu" else batch
         credit = torch.cat(
             [
                 _credit(*(x[first : first + size] for x in (q, k, v, grad.to(q.dtype), m)))
