@@ -155,7 +155,6 @@ def test_autocast_keeps_the_log_in_float32():
     exact = made.log_power(eeg)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(made.log_power(eeg), exact)
-        assert made(eeg).dtype == torch.bfloat16 or made.channel is not None
         torch.testing.assert_close(made(eeg).float(), encoder(eeg)(eeg), atol=0.05, rtol=0.05)
 
 
