@@ -48,15 +48,30 @@ class Backbone:
     @torch.inference_mode()
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """Tokens (frame, T, D) of RGB ``pictures`` uint8 (frame, height, width, 3)."""
-        x = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(self.dtype)
-        if x.shape[-1] != self.image_size or x.shape[-2] != self.image_size:
-            size = (self.image_size, self.image_size)
-            # In float32: this resampling is not there for bfloat16 on a CPU.
-            x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
-            x = x.clamp(0, 255).to(self.dtype)
-        mean, std = (t.view(1, 3, 1, 1) for t in (self.mean, self.std))
-        x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-        return self.model(x).last_hidden_state
+        return self.model(self.prepare(pictures)).last_hidden_state
+
+    def prepare(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pixel values (frame, 3, size, size) of RGB ``pictures`` as above."""
+        pictures = pictures.to(self.device, non_blocking=True)
+        return prepare(pictures, self.image_size, self.mean, self.std)
+
+
+def prepare(
+    pictures: torch.Tensor, image_size: int, mean: torch.Tensor, std: torch.Tensor
+) -> torch.Tensor:
+    """What a backbone looks at: pixel values (frame, 3, image_size, image_size).
+
+    ``pictures`` are RGB uint8 (frame, height, width, 3); ``mean`` and ``std`` (3,) are of RGB in
+    0..1 and have the dtype of the result.
+    """
+    x = pictures.permute(0, 3, 1, 2).to(mean.dtype)
+    if x.shape[-2:] != (image_size, image_size):
+        # In float32: this resampling is not there for bfloat16 on a CPU.
+        size = (image_size, image_size)
+        x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
+        x = x.clamp(0, 255).to(mean.dtype)
+    mean, std = (t.view(1, 3, 1, 1) for t in (mean, std))
+    return ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def load_backbone(options: BackboneOptions, device: torch.device) -> Backbone:

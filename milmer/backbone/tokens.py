@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-import cv2
-import h5py
 import numpy as np
 import torch
 
@@ -13,6 +11,7 @@ from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.device import choose_device, describe
 from milmer.errors import MilmerError
+from milmer.faces.pictures import decoded, valid_instances
 from milmer.progress import track
 
 SCHEMA = {
@@ -47,9 +46,7 @@ def make_tokens(
             raise MilmerError(
                 f"{out}: no space left on the disk: {needed / 1e9:.1f} GB of tokens are needed"
             )
-        usable = detected | options.use_borrowed_boxes  # (frame,)
-        valid = np.zeros(bag.shape, bool)
-        valid[bag >= 0] = usable[bag[bag >= 0]]
+        valid = valid_instances(bag, detected, options.use_borrowed_boxes)
         made = storage.provenance(
             "tokens",
             __name__,
@@ -61,7 +58,7 @@ def make_tokens(
             tokens = file.create_dataset("tokens", shape, "float16")
             size = options.backbone.batch_size
             for first in track(range(0, len(images), size), out.stem):
-                batch = backbone(_decoded(images, first, size))
+                batch = backbone(torch.from_numpy(decoded(images[first : first + size])))
                 tokens[first : first + size] = batch.to(torch.float16).cpu().numpy()
             file["bag"], file["valid"] = bag, valid
             for name in ("experiment_id", "position"):
@@ -69,12 +66,3 @@ def make_tokens(
             file.attrs["backbone"] = backbone.fingerprint
     empty = int((~valid.any(axis=1)).sum())
     _log.info("%d of %d segments have no valid face", empty, len(valid))
-
-
-def _decoded(images: h5py.Dataset, first: int, size: int) -> torch.Tensor:
-    """RGB pictures uint8 (frame, height, width, 3)."""
-    pictures = [
-        cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        for data in images[first : first + size]
-    ]
-    return torch.from_numpy(np.stack(pictures))

@@ -1,0 +1,23 @@
+"""Stored face crops: decoding them, and which of a bag's the model may look at."""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+
+def decoded(images: Iterable[np.ndarray]) -> np.ndarray:
+    """RGB pictures uint8 (frame, height, width, 3) of crops as the stage ``faces`` stores them."""
+    return np.stack([cv2.imdecode(image, cv2.IMREAD_COLOR_RGB) for image in images])
+
+
+def valid_instances(bag: np.ndarray, detected: np.ndarray, use_borrowed_boxes: bool) -> np.ndarray:
+    """Bool (segment, instance): there is a frame, and a face was detected in it.
+
+    ``bag`` (segment, instance) indexes frames, −1 where there is none; ``detected`` (frame,).
+    With ``use_borrowed_boxes`` a frame whose box is a neighbour's counts too.
+    """
+    usable = detected | use_borrowed_boxes  # (frame,)
+    valid = np.zeros(bag.shape, bool)
+    valid[bag >= 0] = usable[bag[bag >= 0]]
+    return valid
