@@ -133,6 +133,12 @@ def train(
     out: Annotated[Path, typer.Argument(help="Folder of the run.")],
     segments: Annotated[list[Path] | None, typer.Option(help="Segments of its subjects.")] = None,
     tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of its subjects.")] = None,
+    faces: Annotated[
+        list[Path] | None, typer.Option(help="Face crops, where the backbone is trained too.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Directory or hub name, in place of the options'.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws weights, order and dropout.")] = 0,
     options: OptionsJSON = "{}",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -144,7 +150,8 @@ def train(
     stage = _read(TrainOptions, options)
     how = {"device": device, "checkpoint_minutes": checkpoint_minutes}
     stage = stage.but({"training": stage.training.but(how)})
-    train_fold(split, segments or [], tokens or [], stage, seed, out)
+    seen = faces if stage.finetune else tokens
+    train_fold(split, segments or [], seen or [], stage, seed, out, backbone)
 
 
 @app.command()

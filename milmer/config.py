@@ -33,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published": {
         "labels": {"ties": "as_published"},
         "eeg": {"layout": "as_published"},
+        "backbone": {"finetune": True},
         "model": {
             "selection_gradient": "none",
             "eeg_encoder": "published",
@@ -49,6 +50,7 @@ BUILT_IN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     # Complete, so that it holds beside any other scheme and threshold of the section itself.
     "labels": {"as_published": {"scheme": "quadrant", "threshold": 5.0, "ties": "as_published"}},
     "eeg": {"as_published": PRESETS["published"]["eeg"]},
+    "backbone": {"as_published": PRESETS["published"]["backbone"]},
 }
 
 Name = str
@@ -149,6 +151,8 @@ class Config(Options):
             name=name,
             model=model,
             training=training,
+            finetune="face" in model.modalities
+            and self.variant("backbone", variants["backbone"]).finetune,
             protocols=list(
                 given.protocols or preset.get("protocols", {}).get("names") or self.protocols.names
             ),
@@ -170,8 +174,8 @@ class Config(Options):
             faces=self.variant("faces", faces), segmentation=self.segmentation
         ).result_json()
 
-    def tokens_json(self, faces: str, backbone: str) -> str:
-        """Options of the stage ``tokens``.
+    def tokens_options(self, faces: str, backbone: str) -> TokensOptions:
+        """What a backbone makes of face crops.
 
         A backbone in a directory is known by its weights, not by where it lies.
         """
@@ -181,7 +185,11 @@ class Config(Options):
         return TokensOptions(
             backbone=options,
             use_borrowed_boxes=self.variant("faces", faces).use_borrowed_boxes,
-        ).result_json()
+        )
+
+    def tokens_json(self, faces: str, backbone: str) -> str:
+        """Options of the stage ``tokens``."""
+        return self.tokens_options(faces, backbone).result_json()
 
     def split_json(self, labels: str) -> str:
         """Options of the stage ``split``."""
@@ -200,6 +208,7 @@ class Experiment(Options):
     name: str
     model: ModelOptions
     training: TrainingOptions
+    finetune: bool
     labels: str
     eeg: str
     faces: str

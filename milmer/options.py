@@ -58,5 +58,5 @@ def _without_execution(options: Options) -> dict[str, Any]:
         if (field.json_schema_extra or {}).get("execution"):
             continue
         value = getattr(options, name)
-        result[name] = _without_execution(value) if isinstance(value, Options) else plain[name]
+        result[name] = value.result() if isinstance(value, Options) else plain[name]
     return result

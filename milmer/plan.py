@@ -153,24 +153,48 @@ class Plan:
     def tokens_of(self, wildcards: Any) -> list[str]:
         """The tokens that a run reads: those of its subjects with video."""
         experiment = self._experiments[wildcards.experiment]
-        if not experiment.needs_faces:
-            return []
-        subjects = [s for s in self.fold_subjects(wildcards) if s in self.with_video]
         folder = f"results/tokens/{experiment.faces}/{experiment.backbone}"
-        return [f"{folder}/{s}.h5" for s in subjects]
+        return [] if experiment.finetune else self._faces_below(folder, wildcards)
+
+    def faces_of(self, wildcards: Any) -> list[str]:
+        """The face crops that a run reads which trains the backbone too."""
+        experiment = self._experiments[wildcards.experiment]
+        folder = f"results/faces/{experiment.faces}"
+        return self._faces_below(folder, wildcards) if experiment.finetune else []
+
+    def finetuned(self, wildcards: Any) -> str | None:
+        """The variant of the backbone that a run trains, if any."""
+        experiment = self._experiments[wildcards.experiment]
+        return experiment.backbone if experiment.finetune else None
+
+    def finetuned_files(self, wildcards: Any) -> list[str]:
+        """Its files, where it is a directory."""
+        variant = self.finetuned(wildcards)
+        return self.backbone_files(variant) if variant else []
+
+    def finetuned_name(self, wildcards: Any) -> Aside:
+        """The option that says where it lies."""
+        variant = self.finetuned(wildcards)
+        return Aside(
+            *(["--backbone", self.config.variant("backbone", variant).name] if variant else [])
+        )
+
+    def train_memory(self, wildcards: Any) -> int:
+        """MB of memory of a training job."""
+        return 12_000 if self.finetuned(wildcards) else 4000
 
     def train_json(self, name: str) -> str:
         """Options of the stage ``train`` for an experiment."""
         experiment = self._experiments[name]
-        return json.dumps(
-            {
-                "model": experiment.model.result(),
-                "training": experiment.training.result(),
-                "validation": experiment.validation,
-            },
-            sort_keys=True,
-            separators=(",", ":"),
-        )
+        options = {
+            "model": experiment.model.result(),
+            "training": experiment.training.result(),
+            "validation": experiment.validation,
+        }
+        if experiment.finetune:
+            backbone = self.config.tokens_options(experiment.faces, experiment.backbone)
+            options["finetune"] = backbone.result()
+        return json.dumps(options, sort_keys=True, separators=(",", ":"))
 
     # ---------------------------------------------------------------- tables
 
@@ -225,6 +249,13 @@ class Plan:
         if device == "cpu":
             return 0
         return int(device.startswith("cuda") or _gpus_here() > 0)
+
+    def _faces_below(self, folder: str, wildcards: Any) -> list[str]:
+        """Files about faces below ``folder`` that a run needs."""
+        if not self._experiments[wildcards.experiment].needs_faces:
+            return []
+        subjects = self.fold_subjects(wildcards)
+        return [f"{folder}/{s}.h5" for s in subjects if s in self.with_video]
 
     @property
     def _seeds(self) -> list[int]:

@@ -88,7 +88,7 @@ def digest(path: Path) -> str:
             return str(file.attrs["digest"])
     if path.suffix == ".parquet":
         return _table_metadata(path)["digest"]
-    with _readable(path), open(path, "rb") as file:
+    with readable(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -199,7 +199,7 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
     """Open one of our HDF5 files; a missing, damaged or foreign one is refused in one line."""
-    with _readable(path):
+    with readable(path):
         file = h5py.File(path, "r")
     with file:
         if "digest" not in file.attrs or (stage and file.attrs["stage"] != stage):
@@ -212,7 +212,7 @@ def read_table(path: Path, stage: str | None = None) -> pd.DataFrame:
     known = _table_metadata(path)
     if stage and known["stage"] != stage:
         raise MilmerError(f"{path}: holds {known['stage']}, not {stage}")
-    with _readable(path):
+    with readable(path):
         return pq.read_table(path).to_pandas()
 
 
@@ -234,7 +234,8 @@ def free_bytes(path: Path) -> int:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while ``path`` is opened or read into one line for people."""
     try:
         yield
     except FileNotFoundError as error:
@@ -246,7 +247,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _table_metadata(path: Path) -> dict[str, Any]:
-    with _readable(path):
+    with readable(path):
         metadata = pq.read_schema(path).metadata or {}
     if _KEY not in metadata:
         raise MilmerError(f"{path}: not one of milmer's tables")

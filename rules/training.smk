@@ -26,6 +26,8 @@ rule train:
         split=lambda wildcards: PLAN.split_of(wildcards),
         segments=lambda wildcards: PLAN.segments_of(wildcards),
         tokens=lambda wildcards: PLAN.tokens_of(wildcards),
+        faces=lambda wildcards: PLAN.faces_of(wildcards),
+        backbone=lambda wildcards: PLAN.finetuned_files(wildcards),
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
         weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
@@ -38,7 +40,7 @@ rule train:
         "results/benchmarks/runs/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
     threads: lambda wildcards: PLAN.training(wildcards).threads
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards: PLAN.train_memory(wildcards),
         gpu=lambda wildcards: PLAN.gpus(PLAN.training(wildcards).device),
     params:
         options=lambda wildcards: PLAN.train_json(wildcards.experiment),
@@ -47,10 +49,13 @@ rule train:
         minutes=lambda wildcards: Aside(PLAN.training(wildcards).checkpoint_minutes),
         segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
         tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
+        faces=lambda wildcards, input: PLAN.listed("--faces", input.faces),
+        backbone=lambda wildcards: PLAN.finetuned_name(wildcards),
         out=lambda wildcards, output: Path(output.metrics).parent,
     shell:
         "milmer --log {log} train --split {input.split} {params.out}"
-        " {params.segments} {params.tokens} --seed {wildcards.seed}"
+        " {params.segments} {params.tokens} {params.faces} {params.backbone}"
+        " --seed {wildcards.seed}"
         " --device {params.device}"
         " --checkpoint-minutes {params.minutes}"
         " --options {params.options:q}"

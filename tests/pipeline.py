@@ -67,12 +67,17 @@ def _train(plan: Plan, out: Path) -> None:
         trials = [Path(f"results/trials/{s}.parquet") for s in plan.fold_subjects(wildcards)]
         options = SplitOptions.from_json(plan.config.split_json(split.parts[-3]))
         make_split(trials, protocol, fold, options, split)
-    segments, tokens = (
+    segments, tokens, faces = (
         [Path(p) for p in paths]
-        for paths in (plan.segments_of(wildcards), plan.tokens_of(wildcards))
+        for paths in (
+            plan.segments_of(wildcards),
+            plan.tokens_of(wildcards),
+            plan.faces_of(wildcards),
+        )
     )
     options = TrainOptions.from_json(plan.train_json(experiment))
-    train_fold(split, segments, tokens, options, int(seed.removeprefix("seed")), out)
+    number = int(seed.removeprefix("seed"))
+    train_fold(split, segments, tokens or faces, options, number, out, plan.config.backbone.name)
 
 
 def predictions(folder: Path, experiment: str, protocol: str) -> pd.DataFrame:

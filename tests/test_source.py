@@ -58,7 +58,7 @@ def rerun(package, path, edit):
         ("faces/crops.py", {"faces"}),
         ("eeg/filtering.py", {"segments"}),
         ("deap/ratings.py", {"trials"}),
-        ("backbone/loading.py", {"tokens"}),
+        ("backbone/loading.py", {"tokens", "train"}),
         ("evaluation/statistics.py", {"tables"}),
         ("cli.py", set()),
         ("plan.py", set()),

@@ -6,6 +6,7 @@ code that a hub repository brings along is never run.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,11 +22,12 @@ FAMILIES = ("swin", "swinv2")
 class Backbone:
     """A backbone ready to make tokens.
 
-    ``mean`` and ``std`` (3,) are the normalisation of RGB in 0..1 that it was trained with;
-    ``fingerprint`` is a digest of its weights.
+    ``processor`` is Hugging Face's, of which ``mean`` and ``std`` (3,) are the normalisation of RGB
+    in 0..1 that it was trained with; ``fingerprint`` is a digest of its weights.
     """
 
     model: nn.Module
+    processor: Any
     image_size: int
     mean: torch.Tensor
     std: torch.Tensor
@@ -105,6 +107,7 @@ def load_backbone(options: BackboneOptions, device: torch.device) -> Backbone:
     fingerprint = weights_digest(model)
     return Backbone(
         model=model.eval().to(device, dtype),
+        processor=processor,
         image_size=config.image_size,
         mean=torch.tensor(processor.image_mean, dtype=dtype, device=device),
         std=torch.tensor(processor.image_std, dtype=dtype, device=device),

@@ -1,6 +1,6 @@
 """The section ``backbone``: the Swin transformer that makes tokens of face crops."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -25,10 +25,20 @@ class BackboneOptions(Options):
     batch_size: int = Field(32, ge=1, description="Frames that go through the backbone at once.")
     threads: int = Field(2, ge=1, description="CPU threads; another number changes last digits.")
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
+    finetune: bool = Field(
+        False,
+        description="Train it with the model, from face crops, as published; false caches tokens.",
+    )
 
 
 class TokensOptions(Options):
-    """What the stage ``tokens`` depends on."""
+    """What the stage ``tokens`` depends on, and ``train`` where it trains the backbone too."""
 
     backbone: BackboneOptions = BackboneOptions()
     use_borrowed_boxes: bool = False
+
+    def result(self) -> dict[str, Any]:
+        """All but which of the two stages it is for."""
+        known = super().result()
+        known["backbone"].pop("finetune")
+        return known

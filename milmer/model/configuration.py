@@ -13,6 +13,8 @@ class MilmerConfig(PretrainedConfig):
         num_channels, num_samples: shape of an EEG segment.
         sfreq: its sampling rate in Hz.
         num_instances, num_tokens, token_dim: shape of a bag of face tokens: N, T and D.
+        backbone_config: the backbone's own configuration where the model holds one, which is then
+            trained with it; null where tokens come from elsewhere.
     """
 
     model_type = "milmer"
@@ -26,6 +28,7 @@ class MilmerConfig(PretrainedConfig):
         num_instances: int = 10,
         num_tokens: int = 49,
         token_dim: int = 768,
+        backbone_config: dict | None = None,
         **kwargs,
     ):
         self.options = ModelOptions.model_validate(options or {}).model_dump(mode="json")
@@ -35,6 +38,9 @@ class MilmerConfig(PretrainedConfig):
         self.num_instances = num_instances
         self.num_tokens = num_tokens
         self.token_dim = token_dim
+        self.backbone_config = backbone_config
+        if "id2label" not in kwargs:
+            kwargs.setdefault("num_labels", 4)  # the quadrants of valence and arousal
         super().__init__(**kwargs)
 
     @property

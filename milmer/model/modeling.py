@@ -1,14 +1,15 @@
 """The Milmer model (Wang et al. 2025, arXiv:2502.00547) as a Hugging Face model.
 
-face tokens X ─ scores s ─ top K ─ fusion ─ visual tokens ─┐
-                                                           ├─ CLS + transformer ─ classifier
-EEG E ─ one token a channel ──────────────────────────────┘
+(faces ─ Swin) ─ tokens X ─ scores s ─ top K ─ fusion ─┐
+                                                       ├─ CLS + transformer ─ classifier
+EEG E ─ one token a channel ───────────────────────────┘
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -157,8 +158,40 @@ class Encoder(nn.TransformerEncoder):
         return last.norm2(cls + last.dropout2(fed)).squeeze(1)
 
 
+class FaceEncoder(nn.Module):
+    """A Swin that is trained with the rest: from pictures to tokens.
+
+    Frames go through it ``frames_at_once`` at a time. In training each such part is computed again
+    on the way back (gradient checkpointing), so that what is kept of a bag is its tokens alone.
+    """
+
+    frames_at_once = 32
+
+    def __init__(self, config: MilmerConfig):
+        super().__init__()
+        known = AutoConfig.for_model(**config.backbone_config)
+        self.swin = AutoModel.from_config(known, add_pooling_layer=False)
+
+    def forward(self, pixel_values: Tensor, valid: Tensor) -> Tensor:
+        """Tokens (batch, instance, token, dim) of ``pixel_values`` (batch, instance, 3, h, w).
+
+        Invalid instances cost nothing; their tokens are zero.
+        """
+        parts = pixel_values[valid].split(self.frames_at_once)
+        if torch.is_grad_enabled():
+            made = [checkpoint(self._tokens, part, use_reentrant=False) for part in parts]
+        else:
+            made = [self._tokens(part) for part in parts]
+        tokens = torch.cat(made)  # (frame, token, dim)
+        x = tokens.new_zeros(*valid.shape, *tokens.shape[1:])
+        return x.index_put((valid,), tokens)
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        return self.swin(frames).last_hidden_state
+
+
 class MilmerForEmotionClassification(PreTrainedModel):
-    """Emotion classes from EEG and a bag of face tokens."""
+    """Emotion classes from EEG and a bag of faces, as pictures or as a backbone's tokens."""
 
     config_class = MilmerConfig
     base_model_prefix = "milmer"
@@ -168,11 +201,12 @@ class MilmerForEmotionClassification(PreTrainedModel):
         super().__init__(config)
         options = config.model
         width = options.hidden_size
-        self.eeg = self.visual = None
+        self.eeg = self.visual = self.backbone = None
         if "eeg" in options.modalities:
             self.eeg = EEG_ENCODERS[options.eeg_encoder](config)
         if "face" in options.modalities:
             self.visual = VisualBranch(config)
+            self.backbone = FaceEncoder(config) if config.backbone_config else None
         self.token_type = nn.Embedding(2, width)
         start = torch.randn(1, 1, width) * 0.02 if options.train_cls else torch.zeros(1, 1, width)
         self.cls = nn.Parameter(start, requires_grad=options.train_cls)
@@ -192,6 +226,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
         self,
         eeg: Tensor | None = None,
         face_tokens: Tensor | None = None,
+        pixel_values: Tensor | None = None,
         valid: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> MilmerOutput:
@@ -200,16 +235,22 @@ class MilmerForEmotionClassification(PreTrainedModel):
         Args:
             eeg: (batch, channel, sample) in µV.
             face_tokens: (batch, instance, token, dim) from the backbone.
+            pixel_values: (batch, instance, 3, height, width), normalised as the backbone's image
+                processor does it: in place of ``face_tokens``, for a model that holds a backbone.
             valid: bool (batch, instance); all are valid where it is not given.
             labels: int64 (batch,) class numbers.
         """
         parts, masks = [], []
         scores = selection = None
         if self.visual is not None:
-            if face_tokens is None:
-                raise ValueError("face_tokens: this model looks at faces")
+            faces = pixel_values if face_tokens is None else face_tokens
+            if faces is None or (face_tokens is None and self.backbone is None):
+                wanted = "face_tokens" if self.backbone is None else "pixel_values"
+                raise ValueError(f"{wanted}: this model looks at faces")
             if valid is None:
-                valid = torch.ones(face_tokens.shape[:2], dtype=torch.bool, device=self.device)
+                valid = torch.ones(faces.shape[:2], dtype=torch.bool, device=self.device)
+            if face_tokens is None:
+                face_tokens = self.backbone(pixel_values, valid)
             visual, counts, scores, selection = self.visual(face_tokens, valid)
             parts.append(visual + self.token_type.weight[IMAGE])
             masks.append(counts)

@@ -34,6 +34,9 @@ class ModelOptions(Options):
     selection_gradient: Literal["subset", "unit_gain", "none"] = Field(
         "subset", description="How the scorer learns; `none` as published: it does not."
     )
+    num_instances: int | None = Field(
+        None, ge=1, description="Evenly spaced ones of the cached faces.instances; null is all."
+    )
     num_select: int = Field(3, ge=1, description="Chosen instances K.")
     fusion: Literal["cross_attention", "mlp", "none"] = Field(
         "cross_attention", description="How visual tokens are made of the chosen instances."

@@ -1,13 +1,16 @@
-"""A fold's data: EEG segments, bags of face tokens, and which rows belong to which part.
+"""A fold's data: EEG segments, bags of faces, and which rows belong to which part.
 
-Tokens and EEG stay where they are: mapped from their files, or on the device where they fit. A
-batch is an index look-up.
+A face is its tokens, or a picture where the backbone is trained too. Tokens and EEG stay where they
+are: mapped from their files, or on the device where they fit. A batch is an index look-up; pictures
+are decoded for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -15,7 +18,9 @@ from torch import Tensor
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.faces.pictures import decoded, valid_instances
 
+Prepare = Callable[[Tensor], Tensor]
 _DEVICE_SHARE = 0.6  # of a device's free memory that a fold's data may take
 
 
@@ -63,11 +68,40 @@ class Rows:
         return torch.from_numpy(out.reshape(*index.shape, *self.shape))
 
 
+class Pictures:
+    """Face crops of several files under one numbering, decoded when they are taken.
+
+    ``prepare`` makes pixel values (frame, 3, height, width) of RGB uint8 pictures
+    (frame, height, width, 3), on its device. Files stay open as long as this lives.
+    """
+
+    def __init__(self, paths: Sequence[Path], prepare: Prepare, threads: int):
+        self._images = []
+        for path in paths:
+            with storage.readable(path):
+                self._images.append(h5py.File(path, "r")["image"])
+        self.first = np.cumsum([0, *(len(images) for images in self._images)])
+        self._prepare = prepare
+        self._pool = ThreadPoolExecutor(threads)
+
+    def take(self, index: np.ndarray, valid: np.ndarray) -> Tensor:
+        """Pixel values (*index.shape, 3, height, width); zeros where not ``valid``."""
+        rows = index[valid]
+        source = np.searchsorted(self.first, rows, side="right") - 1
+        coded = [self._images[i][row - self.first[i]] for i, row in zip(source, rows, strict=True)]
+        pictures = list(self._pool.map(lambda image: decoded([image])[0], coded))
+        frames = self._prepare(torch.from_numpy(np.stack(pictures)))
+        x = frames.new_zeros(*index.shape, *frames.shape[1:])
+        x[torch.from_numpy(valid).to(frames.device)] = frames
+        return x
+
+
 @dataclass
 class FoldData:
     """The segments of a fold, one row each of ``table`` (subject, …, label, part).
 
-    ``eeg_row`` (row,) and ``bag`` (row, instance) index :class:`Rows`; ``valid`` (row, instance);
+    ``eeg_row`` (row,) and ``bag`` (row, instance) index :class:`Rows` or :class:`Pictures`;
+    ``valid`` (row, instance); ``instances`` (instance,) are the cached bag's that make up a row's;
     ``sfreq`` is the EEG's rate in Hz.
     What the model does not look at is null. ``dropped`` counts the segments without a valid
     instance that were left out, by part.
@@ -80,8 +114,10 @@ class FoldData:
     sfreq: float | None
     eeg_row: np.ndarray | None
     tokens: Rows | None
+    pictures: Pictures | None
     bag: np.ndarray | None
     valid: np.ndarray | None
+    instances: np.ndarray | None
     dropped: dict[str, int]
 
     def rows(self, part: str) -> np.ndarray:
@@ -94,9 +130,12 @@ class FoldData:
         inputs = {"labels": labels.to(device)}
         if self.eeg is not None:
             inputs["eeg"] = self.eeg_of(rows, device)
-        if self.tokens is not None:
-            valid = self.valid[rows]  # (batch, instance)
-            inputs["face_tokens"] = self.tokens.take(self.bag[rows], valid).to(device).float()
+        if self.bag is not None:
+            bag, valid = self.bag[rows], self.valid[rows]  # (batch, instance)
+            if self.pictures is not None:
+                inputs["pixel_values"] = self.pictures.take(bag, valid).to(device)
+            else:
+                inputs["face_tokens"] = self.tokens.take(bag, valid).to(device).float()
             inputs["valid"] = torch.from_numpy(valid).to(device)
         return inputs
 
@@ -115,36 +154,66 @@ class FoldData:
                 rows.to(device)
 
 
-def read_fold(split: Path, segments: Sequence[Path], tokens: Sequence[Path]) -> FoldData:
+def read_fold(
+    split: Path,
+    segments: Sequence[Path],
+    tokens: Sequence[Path],
+    instances: int | None = None,
+) -> FoldData:
     """Read a fold: its split and the subjects' segments and tokens (none where not looked at).
 
-    A subject of the split without tokens has no valid instance. Raises :class:`MilmerError` where
-    files do not fit together: other trials, another segment grid.
+    ``instances`` takes that many of each cached bag, evenly spaced, and not all. A subject of the
+    split without tokens has no valid instance. Raises :class:`MilmerError` where files do not fit
+    together: other trials, another segment grid.
     """
-    table = storage.read_table(split, "split")
+    data = _read_table_and_eeg(split, segments)
+    if not tokens:
+        return data
     made = storage.read_provenance(split)
-    eeg = eeg_row = sfreq = tokens_rows = bag = valid = None
-    for path in segments:
-        _require_fit(split, made, path, storage.read_provenance(path))
     for path in tokens:
         faces = storage.read_provenance(path)["upstream"].get("faces")
         if faces is None:
             raise MilmerError(f"{path}: not a file of milmer's stage tokens")
         _require_fit(split, made, path, faces)
+    rows, row, files = _joined(data.table, tokens, "tokens", "tokens", split)
+    data.tokens = Rows(rows)
+    _add_bags(data, files, row, data.tokens.first, instances)
+    return data
+
+
+def read_fold_with_pictures(
+    split: Path,
+    segments: Sequence[Path],
+    faces: Sequence[Path],
+    prepare: Prepare,
+    instances: int | None = None,
+    use_borrowed_boxes: bool = False,
+    threads: int = 1,
+) -> FoldData:
+    """The same with the subjects' face crops in place of tokens; see :class:`Pictures`."""
+    data = _read_table_and_eeg(split, segments)
+    made = storage.read_provenance(split)
+    for path in faces:
+        _require_fit(split, made, path, storage.read_provenance(path))
+    _, row, files = _joined(data.table, faces, "faces", None, split)
+    for file in files:
+        file["valid"] = valid_instances(file["bag"], file["detected"], use_borrowed_boxes)
+    data.pictures = Pictures(faces, prepare, threads)
+    _add_bags(data, files, row, data.pictures.first, instances)
+    return data
+
+
+def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
+    table = storage.read_table(split, "split")
+    made = storage.read_provenance(split)
+    eeg = eeg_row = sfreq = None
+    for path in segments:
+        _require_fit(split, made, path, storage.read_provenance(path))
     if segments:
-        eeg, eeg_row, _ = _joined(table, segments, "segments", "eeg", split)
-        sfreq = _rate(segments)
+        arrays, eeg_row, _ = _joined(table, segments, "segments", "eeg", split)
+        eeg, sfreq = Rows(arrays), _rate(segments)
         if (eeg_row < 0).any():
             raise _unknown_segment(table, eeg_row, split)
-    dropped: dict[str, int] = {}
-    if tokens:
-        tokens_rows, row, files = _joined(table, tokens, "tokens", "tokens", split)
-        bag, valid = _bags(files, row, tokens_rows.first)
-        kept = valid.any(axis=1)
-        dropped = table.loc[~kept, "part"].value_counts().sort_index().to_dict()
-        table = table[kept].reset_index(drop=True)
-        bag, valid = bag[kept], valid[kept]
-        eeg_row = eeg_row[kept] if eeg_row is not None else None
     return FoldData(
         table=table,
         labels=made["facts"]["labels"],
@@ -152,11 +221,44 @@ def read_fold(split: Path, segments: Sequence[Path], tokens: Sequence[Path]) -> 
         eeg=eeg,
         sfreq=sfreq,
         eeg_row=eeg_row,
-        tokens=tokens_rows,
-        bag=bag,
-        valid=valid,
-        dropped={part: int(n) for part, n in dropped.items()},
+        tokens=None,
+        pictures=None,
+        bag=None,
+        valid=None,
+        instances=None,
+        dropped={},
     )
+
+
+def _add_bags(
+    data: FoldData,
+    files: list[dict[str, np.ndarray]],
+    row: np.ndarray,
+    first: np.ndarray,
+    instances: int | None,
+) -> None:
+    """Add the bags and leave out the segments that have no valid instance."""
+    bag, valid = _bags(files, row, first)
+    data.instances = evenly_spaced(bag.shape[1], instances)
+    bag, valid = bag[:, data.instances], valid[:, data.instances]
+    kept = valid.any(axis=1)
+    counts = data.table.loc[~kept, "part"].value_counts().sort_index()
+    data.dropped = {part: int(n) for part, n in counts.items()}
+    data.table = data.table[kept].reset_index(drop=True)
+    data.bag, data.valid = bag[kept], valid[kept]
+    data.eeg_row = data.eeg_row[kept] if data.eeg_row is not None else None
+
+
+def evenly_spaced(cached: int, wanted: int | None) -> np.ndarray:
+    """Which of a bag's ``cached`` instances make up one of ``wanted``: evenly spaced in time."""
+    if wanted is None:
+        return np.arange(cached)
+    if wanted > cached:
+        raise MilmerError(
+            f"model.num_instances: {wanted} of a bag are wanted and {cached} are cached; raise "
+            "faces.instances"
+        )
+    return ((np.arange(wanted) + 0.5) * cached / wanted).astype(int)
 
 
 def _require_fit(split: Path, made: dict, path: Path, maker: dict) -> None:
@@ -173,17 +275,19 @@ def _require_fit(split: Path, made: dict, path: Path, maker: dict) -> None:
 
 
 def _joined(
-    table: pd.DataFrame, paths: Sequence[Path], stage: str, dataset: str, split: Path
-) -> tuple[Rows, np.ndarray, list[dict[str, np.ndarray]]]:
-    """One numbering of the subjects' ``dataset``, and each split row's row in their grids.
+    table: pd.DataFrame, paths: Sequence[Path], stage: str, dataset: str | None, split: Path
+) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, np.ndarray]]]:
+    """Each file's ``dataset`` as it is mapped, and each split row's row in the files' grids.
 
-    The grids of all files follow one another; −1 where a subject has no file.
+    The grids follow one another; −1 where a subject has no file. What small arrays about bags a
+    file holds comes as a third.
     """
     arrays, grids, files = [], [], []
     for path in paths:
         with storage.open_h5(path, stage) as file:
-            arrays.append(storage.mapped(file[dataset]))
-            files.append({n: file[n][()] for n in ("bag", "valid") if n in file})
+            if dataset is not None:
+                arrays.append(storage.mapped(file[dataset]))
+            files.append({n: file[n][()] for n in ("bag", "valid", "detected") if n in file})
             grids.append(
                 pd.DataFrame(
                     {
@@ -202,7 +306,7 @@ def _joined(
     absent = (row < 0) & table["subject"].isin(set(grid["subject"])).to_numpy()
     if absent.any():
         raise _unknown_segment(table, np.where(absent, -1, 0), split)
-    return Rows(arrays), row, files
+    return arrays, row, files
 
 
 def _rate(paths: Sequence[Path]) -> float:

@@ -23,6 +23,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from milmer import storage
+from milmer.backbone.loading import Backbone, load_backbone
+from milmer.backbone.options import TokensOptions
 from milmer.device import choose_device, describe, fast_bfloat16
 from milmer.errors import MilmerError
 from milmer.metrics import baselines, measure
@@ -32,7 +34,7 @@ from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.model.options import ModelOptions
 from milmer.options import Options
 from milmer.progress import track
-from milmer.training.bags import FoldData, read_fold
+from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.checkpoints import ResumeState
 from milmer.training.options import TrainingOptions
 
@@ -42,61 +44,94 @@ _log = logging.getLogger(__name__)
 class TrainOptions(Options):
     """What the stage ``train`` depends on.
 
-    Without ``validation`` the validation part trains as well.
+    Without ``validation`` the validation part trains as well. ``finetune`` says which backbone is
+    trained with the model, from face crops; null where tokens are cached.
     """
 
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
     validation: bool = True
+    finetune: TokensOptions | None = None
 
 
 def train_fold(
     split: Path,
     segments: Sequence[Path],
-    tokens: Sequence[Path],
+    faces: Sequence[Path],
     options: TrainOptions,
     seed: int,
     out: Path,
+    backbone_name: str | None = None,
 ) -> None:
     """Train and test one fold and write the run's folder ``out``.
 
-    ``segments`` and ``tokens`` are the files of the fold's subjects. Writes ``model/``,
-    ``predictions.parquet`` (one row a test segment), ``history.parquet`` (one row an epoch) and
-    last ``metrics.json``. The test part is read once, after the epoch was chosen; only
-    ``select: best_on_test`` looks at it in every epoch, and its metrics say so.
+    ``segments`` and ``faces`` are the files of the fold's subjects; the latter hold tokens, or face
+    crops where the backbone is trained too (``options.finetune``), which then lies where
+    ``backbone_name`` says if the options do not. Writes ``model/``, ``predictions.parquet`` (one
+    row a test segment), ``history.parquet`` (one row an epoch) and last ``metrics.json``. The test
+    part is read once, after the epoch was chosen; only ``select: best_on_test`` looks at it in
+    every epoch, and its metrics say so.
     """
     torch.set_num_threads(options.training.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     modalities = options.model.modalities
+    kind = "tokens" if options.finetune is None else "faces"
     segments = segments if "eeg" in modalities else []
-    tokens = tokens if "face" in modalities else []
-    for name, kind, files in (("eeg", "segments", segments), ("face", "tokens", tokens)):
+    faces = faces if "face" in modalities else []
+    for name, what, files in (("eeg", "segments", segments), ("face", kind, faces)):
         if name in modalities and not files:
             raise MilmerError(
-                f"{split}: the model looks at {name} and no {kind} were given; add --{kind}, or "
+                f"{split}: the model looks at {name} and no {what} were given; add --{what}, or "
                 "change model.modalities"
             )
-    data = read_fold(split, segments, tokens)
-    inputs = {"split": split} | {
-        f"{kind}_{path.stem}": path
-        for kind, paths in (("segments", segments), ("tokens", tokens))
+    device = choose_device(options.training.device)
+    inputs: dict[str, Path | str] = {"split": split} | {
+        f"{name}_{path.stem}": path
+        for name, paths in (("segments", segments), (kind, faces))
         for path in paths
     }
-    device = choose_device(options.training.device)
+    backbone = None
+    if options.finetune is None or not faces:
+        data = read_fold(split, segments, faces, options.model.num_instances)
+    else:
+        backbone = _backbone(options.finetune, backbone_name, device)
+        inputs["backbone"] = backbone.fingerprint
+        data = read_fold_with_pictures(
+            split,
+            segments,
+            faces,
+            backbone.prepare,
+            options.model.num_instances,
+            options.finetune.use_borrowed_boxes,
+            options.training.threads,
+        )
     made = storage.provenance(
         "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
     )
-    run = _Run(data, options, seed, device)
+    run = _Run(data, options, seed, device, backbone)
     state = ResumeState(out, made, options.training.checkpoint_minutes)
     run.fit(state)
     _write(run, made, out)
     state.remove()
 
 
+def _backbone(options: TokensOptions, name: str | None, device: torch.device) -> Backbone:
+    """The backbone to begin from, in float32: what it learns in a step is smaller than bfloat16."""
+    changes = {"dtype": "float32"} | ({"name": name} if name else {})
+    return load_backbone(options.backbone.but(changes), device)
+
+
 class _Run:
     """One fold's training: the model, its optimizer and what has been seen so far."""
 
-    def __init__(self, data: FoldData, options: TrainOptions, seed: int, device: torch.device):
+    def __init__(
+        self,
+        data: FoldData,
+        options: TrainOptions,
+        seed: int,
+        device: torch.device,
+        backbone: Backbone | None = None,
+    ):
         self.data, self.options, self.training = data, options, options.training
         self.select = options.training.select
         self.rows = {part: data.rows(part) for part in ("train", "val", "test")}
@@ -114,7 +149,11 @@ class _Run:
             precision="bf16-mixed" if bfloat16 else "32-true",
         )
         torch.manual_seed(self._seed("weights"))
-        self.bare = MilmerForEmotionClassification(self._config())
+        self.processor = backbone.processor if backbone else None
+        self.bare = MilmerForEmotionClassification(self._config(backbone))
+        if backbone is not None:
+            self.bare.backbone.swin.load_state_dict(backbone.model.state_dict())
+            self.bare.backbone.frames_at_once = options.finetune.backbone.batch_size
         trained = [p for p in self.bare.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             trained, lr=self.training.lr, weight_decay=self.training.weight_decay
@@ -209,7 +248,10 @@ class _Run:
             inputs.pop("labels")
             output = self.model(**inputs)
             columns["p"].append(output.logits.float().softmax(dim=1).cpu().numpy())
-            for name, tensor in (("chosen", output.selected), ("scores", output.scores)):
+            chosen = output.selected
+            if chosen is not None and self.data.instances is not None:
+                chosen = torch.from_numpy(self.data.instances).to(chosen.device)[chosen]
+            for name, tensor in (("chosen", chosen), ("scores", output.scores)):
                 columns[name] += _listed(tensor, len(inputs[next(iter(inputs))]))
         table = self.data.table.iloc[rows].drop(columns="part").reset_index(drop=True)
         probabilities = np.concatenate(columns["p"])  # (row, class)
@@ -223,13 +265,17 @@ class _Run:
 
     # ------------------------------------------------------------------- details
 
-    def _config(self) -> MilmerConfig:
+    def _config(self, backbone: Backbone | None) -> MilmerConfig:
         shapes: dict[str, Any] = {}
         if self.data.eeg is not None:
             shapes |= dict(zip(("num_channels", "num_samples"), self.data.eeg.shape, strict=True))
             shapes["sfreq"] = self.data.sfreq
         if self.data.tokens is not None:
             shapes |= dict(zip(("num_tokens", "token_dim"), self.data.tokens.shape, strict=True))
+        if backbone is not None:
+            shapes |= {"num_tokens": backbone.tokens, "token_dim": backbone.dim}
+            shapes["backbone_config"] = backbone.model.config.to_dict()
+        if self.data.bag is not None:
             shapes["num_instances"] = self.data.bag.shape[1]
         names = dict(enumerate(self.data.labels))
         return MilmerConfig(
@@ -313,6 +359,8 @@ def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
     with storage.replacing_folder(out / "model") as folder:
         try:
             run.bare.save_pretrained(folder)
+            if run.processor is not None:
+                run.processor.save_pretrained(folder)
         except SafetensorError as error:
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error

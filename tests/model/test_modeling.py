@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, SwinConfig, Swinv2Config
 
 from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
@@ -112,3 +112,80 @@ def test_parameter_counts_at_full_size():
     embeddings = 32 * 768  # of channels: not in the published model
     assert 13.80e6 < count[""] - scorer - embeddings < 13.82e6
     assert scorer <= 0.2e6
+
+
+def with_backbone(kind=SwinConfig, **options):
+    """A model that holds a small Swin of pictures of 64 px: 16 tokens of 16 numbers."""
+    backbone = kind(
+        image_size=64,
+        patch_size=4,
+        window_size=4,
+        embed_dim=4,
+        depths=[1, 1, 1],
+        num_heads=[1, 1, 2],
+    )
+    shapes = SHAPES | {"num_tokens": 16, "backbone_config": backbone.to_dict()}
+    torch.manual_seed(0)
+    config = MilmerConfig(options=SMALL | options, **shapes)
+    return MilmerForEmotionClassification(config).eval()
+
+
+def pictures(batch=3):
+    inputs = data(batch)
+    del inputs["face_tokens"]
+    g = torch.Generator().manual_seed(2)
+    return inputs | {"pixel_values": torch.randn(batch, 6, 3, 64, 64, generator=g)}
+
+
+def tokens_of(model, inputs):
+    """The same inputs with the backbone's tokens, made the plain way, in place of pictures."""
+    inputs = dict(inputs)
+    frames = inputs.pop("pixel_values")
+    tokens = model.backbone.swin(frames.flatten(0, 1)).last_hidden_state
+    return inputs | {"face_tokens": tokens.unflatten(0, frames.shape[:2])}
+
+
+def test_pictures_through_the_models_backbone_equal_its_tokens():
+    model, inputs = with_backbone(), pictures()
+    model.backbone.frames_at_once = 5  # not a divisor of 18
+    expected = model(**tokens_of(model, inputs)).logits
+    torch.testing.assert_close(model(**inputs).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_backbone_computed_again_on_the_way_back_gets_the_gradient_of_the_plain_way():
+    quiet = {"dropout": 0.0, "head_dropout": 0.0}
+    model, inputs, labels = with_backbone(**quiet), pictures(), torch.tensor([0, 1, 2])
+    model.backbone.frames_at_once = 5
+    found = []
+    for given in (inputs, tokens_of(model, inputs)):
+        model.zero_grad()
+        model.train()
+        model.backbone.eval()  # without stochastic depth
+        model(**given, labels=labels).loss.backward()
+        found.append([p.grad.clone() for p in model.backbone.parameters()])
+    assert sum(bool(g.any()) for g in found[0]) > 20
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_an_invalid_frame_does_not_go_through_the_backbone():
+    model, inputs = with_backbone(), pictures()
+    inputs["valid"][0, 2:] = False
+    first = model(**inputs).logits
+    inputs["pixel_values"][0, 2:] = torch.nan
+    torch.testing.assert_close(model(**inputs).logits, first)
+
+
+@pytest.mark.parametrize("kind", [SwinConfig, Swinv2Config])
+def test_a_model_with_its_backbone_is_saved_and_loaded_bit_for_bit(kind, tmp_path):
+    model, inputs = with_backbone(kind), pictures()
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(**inputs).logits, model(**inputs).logits)
+
+
+def test_a_model_without_a_backbone_asks_for_tokens():
+    with pytest.raises(ValueError, match="face_tokens: this model looks at faces"):
+        build()(**pictures())
+    with pytest.raises(ValueError, match="pixel_values: this model looks at faces"):
+        with_backbone()(eeg=data()["eeg"])
