@@ -30,6 +30,7 @@ rule train:
         backbone=lambda wildcards: PLAN.finetuned_files(wildcards),
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
+        card="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/README.md",
         weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
         predictions="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/predictions.parquet",
         history="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/history.parquet",

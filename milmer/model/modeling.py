@@ -6,6 +6,7 @@ EEG E ─ one token a channel ────────────────�
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -217,6 +218,19 @@ class MilmerForEmotionClassification(PreTrainedModel):
         self.head_dropout = nn.Dropout(options.head_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As the base class does it, with the weights in memory of their own.
+
+        There they lie aligned, as those of a model that was never saved. Mapped from the file they
+        need not be, and a matrix product may then differ in the last bit.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+        return loaded
 
     def _init_weights(self, module: nn.Module) -> None:
         # The modules' own initialisation is PyTorch's, as in the published code.

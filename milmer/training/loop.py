@@ -35,6 +35,7 @@ from milmer.model.options import ModelOptions
 from milmer.options import Options
 from milmer.progress import track
 from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
+from milmer.training.card import model_card
 from milmer.training.checkpoints import ResumeState
 from milmer.training.options import TrainingOptions
 
@@ -303,6 +304,11 @@ class _Run:
                 )
 
     @property
+    def parts(self) -> dict[str, pd.DataFrame]:
+        """The segments of each part, as they were used."""
+        return {part: self.data.table.iloc[rows] for part, rows in self.rows.items()}
+
+    @property
     def _name(self) -> str:
         return "{protocol} {fold}".format(**self.data.facts)
 
@@ -359,6 +365,8 @@ def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
     with storage.replacing_folder(out / "model") as folder:
         try:
             run.bare.save_pretrained(folder)
+            card = model_card(run.bare.config, run.parts, metrics)
+            (folder / "README.md").write_text(card, encoding="utf-8")
             if run.processor is not None:
                 run.processor.save_pretrained(folder)
         except SafetensorError as error:
