@@ -176,6 +176,33 @@ def summary(tables: Annotated[Path, typer.Argument(help="Folder of the tables.")
 
 
 @app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="State dict saved by the authors' code.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the converted model.")],
+    selection: Annotated[str, typer.Option(help="As it was trained: none, softmax, amil, …")],
+    fusion: Annotated[str, typer.Option(help="cross_attention, mlp or none.")],
+    num_select: Annotated[int, typer.Option(help="Chosen instances K.")] = 3,
+    num_heads: Annotated[int, typer.Option(help="Attention heads.")] = 12,
+    backbone: Annotated[
+        str | None, typer.Option(help="A backbone of the same shape; needed for a SwinV2.")
+    ] = None,
+) -> None:
+    """Convert a checkpoint of the authors' code to a Milmer model."""
+    from milmer.model import published
+
+    published.convert(
+        checkpoint,
+        out,
+        selection=selection,
+        fusion=fusion,
+        num_select=num_select,
+        num_heads=num_heads,
+        backbone=backbone,
+    )
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
     options: OptionsJSON = "{}",

@@ -1,0 +1,162 @@
+"""`milmer convert`: from a checkpoint file of the authors' code to a model folder."""
+
+import os
+import subprocess
+import sys
+
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    SwinConfig,
+    SwinModel,
+    Swinv2Config,
+    Swinv2Model,
+)
+
+from milmer.model import published
+
+WIDTH, TOKENS, INSTANCES, QUERIES, SAMPLES = 32, 49, 4, 6, 64
+HOW = {"selection": "attention_weighted_topk", "fusion": "cross_attention", "num_heads": 4}
+
+
+def head():
+    """A small checkpoint under the authors' names, as a GPU leaves it: without a CLS token."""
+    d, flat = WIDTH, WIDTH * TOKENS
+    shapes = {
+        "instance_weights": (1, INSTANCES),
+        "token_type_embeddings.weight": (2, d),
+        "query_tokens": (1, QUERIES, d),
+        "cross_attention.in_proj_weight": (3 * d, d),
+        "cross_attention.in_proj_bias": (3 * d,),
+        "layernorm.weight": (SAMPLES,),
+        "layernorm.bias": (SAMPLES,),
+    }
+    linear = {
+        **{"eeg_proj": (d, SAMPLES), "classifier": (4, d), "cross_attention.out_proj": (d, d)},
+        **{"amil_value_proj": (d, d), "amil_weight_proj": (1, d)},
+        **{"topk_value_proj": (flat, flat), "topk_weight_proj": (1, flat)},
+        **{"topk_dimension_recover": (INSTANCES, flat)},
+        **{"mlp_up": (4 * d, d), "mlp_down": (d, 4 * d)},
+    }
+    layer = "transformer_encoder.layers.0"
+    linear |= {f"{layer}.linear1": (2 * d, d), f"{layer}.linear2": (d, 2 * d)}
+    linear |= {f"{layer}.self_attn.out_proj": (d, d)}
+    shapes |= {f"{layer}.self_attn.in_proj_weight": (3 * d, d)}
+    shapes |= {f"{layer}.self_attn.in_proj_bias": (3 * d,)}
+    for norm in ("norm1", "norm2"):
+        shapes |= {f"{layer}.{norm}.{kind}": (d,) for kind in ("weight", "bias")}
+    for name, shape in linear.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    torch.manual_seed(0)
+    return {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}
+
+
+def swin(folder, kind=SwinModel):
+    """A small backbone of 49 tokens of 32 numbers, and its tensors as older versions name them."""
+    config = (SwinConfig if kind is SwinModel else Swinv2Config)(
+        image_size=56, patch_size=4, embed_dim=16, depths=[2, 1], num_heads=[1, 2], window_size=7
+    )
+    torch.manual_seed(1)
+    model = kind(config, add_pooling_layer=False).eval()
+    model.save_pretrained(folder)
+    held = load_file(folder / "model.safetensors")
+    assert any(".attention.self.query." in name for name in held)
+    return model, {f"swin_model.{name}": value for name, value in held.items()}
+
+
+def inputs(pictures=False):
+    draw = torch.Generator().manual_seed(2)
+    eeg = torch.randn(2, 32, SAMPLES, generator=draw)
+    if pictures:
+        return {"eeg": eeg, "pixel_values": torch.randn(2, INSTANCES, 3, 56, 56, generator=draw)}
+    tokens = torch.randn(2, INSTANCES, TOKENS, WIDTH, generator=draw)
+    return {"eeg": eeg, "face_tokens": tokens}
+
+
+def test_without_a_backbone_the_folder_gives_the_logits_of_load(tmp_path):
+    torch.save(head(), tmp_path / "checkpoint.pt")
+    published.convert(tmp_path / "checkpoint.pt", tmp_path / "model", **HOW)
+    with torch.no_grad():
+        found = AutoModel.from_pretrained(tmp_path / "model").eval()(**inputs()).logits
+        assert torch.equal(found, published.load(head(), **HOW)(**inputs()).logits)
+
+
+def test_the_backbone_comes_along_and_takes_pictures(tmp_path):
+    plain, tensors = swin(tmp_path / "swin")
+    # As of DataParallel on a GPU, wrapped as trainers do it.
+    state = {f"module.{name}": value for name, value in (head() | tensors).items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "checkpoint.pt")
+    published.convert(tmp_path / "checkpoint.pt", tmp_path / "model", **HOW)
+    model = AutoModel.from_pretrained(tmp_path / "model").eval()
+    given = inputs(pictures=True)
+    with torch.no_grad():
+        tokens = plain(given["pixel_values"].flatten(0, 1)).last_hidden_state
+        tokens = tokens.unflatten(0, (2, INSTANCES))
+        expected = published.load(head(), **HOW)(eeg=given["eeg"], face_tokens=tokens).logits
+        torch.testing.assert_close(model(**given).logits, expected)
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "model")
+    assert (processor.size["height"], processor.image_mean[0]) == (56, 0.485)
+
+
+def test_a_swinv2_needs_a_model_of_its_shape(tmp_path, refused):
+    plain, tensors = swin(tmp_path / "swin", Swinv2Model)
+    torch.save(head() | tensors, tmp_path / "checkpoint.pt")
+    with refused("SwinV2", "give --backbone", nothing_in=tmp_path):
+        published.convert(tmp_path / "checkpoint.pt", tmp_path / "model", **HOW)
+    named = {"backbone": str(tmp_path / "swin")}
+    published.convert(tmp_path / "checkpoint.pt", tmp_path / "model", **HOW, **named)
+    model = AutoModel.from_pretrained(tmp_path / "model").eval()
+    frames = inputs(pictures=True)["pixel_values"]
+    with torch.no_grad():
+        found = model.backbone(frames, torch.ones(2, INSTANCES, dtype=torch.bool))
+        expected = plain(frames.flatten(0, 1)).last_hidden_state.unflatten(0, (2, INSTANCES))
+        torch.testing.assert_close(found, expected)
+
+
+def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused):
+    class Runs:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"state_dict": head(), "more": Runs()}, tmp_path / "code.pt")
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"weight": torch.ones(1)}, tmp_path / "other.pt")
+    _, tensors = swin(tmp_path / "swin")
+    half = {k: v for k, v in tensors.items() if "blocks.1" not in k or "query" not in k}
+    torch.save(head() | half, tmp_path / "half.pt")
+    out = tmp_path / "model"
+    for name, parts in {
+        "none.pt": ["no such file"],
+        "code.pt": ["code.pt: holds more than tensors"],
+        "text.pt": ["text.pt: holds more than tensors, or is no checkpoint"],
+        "list.pt": ["list.pt: is not a state_dict"],
+        "other.pt": ["no tensor 'eeg_proj.weight'"],
+        "half.pt": ["its backbone has no fitting", "give --backbone"],
+    }.items():
+        with refused(*parts, nothing_in=tmp_path):
+            published.convert(tmp_path / name, out, **HOW)
+    assert not (tmp_path / "ran").exists()
+    torch.save(head(), tmp_path / "good.pt")
+    with refused("is not empty", nothing_in=tmp_path):
+        published.convert(tmp_path / "good.pt", tmp_path / "swin", **HOW)
+    with refused("num_heads", nothing_in=tmp_path):
+        published.convert(tmp_path / "good.pt", out, **HOW | {"num_heads": 5})
+    with refused("selection", nothing_in=tmp_path):
+        published.convert(tmp_path / "good.pt", out, **HOW | {"selection": "best"})
+
+
+def test_from_the_shell(tmp_path):
+    torch.save(head(), tmp_path / "checkpoint.pt")
+    command = [sys.executable, "-m", "milmer", "convert", "checkpoint.pt", "model"]
+    how = ["--selection", "amil", "--fusion", "mlp", "--num-heads", "4"]
+    done = subprocess.run(
+        [*command, *how], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "wrote model\n"), done.stderr
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
