@@ -5,10 +5,11 @@ as JSON. Precedence is defaults < preset < what the user gives.
 """
 
 import difflib
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
@@ -76,6 +77,11 @@ class ExperimentOptions(Options):
     eeg: Name | None = Field(None, description="A variant of `eeg`.")
     faces: Name | None = Field(None, description="A variant of `faces`.")
     backbone: Name | None = Field(None, description="A variant of `backbone`.")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        {},
+        description="Lists of values by key (model.*, training.*, or a section's variants): a row "
+        "for each combination.",
+    )
     protocols: list[Protocol] | None = Field(
         None,
         description="Only these protocols; null takes all of protocols.names, or the preset's.",
@@ -237,6 +243,7 @@ def load(user: Mapping[str, Any]) -> Config:
     preset = user.get("preset")
     base = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
     config = _validated("", lambda: Config.model_validate(_merged(base, user)))
+    config = config.model_copy(update={"experiments": _expanded(config.experiments)})
     variants = [(k, n) for k in VariantsOptions.model_fields for n in getattr(config.variants, k)]
     for name in [*config.experiments, *(name for _, name in variants)]:
         if not _NAME.fullmatch(name):
@@ -251,6 +258,45 @@ def load(user: Mapping[str, Any]) -> Config:
     for name in config.experiments:
         config.experiment(name)
     return config
+
+
+def _expanded(experiments: Mapping[Name, ExperimentOptions]) -> dict[Name, ExperimentOptions]:
+    """Experiments with each grid as the experiments that it stands for."""
+    rows: dict[Name, ExperimentOptions] = {}
+    for name, given in experiments.items():
+        plain = given.model_dump(exclude_unset=True, exclude={"grid"})
+        for values in itertools.product(*given.grid.values()):
+            point = dict(zip(given.grid, values, strict=True))
+            row = "-".join([name, *(_slug(k, v, name) for k, v in point.items())])
+            if row in rows or (point and row in experiments):
+                raise MilmerError(f"config: experiments.{name}.grid: gives {row} twice")
+            rows[row] = ExperimentOptions.model_validate(_at_point(name, plain, point))
+    return rows
+
+
+def _at_point(name: str, plain: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    made = dict(plain)
+    for key, value in point.items():
+        section, _, option = key.partition(".")
+        if section in ("model", "training") and option:
+            made[section] = made.get(section, {}) | {option: value}
+        elif key in VariantsOptions.model_fields and isinstance(value, str):
+            made[key] = value
+        else:
+            raise MilmerError(
+                f"config: experiments.{name}.grid.{key}: is not a key with a list of values; use "
+                "model.OPTION, training.OPTION, or names of variants of "
+                f"{', '.join(VariantsOptions.model_fields)}"
+            )
+    return made
+
+
+def _slug(key: str, value: Any, name: Name) -> str:
+    """A grid's key and value as part of a row's name: num_select-5; of num_select itself: 5."""
+    text = "_".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = re.sub("[^A-Za-z0-9_]+", "_", text)
+    option = key.rpartition(".")[2]
+    return text if option == name else f"{option}-{text}"
 
 
 def _without_nulls(user: Mapping[str, Any]) -> dict[str, Any]:

@@ -303,3 +303,56 @@ def test_reading_the_configuration_loads_nothing_heavy(module):
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_grid_is_an_experiment_for_each_combination():
+    grid = {"model.num_select": [1, 5], "backbone": ["default", "large"], "training.lr": [0.001]}
+    config = load(
+        {
+            "variants": {"backbone": {"large": {"name": "some/swin"}}},
+            "experiments": {
+                "milmer": {},
+                "wide": {"model": {"fusion": "mlp"}, "grid": grid},
+                "modalities": {"grid": {"model.modalities": [["eeg"], ["eeg", "face"]]}},
+            },
+        }
+    )
+    assert list(config.experiments) == [
+        "milmer",
+        *(
+            f"wide-num_select-{k}-backbone-{name}-lr-0_001"
+            for k in (1, 5)
+            for name in ("default", "large")
+        ),
+        *("modalities-eeg", "modalities-eeg_face"),
+    ]
+    row = config.experiment("wide-num_select-5-backbone-large-lr-0_001")
+    assert (row.model.num_select, row.backbone, row.training.lr) == (5, "large", 0.001)
+    assert row.model.fusion == "mlp"
+    assert config.experiment("modalities-eeg").model.modalities == ["eeg"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "parts"),
+    [
+        ({"modle.num_select": [1]}, ["experiments.a.grid.modle.num_select", "use model.OPTION"]),
+        ({"model.num_selct": [1]}, ["num_selct: unknown key", "num_select?"]),
+        ({"model.num_select": [0]}, ["num_select", "0 is not allowed"]),
+        ({"model.num_select": []}, ["experiments.a.grid.model.num_select", "at least 1 item"]),
+        ({"model.num_select": [1, 1]}, ["gives a-num_select-1 twice"]),
+        ({"backbone": ["large"]}, ["no variant 'large' of backbone"]),
+    ],
+)
+def test_a_wrong_grid_is_one_line(grid, parts, refused):
+    with refused(*parts):
+        load({"experiments": {"a": {"grid": grid}}})
+
+
+def test_the_papers_ablation_can_be_loaded():
+    text = (REPOSITORY / "workflow/ablation.yaml").read_text()
+    config = load(yaml.safe_load(text))
+    rows = {name: config.experiment(name) for name in config.experiments}
+    assert len(rows) == 22
+    assert rows["fusion-mlp"].model.fusion == "mlp"
+    assert rows["num_select-10"].model.num_select == 10
+    assert rows["backbone-swinv2"].backbone == "swinv2"

@@ -3,6 +3,7 @@
 import math
 import pickle
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -197,7 +198,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU."""
     with storage.readable(path):
         try:
-            held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            held = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
             reason = str(error).split(". ")[0].splitlines()[0]
             raise MilmerError(

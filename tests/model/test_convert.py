@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
@@ -75,8 +76,9 @@ def inputs(pictures=False):
     return {"eeg": eeg, "face_tokens": tokens}
 
 
-def test_without_a_backbone_the_folder_gives_the_logits_of_load(tmp_path):
-    torch.save(head(), tmp_path / "checkpoint.pt")
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "before torch 1.6"])
+def test_without_a_backbone_the_folder_gives_the_logits_of_load(new, tmp_path):
+    torch.save(head(), tmp_path / "checkpoint.pt", _use_new_zipfile_serialization=new)
     published.convert(tmp_path / "checkpoint.pt", tmp_path / "model", **HOW)
     with torch.no_grad():
         found = AutoModel.from_pretrained(tmp_path / "model").eval()(**inputs()).logits
