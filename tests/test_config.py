@@ -152,6 +152,26 @@ def test_the_user_goes_over_the_preset_and_the_preset_over_the_defaults():
     assert config.model.num_queries == Config().model.num_queries
 
 
+def test_the_preset_sets_each_row_of_what_the_published_code_does():
+    whole = load({"preset": "published"})
+    one = load({"experiments": {"mine": {"preset": "published"}}})
+    for config, name in ((whole, "milmer"), (one, "mine")):
+        made = config.experiment(name)
+        assert made.protocols == ["segment"]
+        assert (made.validation and config.protocols.validation) == 0
+        assert made.training.select == "best_on_test"
+        assert config.variant("eeg", made.eeg).layout == "as_published"
+        assert made.model.selection_gradient == "none"
+        assert not made.model.train_cls
+        assert config.variant("labels", made.labels).ties == "as_published"
+        assert (made.model.eeg_encoder, made.model.channel_embeddings) == ("published", False)
+        assert made.finetune
+    frozen = load({"experiments": {"mine": {"preset": "published", "backbone": "default"}}})
+    assert not frozen.experiment("mine").finetune
+    eeg = load({"experiments": {"mine": {"preset": "published", "model": {"modalities": ["eeg"]}}}})
+    assert not eeg.experiment("mine").finetune
+
+
 def test_an_empty_section_changes_nothing():
     assert load({"training": None, "preset": None}) == load({})
 

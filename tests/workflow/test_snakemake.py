@@ -1,5 +1,6 @@
 """The workflow: what a change reruns, what goes on without video, and how bad input is told."""
 
+import json
 import shutil
 
 import pytest
@@ -130,20 +131,59 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(work, tmp_path):
 
 
 def test_the_published_preset_runs_beside_the_corrected_one(work):
-    published = {"preset": "published", "protocols": ["trial"]}
-    both = {"experiments": {"milmer": {}, "published": published}}
+    published = {"preset": "published", "protocols": ["segment", "trial"]}
+    both = {"experiments": {"milmer": {}, "eeg_only": None, "published": published}}
     write_config(work, **sections(**both))
     try:
-        done = snakemake(work, "results/runs/published/trial/s01-k0/seed0/metrics.json")
+        done = snakemake(work)
+        assert done.returncode == 0, done.stderr
+        assert to_run(snakemake(work, "--dry-run")) == {}
     finally:
         write_config(work, **sections())
-    assert done.returncode == 0, done.stderr
+    results = work / "results"
     with (
-        storage.open_h5(work / "results/segments/as_published/s01.h5") as published,
-        storage.open_h5(work / "results/segments/default/s01.h5") as corrected,
+        storage.open_h5(results / "segments/as_published/s01.h5") as scrambled,
+        storage.open_h5(results / "segments/default/s01.h5") as corrected,
     ):
-        assert published["eeg"].shape == corrected["eeg"].shape
-        assert (published["eeg"][()] != corrected["eeg"][()]).any()
+        assert scrambled["eeg"].shape == corrected["eeg"].shape
+        assert (scrambled["eeg"][()] != corrected["eeg"][()]).any()
+    # Its backbone is trained from face crops, so that it has no tokens of its own.
+    assert not (results / "tokens/default/as_published").exists()
+    models = {
+        name: json.loads(
+            (results / f"runs/{name}/trial/s01-k0/seed0/model/config.json").read_text()
+        )
+        for name in ("milmer", "published")
+    }
+    assert models["published"]["backbone_config"]["model_type"] == "swin"
+    assert models["milmer"]["backbone_config"] is None
+    folds = storage.read_table(results / "tables/folds.parquet", "tables")
+    marks = folds.set_index(["experiment", "protocol"])[["leaky", "select"]]
+    marks = {key: set(map(tuple, rows.to_numpy())) for key, rows in marks.groupby(level=[0, 1])}
+    assert marks == {
+        ("milmer", "trial"): {(False, "validation")},
+        ("published", "segment"): {(True, "best_on_test")},
+        ("published", "trial"): {(False, "best_on_test")},
+    }
+    card = results / "runs/published/segment/s01/seed0/model/README.md"
+    assert "**Leaky**" in card.read_text()
+
+
+def test_a_backbone_that_is_trained_too_depends_on_faces_and_its_weights(work):
+    changes = {"backbone": {"finetune": True}, "experiments": {"milmer": {}, "eeg_only": None}}
+    write_config(work, **sections(**changes))
+    try:
+        rerun = to_run(snakemake(work, "--dry-run"))
+        assert (rerun["train"], rerun["tables"]) == (2, 1)
+        assert "tokens" not in rerun
+        done = snakemake(work, "--dry-run", "--printshellcmds", "--forcerun", "train")
+    finally:
+        write_config(work, **sections())
+    lines = [
+        line for line in done.stdout.splitlines() if "milmer --log" in line and " train " in line
+    ]
+    assert all("--faces results/faces/default/s01.h5 --backbone swin" in line for line in lines)
+    assert len(lines) == 2
 
 
 def test_the_slurm_profile_is_read(work):
