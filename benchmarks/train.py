@@ -122,7 +122,20 @@ def _fold(folder: Path) -> FoldData:
     )
     facts = {"protocol": "trial", "fold": "s01-k0"}
     labels = ["HAHV", "LAHV", "LALV", "HALV"]
-    return FoldData(table, labels, facts, Rows([eeg]), 128.0, rows, Rows([tokens]), bag, valid, {})
+    return FoldData(
+        table=table,
+        labels=labels,
+        facts=facts,
+        eeg=Rows([eeg]),
+        sfreq=128.0,
+        eeg_row=rows,
+        tokens=Rows([tokens]),
+        pictures=None,
+        bag=bag,
+        valid=valid,
+        instances=np.arange(bag.shape[1]),
+        dropped={},
+    )
 
 
 def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) -> None:
