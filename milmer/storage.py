@@ -81,6 +81,15 @@ def provenance(
     return made
 
 
+def key(made: Mapping[str, Any]) -> str:
+    """A hash of the options, inputs and code that go into a result.
+
+    The state of an interrupted run carries it: one of another key is of no use.
+    """
+    what = {name: made[name] for name in ("options", "inputs", "code")}
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
 def digest(path: Path) -> str:
     """The content digest of a file: the recorded one of ours, SHA-256 of the bytes of another's."""
     if path.suffix == ".h5":

@@ -6,11 +6,12 @@ code that a hub repository brings along is never run.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from milmer.backbone.options import BackboneOptions
+from milmer.backbone.options import SwinOptions
 from milmer.device import fast_bfloat16
 from milmer.errors import MilmerError
 
@@ -27,8 +28,8 @@ class Backbone:
 
     model: nn.Module
     image_size: int
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: Tensor
+    std: Tensor
     dtype: torch.dtype
     device: torch.device
     fingerprint: str
@@ -46,21 +47,52 @@ class Backbone:
         return self.model.config.hidden_size
 
     @torch.inference_mode()
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+    def __call__(self, pictures: Tensor) -> Tensor:
         """Tokens (frame, T, D) of RGB ``pictures`` uint8 (frame, height, width, 3)."""
-        x = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(self.dtype)
-        if x.shape[-1] != self.image_size or x.shape[-2] != self.image_size:
-            size = (self.image_size, self.image_size)
-            # In float32: this resampling is not there for bfloat16 on a CPU.
-            x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
-            x = x.clamp(0, 255).to(self.dtype)
-        mean, std = (t.view(1, 3, 1, 1) for t in (self.mean, self.std))
-        x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        pictures = pictures.to(self.device, non_blocking=True)
+        x = prepare(pictures, self.image_size, self.mean, self.std, self.dtype)
         return self.model(x).last_hidden_state
 
 
-def load_backbone(options: BackboneOptions, device: torch.device) -> Backbone:
+def prepare(
+    pictures: Tensor, image_size: int, mean: Tensor, std: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """What a backbone looks at: ``pictures`` resized to its size and normalised.
+
+    From RGB uint8 (frame, height, width, 3) to ``dtype`` (frame, 3, image_size, image_size);
+    ``mean`` and ``std`` (3,) are of RGB in 0..1, on the pictures' device.
+    """
+    x = pictures.permute(0, 3, 1, 2).to(dtype)
+    if x.shape[-2:] != (image_size, image_size):
+        size = (image_size, image_size)
+        # In float32: this resampling is not there for bfloat16 on a CPU.
+        x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
+        x = x.clamp(0, 255).to(dtype)
+    mean, std = (t.view(1, 3, 1, 1) for t in (mean, std))
+    return ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def load_backbone(options: SwinOptions, device: torch.device) -> Backbone:
     """Load ``options.name`` for inference on ``device``.
+
+    Raises :class:`MilmerError` where it cannot be found or is not of a Swin family.
+    """
+    model, processor = read_backbone(options)
+    dtype = choose_dtype(options, device)
+    fingerprint = weights_digest(model)
+    return Backbone(
+        model=model.eval().to(device, dtype),
+        image_size=model.config.image_size,
+        mean=torch.tensor(processor.image_mean, dtype=dtype, device=device),
+        std=torch.tensor(processor.image_std, dtype=dtype, device=device),
+        dtype=dtype,
+        device=device,
+        fingerprint=fingerprint,
+    )
+
+
+def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
+    """The encoder of ``options.name`` in float32, and its image processor.
 
     Raises :class:`MilmerError` where it cannot be found or is not of a Swin family.
     """
@@ -84,19 +116,14 @@ def load_backbone(options: BackboneOptions, device: torch.device) -> Backbone:
             f"backbone.name: {options.name} cannot be loaded ({reason}); give a directory in "
             "Hugging Face format, or a name on the hub while online"
         ) from error
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(options.dtype)
-    if dtype is None:
-        dtype = torch.bfloat16 if fast_bfloat16(device) else torch.float32
-    fingerprint = weights_digest(model)
-    return Backbone(
-        model=model.eval().to(device, dtype),
-        image_size=config.image_size,
-        mean=torch.tensor(processor.image_mean, dtype=dtype, device=device),
-        std=torch.tensor(processor.image_std, dtype=dtype, device=device),
-        dtype=dtype,
-        device=device,
-        fingerprint=fingerprint,
-    )
+    return model, processor
+
+
+def choose_dtype(options: SwinOptions, device: torch.device) -> torch.dtype:
+    """What a backbone computes in on ``device``."""
+    if options.dtype == "auto":
+        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    return getattr(torch, options.dtype)
 
 
 def weights_digest(model: nn.Module) -> str:
