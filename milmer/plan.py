@@ -5,11 +5,14 @@ parsed, also by each cluster job, so that it lists folders and reads nothing.
 """
 
 import functools
+import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +123,37 @@ class Plan:
         given = options.detector == "yunet" and options.detector_model
         return [options.detector_model] if given else []
 
-    def backbone_files(self, backbone: str) -> list[str]:
-        """The backbone's files, where it is a directory."""
-        folder = Path(self.config.variant("backbone", backbone).name)
-        return [str(p) for p in sorted(folder.glob("*")) if p.is_file()] if folder.is_dir() else []
-
     def backbone(self, wildcards: Any) -> BackboneOptions:
         """The backbone of a variant."""
         return self.config.variant("backbone", wildcards.backbone)
+
+    def start_files(self, wildcards: Any) -> list[str]:
+        """Files of the backbone that is configured, where it is a directory."""
+        folder = Path(self.backbone(wildcards).name)
+        return [str(p) for p in sorted(folder.glob("*")) if p.is_file()] if folder.is_dir() else []
+
+    def backbone_files(self, wildcards: Any) -> list[str]:
+        """Files of the backbone that makes tokens, where it is a directory or pre-trained here."""
+        if not self.backbone(wildcards).pretrain.images:
+            return self.start_files(wildcards)
+        names = ("config.json", "model.safetensors", "preprocessor_config.json")
+        return [f"{self._pretrained(wildcards)}/{name}" for name in names]
+
+    def backbone_name(self, wildcards: Any) -> Aside:
+        """Where the backbone that makes tokens lies, or its name on the hub."""
+        options = self.backbone(wildcards)
+        return Aside(self._pretrained(wildcards) if options.pretrain.images else options.name)
+
+    def pictures(self, wildcards: Any) -> str:
+        """Names and sizes of the files to pre-train on, as a digest: too many to be inputs.
+
+        Called for a job alone, so that only what pre-trains lists the folder.
+        """
+        return _listing(self.backbone(wildcards).pretrain.images)
+
+    @staticmethod
+    def _pretrained(wildcards: Any) -> str:
+        return f"results/backbones/{wildcards.backbone}"
 
     # -------------------------------------------------------------- training
 
@@ -244,6 +270,9 @@ class Plan:
         if not subjects:
             self.warnings.append(f"{where} is left out: {self._copy.root} holds no face video")
             return None
+        images = self.config.variant("backbone", experiment.backbone).pretrain.images
+        if experiment.needs_faces and images and not Path(images).is_dir():
+            raise MilmerError(f"backbone.pretrain.images: no such folder: {images}")
         protocols = experiment.protocols
         if len(subjects) < 2:
             protocols = [p for p in protocols if p in WITHIN_SUBJECT]
@@ -253,6 +282,18 @@ class Plan:
                     f"{subjects[0]} alone"
                 )
         return experiment.but({"protocols": protocols}) if protocols else None
+
+
+@functools.cache
+def _listing(folder: str) -> str:
+    total = hashlib.sha256()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            file = os.path.join(path, name)
+            with suppress(OSError):  # of a link to nothing
+                total.update(f"{file.removeprefix(folder)} {os.path.getsize(file)}\n".encode())
+    return total.hexdigest()
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from milmer.errors import MilmerError
 from milmer.source import closure
@@ -156,6 +158,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
+    except SafetensorError as error:  # which hides what the system said in its text
+        number = re.search(r"os error (\d+)", str(error))
+        told = OSError(int(number[1]) if number else errno.EIO, str(error))
+        raise _writing_failed(path, told) from error
     except OSError as error:
         raise _writing_failed(path, error) from error
     finally:

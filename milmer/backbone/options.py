@@ -92,6 +92,4 @@ class PretrainStageOptions(Options):
 
     def without_paths(self) -> Self:
         """The same, where pictures and backbone are known by content, not by where they lie."""
-        return self.but(
-            {"backbone": self.backbone.without_path(), "pretrain": {"images": LOCAL}}
-        )
+        return self.but({"backbone": self.backbone.without_path(), "pretrain": {"images": LOCAL}})
