@@ -73,7 +73,7 @@ class BackboneOptions(FrozenOptions):
 
     pretrain: PretrainOptions = Field(
         PretrainOptions(),
-        description="How it learns emotions from pictures of faces before; see docs/pretraining.md",
+        description="How it first learns emotions from pictures; see docs/pretraining.md.",
     )
 
 

@@ -1,9 +1,9 @@
 """Stage ``pretrain``: a Swin learns emotions from pictures of faces before it makes tokens.
 
-As the paper does, with ``transformers.Trainer``: a new head on the whole backbone, which is then
-left to the one who reads the result. Nothing depends on order or history: the order of pictures
-is drawn from (seed, epoch), flips and stochastic depth from (seed, step). So a run that was
-interrupted goes on as if it had not been.
+As the paper does, with ``transformers.Trainer``: the whole backbone is trained under a new head,
+which whoever takes the result as a backbone leaves out. Nothing depends on order or history: the
+order of pictures is drawn from (seed, epoch), flips and stochastic depth from (seed, step). So a
+run that was interrupted goes on as if it had not been.
 """
 
 import copy
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import (
@@ -69,7 +70,7 @@ def pretrain_backbone(
     )
     checkpoints = Checkpoints(out, made)
     model = _classifier(encoder, pictures.classes, how.seed)
-    _require_space(model, out)
+    _require_space(model, out, states=3)  # the best, the last and a new one
     weights = class_weights(pictures.parts["train"].labels, len(pictures.classes))
     learner = _Learner(model, processor, weights if how.class_weights else None)
     settings = _settings(how, options.backbone.threads, device, dtype, checkpoints.folder)
@@ -77,7 +78,11 @@ def pretrain_backbone(
     last = checkpoints.last()
     if last is not None and last.ended:
         settings.num_train_epochs = last.epochs  # nothing is left to do but to take the best
-    trainer.train(resume_from_checkpoint=last and str(last.path))
+    try:
+        trainer.train(resume_from_checkpoint=last and str(last.path))
+    except (OSError, RuntimeError, SafetensorError):
+        _require_space(model, out, states=1)  # a full disk has many faces while a state is saved
+        raise
     metrics = trainer.measured() | {"provenance": made}
     with storage.replacing_folder(out) as folder:
         model.save_pretrained(folder)
@@ -159,6 +164,8 @@ def _settings(
         disable_tqdm=True,
     )
     settings.one = device
+    if device.index is not None:
+        torch.cuda.set_device(device)  # accelerate takes the current one
     return settings
 
 
@@ -173,9 +180,9 @@ def _classifier(encoder: nn.Module, classes: list[str], seed: int) -> nn.Module:
     return model
 
 
-def _require_space(model: nn.Module, out: Path) -> None:
-    # Three states at once (best, last and new) of weights and AdamW's two moments; the result.
-    needed = (3 * 3 + 1) * sum(p.numel() * p.element_size() for p in model.parameters())
+def _require_space(model: nn.Module, out: Path, states: int) -> None:
+    """Of the result, and of ``states``, which are weights and AdamW's two moments each."""
+    needed = (3 * states + 1) * sum(p.numel() * p.element_size() for p in model.parameters())
     if needed > storage.free_bytes(out):
         raise MilmerError(
             f"{out}: no space left on the disk: {needed / 1e9:.1f} GB are needed while it trains"
@@ -218,7 +225,7 @@ class _Trainer(Trainer):
         epoch = self.state.best_global_step // self.steps_an_epoch - 1
         parts = self.pictures.parts
         common = np.bincount(parts["train"].labels).argmax()
-        chosen = {k.removeprefix("val_"): v for k, v in history[epoch].items() if "val_" in k}
+        chosen = {name: history[epoch][f"val_{name}"] for name in NAMES}
         measured = {"validation": chosen, "test": None}
         if "test" in parts:
             found = self.predict(parts["test"])
@@ -335,7 +342,6 @@ def _history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
             last, lr = entry["step"], entry["learning_rate"]
         elif "eval_loss" in entry:
             row = {"epoch": len(history), "lr": lr, "train_loss": loss / (last - first)}
-            known = (f"eval_{name}" for name in NAMES)
-            history.append(row | {k.replace("eval", "val"): entry[k] for k in known})
+            history.append(row | {f"val_{name}": entry[f"eval_{name}"] for name in NAMES})
             loss, first = 0.0, last
     return history
