@@ -286,13 +286,13 @@ class Plan:
 
 @functools.cache
 def _listing(folder: str) -> str:
-    total = hashlib.sha256()
-    for path, folders, names in os.walk(folder, followlinks=True):
+    total, start = hashlib.sha256(), os.path.normpath(folder)
+    for path, folders, names in os.walk(start, followlinks=True):
         folders.sort()
         for name in sorted(names):
             file = os.path.join(path, name)
             with suppress(OSError):  # of a link to nothing
-                total.update(f"{file.removeprefix(folder)} {os.path.getsize(file)}\n".encode())
+                total.update(f"{file.removeprefix(start)} {os.path.getsize(file)}\n".encode())
     return total.hexdigest()
 
 
