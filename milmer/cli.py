@@ -94,6 +94,27 @@ def faces(
 
 
 @app.command()
+def finetune_backbone(
+    images: Annotated[Path, typer.Argument(help="Folder of class folders with pictures.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new backbone.")],
+    options: OptionsJSON = "{}",
+    backbone: Annotated[
+        str | None, typer.Option(help="Directory or hub name to begin with, for the options'.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    checkpoint_minutes: Annotated[float, typer.Option(help="Age of the state to resume.")] = 5.0,
+) -> None:
+    """Teach a Swin backbone emotions from pictures of faces."""
+    from milmer.backbone.options import PretrainStageOptions
+    from milmer.backbone.pretraining import pretrain_backbone
+
+    how = {"checkpoint_minutes": checkpoint_minutes}
+    changes = {"backbone": {"device": device}, "pretrain": how}
+    stage = _read(PretrainStageOptions, options).but(changes)
+    pretrain_backbone(images, stage, out, backbone)
+
+
+@app.command()
 def tokens(
     faces: Annotated[Path, typer.Option("--faces", help="The subject's face crops.")],
     out: Out,

@@ -8,19 +8,25 @@ import difflib
 import itertools
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from milmer.backbone.options import LOCAL, BackboneOptions, TokensOptions
+from milmer.backbone.options import (
+    LOCAL,
+    BackboneOptions,
+    FrozenOptions,
+    PretrainStageOptions,
+    SwinOptions,
+    TokensOptions,
+)
 from milmer.deap.options import DatasetOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.evaluation.options import ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.model.options import ModelOptions
-from milmer.options import Options
+from milmer.options import Options, is_section
 from milmer.segmentation import SegmentationOptions
 from milmer.training.options import (
     LabelsOptions,
@@ -183,19 +189,27 @@ class Config(Options):
     def tokens_options(self, faces: str, backbone: str) -> TokensOptions:
         """What a backbone makes of face crops.
 
-        A backbone in a directory is known by its weights, not by where it lies.
+        Weights in a directory, pre-trained ones too, are known by themselves, not by where they
+        lie.
         """
         options = self.variant("backbone", backbone)
-        if Path(options.name).is_dir():
-            options = options.but({"name": LOCAL, "revision": None})
+        frozen = options.only(FrozenOptions)
+        if options.pretrain.images:
+            frozen = frozen.but({"name": LOCAL, "revision": None})
         return TokensOptions(
-            backbone=options,
+            backbone=frozen.without_path(),
             use_borrowed_boxes=self.variant("faces", faces).use_borrowed_boxes,
         )
 
     def tokens_json(self, faces: str, backbone: str) -> str:
         """Options of the stage ``tokens``."""
         return self.tokens_options(faces, backbone).result_json()
+
+    def pretrain_json(self, backbone: str) -> str:
+        """Options of the stage ``pretrain``."""
+        options = self.variant("backbone", backbone)
+        stage = PretrainStageOptions(backbone=options.only(SwinOptions), pretrain=options.pretrain)
+        return stage.without_paths().result_json()
 
     def split_json(self, labels: str) -> str:
         """Options of the stage ``split``."""
@@ -366,11 +380,17 @@ def _nearest(path: str) -> str | None:
     if beside:
         return f"{parent}.{beside[0]}" if parent else beside[0]
     elsewhere = {}
-    for section in Config.model_fields:
-        if options := _model(section):
-            elsewhere |= {key: f"{section}.{key}" for key in options.model_fields}
+    for section in _sections(Config):
+        elsewhere |= {key: f"{section}.{key}" for key in _model(section).model_fields}
     near = difflib.get_close_matches(name, elsewhere, 1, 0.8)
     return elsewhere[near[0]] if near else None
+
+
+def _sections(model: type[Options]) -> list[str]:
+    """Paths of all sections below ``model``, the deepest first."""
+    direct = {k: f.annotation for k, f in model.model_fields.items() if is_section(f.annotation)}
+    below = [f"{key}.{path}" for key, section in direct.items() for path in _sections(section)]
+    return [*below, *direct]
 
 
 def _model(path: str) -> type[Options] | None:
@@ -379,11 +399,16 @@ def _model(path: str) -> type[Options] | None:
         return Config
     section, *below = path.split(".")
     if section == "experiments" and below:
-        return _model(below[1]) if below[1:] else ExperimentOptions
+        return _model(".".join(below[1:])) if below[1:] else ExperimentOptions
     if section == "variants" and below:
-        return _model(below[0])
-    model = Config.model_fields[section].annotation if section in Config.model_fields else None
-    return model if isinstance(model, type) and issubclass(model, Options) else None
+        return _model(".".join([below[0], *below[2:]]))
+    model = Config
+    for part in path.split("."):
+        field = model.model_fields.get(part)
+        if field is None or not is_section(field.annotation):
+            return None
+        model = field.annotation
+    return model
 
 
 def _describe(path: str) -> str:
@@ -400,24 +425,29 @@ def documented(user: Mapping[str, Any], heading: str = "") -> str:
     """``config.yaml``'s text: what ``user`` sets, and every other option commented out."""
     lines = [heading.rstrip(), ""] if heading else []
     for section, field in Config.model_fields.items():
-        given = user.get(section)
-        model = field.annotation
-        if not (isinstance(model, type) and issubclass(model, Options)):
+        if is_section(field.annotation):
+            lines += _comment((field.annotation.__doc__ or "").splitlines()[0])
+            lines += _section(section, field.annotation, user.get(section))
+        else:
             lines += _comment(field.description)
-            lines += _entry(
-                section, given if section in user else field.get_default(), section in user
-            )
-            lines.append("")
-            continue
-        lines += [*_comment((model.__doc__ or "").splitlines()[0])]
-        lines.append(f"{section}:")
-        for key, option in model.model_fields.items():
-            chosen = bool(given) and key in given
-            value = given[key] if chosen else option.get_default(call_default_factory=True)
-            lines += [f"  {line}" for line in _comment(_reason(option))]
-            lines += [f"  {line}" for line in _entry(key, value, chosen)]
+            given = section in user
+            lines += _entry(section, user[section] if given else field.get_default(), given)
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(name: str, model: type[Options], given: Mapping[str, Any] | None) -> list[str]:
+    """A section's lines. Its name always stands, so that uncommenting an option is enough."""
+    lines = []
+    for key, option in model.model_fields.items():
+        chosen = bool(given) and key in given
+        lines += _comment(_reason(option))
+        if is_section(option.annotation):
+            lines += _section(key, option.annotation, given[key] if chosen else None)
+        else:
+            value = given[key] if chosen else option.get_default(call_default_factory=True)
+            lines += _entry(key, value, chosen)
+    return [f"{name}:", *(f"  {line}" for line in lines)]
 
 
 def _reason(option: Any) -> str:

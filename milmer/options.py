@@ -5,7 +5,8 @@ the reason of each option stand there and nowhere else. Reading one loads no hea
 """
 
 import json
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +17,14 @@ def execution(default: Any, **kwargs: Any) -> Any:
     Such options never reach :meth:`Options.result_json`, so changing one reruns nothing.
     """
     return Field(default, json_schema_extra={"execution": True}, **kwargs)
+
+
+Base = TypeVar("Base", bound="Options")
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a field of this type is a section of its own."""
+    return isinstance(kind, type) and issubclass(kind, Options)
 
 
 class Options(BaseModel):
@@ -29,9 +38,12 @@ class Options(BaseModel):
     @classmethod
     def _null(cls, data: Any) -> Any:
         # `snakemake --config` hands every nested value over as text, null included.
-        if isinstance(data, dict):
-            return {k: None if v in ("null", "~") else v for k, v in data.items()}
-        return data
+        if not isinstance(data, dict):
+            return data
+        plain = {k: None if v in ("null", "~") else v for k, v in data.items()}
+        sections = {k for k, f in cls.model_fields.items() if is_section(f.annotation)}
+        # An empty section in YAML is null and changes nothing.
+        return {k: v for k, v in plain.items() if v is not None or k not in sections}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -46,9 +58,22 @@ class Options(BaseModel):
         """:meth:`result` as one JSON string with sorted keys: the trigger and the argument."""
         return json.dumps(self.result(), sort_keys=True, separators=(",", ":"))
 
-    def but(self, changes: dict[str, Any] | None) -> Self:
-        """A validated copy with some options changed."""
-        return type(self).model_validate(self.model_dump() | (changes or {}))
+    def but(self, changes: Mapping[str, Any] | None) -> Self:
+        """A validated copy with some options changed, those of a nested section one by one."""
+        return type(self).model_validate(_changed(self, changes or {}))
+
+    def only(self, base: type[Base]) -> Base:
+        """The options that ``base``, a class that this one extends, knows."""
+        return base.model_validate({name: getattr(self, name) for name in base.model_fields})
+
+
+def _changed(options: Options, changes: Mapping[str, Any]) -> dict[str, Any]:
+    plain = options.model_dump()
+    for key, value in changes.items():
+        held = getattr(options, key, None)
+        nested = isinstance(held, Options) and isinstance(value, Mapping)
+        plain[key] = _changed(held, value) if nested else value
+    return plain
 
 
 def _without_execution(options: Options) -> dict[str, Any]:

@@ -5,11 +5,14 @@ parsed, also by each cluster job, so that it lists folders and reads nothing.
 """
 
 import functools
+import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +123,40 @@ class Plan:
         given = options.detector == "yunet" and options.detector_model
         return [options.detector_model] if given else []
 
-    def backbone_files(self, backbone: str) -> list[str]:
-        """The backbone's files, where it is a directory."""
-        folder = Path(self.config.variant("backbone", backbone).name)
-        return [str(p) for p in sorted(folder.glob("*")) if p.is_file()] if folder.is_dir() else []
-
     def backbone(self, wildcards: Any) -> BackboneOptions:
         """The backbone of a variant."""
         return self.config.variant("backbone", wildcards.backbone)
+
+    def start_files(self, variant: str) -> list[str]:
+        """Files of a variant of the backbone as configured, where it is a directory."""
+        folder = Path(self.config.variant("backbone", variant).name)
+        return [str(p) for p in sorted(folder.glob("*")) if p.is_file()] if folder.is_dir() else []
+
+    def backbone_files(self, variant: str) -> list[str]:
+        """Files of the backbone that faces go through, a directory's or pre-trained here."""
+        if not self.config.variant("backbone", variant).pretrain.images:
+            return self.start_files(variant)
+        names = ("config.json", "model.safetensors", "preprocessor_config.json")
+        return [f"{self._pretrained(variant)}/{name}" for name in names]
+
+    def backbone_name(self, variant: str) -> Aside:
+        """Where that backbone lies, or its name on the hub."""
+        return Aside(self._backbone_at(variant))
+
+    def pictures(self, wildcards: Any) -> str:
+        """Names and sizes of the files to pre-train on, as a digest: too many to be inputs.
+
+        Called for a job alone, so that only what pre-trains lists the folder.
+        """
+        return _listing(self.backbone(wildcards).pretrain.images)
+
+    def _backbone_at(self, variant: str) -> str:
+        options = self.config.variant("backbone", variant)
+        return self._pretrained(variant) if options.pretrain.images else options.name
+
+    @staticmethod
+    def _pretrained(variant: str) -> str:
+        return f"results/backbones/{variant}"
 
     # -------------------------------------------------------------- training
 
@@ -175,9 +204,7 @@ class Plan:
     def finetuned_name(self, wildcards: Any) -> Aside:
         """The option that says where it lies."""
         variant = self.finetuned(wildcards)
-        return Aside(
-            *(["--backbone", self.config.variant("backbone", variant).name] if variant else [])
-        )
+        return Aside(*(["--backbone", self._backbone_at(variant)] if variant else []))
 
     def train_memory(self, wildcards: Any) -> int:
         """MB of memory of a training job."""
@@ -275,6 +302,9 @@ class Plan:
         if not subjects:
             self.warnings.append(f"{where} is left out: {self._copy.root} holds no face video")
             return None
+        images = self.config.variant("backbone", experiment.backbone).pretrain.images
+        if experiment.needs_faces and images and not Path(images).is_dir():
+            raise MilmerError(f"backbone.pretrain.images: no such folder: {images}")
         protocols = experiment.protocols
         if len(subjects) < 2:
             protocols = [p for p in protocols if p in WITHIN_SUBJECT]
@@ -284,6 +314,18 @@ class Plan:
                     f"{subjects[0]} alone"
                 )
         return experiment.but({"protocols": protocols}) if protocols else None
+
+
+@functools.cache
+def _listing(folder: str) -> str:
+    total, start = hashlib.sha256(), os.path.normpath(folder)
+    for path, folders, names in os.walk(start, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            file = os.path.join(path, name)
+            with suppress(OSError):  # of a link to nothing
+                total.update(f"{file.removeprefix(start)} {os.path.getsize(file)}\n".encode())
+    return total.hexdigest()
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from milmer.errors import MilmerError
 from milmer.source import closure
@@ -79,6 +81,15 @@ def provenance(
     if device is not None:
         made["device"] = device
     return made
+
+
+def key(made: Mapping[str, Any]) -> str:
+    """A hash of the options, inputs and code that go into a result.
+
+    The state of an interrupted run carries it: one of another key is of no use.
+    """
+    what = {name: made[name] for name in ("options", "inputs", "code")}
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:
@@ -147,6 +158,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
+    except SafetensorError as error:  # which hides what the system said in its text
+        number = re.search(r"os error (\d+)", str(error))
+        told = OSError(int(number[1]) if number else errno.EIO, str(error))
+        raise _writing_failed(path, told) from error
     except OSError as error:
         raise _writing_failed(path, error) from error
     finally:

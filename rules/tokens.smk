@@ -1,4 +1,38 @@
-# A frozen Swin makes tokens of the face crops, once for all experiments.
+# A frozen Swin makes tokens of the face crops, once for all experiments. Where
+# backbone.pretrain.images is set, it learns emotions from pictures of faces before.
+
+
+rule pretrain:
+    input:
+        backbone=lambda wildcards: PLAN.start_files(wildcards.backbone),
+    output:
+        config="results/backbones/{backbone}/config.json",
+        weights="results/backbones/{backbone}/model.safetensors",
+        processor="results/backbones/{backbone}/preprocessor_config.json",
+        metrics="results/backbones/{backbone}/metrics.json",
+    log:
+        "results/logs/backbones/{backbone}.log",
+    benchmark:
+        "results/benchmarks/backbones/{backbone}.tsv"
+    threads: lambda wildcards: PLAN.backbone(wildcards).threads
+    resources:
+        mem_mb=8000,
+        gpu=lambda wildcards: PLAN.gpus(PLAN.backbone(wildcards).device),
+    params:
+        options=lambda wildcards: PLAN.config.pretrain_json(wildcards.backbone),
+        code=PLAN.code("milmer.backbone.pretraining"),
+        pictures=lambda wildcards: PLAN.pictures(wildcards),
+        images=lambda wildcards: Aside(PLAN.backbone(wildcards).pretrain.images),
+        device=lambda wildcards: Aside(PLAN.backbone(wildcards).device),
+        minutes=lambda wildcards: Aside(
+            PLAN.backbone(wildcards).pretrain.checkpoint_minutes
+        ),
+        name=lambda wildcards: Aside(PLAN.backbone(wildcards).name),
+        out=lambda wildcards, output: Path(output.metrics).parent,
+    shell:
+        "milmer --log {log} finetune-backbone {params.images} {params.out}"
+        " --backbone {params.name} --device {params.device}"
+        " --checkpoint-minutes {params.minutes} --options {params.options:q}"
 
 
 rule tokens:
@@ -21,7 +55,7 @@ rule tokens:
         ),
         code=PLAN.code("milmer.backbone.tokens"),
         device=lambda wildcards: Aside(PLAN.backbone(wildcards).device),
-        name=lambda wildcards: Aside(PLAN.backbone(wildcards).name),
+        name=lambda wildcards: PLAN.backbone_name(wildcards.backbone),
     shell:
         "milmer --log {log} tokens --faces {input.faces} {output}"
         " --backbone {params.name} --device {params.device} --options {params.options:q}"

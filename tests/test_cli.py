@@ -172,6 +172,17 @@ def test_synth_refuses_options_without_sense(tmp_path, inside, wrong, part):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_backbone_is_finetuned_by_hand(tmp_path, twin_backbone):
+    arguments = ["finetune-backbone", tmp_path / "faces", tmp_path / "swin"]
+    done = milmer(*arguments, "--backbone", twin_backbone)
+    assert done.returncode == 1
+    assert done.stderr == f"milmer: {tmp_path / 'faces'}: no such folder of pictures\n"
+    code, _, error = inside(*arguments, "--options", '{"pretrain": {"epochs": 0}}')
+    assert code == 1
+    assert error.startswith("milmer: options: pretrain.epochs")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_summary_that_is_not_there_says_what_to_run(tmp_path, inside):
     code, _, error = inside("summary", tmp_path)
     assert code == 1

@@ -36,6 +36,7 @@ def stages(config):
     return {
         "segments": config.segments_json("default"),
         "faces": config.faces_json("default"),
+        "pretrain": config.pretrain_json("default"),
         "tokens": config.tokens_json("default", "default"),
         "split": config.split_json("default"),
         "train": experiment.model.result_json() + experiment.training.result_json(),
@@ -80,6 +81,21 @@ def changed(user, base=None):
             "variants.eeg.wide.band",
         ),
         ({"variants": {"labesl": {}}}, "variants.labesl", "variants.labels"),
+        (
+            {"backbone": {"pretrain": {"epoch": 3}}},
+            "backbone.pretrain.epoch",
+            "backbone.pretrain.epochs",
+        ),
+        (
+            {"backbone": {"class_weights": 3}},
+            "backbone.class_weights",
+            "backbone.pretrain.class_weights",
+        ),
+        (
+            {"variants": {"backbone": {"fer": {"pretrain": {"imges": "fer"}}}}},
+            "variants.backbone.fer.pretrain.imges",
+            "variants.backbone.fer.pretrain.images",
+        ),
     ],
 )
 def test_an_unknown_key_is_told_with_the_nearest_known_one(user, path, near, refused):
@@ -118,6 +134,15 @@ def test_an_unknown_key_like_no_other_points_to_the_list(refused):
         ({"variants": {"eeg": {"default": {}}}}, ["variants.eeg.default", "another name"]),
         ({"training": {"lr": float("inf")}}, ["training.lr", "finite"]),
         ({"segmentation": {"seconds": "nan"}}, ["segmentation.seconds"]),
+        ({"backbone": {"pretrain": 3}}, ["backbone.pretrain", "3"]),
+        (
+            {"backbone": {"pretrain": {"validation": 0}}},
+            ["backbone.pretrain.validation: 0 is not allowed", "greater", "held out"],
+        ),
+        (
+            {"variants": {"backbone": {"fer": {"pretrain": {"patience": 0}}}}},
+            ["variants.backbone.fer.pretrain.patience", "better macro-F1"],
+        ),
         ({"labels": {"threshold": "nan"}}, ["labels.threshold"]),
     ],
 )
@@ -174,6 +199,7 @@ def test_the_preset_sets_each_row_of_what_the_published_code_does():
 
 def test_an_empty_section_changes_nothing():
     assert load({"training": None, "preset": None}) == load({})
+    assert load({"backbone": {"pretrain": None}}) == load({})
 
 
 def test_values_may_come_as_text_as_snakemake_hands_them_over():
@@ -220,6 +246,7 @@ def test_an_experiment_takes_its_preset_its_variants_and_its_own_options():
     [
         {"faces": {"threads": 7}},
         {"backbone": {"device": "cpu"}},
+        {"backbone": {"pretrain": {"checkpoint_minutes": 30}}},
         {"training": {"device": "cpu"}},
         {"training": {"checkpoint_minutes": 30}},
         {"dataset": {"root": "elsewhere"}},
@@ -238,6 +265,8 @@ def test_how_a_stage_runs_is_not_among_its_options(user):
         ({"faces": {"margin": 0.2}}, {"faces"}),
         ({"faces": {"use_borrowed_boxes": True}}, {"tokens"}),
         ({"backbone": {"batch_size": 4}}, {"tokens"}),
+        ({"backbone": {"revision": "main"}}, {"pretrain", "tokens"}),
+        ({"backbone": {"pretrain": {"lr": 1}}}, {"pretrain"}),
         ({"labels": {"threshold": "median"}}, {"split"}),
         ({"protocols": {"seed": 4}}, {"split"}),
         ({"training": {"epochs": 4}}, {"train"}),
@@ -247,6 +276,36 @@ def test_how_a_stage_runs_is_not_among_its_options(user):
 )
 def test_what_can_change_a_result_reaches_its_stages_and_no_other(user, stage):
     assert changed(user) == stage
+
+
+def test_of_pretraining_tokens_know_no_more_than_that_the_weights_lie_in_a_folder():
+    plain = json.loads(load({}).tokens_json("default", "default"))
+    assert "pretrain" not in plain["backbone"]
+    one, other = (
+        load({"backbone": {"pretrain": {"images": images, "seed": seed}}})
+        for images, seed in (("/data/fer", 0), ("/elsewhere", 1))
+    )
+    tokens = one.tokens_json("default", "default")
+    assert tokens == other.tokens_json("default", "default")
+    expected = plain["backbone"] | {"name": "a local directory"}
+    assert json.loads(tokens)["backbone"] == expected
+    assert "/data/fer" not in one.pretrain_json("default")
+
+
+def test_a_variant_changes_single_options_of_a_nested_section():
+    user = {
+        "backbone": {"pretrain": {"images": "fer", "epochs": 5}},
+        "variants": {
+            "backbone": {
+                "longer": {"pretrain": {"epochs": 9}},
+                "plain": {"pretrain": {"images": None}},
+            }
+        },
+    }
+    config = load(user)
+    longer, plain = (config.variant("backbone", n).pretrain for n in ("longer", "plain"))
+    assert (longer.images, longer.epochs) == ("fer", 9)
+    assert (plain.images, plain.epochs) == (None, 5)
 
 
 def test_a_stage_reads_back_what_it_is_given():
@@ -277,6 +336,7 @@ def test_the_documented_defaults_are_the_defaults():
 def test_documenting_keeps_what_the_user_sets():
     user = {
         "training": {"epochs": 3},
+        "backbone": {"pretrain": {"images": "fer"}},
         "variants": {"eeg": {"raw": {"band": None}}},
         "experiments": {"a": {}, "b": {"eeg": "raw", "model": {"modalities": ["eeg"]}}},
     }

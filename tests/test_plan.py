@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from milmer.errors import MilmerError
-from milmer.plan import Plan
+from milmer.plan import Plan, _listing
 from tests.conftest import REPOSITORY
 
 
@@ -87,11 +87,51 @@ def test_an_experiment_is_run_as_it_says_itself(shipped, copy):
 def test_no_path_of_a_machine_is_among_the_options_of_a_stage(shipped, copy, tmp_path):
     (tmp_path / "swin").mkdir()
     user = shipped | copy(2, [1, 2])
-    user["backbone"] = {"name": str(tmp_path / "swin")}
+    user["backbone"] = {"name": str(tmp_path / "swin"), "pretrain": {"images": str(tmp_path)}}
     user["faces"] = {"detector_model": str(tmp_path / "yunet.onnx")}
     config = Plan.read(user).config
     options = config.tokens_json("default", "default") + config.faces_json("default")
+    options += config.pretrain_json("default")
     assert not re.search(re.escape(str(tmp_path)), options)
+
+
+def test_a_pretrained_backbone_takes_the_place_of_the_configured_one(shipped, copy, tmp_path):
+    for name in ("swin/config.json", "swin/model.safetensors", "faces/happy/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pretrain = {"images": str(tmp_path / "faces")}
+    user = shipped | copy(2, [1, 2])
+    user["backbone"] = {"name": str(tmp_path / "swin"), "pretrain": pretrain}
+    user["variants"] = {"backbone": {"plain": {"pretrain": {"images": None}}}}
+    plan = Plan.read(user)
+    fer, plain = "default", "plain"
+    assert str(plan.backbone_name(fer)) == "results/backbones/default"
+    assert "results/backbones/default/model.safetensors" in plan.backbone_files(fer)
+    assert str(plan.backbone_name(plain)) == str(tmp_path / "swin")
+    assert plan.backbone_files(plain) == plan.start_files(fer) != []
+
+
+def test_pictures_that_are_added_or_of_another_size_are_others(shipped, copy, tmp_path):
+    picture = tmp_path / "faces/happy/1.png"
+    picture.parent.mkdir(parents=True)
+
+    def digest(content, name="1.png", folder="faces"):
+        picture.with_name(name).write_bytes(content)
+        user = shipped | copy(2, [1, 2])
+        user["backbone"] = {"pretrain": {"images": f"{tmp_path}/{folder}"}}
+        _listing.cache_clear()  # as a new process would find it
+        return Plan.read(user).pictures(SimpleNamespace(backbone="default"))
+
+    first = digest(b"1")
+    assert digest(b"1", folder="faces/") == first
+    assert len({first, digest(b"12"), digest(b"12", "2.png")}) == 3
+
+
+def test_a_folder_of_pictures_that_is_not_there_is_told_at_once(shipped, copy):
+    user = shipped | copy(2, [1, 2])
+    user["backbone"] = {"pretrain": {"images": "nowhere"}}
+    with pytest.raises(MilmerError, match=r"backbone.pretrain.images: no such folder: nowhere"):
+        Plan.read(user)
 
 
 def test_the_published_preset_for_an_experiment_brings_its_protocol(shipped, copy):

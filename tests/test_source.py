@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -13,6 +15,7 @@ STAGES = {
     "trials": "milmer.deap.trials",
     "segments": "milmer.eeg.segments",
     "faces": "milmer.faces.crops",
+    "finetune-backbone": "milmer.backbone.pretraining",
     "tokens": "milmer.backbone.tokens",
     "split": "milmer.training.splits",
     "train": "milmer.training.loop",
@@ -58,7 +61,8 @@ def rerun(package, path, edit):
         ("faces/crops.py", {"faces"}),
         ("eeg/filtering.py", {"segments"}),
         ("deap/ratings.py", {"trials"}),
-        ("backbone/loading.py", {"tokens", "train"}),
+        ("backbone/loading.py", {"finetune-backbone", "tokens", "train"}),
+        ("backbone/class_folders.py", {"finetune-backbone"}),
         ("evaluation/statistics.py", {"tables"}),
         ("cli.py", set()),
         ("plan.py", set()),
@@ -101,6 +105,10 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
     twin, twin_results, twin_backbone, tmp_path
 ):
     """All stages run on the twin, each in a process of its own that says what it imported."""
+    for i in range(4):
+        picture = tmp_path / "images" / "ab"[i % 2] / f"{i}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(picture), np.full((8, 8), 10 * i, np.uint8))
     trials = twin_results / "trials" / "s01.parquet"
     made = tmp_path / "made"
     tiny = {"hidden_size": 16, "num_heads": 2, "feed_forward": 16, "num_queries": 2}
@@ -124,6 +132,10 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
         "trials": ["s01", made / "s01.parquet", "--root", twin],
         "segments": [made / "segments.h5", *inputs],
         "faces": [made / "faces.h5", *inputs, "--options", json.dumps(haar)],
+        "finetune-backbone": [
+            *(tmp_path / "images", made / "swin", "--backbone", twin_backbone),
+            *("--options", json.dumps({"pretrain": {"epochs": 1}})),
+        ],
         "tokens": [made / "tokens.h5", "--faces", faces, "--options", json.dumps(backbone)],
         "split": ["trial", "s01-k0", made / "split.parquet", "--trials", trials],
         "train": [run, *inputs_of_run, "--options", json.dumps(train)],
@@ -132,7 +144,7 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
     code = f"""
 import json, os, sys
 import cv2, h5py, lightning_fabric, mne.filter, pandas, scipy.io, sklearn.linear_model, torch
-from transformers import AutoImageProcessor, AutoModel, SwinModel  # once for all children
+from transformers import AutoImageProcessor, AutoModel, SwinModel, Trainer  # once for all
 from milmer.source import closure
 report = {{}}
 for stage, arguments in {[(name, [*map(str, given)]) for name, given in commands.items()]}:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from milmer.backbone.options import BackboneOptions
+from milmer.backbone.options import SwinOptions
 from milmer.device import fast_bfloat16
 from milmer.errors import MilmerError
 
@@ -29,8 +29,8 @@ class Backbone:
     model: nn.Module
     processor: Any
     image_size: int
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: Tensor
+    std: Tensor
     dtype: torch.dtype
     device: torch.device
     fingerprint: str
@@ -48,36 +48,56 @@ class Backbone:
         return self.model.config.hidden_size
 
     @torch.inference_mode()
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+    def __call__(self, pictures: Tensor) -> Tensor:
         """Tokens (frame, T, D) of RGB ``pictures`` uint8 (frame, height, width, 3)."""
         return self.model(self.prepare(pictures)).last_hidden_state
 
-    def prepare(self, pictures: torch.Tensor) -> torch.Tensor:
+    def prepare(self, pictures: Tensor) -> Tensor:
         """Pixel values (frame, 3, size, size) of RGB ``pictures`` as above."""
         pictures = pictures.to(self.device, non_blocking=True)
-        return prepare(pictures, self.image_size, self.mean, self.std)
+        return prepare(pictures, self.image_size, self.mean, self.std, self.dtype)
 
 
 def prepare(
-    pictures: torch.Tensor, image_size: int, mean: torch.Tensor, std: torch.Tensor
-) -> torch.Tensor:
-    """What a backbone looks at: pixel values (frame, 3, image_size, image_size).
+    pictures: Tensor, image_size: int, mean: Tensor, std: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """What a backbone looks at: ``pictures`` resized to its size and normalised.
 
-    ``pictures`` are RGB uint8 (frame, height, width, 3); ``mean`` and ``std`` (3,) are of RGB in
-    0..1 and have the dtype of the result.
+    From RGB uint8 (frame, height, width, 3) to ``dtype`` (frame, 3, image_size, image_size);
+    ``mean`` and ``std`` (3,) are of RGB in 0..1, on the pictures' device.
     """
-    x = pictures.permute(0, 3, 1, 2).to(mean.dtype)
+    x = pictures.permute(0, 3, 1, 2).to(dtype)
     if x.shape[-2:] != (image_size, image_size):
-        # In float32: this resampling is not there for bfloat16 on a CPU.
         size = (image_size, image_size)
+        # In float32: this resampling is not there for bfloat16 on a CPU.
         x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
-        x = x.clamp(0, 255).to(mean.dtype)
+        x = x.clamp(0, 255).to(dtype)
     mean, std = (t.view(1, 3, 1, 1) for t in (mean, std))
     return ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def load_backbone(options: BackboneOptions, device: torch.device) -> Backbone:
+def load_backbone(options: SwinOptions, device: torch.device) -> Backbone:
     """Load ``options.name`` for inference on ``device``.
+
+    Raises :class:`MilmerError` where it cannot be found or is not of a Swin family.
+    """
+    model, processor = read_backbone(options)
+    dtype = choose_dtype(options, device)
+    fingerprint = weights_digest(model)
+    return Backbone(
+        model=model.eval().to(device, dtype),
+        processor=processor,
+        image_size=model.config.image_size,
+        mean=torch.tensor(processor.image_mean, dtype=dtype, device=device),
+        std=torch.tensor(processor.image_std, dtype=dtype, device=device),
+        dtype=dtype,
+        device=device,
+        fingerprint=fingerprint,
+    )
+
+
+def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
+    """The encoder of ``options.name`` in float32, and its image processor.
 
     Raises :class:`MilmerError` where it cannot be found or is not of a Swin family.
     """
@@ -101,20 +121,14 @@ def load_backbone(options: BackboneOptions, device: torch.device) -> Backbone:
             f"backbone.name: {options.name} cannot be loaded ({reason}); give a directory in "
             "Hugging Face format, or a name on the hub while online"
         ) from error
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(options.dtype)
-    if dtype is None:
-        dtype = torch.bfloat16 if fast_bfloat16(device) else torch.float32
-    fingerprint = weights_digest(model)
-    return Backbone(
-        model=model.eval().to(device, dtype),
-        processor=processor,
-        image_size=config.image_size,
-        mean=torch.tensor(processor.image_mean, dtype=dtype, device=device),
-        std=torch.tensor(processor.image_std, dtype=dtype, device=device),
-        dtype=dtype,
-        device=device,
-        fingerprint=fingerprint,
-    )
+    return model, processor
+
+
+def choose_dtype(options: SwinOptions, device: torch.device) -> torch.dtype:
+    """What a backbone computes in on ``device``."""
+    if options.dtype == "auto":
+        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    return getattr(torch, options.dtype)
 
 
 def weights_digest(model: nn.Module) -> str:

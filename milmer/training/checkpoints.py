@@ -4,9 +4,7 @@ It is a sibling of the run's folder that no rule declares, because Snakemake del
 outputs before a job starts. A key made of options, inputs and code says whether it still fits.
 """
 
-import hashlib
 import io
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,7 @@ class ResumeState:
 
     def __init__(self, run: Path, made: dict[str, Any], minutes: float):
         self._path = run.with_name(f".{run.name}.resume.pt")
-        what = {k: made[k] for k in ("options", "inputs", "code")}
-        self._key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        self._key = storage.key(made)
         self._seconds = 60 * minutes
         self._saved = time.monotonic()
 

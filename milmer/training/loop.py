@@ -5,10 +5,8 @@ A short loop on Lightning Fabric. Nothing depends on order or history: permutati
 a whole run, and a run that was interrupted goes on as if it had not been.
 """
 
-import errno
 import logging
 import math
-import re
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError
 from torch import Tensor
 
 from milmer import storage
@@ -363,15 +360,11 @@ def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
         "provenance": made,
     }
     with storage.replacing_folder(out / "model") as folder:
-        try:
-            run.bare.save_pretrained(folder)
-            card = model_card(run.bare.config, run.parts, metrics)
-            (folder / "README.md").write_text(card, encoding="utf-8")
-            if run.processor is not None:
-                run.processor.save_pretrained(folder)
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+        run.bare.save_pretrained(folder)
+        card = model_card(run.bare.config, run.parts, metrics)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        if run.processor is not None:
+            run.processor.save_pretrained(folder)
     storage.write_table(out / "predictions.parquet", predictions, made | {"stage": "predictions"})
     storage.write_table(out / "history.parquet", history, made | {"stage": "history"})
     storage.write_json(out / "metrics.json", metrics)

@@ -3,9 +3,14 @@
 import json
 import shutil
 
+import cv2
+import numpy as np
 import pytest
+import torch
 
 from milmer import storage
+from milmer.backbone.loading import load_backbone
+from milmer.backbone.options import BackboneOptions
 from milmer.deap.synthetic import TwinOptions, synthesize
 from tests.workflow.runner import REPOSITORY, snakemake, to_run, write_config
 
@@ -82,6 +87,33 @@ def test_a_changed_option_reruns_its_stage_and_what_follows(work, change, expect
         assert set(to_run(snakemake(work, "--dry-run"))) - {"all"} == set(expected.split())
     finally:
         write_config(work, **sections())
+
+
+def test_a_backbone_is_pretrained_before_it_makes_tokens(work):
+    for i in range(12):
+        picture = work / "images" / ("dark", "light")[i % 2] / f"{i}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(picture), np.full((8, 8), 150 * (i % 2) + i, np.uint8))
+    fer = {"pretrain": {"images": "images", "epochs": 1, "batch_size": 4}}
+    write_config(work, **sections(variants={"backbone": {"fer": fer}}))
+    target = "results/tokens/default/fer/s01.h5"
+    try:
+        done = snakemake(work, target)
+        assert done.returncode == 0, done.stderr
+        assert to_run(snakemake(work, "--dry-run", target)) == {}
+        (picture.parent / "more.png").write_bytes(picture.read_bytes())
+        assert set(to_run(snakemake(work, "--dry-run", target))) == {"pretrain", "tokens"}
+    finally:
+        write_config(work, **sections())
+    with storage.open_h5(work / target) as tuned:
+        weights = load_backbone(
+            BackboneOptions(name=str(work / "results/backbones/fer")), torch.device("cpu")
+        )
+        assert tuned.attrs["backbone"] == weights.fingerprint
+        with storage.open_h5(work / "results/tokens/default/default/s01.h5") as plain:
+            assert tuned["tokens"].shape == plain["tokens"].shape
+            assert (tuned["tokens"][()] != plain["tokens"][()]).mean() > 0.5
+    assert not list((work / "results/backbones").glob(".*"))
 
 
 def test_results_go_where_directory_says_and_config_yaml_is_found_all_the_same(work, tmp_path):

@@ -1,0 +1,206 @@
+"""Pictures of faces in class folders, and how they are divided for pre-training.
+
+A folder holds ``{class}/*.jpg``, or ``train/{class}/…`` and where they are there ``val/{class}/…``
+and ``test/{class}/…``: so FER-2013, RAF-DB and AffectNet are exported. A picture is known by the
+digest of its file. So neither names nor order count, and equal files, of which FER-2013 holds
+many, never lie on two sides.
+"""
+
+import hashlib
+import logging
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from milmer.errors import MilmerError
+from milmer.progress import track
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_AT_ONCE = 1024  # pictures that are checked between two signs of progress
+_log = logging.getLogger(__name__)
+
+
+class Part(Dataset):
+    """The pictures of one part: RGB uint8 (height, width, 3), of any size, and their labels."""
+
+    def __init__(self, paths: list[Path], labels: np.ndarray):
+        self.paths, self.labels = paths, labels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        picture = _decoded(self.paths[row].read_bytes())
+        if picture is None:
+            raise MilmerError(f"{self.paths[row]}: changed while it was in use; run again")
+        return torch.from_numpy(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)), int(self.labels[row])
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A folder of pictures: its classes, its parts train, val and maybe test, and its digest.
+
+    ``repeated`` counts what was left out of a part because another part holds the same file.
+    """
+
+    classes: list[str]
+    parts: dict[str, Part]
+    repeated: dict[str, int]
+    digest: str
+
+
+def read_pictures(images: Path, validation: float, seed: int, threads: int) -> Pictures:
+    """Look at all pictures of the folder ``images`` once and divide them.
+
+    Where there is no folder val, the share ``validation`` of each class is drawn from the training
+    pictures. A file in several parts stays in test, or else in val. Raises :class:`MilmerError`
+    for a folder of another layout, a file that is no picture, and a class of too few.
+    """
+    folders = _folders(images)
+    classes = list(_classes(folders["train"]))
+    if len(classes) < 2:
+        raise MilmerError(f"{folders['train']}: holds one class, {classes[0]}; two are needed")
+    table = _table(folders, classes, threads)
+    digest = hashlib.sha256(table.drop(columns="path").to_csv(index=False).encode()).hexdigest()
+    found = table["part"].value_counts()
+    for part, others in (("val", ["test"]), ("train", ["val", "test"])):
+        elsewhere = table.loc[table["part"].isin(others), "content"]
+        table = table[~((table["part"] == part) & table["content"].isin(elsewhere))]
+    repeated = {part: int(found[part] - (table["part"] == part).sum()) for part in folders}
+    if "val" not in folders:
+        held = _held_out(table[table["part"] == "train"], validation, seed)
+        drawn = (table["part"] == "train") & table["content"].isin(held)
+        table = table.assign(part=table["part"].mask(drawn, "val"))
+    _require_enough(table, folders, classes)
+    if both := table.groupby("content")["class"].nunique().gt(1).sum():
+        _log.warning("%s: %d pictures are in more than one class", images, both)
+    parts = {
+        part: Part(list(rows["path"]), rows["class"].map(classes.index).to_numpy())
+        for part, rows in table.groupby("part")
+    }
+    return Pictures(classes, parts, repeated, digest)
+
+
+def _folders(images: Path) -> dict[str, Path]:
+    """The folder of each part; a folder without parts is all for training."""
+    found = _below(images)
+    parts: dict[str, Path] = {}
+    for folder in found:
+        part = _PARTS.get(folder.name.casefold())
+        if part in parts:
+            raise MilmerError(f"{folder}: {parts[part].name} is there too; keep one of them")
+        if part:
+            parts[part] = folder
+    if parts and "train" not in parts:
+        raise MilmerError(f"{images}: holds {', '.join(sorted(parts))} without train beside it")
+    if other := [folder.name for folder in found if parts and folder not in parts.values()]:
+        _log.warning("%s: beside train, not read: %s", images, ", ".join(other))
+    return parts or {"train": images}
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    """Pictures by class, both sorted by name."""
+    classes = {
+        below.name: [
+            path
+            for path in sorted(below.iterdir())
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        ]
+        for below in _below(folder)
+    }
+    if not classes:
+        raise MilmerError(f"{folder}: holds no class folders; give each class a folder")
+    for name, paths in classes.items():
+        if not paths:
+            raise MilmerError(
+                f"{folder / name}: holds no pictures ({', '.join(sorted(SUFFIXES))}); remove it, "
+                "or fill it"
+            )
+    return classes
+
+
+def _below(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise MilmerError(f"{folder}: no such folder of pictures")
+    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+
+
+def _table(folders: dict[str, Path], classes: list[str], threads: int) -> pd.DataFrame:
+    """``part, class, content, path`` of all pictures, in an order that names have no part in."""
+    rows = []
+    for part, folder in folders.items():
+        for name, paths in _classes(folder).items():
+            if name not in classes:
+                raise MilmerError(
+                    f"{folder / name}: is no class of {folders['train']}, which has "
+                    f"{', '.join(classes)}"
+                )
+            rows += [(part, name, path) for path in paths]
+    table = pd.DataFrame(rows, columns=["part", "class", "path"])
+    contents: list[str | None] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for first in track(range(0, len(table), _AT_ONCE), "looking at pictures"):
+            contents += pool.map(_content, table["path"][first : first + _AT_ONCE])
+    table.insert(2, "content", contents)
+    if table["content"].isna().any():
+        wrong = table.loc[table["content"].isna(), "path"]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise MilmerError(f"{wrong.iloc[0]}: is no readable picture; remove it{more}")
+    return table.sort_values(["part", "class", "content"], ignore_index=True)
+
+
+def _content(path: Path) -> str | None:
+    """The digest of a picture's file; none of what is no picture."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return None if _decoded(data) is None else hashlib.sha256(data).hexdigest()
+
+
+def _decoded(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # of an empty file
+        return None
+
+
+def _require_enough(table: pd.DataFrame, folders: dict[str, Path], classes: list[str]) -> None:
+    held = set(table.groupby(["part", "class"]).groups)
+    drawn = "val" not in folders
+    for name in classes:
+        if ("train", name) not in held or (drawn and ("val", name) not in held):
+            raise MilmerError(
+                f"{folders['train'] / name}: holds too few different pictures; "
+                + ("one to learn from and one to hold out are needed" if drawn else "one is needed")
+                + ", and what test or val hold too does not count"
+            )
+    for part in folders:
+        if part not in set(table["part"]):
+            raise MilmerError(f"{folders[part]}: holds only pictures that are in test too")
+
+
+def _held_out(train: pd.DataFrame, share: float, seed: int) -> set[str]:
+    """Contents to hold out: of each class about ``share`` of its pictures, equal ones together.
+
+    Drawn from (seed, class), so that a class is divided the same way when others are added. A
+    content in two classes is drawn with the first.
+    """
+    held: set[str] = set()
+    often = train["content"].value_counts()
+    for name, rows in train.drop_duplicates("content").groupby("class"):
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        contents = rng.permutation(rows["content"].to_numpy())
+        counts = often[contents].to_numpy()
+        before = counts.cumsum() - counts  # pictures that are held out already
+        wanted = max(1, round(share * counts.sum()))
+        held |= set(contents[before < wanted][: len(contents) - 1])
+    return held
