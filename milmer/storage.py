@@ -168,6 +168,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def require_replaceable(folder: Path, marker: str | None = None) -> None:
+    """Refuse a folder that holds something, unless a file ``marker`` says that it is a result."""
+    if folder.exists() and not (marker and (folder / marker).is_file()):
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise MilmerError(f"{folder}: is there and not empty; give a new folder")
+
+
 @contextmanager
 def new_h5(path: Path, schema: Schema, made: Mapping[str, Any]) -> Iterator[h5py.File]:
     """Yield an HDF5 file to fill; it gets ``path`` once it is closed and fits ``schema``."""

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,9 +178,16 @@ def test_a_backbone_is_finetuned_by_hand(tmp_path, twin_backbone):
     done = milmer(*arguments, "--backbone", twin_backbone)
     assert done.returncode == 1
     assert done.stderr == f"milmer: {tmp_path / 'faces'}: no such folder of pictures\n"
-    code, _, error = inside(*arguments, "--options", '{"pretrain": {"epochs": 0}}')
-    assert code == 1
-    assert error.startswith("milmer: options: pretrain.epochs")
+    done = milmer(*arguments, "--options", '{"pretrain": {"epochs": 0}}')
+    assert done.returncode == 1
+    assert done.stderr.startswith("milmer: options: pretrain.epochs")
+    (tmp_path / "swin").mkdir()
+    (tmp_path / "swin/thesis.txt").touch()
+    done = milmer(*arguments, "--backbone", twin_backbone)
+    assert (
+        done.stderr == f"milmer: {tmp_path / 'swin'}: is there and not empty; give a new folder\n"
+    )
+    shutil.rmtree(tmp_path / "swin")
     assert list(tmp_path.iterdir()) == []
 
 

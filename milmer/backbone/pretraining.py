@@ -53,6 +53,7 @@ def pretrain_backbone(
     part is kept; the part test is read once, after that. ``backbone_name`` says where the backbone
     to begin with lies if the options do not.
     """
+    storage.require_replaceable(out, "metrics.json")
     torch.set_num_threads(options.backbone.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     named = {"name": backbone_name} if backbone_name else {}

@@ -136,8 +136,7 @@ def convert(
     Its backbone comes along where the checkpoint holds one; ``backbone`` names a model of the same
     shape, which a SwinV2's tensors do not tell. Nothing in the file is run.
     """
-    if out.exists() and any(out.iterdir()):
-        raise MilmerError(f"{out}: is not empty; give a new folder")
+    storage.require_replaceable(out)
     state = _tensors(checkpoint)
     held = any(_backbone_key(key) for key in state)
     known = backbone_config_of(state, backbone) if held else None
