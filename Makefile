@@ -34,10 +34,11 @@ lint: env
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --directory $(VENV)/lint --config dataset='{root: $(CURDIR)/tests/data/layout}'
 
-# What is generated from the code: config.yaml and the schema.
+# What is generated from the code: config.yaml, the schema and the page on options.
 docs: env
 	$(BIN)/milmer config config.yaml > config.yaml.new && mv config.yaml.new config.yaml
 	$(BIN)/milmer config --schema > workflow/schemas/config.schema.json
+	$(BIN)/milmer config --reference > docs/options.md
 
 clean:
 	rm -rf $(DEMO)

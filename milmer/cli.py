@@ -280,14 +280,21 @@ def config(
         Path | None, typer.Argument(help="A configuration file to check; else defaults.")
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Print a page on all options, in Markdown.")
+    ] = False,
 ) -> None:
     """Check a configuration file and print it with every option and its default."""
     import json
 
     import yaml
 
-    from milmer.config import Config, documented, load
+    from milmer import config_text
+    from milmer.config import Config, load
 
+    if reference:
+        typer.echo(config_text.reference(), nl=False)
+        return
     if schema:
         typer.echo(json.dumps(Config.model_json_schema(), indent=1, sort_keys=True))
         return
@@ -300,7 +307,7 @@ def config(
         if not isinstance(user, dict):
             raise MilmerError(f"{given}: holds no sections; write them as in config.yaml")
         load(user)
-    typer.echo(documented(user, _HEADING), nl=False)
+    typer.echo(config_text.documented(user, _HEADING), nl=False)
 
 
 # --------------------------------------------------------------------- details

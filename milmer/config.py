@@ -8,7 +8,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -416,85 +416,3 @@ def _describe(path: str) -> str:
     model = _model(parent)
     option = model.model_fields.get(key) if model else None
     return f" ({option.description})" if option and option.description else ""
-
-
-# --------------------------------------------------------------- documentation
-
-
-def documented(user: Mapping[str, Any], heading: str = "") -> str:
-    """``config.yaml``'s text: what ``user`` sets, and every other option commented out."""
-    lines = [heading.rstrip(), ""] if heading else []
-    for section, field in Config.model_fields.items():
-        if is_section(field.annotation):
-            lines += _comment((field.annotation.__doc__ or "").splitlines()[0])
-            lines += _section(section, field.annotation, user.get(section))
-        else:
-            lines += _comment(field.description)
-            given = section in user
-            lines += _entry(section, user[section] if given else field.get_default(), given)
-        lines.append("")
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _section(name: str, model: type[Options], given: Mapping[str, Any] | None) -> list[str]:
-    """A section's lines. Its name always stands, so that uncommenting an option is enough."""
-    lines = []
-    for key, option in model.model_fields.items():
-        chosen = bool(given) and key in given
-        lines += _comment(_reason(option))
-        if is_section(option.annotation):
-            lines += _section(key, option.annotation, given[key] if chosen else None)
-        else:
-            value = given[key] if chosen else option.get_default(call_default_factory=True)
-            lines += _entry(key, value, chosen)
-    return [f"{name}:", *(f"  {line}" for line in lines)]
-
-
-def _reason(option: Any) -> str:
-    text = option.description or ""
-    choices = [a for a in get_args(option.annotation) if isinstance(a, str)]
-    if choices and not all(f"`{c}`" in text or c in text for c in choices):
-        text += f" One of: {', '.join(choices)}."
-    if (option.json_schema_extra or {}).get("execution"):
-        text += " Changes no result."
-    return text
-
-
-def _comment(text: str | None) -> list[str]:
-    import textwrap
-
-    return [f"# {line}" for line in textwrap.wrap(text or "", 96)]
-
-
-def _entry(key: str, value: Any, chosen: bool) -> list[str]:
-    import yaml
-
-    if isinstance(value, dict):
-        value = {
-            k: v.model_dump(exclude_unset=True) if isinstance(v, Options) else v
-            for k, v in value.items()
-        }
-    if isinstance(value, tuple):
-        value = list(value)
-    nested = isinstance(value, dict) and bool(value)
-    text = yaml.safe_dump(
-        {key: value},
-        default_flow_style=None if not nested else False,
-        sort_keys=False,
-        allow_unicode=True,
-    ).rstrip()
-    if nested:
-        body = [f"  {k}: {_flow(v)}" for k, v in value.items()]
-        text = "\n".join([f"{key}:", *body])
-    else:
-        text = f"{key}: {_flow(value)}"
-    return [line if chosen else f"#{line}" for line in text.splitlines()]
-
-
-def _flow(value: Any) -> str:
-    import yaml
-
-    text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000
-    )
-    return text.removesuffix("\n").removesuffix("...").rstrip()

@@ -170,9 +170,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def require_replaceable(folder: Path, marker: str | None = None) -> None:
     """Refuse a folder that holds something, unless a file ``marker`` says that it is a result."""
-    if folder.exists() and not (marker and (folder / marker).is_file()):
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise MilmerError(f"{folder}: is there and not empty; give a new folder")
+    ours = marker is not None and (folder / marker).is_file()
+    if folder.exists() and not ours and not (folder.is_dir() and not any(folder.iterdir())):
+        raise MilmerError(f"{folder}: is there and not empty; give a new folder")
 
 
 @contextmanager

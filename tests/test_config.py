@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from milmer.config import PRESETS, Config, documented, load
+from milmer.config import PRESETS, Config, load
+from milmer.config_text import documented
 from milmer.errors import MilmerError
 from milmer.options import Options
 

@@ -1,0 +1,41 @@
+"""The pages hold what they promise: links lead somewhere, and what is generated is up to date."""
+
+import re
+
+import pytest
+
+from milmer.config_text import reference
+from tests.conftest import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def anchors(page):
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text).strip().lower().replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    inside = [link for link in links if not link.startswith("http")]
+    for link in inside:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_page_on_options_is_up_to_date():
+    assert (REPOSITORY / "docs/options.md").read_text() == reference(), "run `make docs`"
+
+
+def test_each_difference_that_is_an_option_links_to_it():
+    table = PAGES[0].read_text().split("| published code |")[1].split("\n\n")[0]
+    linked = {option for option in re.findall(r"docs/options\.md#(\w+)", table)}
+    assert linked == {
+        *("protocolsnames", "protocolsvalidation", "trainingselect", "eeglayout", "labelsties"),
+        *("modelselection_gradient", "modelscorer", "modeltrain_cls", "modelchannel_embeddings"),
+        *("modeleeg_encoder", "backbonefinetune", "facesdetector", "facesuse_borrowed_boxes"),
+    }
