@@ -111,6 +111,29 @@ def test_a_pretrained_backbone_takes_the_place_of_the_configured_one(shipped, co
     assert plan.backbone_files(plain) == plan.start_files(fer) != []
 
 
+def test_a_backbone_that_is_trained_too_begins_from_the_pretrained_one(shipped, copy, tmp_path):
+    (tmp_path / "faces").mkdir()
+    user = shipped | copy(2, [1, 2]) | {"experiments": {"milmer": {}, "frozen": {"backbone": "f"}}}
+    user["backbone"] = {"finetune": True, "pretrain": {"images": str(tmp_path / "faces")}}
+    user["variants"] = {"backbone": {"f": {"finetune": False}}}
+    plan = Plan.read(user)
+    trained, frozen = (
+        SimpleNamespace(experiment=name, protocol="trial", fold="s01-k0")
+        for name in ("milmer", "frozen")
+    )
+    assert str(plan.finetuned_name(trained)) == "--backbone results/backbones/default"
+    assert "results/backbones/default/model.safetensors" in plan.finetuned_files(trained)
+    assert (plan.faces_of(trained), plan.tokens_of(trained)) == (
+        ["results/faces/default/s01.h5"],
+        [],
+    )
+    assert (str(plan.finetuned_name(frozen)), plan.finetuned_files(frozen)) == ("", [])
+    assert plan.tokens_of(frozen) == ["results/tokens/default/f/s01.h5"]
+    assert "finetune" in plan.train_json("milmer")
+    assert "finetune" not in plan.train_json("frozen")
+    assert plan.train_memory(trained) > plan.train_memory(frozen)
+
+
 def test_pictures_that_are_added_or_of_another_size_are_others(shipped, copy, tmp_path):
     picture = tmp_path / "faces/happy/1.png"
     picture.parent.mkdir(parents=True)
