@@ -10,7 +10,14 @@ from tests.conftest import REPOSITORY
 
 @pytest.mark.parametrize(
     "arguments",
-    [["segments.py", "--no-ica"], ["faces.py"], ["tokens.py"], ["train.py"], ["selection.py"]],
+    [
+        ["segments.py", "--no-ica"],
+        ["faces.py"],
+        ["tokens.py"],
+        ["train.py"],
+        ["selection.py"],
+        ["eeg.py"],
+    ],
     ids=lambda a: a[0],
 )
 def test_a_benchmark_prints_its_table(arguments):
