@@ -17,6 +17,7 @@ from tests.conftest import REPOSITORY
         ["train.py"],
         ["finetune.py"],
         ["selection.py"],
+        ["eeg.py"],
     ],
     ids=lambda a: a[0],
 )

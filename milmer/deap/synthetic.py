@@ -8,6 +8,8 @@ dataset's documentation (Koelstra et al. 2012); of a trial, the twin holds:
   (:data:`CLASS_BANDS`), raised with free phases on all channels, or on the occipital ones only.
   Free phases, so that a common average reference keeps the band. Narrow and strong, so that a
   branch without a sense of amplitude (LayerNorm over samples, Linear, ReLU) can learn it too.
+  With ``eeg_class: place`` it is where alpha (:data:`ALPHA`) has four times the power: in the
+  back eight channels, the next eight, … That branch cannot tell channels apart, so it cannot.
 * **Faces** the face of scikit-image's ``data.astronaut()`` on a plain ground, which sways and is
   lit differently in time. Some frames of each 3 s show the class as an expression (mouth and
   shade for valence, eyes and shade for arousal), the rest are neutral, and for short stretches
@@ -57,6 +59,9 @@ CLASSES = ("HAHV", "LAHV", "LALV", "HALV")
 
 CLASS_BANDS = ((9.5, 10.5), (5.5, 6.5), (19.5, 20.5), (37.5, 38.5))
 """The band in Hz that is raised for each class."""
+
+ALPHA = (8.0, 12.0)
+"""The band in Hz whose place is the class with ``eeg_class: place``."""
 
 _BACK_TO_FRONT = (
     "Oz O1 O2 PO3 PO4 Pz P3 P4 P7 P8 CP1 CP2 CP5 CP6 Cz C3 C4 T7 T8 "
@@ -235,10 +240,15 @@ def _record(
     )
     shape = np.where(f <= 100, shape, 0)  # (channel, bin)
     spectrum = _draw(rng, shape, passed, _NOISE, n)
-    band = (f >= CLASS_BANDS[label][0]) & (f <= CLASS_BANDS[label][1])
-    chosen = np.isin(GENEVA, OCCIPITAL_FIRST[: options.signal_channels])
-    raised = _draw(rng, np.broadcast_to(band, shape.shape), band, _BAND * options.eeg_signal, n)
-    spectrum += raised * chosen[:, None]
+    if options.eeg_class == "place":
+        place = np.isin(GENEVA, OCCIPITAL_FIRST[8 * label : 8 * label + 8])
+        alpha = (f >= ALPHA[0]) & (f <= ALPHA[1])
+        spectrum[np.ix_(place, alpha)] *= 1 + options.eeg_signal
+    else:
+        band = (f >= CLASS_BANDS[label][0]) & (f <= CLASS_BANDS[label][1])
+        chosen = np.isin(GENEVA, OCCIPITAL_FIRST[: options.signal_channels])
+        raised = _draw(rng, np.broadcast_to(band, shape.shape), band, _BAND * options.eeg_signal, n)
+        spectrum += raised * chosen[:, None]
 
     # the waveform, with signs that add up to nothing, so that re-referencing keeps it
     period = _samples(PERIOD)

@@ -29,6 +29,10 @@ class TwinOptions(Options):
     eeg_signal: float = Field(
         1, ge=0, le=10, description="strength of the class in the EEG; 0 is none"
     )
+    eeg_class: Literal["band", "place"] = Field(
+        "band",
+        description="what the class is in the EEG: which band is strong, or where alpha is",
+    )
     face_signal: float = Field(
         1,
         ge=0,
@@ -76,6 +80,12 @@ class TwinOptions(Options):
     def _leave_video(self) -> "TwinOptions":
         if self.video_missing >= self.seconds:
             raise ValueError(f"video_missing is to be below seconds ({self.seconds:g})")
+        return self
+
+    @model_validator(mode="after")
+    def _spare_places(self) -> "TwinOptions":
+        if self.eeg_class == "place" and self.signal_channels is not None:
+            raise ValueError("signal_channels goes with eeg_class band: a place has its channels")
         return self
 
 

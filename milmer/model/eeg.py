@@ -23,7 +23,11 @@ class LogPowerEEGEncoder(nn.Module):
     log, Linear: the layers of ShallowConvNet (Schirrmeister et al. 2017) before channels are
     mixed, which is the transformer's part here. The filters are complex, power is |·|², and they
     begin as Morlet wavelets, as LEAF's do (Zeghidour et al. 2021): some hundred segments are too
-    few to find bands from noise, and a quadrature pair's power does not depend on phase.
+    few to find bands from noise, and a quadrature pair's power does not depend on phase. A segment
+    is mirrored at its ends, so that all of it counts.
+
+    In training, power is averaged over a random half of the time, drawn for each segment: dropout
+    whose noise is that of the estimate itself, large where few cycles make the power.
 
     Each channel has a learned embedding that scales its token and one that is added to it (FiLM,
     Perez et al. 2018). Scaled at random from the start, the mean over channels, which is what an
@@ -38,6 +42,8 @@ class LogPowerEEGEncoder(nn.Module):
     KERNEL_SECONDS = 0.5
     WINDOW_SECONDS = 3.0
     POWER_RATE = 32.0  # power is taken this often a second: it changes slower than the signal
+    KEPT = 0.5  # of the time, in training
+    MOMENT_SECONDS = 0.25  # time is kept or left out in stretches of this length
     FLOOR = 1e-6  # of a channel's mean power: a flat channel has a finite log
 
     scale: Tensor
@@ -48,10 +54,11 @@ class LogPowerEEGEncoder(nn.Module):
         super().__init__()
         channels, samples, sfreq = config.num_channels, config.num_samples, config.sfreq
         dim = config.model.hidden_size
-        half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
+        self.half = half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
         self.filters = nn.Parameter(morlet_wavelets(self.FILTERS, half, sfreq, self.BAND))
         self.stride = max(1, round(sfreq / self.POWER_RATE))
-        self.windows = max(1, round((samples - 2 * half) / (self.WINDOW_SECONDS * sfreq)))
+        self.moment = max(1, round(self.MOMENT_SECONDS * sfreq / self.stride))
+        self.windows = max(1, round(samples / (self.WINDOW_SECONDS * sfreq)))
         self.project = nn.Linear(self.FILTERS * self.windows, dim)
         self.gate = _channel_embeddings(config, std=3.0)
         self.channel = _channel_embeddings(config, std=1.0)
@@ -61,27 +68,46 @@ class LogPowerEEGEncoder(nn.Module):
 
     def forward(self, eeg: Tensor) -> Tensor:
         """Tokens (batch, channel, dim) of ``eeg`` (batch, channel, sample) in µV."""
-        power = self.log_power(eeg)  # (batch, channel, filter, window)
+        kept = self._moments(eeg) if self.training else None
+        power = self.log_power(eeg, kept)  # (batch, channel, filter, window)
         z = (power - self.mean.float().unsqueeze(-1)) / self.std.float().unsqueeze(-1)
         tokens = self.project(z.flatten(2).to(self.project.weight.dtype))
         if self.channel is None:
             return tokens
         return tokens * self.gate.weight + self.channel.weight
 
-    def log_power(self, eeg: Tensor) -> Tensor:
+    def log_power(self, eeg: Tensor, kept: Tensor | None = None) -> Tensor:
         """Log power (batch, channel, filter, window), in float32 also under autocast.
 
-        In bfloat16 a slow wave's rounding would drown the fast rhythms.
+        In bfloat16 a slow wave's rounding would drown the fast rhythms. ``kept`` (batch, time)
+        weighs the times at which power is taken; without it all count alike.
         """
         with torch.autocast(eeg.device.type, enabled=False):
             x = eeg.float() / self.scale.float().unsqueeze(-1)
             bank = self.filters.float().flatten(0, 1).unsqueeze(1)  # (2 * filter, 1, tap)
             x = x.flatten(0, 1).unsqueeze(1)  # (batch * channel, 1, sample)
+            x = F.pad(x, (self.half, self.half), mode="reflect")  # so that the ends count too
             y = F.conv1d(x, bank, stride=self.stride)  # (batch * channel, 2 * filter, time)
-            squared = y.square().unflatten(1, (2, -1)).sum(1)  # (batch * channel, filter, time)
-            length = squared.shape[-1] // self.windows
-            windows = squared[..., : length * self.windows].unflatten(-1, (self.windows, length))
-            return (windows.mean(-1) + self.FLOOR).log().unflatten(0, eeg.shape[:2])
+            squared = y.square().unflatten(1, (2, -1)).sum(1).unflatten(0, eeg.shape[:2])
+            if kept is None:
+                power = self._windows(squared).mean(-1)  # (batch, channel, filter, window)
+            else:
+                kept = self._windows(kept)  # (batch, window, time)
+                kept = kept / kept.sum(-1, keepdim=True)
+                power = torch.einsum("bcfwt,bwt->bcfw", self._windows(squared), kept)
+            return (power + self.FLOOR).log()
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """The last axis, time, as (window, time)."""
+        length = x.shape[-1] // self.windows
+        return x[..., : length * self.windows].unflatten(-1, (self.windows, length))
+
+    def _moments(self, eeg: Tensor) -> Tensor:
+        """Random weights (batch, time): 1 where power is looked at, else next to nothing."""
+        times = (eeg.shape[-1] - 1) // self.stride + 1
+        shape = len(eeg), math.ceil(times / self.moment)
+        kept = (torch.rand(shape, device=eeg.device) < self.KEPT) + 1e-6  # a sum is never 0
+        return kept.repeat_interleave(self.moment, 1)[:, :times]
 
     @torch.no_grad()
     def fit_scale(self, batches: Batches) -> None:

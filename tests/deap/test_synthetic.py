@@ -12,7 +12,7 @@ import scipy.signal
 from pydantic import ValidationError
 
 from milmer.deap.layout import GENEVA, scan
-from milmer.deap.synthetic import CLASS_BANDS, OCCIPITAL_FIRST, TwinOptions, synthesize
+from milmer.deap.synthetic import ALPHA, CLASS_BANDS, OCCIPITAL_FIRST, TwinOptions, synthesize
 from milmer.errors import MilmerError
 
 SMALL = {"width": 180, "height": 144, "fps": 5, "trials": 8, "seconds": 6}
@@ -184,6 +184,22 @@ def test_class_raises_its_band_where_it_is_asked_to(tmp_path):
         assert abs(off[own].mean() - off[~own].mean()) < 1
 
 
+def test_alpha_is_four_times_as_strong_in_the_eight_channels_of_the_class(tmp_path):
+    truth = make(tmp_path, eeg_class="place", no_video=[1], subjects=1, trials=40, seconds=12)
+    data = load(tmp_path / "data_preprocessed_python/s01.dat")["data"]
+    f, power = scipy.signal.welch(data[:, :32, 384:], 128, nperseg=384)
+    alpha = power[..., (f > ALPHA[0]) & (f < ALPHA[1])].mean(-1)  # (trial, channel)
+    rest = power[..., (f > 4.5) & (f < 7.5) | (f > 13) & (f < 45)].mean(-1)
+    classes = np.array(truth["s01"]["class_by_experiment_id"])
+    for label in range(4):
+        place = np.isin(GENEVA, OCCIPITAL_FIRST[8 * label : 8 * label + 8])
+        own, other = (values[classes == label].mean(0) for values in (alpha, rest))
+        quiet, same = (values[classes != label].mean(0) for values in (alpha, rest))
+        assert place.sum() == 8
+        np.testing.assert_allclose((own / quiet)[place].mean(), 4, rtol=0.25)
+        np.testing.assert_allclose((other / same).mean(), 1, rtol=0.1)
+
+
 def test_fingerprint_repeats_on_the_segment_grid(tmp_path):
     def alike(strength):
         out = tmp_path / str(strength)
@@ -211,7 +227,14 @@ def test_a_folder_with_content_is_refused_and_left_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"missing_clips": ["s01"]}, {"video_missing": 6}, {"width": 181}, {"subject": 3}]
+    "wrong",
+    [
+        {"missing_clips": ["s01"]},
+        {"video_missing": 6},
+        {"width": 181},
+        {"subject": 3},
+        {"eeg_class": "place", "signal_channels": 5},
+    ],
 )
 def test_options_without_sense_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -1,0 +1,175 @@
+"""What does the EEG branch see? Both encoders beside log band power and logistic regression.
+
+Any dataset in DEAP's layout through the product's stages: segments, the folds of the protocol
+``trial``, training on EEG alone at the default settings. A seed draws the folds, the weights and
+the order. Logistic regression is fixed beforehand (C = 1), so that there is nothing to tune: once
+it learns from the training part alone, as the encoders do, and once also from the validation part,
+on which their epoch is chosen. Without ``--dataset`` it is the synthetic twin whose class is where
+alpha has four times the power.
+"""
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from selection import interval
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from timing import machine, table
+
+from milmer import storage
+from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.deap.trials import TrialsOptions, make_trials
+from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.segments import make_segments
+from milmer.metrics import measure
+from milmer.training.bags import read_fold
+from milmer.training.loop import TrainOptions, train_fold
+from milmer.training.options import SplitOptions
+from milmer.training.splits import make_split
+
+BANDS = ((4, 8), (8, 13), (13, 30), (30, 45))  # Hz: what DEAP's preprocessing leaves
+ENCODERS = {
+    "log_power": {"eeg_encoder": "log_power"},
+    "published": {"eeg_encoder": "published", "channel_embeddings": False},
+}
+SMALL = {
+    "model": {"hidden_size": 64, "num_heads": 4, "feed_forward": 128},
+    "training": {"epochs": 30, "lr": 1e-3},
+}
+BASELINE = "logistic regression"
+TRIALS, SECONDS = 40, 12  # of a subject of the twin
+
+Fold = tuple[Path, Path, int]  # its split, its subject's segments, its seed
+Contestant = Callable[[Fold], pd.DataFrame]  # predictions of the fold's test part
+
+
+def log_band_power(eeg: np.ndarray, sfreq: float) -> np.ndarray:
+    """Features (segment, channel * band) of ``eeg`` (segment, channel, sample)."""
+    frequency = np.fft.rfftfreq(eeg.shape[-1], 1 / sfreq)
+    power = np.abs(np.fft.rfft(eeg)) ** 2  # (segment, channel, bin)
+    bands = [power[..., (frequency >= a) & (frequency < b)].mean(-1) for a, b in BANDS]
+    return np.log(np.stack(bands, -1) + 1e-12).reshape(len(eeg), -1)
+
+
+def regression(parts: tuple[str, ...]) -> Contestant:
+    """Logistic regression that learns from ``parts`` of a fold."""
+
+    def predict(fold: Fold) -> pd.DataFrame:
+        split, segments, _ = fold
+        data = read_fold(split, [segments], [])
+        eeg = data.eeg.take(data.eeg_row).double().numpy()
+        features, label = log_band_power(eeg, data.sfreq), data.table["label"].to_numpy()
+        known = np.concatenate([data.rows(part) for part in parts])
+        new = data.rows("test")
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000))
+        model.fit(features[known], label[known])
+        predictions = data.table.iloc[new].copy()
+        for i, name in enumerate(data.labels):
+            predictions[f"p_{name}"] = 0.0
+            if i in model.classes_:
+                column = list(model.classes_).index(i)
+                predictions[f"p_{name}"] = model.predict_proba(features[new])[:, column]
+        return predictions
+
+    return predict
+
+
+def encoder(model: dict, settings: dict, threads: int) -> Contestant:
+    """The product's training with options of its ``model``."""
+    options = TrainOptions(
+        model=settings.get("model", {}) | model | {"modalities": ["eeg"]},
+        training=settings.get("training", {}) | {"threads": threads},
+    )
+
+    def predict(fold: Fold) -> pd.DataFrame:
+        split, segments, seed = fold
+        with tempfile.TemporaryDirectory() as name:
+            train_fold(split, [segments], [], options, seed, Path(name))
+            return storage.read_table(Path(name) / "predictions.parquet", "predictions")
+
+    return predict
+
+
+def compare(
+    root: Path, subject: str, contestants: dict[str, Contestant], seeds: int, folds: int
+) -> list[list[str]]:
+    """Rows of the table: accuracies of a subject's segments and trials over all folds."""
+    accuracy: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        trials, segments = folder / f"{subject}.parquet", folder / f"{subject}.h5"
+        make_trials(root, subject, TrialsOptions(), trials)
+        make_segments(trials, root, SegmentsOptions(), segments)
+        for seed in range(seeds):
+            options = SplitOptions(folds=folds, seed=seed)
+            splits = [folder / f"{seed}-k{k}.parquet" for k in range(folds)]
+            for k, split in enumerate(splits):
+                make_split([trials], "trial", f"{subject}-k{k}", options, split)
+            labels = storage.read_provenance(splits[0])["facts"]["labels"]
+            for contestant, predict in contestants.items():
+                found = pd.concat(predict((split, segments, seed)) for split in splits)
+                measured = measure(found, labels)
+                both = tuple(measured[level]["accuracy"] for level in ("segment", "trial"))
+                accuracy[contestant].append(both)
+                logging.info("%s seed %d %s: %.3f %.3f", subject, seed, contestant, *both)
+    values = {name: np.array(found).T for name, found in accuracy.items()}  # (level, seed)
+    baseline = values[BASELINE]
+    return [
+        [subject, name, *(interval(v) for v in own), *(interval(v) for v in own - baseline)]
+        for name, own in values.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
+    parser.add_argument("--dataset", type=Path, help="in DEAP's layout; else the twin is made")
+    parser.add_argument("--subjects", nargs="+", help="such as s01 s02; else s01")
+    parser.add_argument("--encoders", nargs="*", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("--small", action="store_true", help="width 64, 30 epochs, rate 1e-3")
+    parser.add_argument("--seeds", type=int, default=5, help="draws of folds, weights and order")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for noisy in ("milmer", "lightning_fabric", "lightning"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    torch.set_num_threads(asked.threads)
+    settings = SMALL if asked.small or asked.quick else {}
+    seeds, folds, trials = asked.seeds, asked.folds, TRIALS
+    if asked.quick:
+        seeds, folds, trials = 2, 2, 16
+        settings = settings | {"training": {"epochs": 1}}
+    contestants = {
+        BASELINE: regression(("train",)),
+        f"{BASELINE}, with validation part": regression(("train", "val")),
+    } | {f"`{name}`": encoder(ENCODERS[name], settings, asked.threads) for name in asked.encoders}
+    subjects = asked.subjects or ["s01"]
+    with tempfile.TemporaryDirectory() as name:
+        root = asked.dataset
+        if root is None:
+            root = Path(name) / "twin"
+            count = max(int(subject[1:]) for subject in subjects)
+            size = {"subjects": count, "trials": trials, "seconds": SECONDS}
+            synthesize(root, TwinOptions(**size, eeg_class="place", no_video=range(1, count + 1)))
+        rows = [
+            row for subject in subjects for row in compare(root, subject, contestants, seeds, folds)
+        ]
+    training = TrainOptions(**settings)
+    print(f"{folds} folds, {seeds} seeds, width {training.model.hidden_size}", end=", ")
+    print(f"{training.training.epochs} epochs\n")
+    header = ["subject", "", "by segment %", "by trial %", "minus the first by segment", "by trial"]
+    print(table(header, rows))
+    print()
+    print(machine(asked.threads, ["torch", "scikit-learn"]))
+
+
+if __name__ == "__main__":
+    main()
