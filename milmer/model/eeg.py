@@ -26,8 +26,9 @@ class LogPowerEEGEncoder(nn.Module):
     few to find bands from noise, and a quadrature pair's power does not depend on phase. A segment
     is mirrored at its ends, so that all of it counts.
 
-    In training, power is averaged over a random half of the time, drawn for each segment: dropout
-    whose noise is that of the estimate itself, large where few cycles make the power.
+    In training, power is averaged over a random part of the time (``eeg_dropout`` is left out),
+    drawn for each segment: dropout whose noise is that of the estimate itself, large where few
+    cycles make the power.
 
     Each channel has a learned embedding that scales its token and one that is added to it (FiLM,
     Perez et al. 2018). Scaled at random from the start, the mean over channels, which is what an
@@ -42,7 +43,6 @@ class LogPowerEEGEncoder(nn.Module):
     KERNEL_SECONDS = 0.5
     WINDOW_SECONDS = 3.0
     POWER_RATE = 32.0  # power is taken this often a second: it changes slower than the signal
-    KEPT = 0.5  # of the time, in training
     MOMENT_SECONDS = 0.25  # time is kept or left out in stretches of this length
     FLOOR = 1e-6  # of a channel's mean power: a flat channel has a finite log
 
@@ -56,6 +56,7 @@ class LogPowerEEGEncoder(nn.Module):
         dim = config.model.hidden_size
         self.half = half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
         self.filters = nn.Parameter(morlet_wavelets(self.FILTERS, half, sfreq, self.BAND))
+        self.dropout = config.model.eeg_dropout
         self.stride = max(1, round(sfreq / self.POWER_RATE))
         self.moment = max(1, round(self.MOMENT_SECONDS * sfreq / self.stride))
         self.windows = max(1, round(samples / (self.WINDOW_SECONDS * sfreq)))
@@ -68,7 +69,7 @@ class LogPowerEEGEncoder(nn.Module):
 
     def forward(self, eeg: Tensor) -> Tensor:
         """Tokens (batch, channel, dim) of ``eeg`` (batch, channel, sample) in µV."""
-        kept = self._moments(eeg) if self.training else None
+        kept = self._moments(eeg) if self.training and self.dropout else None
         power = self.log_power(eeg, kept)  # (batch, channel, filter, window)
         z = (power - self.mean.float().unsqueeze(-1)) / self.std.float().unsqueeze(-1)
         tokens = self.project(z.flatten(2).to(self.project.weight.dtype))
@@ -106,7 +107,7 @@ class LogPowerEEGEncoder(nn.Module):
         """Random weights (batch, time): 1 where power is looked at, else next to nothing."""
         times = (eeg.shape[-1] - 1) // self.stride + 1
         shape = len(eeg), math.ceil(times / self.moment)
-        kept = (torch.rand(shape, device=eeg.device) < self.KEPT) + 1e-6  # a sum is never 0
+        kept = (torch.rand(shape, device=eeg.device) >= self.dropout) + 1e-6  # a sum is never 0
         return kept.repeat_interleave(self.moment, 1)[:, :times]
 
     @torch.no_grad()

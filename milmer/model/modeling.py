@@ -75,6 +75,7 @@ class VisualBranch(nn.Module):
         scorer = SCORERS[options.scorer]
         self.num_select = {"none": 1, "all": n}.get(options.selection, options.num_select)
         self.gradient = options.selection_gradient
+        self.dropout = options.instance_dropout
         self.pooling = AttentionPooling(dim) if options.selection == "amil" else None
         self.score: nn.Module | None = None
         match options.selection:
@@ -111,7 +112,8 @@ class VisualBranch(nn.Module):
             weight = None
         else:
             scores = self.score(x, valid)
-            selection = choose(scores, valid, self.num_select, self.gradient)
+            dropout = self.dropout if self.training else 0.0
+            selection = choose(scores, valid, self.num_select, self.gradient, dropout)
             everywhere = (
                 self.fusion == "cross_attention"
                 and self.gradient == "subset"

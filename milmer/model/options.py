@@ -37,6 +37,13 @@ class ModelOptions(Options):
     num_instances: int | None = Field(
         None, ge=1, description="Evenly spaced ones of the cached faces.instances; null is all."
     )
+    instance_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Chosen instances that a training step of `subset` leaves out, so that the "
+        "scorer learns what each of them is worth.",
+    )
     num_select: int = Field(3, ge=1, description="Chosen instances K.")
     fusion: Literal["cross_attention", "mlp", "none"] = Field(
         "cross_attention", description="How visual tokens are made of the chosen instances."
@@ -45,6 +52,9 @@ class ModelOptions(Options):
     eeg_encoder: Literal["log_power", "published"] = Field(
         "log_power",
         description="`log_power` of learned bands, or `published`, which sees no amplitude.",
+    )
+    eeg_dropout: float = Field(
+        0.5, ge=0, lt=1, description="Part of the time that a training step of `log_power` ignores."
     )
     channel_embeddings: bool = Field(
         True, description="Mark each EEG token with its channel; false as published."

@@ -10,6 +10,10 @@ The choice is always the hard top-K of the valid instances. What differs is its 
 * ``subset``: m̂ = m + π - stop(π), where π are the exact marginals of p(S) ∝ Π_{i∈S} exp(s_i) over
   subsets of size K (Ahmed et al. 2023, "SIMPLE").
 
+Two frames that tell the class leave nothing for a third to add, and so nothing for the scorer to
+learn of it. So with ``subset`` a training step leaves some of the chosen ones out (instance
+dropout), and each has to matter.
+
 The scorer ``gated`` is gated attention (Ilse et al. 2018) on a frame's mean token.
 """
 
@@ -190,21 +194,28 @@ class EvenlySpacedScorer(nn.Module):
 # ------------------------------------------------------------------- selection
 
 
-def choose(scores: Tensor, valid: Tensor, num_select: int, gradient: str) -> Selection:
+def choose(
+    scores: Tensor, valid: Tensor, num_select: int, gradient: str, dropout: float = 0.0
+) -> Selection:
     """Choose the ``num_select`` best valid instances by ``scores`` (batch, instance).
 
     Where fewer are valid, invalid ones fill up ``selected`` and are not ``present``. Of equal
-    scores the earlier instance wins.
+    scores the earlier instance wins. Where the scorer learns by ``subset``, each chosen one is left
+    out, and not ``present``, with probability ``dropout``, but never all of a bag.
     """
     num_select = min(num_select, scores.shape[1])
     known = scores.detach().float().masked_fill(~valid, -torch.inf)
     selected = known.argsort(dim=1, descending=True, stable=True)[:, :num_select]  # (batch, K)
     present = valid.gather(1, selected)
+    learns = scores.requires_grad
+    if dropout and gradient == "subset" and learns:
+        u = torch.rand(present.shape, device=scores.device).masked_fill(~present, -1.0)
+        present = present & ((u >= dropout) | (u == u.amax(dim=1, keepdim=True)))
     m = torch.zeros_like(known).scatter(1, selected, present.float())  # (batch, instance)
-    if gradient == "subset" and scores.requires_grad:
+    if gradient == "subset" and learns:
         pi = subset_marginals(scores, valid, num_select)
         m = m + (pi - pi.detach())
-    elif gradient == "unit_gain" and scores.requires_grad:
+    elif gradient == "unit_gain" and learns:
         a = masked_softmax(scores.float(), valid)
         m = m * (1 + (a - a.detach()))
     return Selection(scores, selected, present, m)

@@ -7,6 +7,7 @@ from transformers import AutoModel, SwinConfig, Swinv2Config
 from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
 
+QUIET = {"dropout": 0.0, "head_dropout": 0.0, "instance_dropout": 0.0, "eeg_dropout": 0.0}
 SMALL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 6}
 SHAPES = {"num_samples": 64, "num_instances": 6, "num_tokens": 4, "token_dim": 16, "num_labels": 4}
 
@@ -54,7 +55,7 @@ def test_an_invalid_frame_changes_nothing(selection, fusion):
 
 
 def test_training_forward_equals_the_hard_choice_of_evaluation():
-    model, inputs = build(dropout=0.0, head_dropout=0.0), data()
+    model, inputs = build(**QUIET), data()
     hard = model(**inputs).logits
     torch.testing.assert_close(model.train()(**inputs).logits, hard, atol=1e-5, rtol=1e-5)
 
@@ -143,8 +144,7 @@ def test_pictures_through_the_models_backbone_equal_its_tokens():
 
 
 def test_a_backbone_computed_again_on_the_way_back_gets_the_gradient_of_the_plain_way():
-    quiet = {"dropout": 0.0, "head_dropout": 0.0}
-    model, inputs, labels = with_backbone(**quiet), pictures(), torch.tensor([0, 1, 2])
+    model, inputs, labels = with_backbone(**QUIET), pictures(), torch.tensor([0, 1, 2])
     model.backbone.frames_at_once = 5
     found = []
     for given in (inputs, tokens_of(model, inputs)):

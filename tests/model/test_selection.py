@@ -112,6 +112,31 @@ def test_choosing_all_instances_is_the_bag_itself():
     assert torch.equal(gather(x, chosen), x)
 
 
+def test_dropout_leaves_chosen_instances_out_but_never_all():
+    torch.manual_seed(0)
+    scores = torch.randn(2000, 10, requires_grad=True)
+    valid = torch.ones(2000, 10, dtype=torch.bool)
+    valid[:500, 1:] = False  # a single one to choose
+    valid[500:600] = False
+    whole, some = (choose(scores, valid, 3, "subset", dropout) for dropout in (0.0, 0.3))
+    assert torch.equal(whole.selected, some.selected)
+    assert not (some.present & ~whole.present).any()
+    assert torch.equal(some.present.any(1), valid.any(1))
+    kept = some.weight.detach().gather(1, some.selected)
+    torch.testing.assert_close(kept, some.present.float())
+    assert kept[600:].mean() == pytest.approx(0.7 + 0.3**3 / 3, abs=0.03)  # one of none stays
+    # What is left out of a step still learns from it.
+    (some.weight[600:] * torch.randn(1400, 10)).sum().backward()
+    assert scores.grad[600:].gather(1, some.selected[600:])[~some.present[600:]].abs().min() > 0
+
+
+@pytest.mark.parametrize("gradient", ["none", "unit_gain"])
+def test_dropout_is_part_of_the_subset_gradient_alone(gradient):
+    scores, valid = torch.randn(50, 10, requires_grad=True), torch.ones(50, 10, dtype=torch.bool)
+    assert choose(scores, valid, 3, gradient, 0.9).present.all()
+    assert choose(scores.detach(), valid, 3, "subset", 0.9).present.all()
+
+
 def test_evenly_spaced_skips_invalid_instances():
     valid = torch.ones(1, 10, dtype=torch.bool)
     scorer = EvenlySpacedScorer(3)
