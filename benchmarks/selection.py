@@ -1,30 +1,30 @@
 """Does the selection find the frames that matter? Bags in which k of 10 frames carry the class.
 
-A frame is T tokens of unit noise. To half of them a direction is added: the class's where the frame
-is planted, else one of as many directions that say nothing of the class, so that norm and structure
-are the same. The product's model sees bags and their classes; which frames were planted it is never
-told. The oracle is: its scorer, trained on the planted truth by cross-entropy, then kept as it is
-while a model is trained on what it chooses. It learns from ten labels a bag and the others from
-one, so the distance to it shrinks with more bags.
+The product's model sees bags and their classes; which frames were planted it is never told. The
+oracle is: its scorer, trained on the planted truth by cross-entropy, then kept as it is while a
+model is trained on what it chooses. It learns from ten labels a bag and the others from one, so the
+distance to it shrinks with more bags. Where the bags come from: planted.py.
 """
 
 import argparse
+import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from planted import CLASSES, INSTANCES, Bags, token_bags, twin_bags
 from scipy import stats
 from timing import machine, table
 from torch import Tensor
 from torch.nn import functional as F
 
 from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.modeling import MilmerForEmotionClassification, MilmerOutput
 from milmer.model.selection import GatedScorer
 
-INSTANCES, CHOSEN, CLASSES = 10, 3, 4
+CHOSEN = 3
 CONTESTANTS = {
     "`subset` (default)": {"selection_gradient": "subset"},
     "`unit_gain`": {"selection_gradient": "unit_gain"},
@@ -38,114 +38,109 @@ ORACLE = "oracle"
 
 
 @dataclass(frozen=True)
-class Size:
-    """How large bags, model and training are."""
+class Part:
+    """A part of the benchmark: where its bags come from, how many there are, how one trains."""
 
-    train: int = 2048
-    test: int = 1024
-    tokens: int = 4
-    dim: int = 32
+    bags: Callable[[int, int, int, float, int], tuple[Bags, Bags]]
+    planted: tuple[int, ...]
+    strength_is: str
+    strengths: tuple[float, ...]
+    train: int
+    test: int
     epochs: int = 16
     batch: int = 64
     lr: float = 3e-3
 
 
-@dataclass(frozen=True)
-class Bags:
-    """Tokens (bag, instance, token, dim), class numbers (bag,), planted (bag, instance)."""
-
-    tokens: Tensor
-    labels: Tensor
-    planted: Tensor
-
-
-def make_bags(size: Size, k: int, strength: float, seed: int) -> tuple[Bags, Bags]:
-    """Training and test bags with ``k`` planted frames each."""
-    draw = torch.Generator().manual_seed(seed)
-    square = torch.linalg.qr(torch.randn(size.dim, size.dim, generator=draw))[0]
-    of_class, of_nothing = square[:CLASSES], square[CLASSES : 2 * CLASSES]
-
-    def bags(count: int) -> Bags:
-        frames = (count, INSTANCES)
-        labels = torch.randint(CLASSES, (count,), generator=draw)
-        planted = torch.rand(frames, generator=draw).argsort(1) < k
-        token = torch.rand(*frames, size.tokens, generator=draw).argsort(2) < size.tokens // 2
-        decoys = of_nothing[torch.randint(CLASSES, frames, generator=draw)]
-        added = torch.where(planted[..., None], of_class[labels][:, None], decoys)
-        noise = torch.randn(*frames, size.tokens, size.dim, generator=draw)
-        return Bags(noise + strength * token[..., None] * added[:, :, None], labels, planted)
-
-    return bags(size.train), bags(size.test)
+PARTS = {
+    "tokens": Part(token_bags, (1, 3), "strength", (2.0, 3.0), train=2048, test=1024),
+    "twin": Part(
+        twin_bags, (3,), "face_signal", (0.6, 1.0), train=640, test=320, epochs=32, batch=32
+    ),
+}
+QUICK = {
+    "tokens": replace(PARTS["tokens"], train=64, test=64, epochs=1),
+    "twin": replace(PARTS["twin"], strengths=(0.6,), train=32, test=16, epochs=1),
+}
 
 
 def train(
-    model: torch.nn.Module, loss: Callable[[Tensor], Tensor], count: int, size: Size, seed: int
+    model: torch.nn.Module, loss: Callable[[Tensor], Tensor], count: int, part: Part, seed: int
 ) -> None:
     """AdamW on a cosine, as the stage ``train`` does, of ``loss`` (rows) of ``count`` rows."""
     torch.manual_seed(seed)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=size.lr)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=part.lr)
     model.train()
-    for epoch in range(size.epochs):
+    for epoch in range(part.epochs):
         for group in optimizer.param_groups:
-            group["lr"] = size.lr * (0.1 + 0.45 * (1 + math.cos(math.pi * epoch / size.epochs)))
-        for rows in torch.randperm(count).split(size.batch):
+            group["lr"] = part.lr * (0.1 + 0.45 * (1 + math.cos(math.pi * epoch / part.epochs)))
+        for rows in torch.randperm(count).split(part.batch):
             optimizer.zero_grad(set_to_none=True)
             loss(rows).backward()
             optimizer.step()
     model.eval()
 
 
-def make_model(options: dict, size: Size, seed: int) -> MilmerForEmotionClassification:
+def make_model(options: dict, bags: Bags, seed: int) -> MilmerForEmotionClassification:
     """A small model of the product's, for faces alone; its dropout is the default one."""
     torch.manual_seed(seed)
+    *_, tokens, dim = bags.tokens.shape
     small = {"modalities": ["face"], "num_select": CHOSEN, "num_queries": 16, "num_heads": 4}
-    small |= {"hidden_size": size.dim, "feed_forward": 2 * size.dim, "num_layers": 1}
+    small |= {"hidden_size": dim, "feed_forward": 2 * dim, "num_layers": 1}
     config = MilmerConfig(
         options=small | options,
         num_instances=INSTANCES,
-        num_tokens=size.tokens,
-        token_dim=size.dim,
+        num_tokens=tokens,
+        token_dim=dim,
         num_labels=CLASSES,
     )
     return MilmerForEmotionClassification(config)
 
 
-def contest(options: dict, known: Bags, new: Bags, size: Size, seed: int) -> tuple[float, float]:
+def contest(options: dict, known: Bags, new: Bags, part: Part, seed: int) -> tuple[float, float]:
     """Recall of planted frames and accuracy on ``new`` bags of a model trained on ``known``."""
-    model = make_model(options, size, seed)
-    return _fit_and_measure(model, known, new, size, seed)
+    model = make_model(options, known, seed)
+    return _fit_and_measure(model, known, new, part, seed)
 
 
-def oracle(known: Bags, new: Bags, size: Size, seed: int) -> tuple[float, float]:
+def oracle(known: Bags, new: Bags, part: Part, seed: int) -> tuple[float, float]:
     """The same of the scorer trained on the planted truth and a model on what it chooses."""
-    model = make_model({"selection_gradient": "none"}, size, seed)
+    model = make_model({"selection_gradient": "none"}, known, seed)
     scorer: GatedScorer = model.visual.score.scorer
 
     def loss(rows: Tensor) -> Tensor:
-        truth = known.planted[rows].float()
-        return F.binary_cross_entropy_with_logits(scorer(known.tokens[rows]), truth)
+        truth, seen = known.planted[rows].float(), known.valid[rows].float()
+        scores = scorer(known.tokens[rows])
+        return F.binary_cross_entropy_with_logits(scores, truth, seen)
 
-    train(scorer, loss, len(known.labels), size, seed)
+    train(scorer, loss, len(known.labels), part, seed)
     scorer.requires_grad_(False)
-    return _fit_and_measure(model, known, new, size, seed)
+    return _fit_and_measure(model, known, new, part, seed)
 
 
-def _fit_and_measure(model, known: Bags, new: Bags, size: Size, seed: int) -> tuple[float, float]:
+def _fit_and_measure(model, known: Bags, new: Bags, part: Part, seed: int) -> tuple[float, float]:
+    def output(bags: Bags, rows: Tensor, **labels: Tensor) -> MilmerOutput:
+        return model(face_tokens=bags.tokens[rows], valid=bags.valid[rows], **labels)
+
     def loss(rows: Tensor) -> Tensor:
-        return model(face_tokens=known.tokens[rows], labels=known.labels[rows]).loss
+        return output(known, rows, labels=known.labels[rows]).loss
 
-    train(model, loss, len(known.labels), size, seed)
+    train(model, loss, len(known.labels), part, seed)
+    found, right = [], []
     with torch.no_grad():
-        output = model(face_tokens=new.tokens)
-    accuracy = (output.logits.argmax(1) == new.labels).float().mean()
-    chosen = output.selected if output.selected is not None else output.scores.topk(CHOSEN).indices
-    return recall(chosen, new.planted), float(accuracy)
+        for rows in torch.arange(len(new.labels)).split(part.batch):
+            told = output(new, rows)
+            scores = told.scores.masked_fill(~new.valid[rows], -torch.inf)
+            chosen = told.selected if told.selected is not None else scores.topk(CHOSEN).indices
+            found.append(recall(chosen, new.planted[rows]))
+            right.append(told.logits.argmax(1) == new.labels[rows])
+    return float(torch.cat(found).mean()), float(torch.cat(right).float().mean())
 
 
-def recall(chosen: Tensor, planted: Tensor) -> float:
-    """Part of the planted frames that are among the ``chosen`` (bag, K), of those that can be."""
+def recall(chosen: Tensor, planted: Tensor) -> Tensor:
+    """Of each bag, the part of the planted frames among the ``chosen`` (bag, K) that can be."""
     found = planted.gather(1, chosen).sum(1)
-    return float((found / planted.sum(1).clamp(max=chosen.shape[1])).mean())
+    return found / planted.sum(1).clamp(max=chosen.shape[1])
 
 
 def interval(values: Sequence[float]) -> str:
@@ -157,14 +152,14 @@ def interval(values: Sequence[float]) -> str:
     return f"{mean} ± {100 * half:.1f}"
 
 
-def _compare(k: int, strength: float, size: Size, seeds: int) -> str:
+def _compare(part: Part, k: int, strength: float, seeds: int) -> str:
     names = [*CONTESTANTS, ORACLE]
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for seed in range(seeds):
-        known, new = make_bags(size, k, strength, seed)
+        known, new = part.bags(part.train, part.test, k, strength, seed)
         for name, options in CONTESTANTS.items():
-            results[name].append(contest(options, known, new, size, seed))
-        results[ORACLE].append(oracle(known, new, size, seed))
+            results[name].append(contest(options, known, new, part, seed))
+        results[ORACLE].append(oracle(known, new, part, seed))
     measured = {name: np.array(values).T for name, values in results.items()}
     best, everything = measured[ORACLE][0].mean(), measured["`all`"][1]
     rows = []
@@ -185,24 +180,26 @@ def _compare(k: int, strength: float, size: Size, seeds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=PARTS, help="where bags come from; else both")
     parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
     parser.add_argument("--seeds", type=int, default=5, help="draws of bags, weights and order")
-    parser.add_argument("--planted", type=int, nargs="+", default=[1, 3], help="k of 10 frames")
-    parser.add_argument(
-        "--strength", type=float, nargs="+", default=[2.0, 3.0], help="of the direction; noise is 1"
-    )
-    parser.add_argument("--bags", type=int, default=Size.train, help="to train on")
+    parser.add_argument("--planted", type=int, nargs="+", help="k of 10 frames")
+    parser.add_argument("--strength", type=float, nargs="+", help="of the class in planted frames")
+    parser.add_argument("--bags", type=int, help="to train on")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
+    logging.disable(logging.WARNING)
     torch.set_num_threads(asked.threads)
-    size, seeds = Size(train=asked.bags), asked.seeds
-    if asked.quick:
-        size, seeds = Size(train=64, test=64, epochs=1), 2
-    for k in asked.planted:
-        for strength in asked.strength:
-            print(f"k = {k} of {INSTANCES} frames, strength {strength:g}", end=", ")
-            print(f"{size.train} bags, {seeds} seeds\n")
-            print(_compare(k, strength, size, seeds), end="\n\n", flush=True)
+    for name in [asked.part] if asked.part else PARTS:
+        part = QUICK[name] if asked.quick else PARTS[name]
+        if asked.bags:
+            part = replace(part, train=asked.bags)
+        seeds = 2 if asked.quick else asked.seeds
+        for k in asked.planted or part.planted:
+            for strength in asked.strength or part.strengths:
+                print(f"{name}: k = {k} of {INSTANCES} frames", end=", ")
+                print(f"{part.strength_is} {strength:g}, {part.train} bags, {seeds} seeds\n")
+                print(_compare(part, k, strength, seeds), end="\n\n", flush=True)
     print(machine(asked.threads, ["torch"]))
 
 
