@@ -8,7 +8,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
-ONLY_MILMER = {"milmer": {}, "eeg_only": None, "face_only": None, "published": None}
+ONLY_MILMER = {"milmer": {}, "eeg_only": None, "face_only": None, "published_frozen": None}
 
 
 def write_config(folder: Path, **sections) -> Path:

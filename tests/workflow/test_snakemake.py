@@ -39,7 +39,7 @@ def sections(**more):
             "milmer": {},
             "eeg_only": {"model": {"modalities": ["eeg"]}},
             "face_only": None,
-            "published": None,
+            "published_frozen": None,
         },
     }
     return made | {k: made.get(k, {}) | v for k, v in more.items()}
