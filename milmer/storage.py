@@ -171,7 +171,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def require_replaceable(folder: Path, marker: str | None = None) -> None:
     """Refuse a folder that holds something, unless a file ``marker`` says that it is a result."""
     ours = marker is not None and (folder / marker).is_file()
-    if folder.exists() and not ours and not (folder.is_dir() and not any(folder.iterdir())):
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not (ours or empty):
         raise MilmerError(f"{folder}: is there and not empty; give a new folder")
 
 

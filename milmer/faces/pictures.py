@@ -8,7 +8,12 @@ import numpy as np
 
 def decoded(images: Iterable[np.ndarray]) -> np.ndarray:
     """RGB pictures uint8 (frame, height, width, 3) of crops as the stage ``faces`` stores them."""
-    return np.stack([cv2.imdecode(image, cv2.IMREAD_COLOR_RGB) for image in images])
+    return np.stack([decode(image) for image in images])
+
+
+def decode(image: np.ndarray) -> np.ndarray:
+    """One of them, uint8 (height, width, 3)."""
+    return cv2.imdecode(image, cv2.IMREAD_COLOR_RGB)
 
 
 def valid_instances(bag: np.ndarray, detected: np.ndarray, use_borrowed_boxes: bool) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.faces.pictures import decoded, valid_instances
+from milmer.faces.pictures import decode, valid_instances
 
 Prepare = Callable[[Tensor], Tensor]
 _DEVICE_SHARE = 0.6  # of a device's free memory that a fold's data may take
@@ -89,7 +89,7 @@ class Pictures:
         rows = index[valid]
         source = np.searchsorted(self.first, rows, side="right") - 1
         coded = [self._images[i][row - self.first[i]] for i, row in zip(source, rows, strict=True)]
-        pictures = list(self._pool.map(lambda image: decoded([image])[0], coded))
+        pictures = list(self._pool.map(decode, coded))
         frames = self._prepare(torch.from_numpy(np.stack(pictures)))
         x = frames.new_zeros(*index.shape, *frames.shape[1:])
         x[torch.from_numpy(valid).to(frames.device)] = frames

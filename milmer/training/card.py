@@ -97,11 +97,8 @@ model({inputs}).logits.softmax(dim=1)  # classes as in config.json's id2label
 
 
 def _inputs(config: MilmerConfig) -> str:
-    arguments = {
-        "eeg": ["eeg=eeg"],
-        "face": ["pixel_values=pictures" if config.backbone_config else "face_tokens=tokens"],
-    }
-    return ", ".join(a for m in config.model.modalities for a in arguments[m])
+    face = "pixel_values=pictures" if config.backbone_config else "face_tokens=tokens"
+    return ", ".join({"eeg": "eeg=eeg", "face": face}[m] for m in config.model.modalities)
 
 
 def _parts(parts: Mapping[str, pd.DataFrame]) -> str:
