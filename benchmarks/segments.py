@@ -18,7 +18,7 @@ from timing import arguments, interleaved, machine, once, ratio, table
 
 from milmer import storage
 from milmer.deap.layout import GENEVA, SFREQ
-from milmer.deap.readers import read_recording
+from milmer.deap.readers import read_preprocessed
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
@@ -114,7 +114,7 @@ def _noise(trials: int) -> np.ndarray:
 
 def _repeated(path: Path, trials: int) -> np.ndarray:
     """The EEG of a real recording, repeated to (trial, 40, sample) in µV."""
-    eeg = np.concatenate(list(read_recording(path).eeg), axis=1)  # (channel, sample)
+    eeg = np.concatenate(list(read_preprocessed(path).eeg), axis=1)  # (channel, sample)
     samples = trials * 8064
     eeg = np.tile(eeg, -(-samples // eeg.shape[1]))[:, :samples]
     data = np.zeros((trials, 40, 8064))

@@ -159,7 +159,7 @@ class Config(Options):
                 f"config: {where}: select: validation needs a validation part; set "
                 "protocols.validation, or training.select to last"
             )
-        return Experiment(
+        experiment = Experiment(
             name=name,
             model=model,
             training=training,
@@ -171,6 +171,23 @@ class Config(Options):
             validation=validation,
             **variants,
         )
+        self._require_apart(experiment)
+        return experiment
+
+    def _require_apart(self, experiment: "Experiment") -> None:
+        """Refuse overlapping segments where they would make no sense, or leak even more."""
+        if not self.segmentation.overlap:
+            return
+        published = self.variant("eeg", experiment.eeg).layout == "as_published"
+        for refused, reason in (
+            ("segment" in experiment.protocols, "the protocol segment, which would split them"),
+            (experiment.needs_eeg and published, "eeg.layout as_published"),
+        ):
+            if refused:
+                raise MilmerError(
+                    f"config: segmentation.overlap: does not go with {reason}; set it to 0, or "
+                    f"leave out or change experiments.{experiment.name}"
+                )
 
     # ------------------------------------------------------ what each stage gets
 

@@ -302,6 +302,13 @@ class Plan:
         if not subjects:
             self.warnings.append(f"{where} is left out: {self._copy.root} holds no face video")
             return None
+        scrambled = self.config.variant("eeg", experiment.eeg).layout == "as_published"
+        if experiment.needs_eeg and scrambled and self._source == "bdf":
+            self.warnings.append(
+                f"{where} is left out: eeg.layout as_published is that of preprocessed files, and "
+                "dataset.source is bdf"
+            )
+            return None
         images = self.config.variant("backbone", experiment.backbone).pretrain.images
         if experiment.needs_faces and images and not Path(images).is_dir():
             raise MilmerError(f"backbone.pretrain.images: no such folder: {images}")

@@ -6,7 +6,7 @@ EEG segments and face bags both come from here, so that row i of one is row i of
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from milmer.options import Options
 
@@ -15,6 +15,18 @@ class SegmentationOptions(Options):
     """How a trial is cut into segments."""
 
     seconds: float = Field(3.0, gt=0, description="Length of a segment in s.")
+    overlap: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds that a segment shares with the next one; not with protocol `segment` "
+        "nor with eeg.layout `as_published`.",
+    )
+
+    @model_validator(mode="after")
+    def _forward(self) -> "SegmentationOptions":
+        if self.overlap >= self.seconds:
+            raise ValueError(f"overlap: is to be below seconds ({self.seconds:g})")
+        return self
 
 
 class Segment(NamedTuple):
@@ -33,13 +45,15 @@ def segment_grid(
     The order is the one order everywhere: experiment_id, then position. A trial without EEG
     (its length is NaN) has none.
     """
+    step = options.seconds - options.overlap
     return [
-        Segment(int(experiment_id), position, position * options.seconds)
+        Segment(int(experiment_id), position, position * step)
         for experiment_id, eeg_seconds in sorted(trials)
         # A tolerance of a millisecond: 12 s that are recorded as 11.9999 s hold four segments.
-        for position in range(_whole(eeg_seconds + 1e-3, options.seconds))
+        for position in range(_whole(eeg_seconds + 1e-3, options.seconds, step))
     ]
 
 
-def _whole(seconds: float, length: float) -> int:
-    return int(seconds / length) if seconds == seconds else 0
+def _whole(seconds: float, length: float, step: float) -> int:
+    # Also false for NaN, the length of a trial without EEG.
+    return 1 + int((seconds - length) / step) if seconds >= length else 0

@@ -61,7 +61,7 @@ def twin(once) -> Path:
         from milmer.deap.synthetic import TwinOptions, synthesize
 
         small = {"trials": 8, "seconds": 6, "width": 360, "height": 288, "fps": 10}
-        synthesize(path, TwinOptions(formats=["dat", "mat"], **small))
+        synthesize(path, TwinOptions(formats=["dat", "mat", "bdf"], **small))
 
     return once("twin", make)
 

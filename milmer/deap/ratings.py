@@ -16,14 +16,16 @@ SCALES = ["valence", "arousal", "dominance", "liking"]
 """The ratings that the EEG files repeat, in the order of their columns there."""
 
 _COLUMNS = ["Participant_id", "Trial", "Experiment_id", *(s.capitalize() for s in SCALES)]
+_OPTIONAL = ["Start_time", "Familiarity"]
 _TOLERANCE = 0.005  # ratings are given with two decimals
 
 
 def read_ratings(path: Path) -> pd.DataFrame:
     """Read the ratings: one row a trial, sorted by subject and experiment_id.
 
-    Columns ``subject, trial, experiment_id, valence, arousal, dominance, liking, familiarity``;
-    ratings are 1 to 9, familiarity 1 to 5 and null where it was not asked for.
+    Columns ``subject, trial, experiment_id, start_time, valence, arousal, dominance, liking,
+    familiarity``; ratings are 1 to 9, familiarity 1 to 5 and null where it was not asked for.
+    ``start_time`` is as in the file, of a unit that :mod:`milmer.deap.onsets` infers.
     """
     try:
         raw = pd.read_csv(path)
@@ -38,9 +40,10 @@ def read_ratings(path: Path) -> pd.DataFrame:
         raise MilmerError(f"{path}: the column {doubled[0]} is there twice; keep one of them")
     if raw.empty:
         raise MilmerError(f"{path}: holds no rows; copy it again")
-    if "Familiarity" not in raw.columns:
-        raw["Familiarity"] = np.nan
-    numbers = raw[[*_COLUMNS, "Familiarity"]].apply(pd.to_numeric, errors="coerce")
+    for column in _OPTIONAL:
+        if column not in raw.columns:
+            raw[column] = np.nan
+    numbers = raw[[*_COLUMNS, *_OPTIONAL]].apply(pd.to_numeric, errors="coerce")
     bad = numbers[_COLUMNS].isna().any(axis=1) | ~np.isfinite(numbers[_COLUMNS]).all(axis=1)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
@@ -51,6 +54,7 @@ def read_ratings(path: Path) -> pd.DataFrame:
         if not whole.all():
             raise MilmerError(f"{path}: {column} holds values that are not whole numbers from 1 on")
         ratings[column.lower()] = numbers[column].astype("int32")
+    ratings["start_time"] = numbers["Start_time"].astype("float64")
     for scale in SCALES:
         ratings[scale] = numbers[scale.capitalize()].astype("float64")
         if not ratings[scale].between(1, 9).all():

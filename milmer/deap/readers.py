@@ -29,8 +29,8 @@ _ALLOWED = {
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One subject's preprocessed EEG, in the order of experiment_id.
+class Preprocessed:
+    """What a preprocessed file holds, in the order of experiment_id.
 
     ``eeg`` is (trial, channel, sample) in µV with the 3 s baseline in front, channels in Geneva
     order; ``peripheral`` (trial, channel, sample) holds channels 33 to 40; ``labels`` (trial, 4)
@@ -48,19 +48,14 @@ class Recording:
         return self.eeg.shape[-1] / self.sfreq - BASELINE_SECONDS
 
 
-def read_recording(path: Path) -> Recording:
+def read_preprocessed(path: Path) -> Preprocessed:
     """Read a ``.dat`` or ``.mat`` file.
 
     Raises :class:`MilmerError` in one line where the file is missing, damaged, not DEAP's or not
     safe to unpickle, or where the EEG holds a value that is not finite.
     """
-    kind = path.suffix.lower()
-    if kind == ".bdf":
-        raise MilmerError(
-            f"{path}: original recordings (.bdf) are not read yet; set dataset.source to dat or mat"
-        )
     try:
-        content = _load_dat(path) if kind == ".dat" else _load_mat(path)
+        content = _load_dat(path) if path.suffix.lower() == ".dat" else _load_mat(path)
     except FileNotFoundError as error:
         raise MilmerError(f"{path}: no such file") from error
     except MilmerError:
@@ -106,7 +101,7 @@ def _load_mat(path: Path) -> object:
     raise MilmerError(f"{path}: a MATLAB 7.3 file; DEAP's are older, save it with -v7")
 
 
-def _checked(path: Path, content: object) -> Recording:
+def _checked(path: Path, content: object) -> Preprocessed:
     if not isinstance(content, dict) or not {"data", "labels"} <= set(content):
         raise MilmerError(f"{path}: holds no 'data' and 'labels'; not a preprocessed file of DEAP")
     data, labels = content["data"], content["labels"]
@@ -132,4 +127,4 @@ def _checked(path: Path, content: object) -> Recording:
             f"{path}: EEG of experiment_id {trial + 1}, channel {GENEVA[channel]} holds values "
             "that are not finite; copy the file again or leave the subject out (dataset.subjects)"
         )
-    return Recording(eeg, data[:, len(GENEVA) :], labels.astype(np.float64))
+    return Preprocessed(eeg, data[:, len(GENEVA) :], labels.astype(np.float64))

@@ -8,13 +8,16 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from milmer import storage
+from milmer.deap.bdf import read_markers
 from milmer.deap.layout import EEG_KINDS, ratings_file, scan
+from milmer.deap.onsets import match_onsets
 from milmer.deap.ratings import check_labels, read_ratings
-from milmer.deap.readers import read_recording
+from milmer.deap.readers import read_preprocessed
 from milmer.errors import MilmerError
 from milmer.options import Options
 
@@ -30,30 +33,35 @@ class TrialsOptions(Options):
 def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> None:
     """Write the trials of ``subject``: one row an experiment_id.
 
-    Columns: ``subject, trial, experiment_id``, the five ratings, ``eeg_file, eeg_seconds,
-    video_file`` (paths relative to ``root``, null where there is none). Raises
-    :class:`MilmerError` where the subject is not in the ratings, or where the ratings are not
-    those of the EEG file.
+    Columns: ``subject, trial, experiment_id``, the five ratings, ``eeg_file, eeg_start,
+    eeg_seconds, video_file`` (paths relative to ``root``, null where there is none). ``eeg_start``
+    is where the music video starts in a continuous recording, in s, and null in a file that is cut
+    into trials already. Raises :class:`MilmerError` where the subject is not in the ratings, or
+    where the ratings are not those of the EEG file.
     """
     copy = scan(root)
     ratings_path = ratings_file(copy)
     ratings = read_ratings(ratings_path)
     trials = ratings[ratings["subject"] == subject].reset_index(drop=True)
+    start_time = trials.pop("start_time").to_numpy()
     if trials.empty:
         raise MilmerError(f"{ratings_path}: no ratings of {subject}")
     inputs: dict[str, Path] = {"ratings": ratings_path}
     eeg = copy.eeg.get(options.source, {}).get(subject)
-    trials["eeg_file"], trials["eeg_seconds"] = None, float("nan")
+    trials["eeg_file"], trials["eeg_start"], trials["eeg_seconds"] = None, np.nan, np.nan
     if eeg is None:
         others = [kind for kind in EEG_KINDS if subject in copy.eeg.get(kind, {})]
         hint = f" (there is {others[0]}: see dataset.source)" if others else ""
         _log.warning("%s: no .%s file%s; its trials have no EEG", subject, options.source, hint)
     else:
-        recording = read_recording(eeg)
-        check_labels(subject, trials, recording.labels, eeg)
-        trials["eeg_file"] = _relative(eeg, root)
-        trials["eeg_seconds"] = recording.seconds
         inputs["eeg"] = eeg
+        if options.source == "bdf":
+            trials["eeg_start"], trials["eeg_seconds"] = _found(subject, eeg, trials, start_time)
+        else:
+            content = read_preprocessed(eeg)
+            check_labels(subject, trials, content.labels, eeg)
+            trials["eeg_seconds"] = content.seconds
+        trials.loc[trials["eeg_seconds"].notna(), "eeg_file"] = _relative(eeg, root)
     videos = copy.videos.get(subject, {})
     trials["video_file"] = [
         _relative(videos[t], root) if t in videos else None for t in trials["trial"]
@@ -65,6 +73,29 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
         trials[column] = trials[column].astype(pd.StringDtype())
     made = storage.provenance("trials", __name__, options.result(), inputs)
     storage.write_table(out, trials, made)
+
+
+def _found(
+    subject: str, path: Path, trials: pd.DataFrame, start_time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each trial's music video starts in a recording and how long it lasts, in s (trial,)."""
+    markers = read_markers(path)
+    # In the order of presentation, which is that of the recording.
+    order = np.argsort(trials["trial"].to_numpy())
+    starts = np.empty(len(trials))
+    try:
+        starts[order] = match_onsets(start_time[order], markers.onsets, markers.begin)
+    except MilmerError as error:
+        raise MilmerError(f"{path}: {subject}: {error}") from error
+    missing = sorted(trials.loc[np.isnan(starts), "trial"])
+    if missing:
+        _log.warning("%s: no onset in %s of trials %s; they have no EEG", subject, path, missing)
+    unknown = markers.onsets[~np.isin(markers.onsets, starts)]
+    if len(unknown):
+        places = ", ".join(f"{t:.0f}" for t in unknown)
+        _log.warning("%s: %s: onsets at %s s fit no trial; left out", subject, path, places)
+    lengths = dict(zip(markers.onsets, markers.lengths, strict=True))
+    return starts, np.array([lengths.get(start, np.nan) for start in starts])
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -1,19 +1,21 @@
 """Stage ``segments``: from a subject's recording to filtered EEG segments.
 
-The default filters each channel over the whole trial with its baseline, so that the baseline
-absorbs the filter's edge, and cuts afterwards. ``layout: as_published`` does what the authors'
-notebook does: the baseline is dropped first and the array is reshaped so that channels and time
-are scrambled ("segment 0" is channels 0 and 1 over the whole minute), then filtered.
+The default cleans the recording, filters each channel over the whole trial with its baseline, so
+that the baseline absorbs the filter's edge, and cuts afterwards. ``layout: as_published`` does what
+the authors' notebook does: the baseline is dropped first and the array is reshaped so that channels
+and time are scrambled ("segment 0" is channels 0 and 1 over the whole minute), then filtered.
 """
 
+import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 
 from milmer import storage
-from milmer.deap.layout import BASELINE_SECONDS, GENEVA
-from milmer.deap.readers import Recording, read_recording
-from milmer.eeg.filtering import band_pass
+from milmer.deap.recordings import Recording, read_recording
+from milmer.eeg.cleaning import clean
+from milmer.eeg.filtering import band_pass, baseline_corrected, notched
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.segmentation import Segment, segment_grid
@@ -38,7 +40,7 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
     if len(files) != 1:
         raise MilmerError(f"{trials}: names {len(files)} EEG files, expected one; see dataset.root")
     path = Path(root) / files[0]
-    recording, content = read_recording(path), storage.digest(path)
+    content = storage.digest(path)
     if content != storage.read_provenance(trials)["inputs"]["eeg"]:
         raise MilmerError(
             f"{path}: not the recording that {trials} was made from; run the stage trials again"
@@ -48,10 +50,14 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
     )
     if not grid:
         raise MilmerError(
-            f"{path}: trials of {recording.seconds:g} s hold no segment of "
+            f"{path}: trials of {table['eeg_seconds'].max():g} s hold no segment of "
             f"{options.segmentation.seconds:g} s (segmentation.seconds)"
         )
-    eeg = cut(recording, grid, options)
+    recording = read_recording(path, table)
+    try:
+        eeg, cleaned = cut(recording, grid, options)
+    except MilmerError as error:
+        raise MilmerError(f"{path}: {error}") from error
     made = storage.provenance(
         "segments", __name__, options.result(), {"trials": trials, "eeg": content}
     )
@@ -59,27 +65,50 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
         file["eeg"] = eeg
         for name, values in zip(Segment._fields, zip(*grid, strict=True), strict=True):
             file[name] = np.array(values, SCHEMA[name].dtype)
-        file.attrs["channels"] = GENEVA
+        file.attrs["channels"] = recording.channels
         file.attrs["sfreq"] = recording.sfreq
+        file.attrs["cleaned"] = json.dumps(cleaned, sort_keys=True, allow_nan=False)
 
 
-def cut(recording: Recording, grid: list[Segment], options: SegmentsOptions) -> np.ndarray:
-    """Filter ``recording`` and cut it along ``grid``: float32 (segment, channel, sample) in µV."""
-    sfreq = recording.sfreq
-    baseline = round(BASELINE_SECONDS * sfreq)
+def cut(
+    recording: Recording, grid: list[Segment], options: SegmentsOptions
+) -> tuple[np.ndarray, dict]:
+    """Clean and filter ``recording`` and cut it along ``grid``.
+
+    Returns float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean`
+    found and took out.
+    """
+    sfreq, chosen = recording.sfreq, options.eeg
+    baseline = round(recording.baseline * sfreq)
     length = round(options.segmentation.seconds * sfreq)
-    segments = np.empty((len(grid), len(GENEVA), length), np.float32)
-    for experiment_id in sorted({segment.experiment_id for segment in grid}):
-        trial = recording.eeg[experiment_id - 1]  # (channel, sample)
-        if options.eeg.layout == "as_published":
-            filtered = band_pass(scramble(trial[:, baseline:]), sfreq, options.eeg.band)
+    if chosen.layout == "as_published":
+        if not recording.referenced:
+            raise MilmerError(
+                "eeg.layout: as_published is that of preprocessed files; set dataset.source to dat "
+                "or mat"
+            )
+        trials, cleaned = recording.eeg, {}
+    else:
+        trials, cleaned = clean(
+            recording.eeg,
+            recording.eog,
+            list(recording.channels),
+            sfreq,
+            recording.referenced,
+            chosen,
+        )
+    segments = np.empty((len(grid), len(recording.channels), length), np.float32)
+    for experiment_id, places in itertools.groupby(enumerate(grid), lambda at: at[1].experiment_id):
+        trial = trials[experiment_id]  # (channel, sample)
+        if chosen.layout == "as_published":
+            filtered = band_pass(scramble(trial[:, baseline:]), sfreq, chosen.band)
         else:
-            filtered = band_pass(trial, sfreq, options.eeg.band)[:, baseline:]
-        for i, segment in enumerate(grid):
-            if segment.experiment_id == experiment_id:
-                first = round(segment.start * sfreq)
-                segments[i] = filtered[:, first : first + length]
-    return segments
+            trial = band_pass(notched(trial, sfreq, chosen.notch), sfreq, chosen.band)
+            filtered = baseline_corrected(trial, baseline, chosen.baseline)[:, baseline:]
+        for i, segment in places:
+            first = round(segment.start * sfreq)
+            segments[i] = filtered[:, first : first + length]
+    return segments, cleaned
 
 
 def scramble(trial: np.ndarray) -> np.ndarray:

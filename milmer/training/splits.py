@@ -39,6 +39,11 @@ def make_split(
     Columns ``subject, experiment_id, position, label, part``; ``part`` is train, val or test. The
     provenance holds what the split decided: thresholds, how validation was grouped, warnings.
     """
+    if protocol in LEAKY and options.segmentation.overlap:
+        raise MilmerError(
+            f"{protocol} {fold}: overlapping segments would stand on two sides of the split; set "
+            "segmentation.overlap to 0"
+        )
     tables = [storage.read_table(path, "trials") for path in trials]
     rated = pd.concat(tables, ignore_index=True)
     segments = _segments(rated, options)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from milmer.deap.ratings import SCALES, check_labels, read_ratings
-from milmer.deap.readers import read_recording
+from milmer.deap.readers import read_preprocessed
 
 RATINGS = "metadata_csv/participant_ratings.csv"
 DAT = "data_preprocessed_python/s01.dat"
@@ -112,7 +112,7 @@ def test_what_is_no_table_is_refused(tmp_path, content, refused):
 
 def test_labels_of_the_same_copy_agree(twin):
     ratings = read_ratings(twin / RATINGS)
-    labels = read_recording(twin / DAT).labels
+    labels = read_preprocessed(twin / DAT).labels
     check_labels("s01", ratings[ratings["subject"] == "s01"], labels, twin / DAT)
 
 

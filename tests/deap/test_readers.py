@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from milmer.deap.layout import GENEVA
-from milmer.deap.readers import read_recording
+from milmer.deap.readers import read_preprocessed
 from milmer.errors import MilmerError
 
 DAT = "data_preprocessed_python/s01.dat"
@@ -37,7 +37,7 @@ def dat(tmp_path):
 def test_a_recording_is_read_as_it_was_written(twin):
     with open(twin / DAT, "rb") as file:
         written = pickle.load(file)
-    recording = read_recording(twin / DAT)
+    recording = read_preprocessed(twin / DAT)
     np.testing.assert_array_equal(recording.eeg, written["data"][:, :32])
     np.testing.assert_array_equal(recording.peripheral, written["data"][:, 32:])
     np.testing.assert_array_equal(recording.labels, written["labels"])
@@ -46,8 +46,8 @@ def test_a_recording_is_read_as_it_was_written(twin):
 
 
 def test_both_kinds_of_file_hold_the_same(twin):
-    first = read_recording(twin / DAT)
-    second = read_recording(twin / "data_preprocessed_matlab/s01.mat")
+    first = read_preprocessed(twin / DAT)
+    second = read_preprocessed(twin / "data_preprocessed_matlab/s01.mat")
     for name in ("eeg", "peripheral", "labels"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
@@ -56,7 +56,7 @@ def test_both_kinds_of_file_hold_the_same(twin):
 def test_every_protocol_of_python_3_is_read(dat, protocol):
     written = content()
     np.testing.assert_array_equal(
-        read_recording(dat(written, protocol)).eeg, written["data"][:, :32]
+        read_preprocessed(dat(written, protocol)).eeg, written["data"][:, :32]
     )
 
 
@@ -81,7 +81,7 @@ def python_2(arrays, order="C"):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_pickle_of_python_2_is_read(dat, order):
     written = content()
-    recording = read_recording(dat(python_2(written, order)))
+    recording = read_preprocessed(dat(python_2(written, order)))
     np.testing.assert_array_equal(recording.eeg, written["data"][:, :32])
     np.testing.assert_array_equal(recording.labels, written["labels"])
 
@@ -147,13 +147,13 @@ def test_a_pickle_that_calls_something_is_refused_and_nothing_runs(
     mark = tmp_path / "mark"
     path = dat(attacks(mark)[name], protocol)
     with refused("s01.dat", nothing_in=tmp_path):
-        read_recording(path)
+        read_preprocessed(path)
     assert not mark.exists()
 
 
 def test_the_refusal_says_what_the_pickle_asks_for(dat, refused):
     with refused("posix.system", "no NumPy array", "run code"):
-        read_recording(dat(Call(os.system, "true")))
+        read_preprocessed(dat(Call(os.system, "true")))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 50, 200, 0.5, -1])
@@ -163,7 +163,7 @@ def test_a_truncated_file_is_one_line(twin, tmp_path, name, kept, refused):
     path = tmp_path / name[-7:]
     path.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
     with refused(path.name, nothing_in=tmp_path):
-        read_recording(path)
+        read_preprocessed(path)
 
 
 @pytest.mark.parametrize("suffix", [".dat", ".mat"])
@@ -172,13 +172,13 @@ def test_random_bytes_are_one_line(tmp_path, suffix, refused):
     for seed in range(20):
         path.write_bytes(random.Random(seed).randbytes(500))
         with refused(path.name):
-            read_recording(path)
+            read_preprocessed(path)
 
 
 def said_of(path):
     """The error for people about a file, if any; every other exception comes through."""
     try:
-        read_recording(path)
+        read_preprocessed(path)
     except MilmerError as error:
         return str(error)
     return ""
@@ -227,7 +227,7 @@ WRONG = {
 @pytest.mark.parametrize(("what", "parts"), WRONG.values(), ids=WRONG)
 def test_what_is_no_preprocessed_file_is_refused(dat, what, parts, refused):
     with refused("s01.dat", *parts):
-        read_recording(dat(what))
+        read_preprocessed(dat(what))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -235,13 +235,13 @@ def test_a_value_that_is_not_finite_is_told_by_its_place(dat, value, refused):
     what = content()
     what["data"][1, GENEVA.index("Oz"), 7] = value
     with refused("s01.dat", "experiment_id 2", "channel Oz", "dataset.subjects"):
-        read_recording(dat(what))
+        read_preprocessed(dat(what))
 
 
 def test_a_gap_in_another_channel_is_no_hindrance(dat):
     what = content()
     what["data"][1, 36] = np.nan
-    assert np.isnan(read_recording(dat(what)).peripheral[1, 4]).all()
+    assert np.isnan(read_preprocessed(dat(what)).peripheral[1, 4]).all()
 
 
 def test_a_matlab_7_3_file_says_how_to_save_it(tmp_path, refused):
@@ -251,19 +251,14 @@ def test_a_matlab_7_3_file_says_how_to_save_it(tmp_path, refused):
     header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
     path.write_bytes(header.ljust(512, b"\0") + path.read_bytes()[512:])
     with refused("s01.mat", "7.3", "-v7", nothing_in=tmp_path):
-        read_recording(path)
+        read_preprocessed(path)
     with h5py.File(path, "w") as file:  # without MATLAB's own header
         file["data"] = np.zeros(SHAPE)
     with refused("s01.mat", "7.3", "-v7", nothing_in=tmp_path):
-        read_recording(path)
+        read_preprocessed(path)
 
 
 @pytest.mark.parametrize("suffix", ["dat", "mat"])
 def test_a_missing_file_is_told_by_its_name(tmp_path, suffix, refused):
     with refused(f"s01.{suffix}: no such file"):
-        read_recording(tmp_path / f"s01.{suffix}")
-
-
-def test_an_original_recording_says_which_kind_to_choose(tmp_path, refused):
-    with refused("s01.bdf", "dataset.source"):
-        read_recording(tmp_path / "s01.bdf")
+        read_preprocessed(tmp_path / f"s01.{suffix}")

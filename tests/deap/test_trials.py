@@ -9,7 +9,7 @@ from milmer.deap.trials import TrialsOptions, make_trials
 
 COLUMNS = (
     "subject trial experiment_id valence arousal dominance liking familiarity "
-    "eeg_file eeg_seconds video_file"
+    "eeg_file eeg_start eeg_seconds video_file"
 )
 
 
@@ -46,6 +46,7 @@ def test_a_table_holds_what_the_next_stages_need(twin_results):
     trials = storage.read_table(twin_results / "trials" / "s02.parquet", "trials")
     assert trials.columns.tolist() == COLUMNS.split()
     assert set(trials["eeg_file"]) == {"data_preprocessed_python/s02.dat"}
+    assert trials["eeg_start"].isna().all()  # the file is cut into trials already
     assert set(trials["eeg_seconds"]) == {6.0}
     assert trials["familiarity"].isna().all()
 
@@ -73,10 +74,16 @@ def test_a_subject_without_eeg_of_the_kind_is_told_of_another(copy, table, caplo
     assert "there is mat: see dataset.source" in caplog.text
 
 
-def test_both_kinds_of_eeg_give_the_same_trials(twin, table):
+def test_all_kinds_of_eeg_give_the_same_trials(twin, table):
     first, second = table(twin), table(twin, source="mat")
     assert set(second["eeg_file"]) == {"data_preprocessed_matlab/s01.mat"}
     pd.testing.assert_frame_equal(first.drop(columns="eeg_file"), second.drop(columns="eeg_file"))
+    original = table(twin, source="bdf")
+    assert set(original["eeg_file"]) == {"data_original/s01.bdf"}
+    of_the_file = ["eeg_file", "eeg_start"]
+    pd.testing.assert_frame_equal(
+        first.drop(columns=of_the_file), original.drop(columns=of_the_file)
+    )
 
 
 def test_a_copy_that_is_unzipped_a_level_deeper_gives_the_same_trials(twin, table, tmp_path):

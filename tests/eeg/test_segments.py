@@ -9,7 +9,7 @@ import pytest
 
 from milmer import storage
 from milmer.deap.layout import GENEVA
-from milmer.deap.readers import Recording, read_recording
+from milmer.deap.readers import Recording, read_preprocessed
 from milmer.eeg.filtering import band_pass
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import cut, make_segments, scramble
@@ -67,7 +67,7 @@ def test_segments_of_a_file_are_those_of_its_trials(twin, twin_results):
     assert held["position"].tolist() == [0, 1] * 8
     assert held["start"].tolist() == [0.0, 3.0] * 8
     filtered = mne.filter.filter_data(
-        read_recording(twin / DAT).eeg, 128.0, 1.0, 50.0, verbose="error"
+        read_preprocessed(twin / DAT).eeg, 128.0, 1.0, 50.0, verbose="error"
     )
     parts = filtered[..., 384:].reshape(8, 32, 2, 384).transpose(0, 2, 1, 3)
     np.testing.assert_allclose(held["eeg"], parts.reshape(16, 32, 384), rtol=0, atol=1e-4)

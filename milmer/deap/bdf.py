@@ -1,0 +1,190 @@
+"""DEAP's original recordings: continuous BioSemi files (.bdf) of 512 Hz.
+
+What a preprocessed file holds is made of them: 32 EEG channels in Geneva order and two of EOG at
+128 Hz, trial by trial with the 3 s before the music video. Channels are picked by name, because the
+two laboratories recorded them in different orders. The rest of DEAP's own preprocessing (average
+reference, EOG removal; Koelstra et al. 2012) belongs to the stage ``segments``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from milmer.deap.layout import BASELINE_SECONDS, GENEVA, SFREQ
+from milmer.errors import MilmerError
+
+if TYPE_CHECKING:
+    import mne
+
+VIDEO_STARTS, EXPERIMENT_STARTS = 4, 1
+"""Status codes; the others are 2 synchronisation, 3 and 5 fixation, 7 the end."""
+
+EOG = {"hEOG": ("EXG1", "EXG2"), "vEOG": ("EXG3", "EXG4")}
+"""Electrodes of the two bipolar EOG channels of the preprocessed files: first minus second."""
+
+_CODES = range(1, 8)
+_NAMELESS = re.compile(r"-?\d*")  # how MNE tells channels without a name apart
+_MARGIN = 1.0  # s read on both sides of a trial, so that resampling has no edge inside it
+_BROKEN_OFF = 0.5  # s by which a trial must be shorter than the others to count as broken off
+
+
+@dataclass(frozen=True)
+class Markers:
+    """The events of a recording: ``time`` (event,) in s, ``code`` (event,), and its length in s."""
+
+    time: np.ndarray
+    code: np.ndarray
+    seconds: float
+
+    @property
+    def begin(self) -> float:
+        """Where the experiment starts, in s."""
+        starts = self.time[self.code == EXPERIMENT_STARTS]
+        return float(starts[0]) if len(starts) else 0.0
+
+    @property
+    def onsets(self) -> np.ndarray:
+        """Where music videos start, in s (onset,)."""
+        return self.time[self.code == VIDEO_STARTS]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How long each music video lasts in s (onset,): until the next marker.
+
+        All have the length that most have, to a tenth of a second, but for one that is broken off.
+        """
+        onsets = self.onsets
+        after = np.searchsorted(self.time, onsets, side="right")
+        ends = np.append(self.time, self.seconds)[after]
+        own = np.minimum(ends, self.seconds) - onsets
+        usual = np.round(np.median(own), 1) if len(own) else 0.0
+        return np.where(own < usual - _BROKEN_OFF, own, usual)
+
+
+def read_markers(path: Path) -> Markers:
+    """Read the events of a recording.
+
+    The low byte of the status channel is the code; the upper bits say other things. That channel
+    has no name in some recordings, and another without a name stands beside it in some: the one
+    whose values are codes is taken. Raises :class:`MilmerError` where there is none.
+    """
+    raw = _open(path)
+    candidates = [
+        i
+        for i, name in enumerate(raw.ch_names)
+        if name.lower() == "status" or _NAMELESS.fullmatch(name)
+    ]
+    if not candidates:
+        raise MilmerError(f"{path}: no channel Status nor one without a name; no markers to go by")
+    raw = _open(path, candidates)
+    found = [_events(row) for row in _data(path, raw, candidates, 0, raw.n_times)]
+    sample, code = max(found, key=lambda events: (events[1] == VIDEO_STARTS).sum())
+    sfreq = raw.info["sfreq"]
+    return Markers(sample / sfreq, code, raw.n_times / sfreq)
+
+
+def read_trials(
+    path: Path, starts: Mapping[int, float], seconds: Mapping[int, float]
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
+    """EEG (32, sample) and EOG (2, sample) of each trial in µV at 128 Hz, less their means.
+
+    ``starts`` and ``seconds`` say where each experiment_id's music video starts and how long it
+    lasts; 3 s of baseline stand in front. EEG is in Geneva order, EOG is hEOG and vEOG, or None
+    where the recording lacks their electrodes. Read trial by trial: memory does not grow with the
+    length of the recording.
+    """
+    raw = _open(path)
+    place = {name.lower(): i for i, name in enumerate(raw.ch_names)}
+    missing = [name for name in GENEVA if name.lower() not in place]
+    if missing:
+        raise MilmerError(f"{path}: no channel {', '.join(missing)}; not a recording of DEAP")
+    electrodes = [name for pair in EOG.values() for name in pair]
+    with_eog = all(name.lower() in place for name in electrodes)
+    picks = [place[name.lower()] for name in GENEVA + electrodes * with_eog]
+    eeg, eog = {}, {}
+    for experiment_id, start in starts.items():
+        trial = _trial(path, raw, picks, start - BASELINE_SECONDS, seconds[experiment_id])
+        eeg[experiment_id] = trial[: len(GENEVA)]
+        eog[experiment_id] = trial[len(GENEVA) :: 2] - trial[len(GENEVA) + 1 :: 2]
+    return eeg, eog if with_eog else None
+
+
+def _trial(
+    path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: float, seconds: float
+) -> np.ndarray:
+    """A trial from ``start`` s in the recording, at 128 Hz: (channel, sample) in µV."""
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(SFREQ / raw.info["sfreq"]).limit_denominator(1000)
+    # A margin of whole steps, so that a sample of the slow rate falls on the first of the trial.
+    margin = ratio.denominator * round(_MARGIN * raw.info["sfreq"] / ratio.denominator)
+    length = round((BASELINE_SECONDS + seconds) * SFREQ)
+    first = round(start * raw.info["sfreq"]) - margin
+    last = first + 2 * margin + -(-length * ratio.denominator // ratio.numerator)
+    x = _data(path, raw, picks, max(first, 0), min(last, raw.n_times)) * 1e6
+    outside = (max(-first, 0), max(last - raw.n_times, 0))
+    if any(outside):  # the recording starts or ends within the margin, or within the baseline
+        x = np.pad(x, ((0, 0), outside), mode="edge")
+    # Zero phase, and what lies above the new rate's half is taken out first.
+    x = resample_poly(x - x.mean(axis=1, keepdims=True), ratio.numerator, ratio.denominator, axis=1)
+    begin = margin * ratio.numerator // ratio.denominator
+    x = x[:, begin : begin + length]  # (channel, sample)
+    return x - x.mean(axis=1, keepdims=True)
+
+
+def _events(status: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples at which a code begins, and the codes."""
+    code = status.astype(np.int64) & 0xFF
+    begins = np.flatnonzero((np.diff(code, prepend=0) != 0) & np.isin(code, _CODES))
+    return begins, code[begins]
+
+
+def _open(path: Path, status: list[int] | None = None) -> "mne.io.BaseRaw":
+    """Open a recording without reading its samples; ``status`` channels are read as whole words."""
+    import mne
+
+    _require_whole(path)
+    try:
+        return mne.io.read_raw_bdf(path, preload=False, stim_channel=status, verbose="error")
+    except Exception as error:  # a damaged header fails in any way that its bytes happen to spell
+        raise _damaged(path, error) from error
+
+
+def _data(
+    path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: int, stop: int
+) -> np.ndarray:
+    """Samples (channel, sample) in V, of status channels their words."""
+    try:
+        return raw.get_data(picks=picks, start=start, stop=stop, verbose="error")
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _require_whole(path: Path) -> None:
+    """Refuse what is no BDF, and a file that is shorter than its header says."""
+    try:
+        held = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(256)
+            if head[:8] != b"\xffBIOSEMI":
+                raise MilmerError(f"{path}: not a BioSemi recording (BDF); copy it again")
+            signals = int(head[252:256])
+            file.seek(256 + 216 * signals)
+            samples = [int(file.read(8)) for _ in range(signals)]
+        said = int(head[184:192]) + max(int(head[236:244]), 0) * sum(samples) * 3
+    except FileNotFoundError as error:
+        raise MilmerError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if signals < 1 or min(samples) < 1 or said > held:
+        raise MilmerError(f"{path}: cut off or damaged ({held} of {said} bytes); copy it again")
+
+
+def _damaged(path: Path, error: Exception) -> MilmerError:
+    reason = (str(error) or type(error).__name__).splitlines()[0][:80]
+    return MilmerError(f"{path}: cannot be read, damaged ({reason}); copy it again")
