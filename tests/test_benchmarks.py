@@ -15,6 +15,7 @@ from tests.conftest import REPOSITORY
     "arguments",
     [
         ["segments.py", "--no-ica"],
+        ["originals.py"],
         ["faces.py"],
         ["tokens.py"],
         ["train.py"],

@@ -198,6 +198,21 @@ def test_the_preset_sets_each_row_of_what_the_published_code_does():
     assert not eeg.experiment("mine").finetune
 
 
+@pytest.mark.parametrize(
+    ("user", "part"),
+    [
+        ({"protocols": {"names": ["segment"]}}, "the protocol segment"),
+        ({"experiments": {"mine": {"eeg": "as_published"}}}, "eeg.layout as_published"),
+        ({"experiments": {"mine": {"preset": "published"}}}, "experiments.mine"),
+    ],
+    ids=str,
+)
+def test_overlapping_segments_are_refused_where_they_would_leak(user, part, refused):
+    load(user)
+    with refused("segmentation.overlap", part):
+        load(user | {"segmentation": {"overlap": 1}})
+
+
 def test_an_empty_section_changes_nothing():
     assert load({"training": None, "preset": None}) == load({})
     assert load({"backbone": {"pretrain": None}}) == load({})

@@ -174,3 +174,13 @@ def test_duplicate_recordings_are_refused(shipped, copy, tmp_path):
     shutil.copytree(tmp_path / "data_preprocessed_python", tmp_path / "again")
     with pytest.raises(MilmerError, match=r"keep one of them"):
         Plan.read(user)
+
+
+def test_the_published_layout_is_left_out_where_recordings_are_original(shipped, copy, tmp_path):
+    user = shipped | copy(1, [1])
+    (tmp_path / "data_original").mkdir()
+    (tmp_path / "data_preprocessed_python/s01.dat").rename(tmp_path / "data_original/s01.bdf")
+    plan = Plan.read(user)
+    assert plan.trials_options == '{"source": "bdf"}'
+    assert "published_frozen" not in {experiment for experiment, _ in folds(plan)}
+    assert any("experiments.published_frozen is left out: eeg.layout" in w for w in plan.warnings)

@@ -4,6 +4,7 @@ Face videos and original recordings are numbered by **trial**, the order of pres
 differs between subjects; preprocessed EEG is sorted by **experiment_id**, the stimulus.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,11 @@ def read_ratings(path: Path) -> pd.DataFrame:
     ``start_time`` is as in the file, of a unit that :mod:`milmer.deap.onsets` infers.
     """
     try:
-        raw = pd.read_csv(path)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Without an index: else the first column becomes one where a row has a comma too many.
+            raw = pd.read_csv(path, index_col=False)
+    except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise MilmerError(f"{path}: not a readable CSV file ({error})".splitlines()[0]) from error
     raw.columns = [str(c).strip().capitalize() for c in raw.columns]
     missing = [c for c in _COLUMNS if c not in raw.columns]

@@ -5,12 +5,14 @@ the few names that NumPy's arrays are made of can be found, everything else is r
 """
 
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from milmer.deap.layout import BASELINE_SECONDS, GENEVA, PERIPHERAL, SFREQ
+from milmer.deap.matlab import read_arrays
 from milmer.errors import MilmerError
 
 # NumPy's own names for arrays, before and after its move to numpy._core. `_codecs.encode` is how
@@ -55,7 +57,7 @@ def read_preprocessed(path: Path) -> Preprocessed:
     safe to unpickle, or where the EEG holds a value that is not finite.
     """
     try:
-        content = _load_dat(path) if path.suffix.lower() == ".dat" else _load_mat(path)
+        content = _load_dat(path) if path.suffix.lower() == ".dat" else read_arrays(path)
     except FileNotFoundError as error:
         raise MilmerError(f"{path}: no such file") from error
     except MilmerError:
@@ -80,25 +82,12 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _load_dat(path: Path) -> object:
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, about how old or damaged pickles spell a dtype
         try:
             return _ArraysOnly(file, encoding="latin1").load()
         except MilmerError as error:
             raise MilmerError(f"{path}: {error}") from error
-
-
-def _load_mat(path: Path) -> object:
-    from scipy.io import loadmat
-
-    with open(path, "rb") as file:
-        newer = file.read(8) == b"\x89HDF\r\n\x1a\n"
-        file.seek(0)
-        try:
-            if not newer:
-                return loadmat(file, variable_names=["data", "labels"])
-        except NotImplementedError:
-            pass  # 7.3 behind a header of MATLAB's own
-    raise MilmerError(f"{path}: a MATLAB 7.3 file; DEAP's are older, save it with -v7")
 
 
 def _checked(path: Path, content: object) -> Preprocessed:

@@ -67,6 +67,15 @@ def test_the_case_and_spaces_of_column_names_do_not_matter(twin, table):
         )
 
 
+@pytest.mark.parametrize("rows", [[1], [1, 2], range(17)], ids=str)
+def test_a_row_with_a_comma_too_many_is_refused(table, rows, refused):
+    path = table()
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join("," * (i in rows and i > 0) + x for i, x in enumerate(lines)))
+    with refused("participant_ratings.csv", "not a readable CSV"):
+        read_ratings(path)
+
+
 WRONG = {
     "a column is missing": (lambda raw: raw.drop(columns="Valence"), ["no column Valence"]),
     "no trial column": (lambda raw: raw.drop(columns="Trial"), ["no column Trial"]),

@@ -209,6 +209,54 @@ def test_a_damaged_mat_is_never_anything_but_one_line(tmp_path):
         assert "\n" not in said_of(path)
 
 
+# The first three end the whole process in SciPy.
+DAMAGED_HEADERS = {
+    "sparse": {16: 5},
+    "complex": {17: 8},
+    "unknown type of numbers": {56: 145},
+    "another length": {36: 41},
+    "negative length": {35: 255},
+}
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("changes", DAMAGED_HEADERS.values(), ids=DAMAGED_HEADERS)
+def test_a_header_that_scipy_would_not_survive_is_refused_first(tmp_path, changes, order, refused):
+    path = tmp_path / "s01.mat"
+    write_mat(path, content((1, 40, 385), (1, 4)), order)
+    assert read_preprocessed(path).eeg.shape == (1, 32, 385)
+    whole = bytearray(path.read_bytes())
+    for place, value in changes.items():
+        start = 128 + place - place % 4
+        word = whole[start : start + 4]
+        word[place % 4 if order == "little" else 3 - place % 4] = value
+        whole[start : start + 4] = word
+    path.write_bytes(whole)
+    with refused("s01.mat", "header of an array is damaged"):
+        read_preprocessed(path)
+
+
+def write_mat(path, arrays, order):
+    """An uncompressed MATLAB file, as one of either kind of machine writes it."""
+    end = {"little": "<", "big": ">"}[order]
+    mark = b"IM" if order == "little" else b"MI"
+    out = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack(f"{end}H", 0x0100) + mark
+    for name, array in arrays.items():
+        lengths = struct.pack(f"{end}{array.ndim}i", *array.shape)
+        numbers = array.astype(f"{end}f8").tobytes("F")
+        parts = [(6, struct.pack(f"{end}II", 6, 0)), (5, lengths), (1, name.encode())]
+        inside = b""
+        for kind, values in [*parts, (9, numbers)]:
+            if kind == 1 and len(values) <= 4:
+                tag = (len(values) << 16) | kind
+                inside += struct.pack(f"{end}I", tag) + values.ljust(4, b"\0")
+                continue
+            inside += struct.pack(f"{end}II", kind, len(values))
+            inside += values + b"\0" * (-len(values) % 8)
+        out += struct.pack(f"{end}II", 14, len(inside)) + inside
+    path.write_bytes(out)
+
+
 WRONG = {
     "no dict": ([1, 2], ["no 'data' and 'labels'"]),
     "no labels": ({"data": np.zeros(SHAPE)}, ["no 'data' and 'labels'"]),

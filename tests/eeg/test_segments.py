@@ -6,10 +6,13 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from milmer import storage
 from milmer.deap.layout import GENEVA
-from milmer.deap.readers import Recording, read_preprocessed
+from milmer.deap.readers import read_preprocessed
+from milmer.deap.recordings import Recording
+from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.filtering import band_pass
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import cut, make_segments, scramble
@@ -20,18 +23,24 @@ from milmer.training.options import LabelsOptions
 DAT = "data_preprocessed_python/s01.dat"
 
 
-def options(seconds=3, **eeg):
-    return SegmentsOptions.model_validate({"eeg": eeg, "segmentation": {"seconds": seconds}})
+def options(seconds=3, overlap=0, **eeg):
+    # The channels made up here are no good ones; tests/eeg/test_cleaning.py has those.
+    eeg = {"artefacts": "none", "bad_channels": "keep"} | eeg
+    cutting = {"seconds": seconds, "overlap": overlap}
+    return SegmentsOptions.model_validate({"eeg": eeg, "segmentation": cutting})
 
 
 def segments(recording, chosen):
-    trials = [(e, recording.seconds) for e in range(1, len(recording.eeg) + 1)]
-    return cut(recording, segment_grid(trials, chosen.segmentation), chosen)
+    trials = [
+        (e, x.shape[-1] / recording.sfreq - recording.baseline) for e, x in recording.eeg.items()
+    ]
+    return cut(recording, segment_grid(trials, chosen.segmentation), chosen)[0]
 
 
-def recording(eeg):
+def recording(eeg, **about):
     """A recording of (trial, channel, sample) in µV."""
-    return Recording(eeg, np.zeros((len(eeg), 8, eeg.shape[-1])), np.ones((len(eeg), 4)))
+    trials = {row + 1: trial for row, trial in enumerate(eeg)}
+    return Recording(trials, None, **({"referenced": True} | about))
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +202,97 @@ def test_a_variant_lives_beside_the_default_with_its_own_options(twin, twin_resu
 def test_a_recording_of_another_rate_is_cut_by_seconds():
     slow = dataclasses.replace(recording(np.ones((1, 32, 9 * 100))), sfreq=100.0)
     assert segments(slow, options(band=None)).shape == (2, 32, 300)
+
+
+def test_trials_may_differ_in_length():
+    r = np.random.default_rng(0)
+    mixed = [r.standard_normal((32, samples)) for samples in (9 * 128, 6 * 128, 5 * 128)]
+    made = segments(recording(mixed), options(band=None))
+    assert made.shape == (3, 32, 384)  # two, one and none
+    np.testing.assert_array_equal(made[2], mixed[1][:, 384:].astype(np.float32))
+
+
+def test_overlapping_segments_share_their_samples():
+    eeg = np.random.default_rng(0).standard_normal((2, 32, 9 * 128))
+    made = segments(recording(eeg), options(overlap=2, band=None)).reshape(2, 4, 32, 384)
+    for shift in range(4):
+        first = 384 + 128 * shift
+        np.testing.assert_array_equal(
+            made[:, shift], eeg[..., first : first + 384].astype(np.float32)
+        )
+
+
+def test_a_baseline_that_is_subtracted_is_that_of_the_trial():
+    eeg = np.zeros((2, 32, 9 * 128))
+    eeg[0, :, :384], eeg[0, :, 384:], eeg[1] = 5, 7, 3
+    made = segments(recording(eeg), options(baseline="subtract", band=None))
+    assert made[:2].min() == made[:2].max() == 2
+    assert (made[2:] == 0).all()
+
+
+def test_a_notch_takes_the_mains_out():
+    time = np.arange(63 * 128) / 128
+    eeg = np.tile(10 * np.sin(2 * np.pi * 50 * time) + np.sin(2 * np.pi * 10 * time), (1, 32, 1))
+    made = segments(recording(eeg), options(band=None, notch=50))
+    inner = made[4:16].transpose(1, 0, 2).reshape(32, -1)
+    assert inner.std() == pytest.approx(np.sqrt(0.5), rel=0.02)
+
+
+@pytest.mark.parametrize("subject", ["s01", "s02"])
+def test_segments_of_an_original_recording_are_those_of_the_preprocessed_one(
+    twin, subject, tmp_path
+):
+    made = {}
+    for source in ("dat", "bdf"):
+        trials = tmp_path / f"{source}.parquet"
+        make_trials(twin, subject, TrialsOptions(source=source), trials)
+        # Within the twin's own band, whose edges are brick walls.
+        make_segments(trials, twin, options(band=(6, 40)), tmp_path / f"{source}.h5")
+        with storage.open_h5(tmp_path / f"{source}.h5", "segments") as file:
+            made[source] = {name: data[()] for name, data in file.items()}
+            channels, sfreq = file.attrs["channels"].tolist(), file.attrs["sfreq"]
+            cleaned = json.loads(file.attrs["cleaned"])
+        assert channels == GENEVA
+        assert sfreq == 128
+        assert cleaned["average_reference"] == (list(range(1, 9)) if source == "bdf" else [])
+    for name in ("experiment_id", "position", "start"):
+        np.testing.assert_array_equal(made["dat"][name], made["bdf"][name])
+    inner = [x["eeg"].reshape(8, 2, 32, 384) for x in made.values()]
+    for a, b in ((inner[0][:, 0, :, 128:], inner[1][:, 0, :, 128:]),
+                 (inner[0][:, 1, :, :-128], inner[1][:, 1, :, :-128])):  # fmt: skip
+        for channel in range(32):
+            assert np.corrcoef(a[:, channel].ravel(), b[:, channel].ravel())[0, 1] > 0.99
+
+
+def test_an_original_recording_has_its_eye_artefacts_removed_by_default(twin, tmp_path):
+    trials = tmp_path / "s01.parquet"
+    for source, method in (("bdf", "eog_regression"), ("dat", "none")):
+        make_trials(twin, "s01", TrialsOptions(source=source), trials)
+        make_segments(trials, twin, SegmentsOptions(), tmp_path / "s01.h5")
+        with storage.open_h5(tmp_path / "s01.h5", "segments") as file:
+            assert json.loads(file.attrs["cleaned"])["artefacts"] == method
+
+
+def test_the_published_layout_is_not_that_of_original_recordings(twin, tmp_path, refused):
+    trials = tmp_path / "s01.parquet"
+    make_trials(twin, "s01", TrialsOptions(source="bdf"), trials)
+    with refused("s01.bdf", "eeg.layout", "dataset.source", nothing_in=tmp_path):
+        make_segments(trials, twin, options(layout="as_published"), tmp_path / "s01.h5")
+
+
+def test_the_published_layout_does_not_overlap():
+    with pytest.raises(ValidationError, match="overlap"):
+        options(layout="as_published", overlap=1)
+
+
+def test_original_recordings_of_which_trials_are_missing_give_the_rest(twin, tmp_path):
+    trials = tmp_path / "s01.parquet"
+    make_trials(twin, "s01", TrialsOptions(source="bdf"), trials)
+    table = storage.read_table(trials)
+    about = storage.read_provenance(trials)
+    table.loc[table["experiment_id"] == 3, ["eeg_start", "eeg_seconds"]] = np.nan
+    table.loc[table["experiment_id"] == 3, "eeg_file"] = pd.NA
+    storage.write_table(trials, table, about)
+    make_segments(trials, twin, options(), tmp_path / "s01.h5")
+    with storage.open_h5(tmp_path / "s01.h5", "segments") as file:
+        assert sorted(set(file["experiment_id"][()])) == [1, 2, 4, 5, 6, 7, 8]

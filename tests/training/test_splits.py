@@ -93,6 +93,25 @@ def test_segment_puts_segments_of_a_trial_on_both_sides_and_says_so(tmp_path):
     assert shares.between(0.1, 0.3).all()
 
 
+@pytest.mark.parametrize("protocol", ["trial", "loso", "stimulus"])
+def test_overlapping_segments_of_a_trial_stay_together(tmp_path, protocol):
+    rng = np.random.default_rng(0)
+    paths = [write_trials(tmp_path, f"s0{i}", ratings(rng, 12)) for i in (1, 2)]
+    fold = {"trial": "s01-k0", "loso": "s01", "stimulus": "k0"}[protocol]
+    own = paths[:1] if protocol == "trial" else paths
+    cutting = {"seconds": 3, "overlap": 2}
+    table, _ = split(tmp_path, own, protocol, fold, folds=3, segmentation=cutting)
+    trials = table.groupby(["subject", "experiment_id"])
+    assert (trials["part"].nunique() == 1).all()
+    assert (trials["position"].count() == 10).all()
+
+
+def test_overlapping_segments_are_refused_where_segments_are_drawn(tmp_path, refused):
+    paths = [write_trials(tmp_path, "s01", ratings(np.random.default_rng(0), 8))]
+    with refused("segment s01", "segmentation.overlap", nothing_in=tmp_path):
+        split(tmp_path, paths, "segment", "s01", segmentation={"overlap": 1})
+
+
 def test_folds_are_stratified(tmp_path):
     corners = [[8, 8], [8, 2], [2, 2], [2, 8]] * 10
     path = write_trials(tmp_path, "s01", corners)

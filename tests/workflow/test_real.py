@@ -59,6 +59,30 @@ def test_one_command_makes_every_file(work):
             assert (work / "results" / name.format(subject=subject)).is_file(), name
 
 
+def test_original_recordings_with_overlapping_segments_give_tables_too(
+    real, yunet, twin_backbone, tmp_path
+):
+    write_config(
+        tmp_path,
+        dataset={"root": str(real), "source": "bdf"},
+        segmentation={"overlap": 1.5},
+        faces={"detector_model": yunet, "instances": 4},
+        backbone={"name": str(twin_backbone)},
+        protocols={"names": ["trial"], "folds": 2},
+        training={"epochs": 1, "threads": 1},
+    )
+    done = snakemake(tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = storage.read_table(tmp_path / "results/tables/summary.parquet", "tables")
+    assert set(summary["protocol"]) == {"trial"}
+    with storage.open_h5(tmp_path / "results/segments/default/s02.h5", "segments") as file:
+        assert file["eeg"].shape == (16 * 7, 32, 384)
+        assert sorted(set(file["start"][()])) == [0, 1.5, 3, 4.5, 6, 7.5, 9]
+    folder = tmp_path / "results/runs/milmer/trial"
+    tested = [storage.read_table(p) for p in folder.glob("s02-k*/seed0/predictions.parquet")]
+    assert 0 < len(pd.concat(tested)) <= 16 * 7
+
+
 def test_a_second_run_finds_nothing_to_do(work):
     done = snakemake(work)
     assert done.returncode == 0

@@ -1,0 +1,58 @@
+"""Damaged files end in one line for people or in a valid result, and leave nothing half-written."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import scipy.io
+
+from milmer.deap.matlab import NAMES, read_arrays
+from tests.conftest import REPOSITORY
+from tests.fuzz import FILES
+
+COUNT = {"dat": 100, "mat": 100, "plain_mat": 100, "bdf": 100, "avi": 100, "csv": 100}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """One subject of four trials that are just long enough for a segment."""
+    from milmer.deap.synthetic import TwinOptions, synthesize
+
+    path = tmp_path_factory.mktemp("small") / "deap"
+    size = {"subjects": 1, "trials": 4, "seconds": 3, "video_missing": 0.5}
+    picture = {"width": 128, "height": 96, "fps": 10}
+    synthesize(path, TwinOptions(formats=["dat", "mat", "bdf"], **size, **picture))
+    return path
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_file_is_one_line_or_a_valid_result(small, kind, tmp_path):
+    root = shutil.copytree(small, tmp_path / "deap")
+    if kind == "plain_mat":
+        path = root / FILES[kind]
+        content = read_arrays(path)
+        scipy.io.savemat(path, {name: content[name] for name in NAMES}, do_compression=False)
+    command = [sys.executable, "-m", "tests.fuzz", kind, root, "0", str(COUNT[kind])]
+    done = subprocess.run(
+        list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True, timeout=900
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"{kind}: {lines[-1:]} {done.stderr[-3000:]}"
+    results = [line for line in lines if "said" in line]
+    assert len(results) == COUNT[kind]
+    for result in results:
+        if result["said"] is None:
+            continue
+        assert "\n" not in result["said"]
+        assert result["said"].startswith(str(root)) or "s01" in result["said"], result
+        # The stages before may be done, the one that failed leaves nothing.
+        assert result["left"] in ([], ["trials/s01.parquet"]), result
+    refused = sum(result["said"] is not None for result in results)
+    assert refused >= COUNT[kind] // 10  # else the damage is none
+    assert refused < COUNT[kind]  # and else nothing got through
+
+
+def test_there_are_at_least_500_damaged_files():
+    assert sum(COUNT.values()) >= 500
