@@ -39,7 +39,14 @@ from milmer.training.options import (
 PRESETS: dict[str, dict[str, Any]] = {
     "published": {
         "labels": {"ties": "as_published"},
-        "eeg": {"layout": "as_published"},
+        # Complete, so that it holds beside any other cleaning in the section itself.
+        "eeg": {
+            "layout": "as_published",
+            "artefacts": "none",
+            "bad_channels": "keep",
+            "notch": None,
+            "baseline": "none",
+        },
         "backbone": {"finetune": True},
         "model": {
             "selection_gradient": "none",

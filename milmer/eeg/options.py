@@ -11,19 +11,65 @@ from milmer.segmentation import SegmentationOptions
 class EEGOptions(Options):
     """From a trial's recording to segments."""
 
+    bad_channels: Literal["interpolate", "keep"] = Field(
+        "interpolate",
+        description="What is done with a channel that is flat or extreme in a trial: "
+        "`interpolate` makes it from its neighbours (spherical splines), `keep` only records it.",
+    )
+    artefacts: Literal["auto", "none", "eog_regression", "ica"] = Field(
+        "auto",
+        description="How blinks and eye movements are removed; `auto` is `eog_regression` for "
+        "original recordings and `none` for preprocessed ones, whose EOG is removed already.",
+    )
+    eog_correlation: float = Field(
+        0.3,
+        gt=0,
+        lt=1,
+        description="`artefacts: ica` removes the components whose correlation with hEOG or vEOG "
+        "is above this, whatever its sign.",
+    )
+    notch: float | None = Field(
+        None,
+        gt=0,
+        description="Frequency of the mains in Hz that is filtered out before the band-pass "
+        "(zero-phase FIR as MNE designs it), or null for none.",
+    )
     band: tuple[float, float] | None = Field(
         (1.0, 50.0),
         description="Band-pass in Hz (zero-phase FIR as MNE designs it), or null for none.",
     )
+    baseline: Literal["none", "subtract", "zscore"] = Field(
+        "none",
+        description="Takes the mean of the 3 s before the music video from each channel of the "
+        "filtered trial, and with `zscore` divides by their standard deviation as well.",
+    )
     layout: Literal["channels_by_time", "as_published"] = Field(
         "channels_by_time",
-        description="`as_published` scrambles channels and time as the authors' notebook does.",
+        description="`as_published` scrambles channels and time as the authors' notebook does; "
+        "goes with `bad_channels: keep` and neither artefacts, notch nor baseline.",
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> "EEGOptions":
         if self.band is not None and not 0 < self.band[0] < self.band[1]:
             raise ValueError("band: give two rising frequencies above 0 Hz")
+        return self
+
+    @model_validator(mode="after")
+    def _published_whole(self) -> "EEGOptions":
+        # The notebook cleans nothing, and once channels and time are mixed nothing can be.
+        cleaned = {
+            "artefacts": self.artefacts not in ("auto", "none"),
+            "bad_channels": self.bad_channels != "keep",
+            "notch": self.notch is not None,
+            "baseline": self.baseline != "none",
+        }
+        wrong = [name for name, is_cleaned in cleaned.items() if is_cleaned]
+        if self.layout == "as_published" and wrong:
+            raise ValueError(
+                f"layout: as_published does not go with this {' and '.join(wrong)}; set artefacts: "
+                "none, bad_channels: keep, notch: null and baseline: none"
+            )
         return self
 
 

@@ -1,0 +1,98 @@
+"""Cleaning a subject's EEG: bad channels, reference, eyes, in this order.
+
+Each step is a matrix over channels (and EOG), the same at all samples of a trial, so the filters
+along time may come afterwards. What was found and done is returned beside the trials, because a
+reviewer asks for it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from milmer.eeg.artefacts import eog_regression, ica
+from milmer.eeg.bad_channels import find_bad_channels, interpolation
+from milmer.eeg.options import EEGOptions
+from milmer.errors import MilmerError
+
+MOST_BAD = 1 / 4
+"""Share of a trial's channels up to which the others can stand in for them."""
+
+
+def clean(
+    eeg: Mapping[int, np.ndarray],
+    eog: Mapping[int, np.ndarray] | None,
+    channels: list[str],
+    sfreq: float,
+    referenced: bool,
+    options: EEGOptions,
+) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
+    """Clean all trials of one subject as ``options`` says.
+
+    ``eeg`` maps experiment_id to (channel, sample) in µV at ``sfreq`` Hz, the whole trial with
+    its baseline, and ``eog`` to hEOG and vEOG (2, sample) in µV, bipolar, or is None. Trials may
+    differ in length. ``referenced`` says that the average reference was taken and the EOG removed
+    already, as in DEAP's preprocessed files. ``channels`` are names of the 10–20 system.
+
+    Bad channels are found and interpolated in the trials in which they are bad; the average
+    reference is taken where there was none or a channel was interpolated; then eye artefacts are
+    removed. A trial with nothing to do comes back as the same array.
+
+    Returns the trials and a report of plain JSON values: ``bad_channels`` (channel, why, in which
+    trials, what was done), ``average_reference`` (the experiment_ids where it was taken),
+    ``artefacts`` (the method) and what that method reports. Raises :class:`MilmerError` where
+    more than a quarter of a trial's channels are to be interpolated, or where a method needs EOG
+    that is not there.
+    """
+    method = options.artefacts
+    if method == "auto":
+        method = "none" if referenced else "eog_regression"
+    bad = find_bad_channels(eeg, channels)
+    repaired = dict(bad) if options.bad_channels == "interpolate" else {}
+    _refuse_too_many(repaired, channels)
+    cleaned = dict(eeg)
+    for experiment_id, why in repaired.items():
+        cleaned[experiment_id] = interpolation(tuple(channels), tuple(why)) @ eeg[experiment_id]
+    averaged = [e for e in eeg if not referenced or e in repaired]
+    for experiment_id in averaged:
+        trial = cleaned[experiment_id]
+        cleaned[experiment_id] = trial - trial.mean(axis=0)
+    about: dict[str, Any] = {}
+    if method != "none":
+        from threadpoolctl import threadpool_limits
+
+        # The number of threads decides the order of summing, and ICA would carry that far.
+        with threadpool_limits(1):
+            if method == "ica":
+                cleaned, about = ica(cleaned, eog, channels, sfreq, options.eog_correlation)
+            else:
+                cleaned, about = eog_regression(cleaned, eog, channels, sfreq)
+    return cleaned, {
+        "bad_channels": _listed(bad, "interpolated" if repaired else "kept"),
+        "average_reference": averaged,
+        "artefacts": method,
+        **about,
+    }
+
+
+def _refuse_too_many(bad: Mapping[int, Mapping[str, str]], channels: list[str]) -> None:
+    for experiment_id, why in bad.items():
+        if len(why) > MOST_BAD * len(channels):
+            named = ", ".join(f"{name} ({reason})" for name, reason in why.items())
+            raise MilmerError(
+                f"EEG of experiment_id {experiment_id}: {len(why)} of {len(channels)} channels are "
+                f"bad, too many to interpolate: {named}; leave the subject out (dataset.subjects) "
+                "or set eeg.bad_channels to keep"
+            )
+
+
+def _listed(bad: Mapping[int, Mapping[str, str]], done: str) -> list[dict[str, Any]]:
+    """Each bad channel once for each reason, with the trials in which it is."""
+    trials: dict[tuple[str, str], list[int]] = {}
+    for experiment_id, why in bad.items():
+        for item in why.items():
+            trials.setdefault(item, []).append(int(experiment_id))
+    return [
+        {"channel": name, "why": reason, "experiment_ids": where, "done": done}
+        for (name, reason), where in trials.items()
+    ]
