@@ -53,7 +53,9 @@ def test_with_a_log_messages_go_to_it_and_the_error_to_both(tmp_path, twin):
 def test_warnings_go_to_the_log_and_a_good_run_is_silent(tmp_path, twin):
     log = tmp_path / "trials.log"
     options = ["--options", '{"source": "bdf"}']
-    done = milmer("--log", log, "trials", "s01", tmp_path / "a.parquet", "--root", twin, *options)
+    skipped = shutil.ignore_patterns("*.bdf", "*.avi")
+    root = shutil.copytree(twin, tmp_path / "deap", ignore=skipped)
+    done = milmer("--log", log, "trials", "s01", tmp_path / "a.parquet", "--root", root, *options)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "s01: no .bdf file (there is dat" in log.read_text()
     assert (tmp_path / "a.parquet").exists()

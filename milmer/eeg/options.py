@@ -78,3 +78,9 @@ class SegmentsOptions(Options):
 
     eeg: EEGOptions = EEGOptions()
     segmentation: SegmentationOptions = SegmentationOptions()
+
+    @model_validator(mode="after")
+    def _published_rule(self) -> "SegmentsOptions":
+        if self.eeg.layout == "as_published" and self.segmentation.overlap:
+            raise ValueError("segmentation.overlap: is 0 with eeg.layout as_published")
+        return self
