@@ -69,7 +69,7 @@ def clean(
                 cleaned, about = eog_regression(cleaned, eog, channels, sfreq)
     return cleaned, {
         "bad_channels": _listed(bad, "interpolated" if repaired else "kept"),
-        "average_reference": averaged,
+        "average_reference": [int(e) for e in averaged],
         "artefacts": method,
         **about,
     }

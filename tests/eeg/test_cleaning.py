@@ -218,7 +218,7 @@ def test_ica_fits_fewer_components_where_a_channel_is_interpolated():
 
 
 def test_ica_with_a_limit_that_nothing_reaches_removes_nothing():
-    recording = planted(brain(24), referenced=True)
+    recording = planted(brain(4), referenced=True)
     cleaned, report = done(recording, True, artefacts="ica", eog_correlation=0.9999)
     assert report["removed"] == []
     assert set(report["removed_variance"].values()) == {0.0}
@@ -228,7 +228,7 @@ def test_ica_with_a_limit_that_nothing_reaches_removes_nothing():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_comes_out_whatever_the_number_of_threads(method):
-    recording = planted(brain(8), referenced=False)
+    recording = planted(brain(4), referenced=False)
     made = []
     for threads in (1, 2, 2):
         with threadpool_limits(threads):
@@ -352,8 +352,17 @@ def test_a_method_without_eog_is_refused(method, eog, problem, refused):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_eeg_and_eog_go_together_by_experiment_id(method):
+    recording = planted(brain(4), referenced=False)
+    known, _ = done(recording, referenced=False, artefacts=method)
+    recording["eog"] = dict(reversed(recording["eog"].items()))
+    cleaned, _ = done(recording, referenced=False, artefacts=method)
+    assert all((cleaned[e] == known[e]).all() for e in known)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_one_eog_channel_is_enough(method):
-    recording = planted(brain(24), referenced=False)
+    recording = planted(brain(12), referenced=False)
     for trial in recording["eog"].values():
         trial[0] = 0
     cleaned, report = done(recording, referenced=False, artefacts=method)
