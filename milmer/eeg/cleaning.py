@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from milmer.eeg.artefacts import eog_regression, ica
 from milmer.eeg.bad_channels import find_bad_channels, interpolation
@@ -50,26 +51,21 @@ def clean(
     bad = find_bad_channels(eeg, channels)
     repaired = dict(bad) if options.bad_channels == "interpolate" else {}
     _refuse_too_many(repaired, channels)
-    cleaned = dict(eeg)
-    for experiment_id, why in repaired.items():
-        cleaned[experiment_id] = interpolation(tuple(channels), tuple(why)) @ eeg[experiment_id]
-    averaged = [e for e in eeg if not referenced or e in repaired]
-    for experiment_id in averaged:
-        trial = cleaned[experiment_id]
-        cleaned[experiment_id] = trial - trial.mean(axis=0)
-    about: dict[str, Any] = {}
-    if method != "none":
-        from threadpoolctl import threadpool_limits
-
-        # The number of threads decides the order of summing, and ICA would carry that far.
-        with threadpool_limits(1):
-            if method == "ica":
-                cleaned, about = ica(cleaned, eog, channels, sfreq, options.eog_correlation)
-            else:
-                cleaned, about = eog_regression(cleaned, eog, channels, sfreq)
+    cleaned, about = dict(eeg), {}
+    # The number of threads decides the order of summing, and ICA would carry that far.
+    with threadpool_limits(1):
+        for e, why in repaired.items():
+            cleaned[e] = interpolation(tuple(channels), tuple(why)) @ eeg[e]
+        averaged = [e for e in eeg if not referenced or e in repaired]
+        for e in averaged:
+            cleaned[e] = cleaned[e] - cleaned[e].mean(axis=0)
+        if method == "ica":
+            cleaned, about = ica(cleaned, eog, channels, sfreq, options.eog_correlation)
+        elif method == "eog_regression":
+            cleaned, about = eog_regression(cleaned, eog, channels, sfreq)
     return cleaned, {
         "bad_channels": _listed(bad, "interpolated" if repaired else "kept"),
-        "average_reference": averaged,
+        "average_reference": [int(e) for e in averaged],
         "artefacts": method,
         **about,
     }
