@@ -19,7 +19,22 @@ def test_the_unit_of_start_time_is_inferred(unit):
     np.testing.assert_array_equal(match_onsets(onsets / unit, onsets, 0), onsets)
 
 
-@pytest.mark.parametrize("lost", [[23, 24, 25], [0], [39], [0, 1, 39], [3, 17, 18]], ids=str)
+def test_deaps_start_times_are_in_ten_thousandths_of_a_second():
+    """Documented as µs; the last trial of s01 starts at 36,420,779, which is 3642 s."""
+    onsets = 60 + rhythm() / rhythm()[-1] * 3642.0779
+    start_time = 1e4 * (onsets - 60)
+    assert round(start_time[-1]) == 36_420_779
+    np.testing.assert_array_equal(match_onsets(start_time, onsets, 60), onsets)
+
+
+def test_37_onsets_of_40_as_in_s28_are_matched_by_time():
+    onsets, lost = rhythm(), [23, 24, 25]
+    matched = match_onsets(1e4 * onsets, np.delete(onsets, lost), 0)
+    assert np.flatnonzero(np.isnan(matched)).tolist() == lost
+    assert matched[26:].tolist() == onsets[26:].tolist()
+
+
+@pytest.mark.parametrize("lost", [[0], [39], [0, 1, 39], [3, 17, 18]], ids=str)
 def test_missing_onsets_are_found_by_their_time(lost):
     onsets = rhythm()
     matched = match_onsets(1e4 * (onsets - 7), np.delete(onsets, lost), 7)
