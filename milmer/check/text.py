@@ -1,0 +1,160 @@
+"""The report as one screen of at most 100 columns, which also reads well in a log."""
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+
+from milmer.check.facts import Facts, Subject
+from milmer.check.findings import Finding, picture
+from milmer.check.needs import Need
+from milmer.check.report import Report
+from milmer.check.words import names, span
+from milmer.deap.layout import has_clip
+
+WIDTH = 100
+
+_ERRORS = 8  # that are shown; all of them are in the JSON
+_SUBJECTS = 46  # columns for the names of equal subjects
+_TRIALS = range(1, 41)  # of DEAP, where the ratings do not say
+
+
+def screen(report: Report) -> str:
+    """The report as text."""
+    facts = report.facts
+    lines = [*_head(facts), "", *_table(facts)] if facts.subjects else [str(facts.root)]
+    for title, found in (("ERROR", report.errors), ("NOTE", report.notes)):
+        lines += [""] * bool(found) + _told(title, found)
+    if any(need.count for need in report.needs):
+        lines += ["", *_needs(report)]
+    return "\n".join([*lines, "", _verdict(report)])
+
+
+def _head(facts: Facts) -> Iterator[str]:
+    yield f"{facts.root}" + (" (--quick: EEG and videos were not read)" if facts.quick else "")
+    kinds = ", ".join(
+        f".{k} {names(facts.kind(k))}" for k in ("dat", "mat", "bdf") if facts.kind(k)
+    )
+    reads = f".{facts.source} is read" + (" (auto)" if facts.wanted == "auto" else "")
+    yield from _entry("EEG", f"{kinds or 'none'}; {reads}")
+    if facts.ratings:
+        rated = {n: s for n, s in facts.subjects.items() if s.trials}
+        count = sum(len(subject.trials) for subject in rated.values())
+        where = facts.ratings.relative_to(facts.root).as_posix()
+        yield from _entry("ratings", f"{where}: {count:,} trials of {names(rated) or 'none'}")
+    clips = facts.clips
+    in_deap = sum(
+        has_clip(name, trial) for name in facts.subjects for trial in _numbers(facts, name)
+    )
+    text = f"{len(clips):,} clips"
+    if clips:
+        text += f" of {names(name for name, _ in clips)}; DEAP has {in_deap:,} of these trials"
+    known = [clip for clip in clips.values() if clip]
+    if known:
+        kinds = [picture(clip) for clip in known]
+        text += (
+            f"; {max(set(kinds), key=kinds.count)}, {span([c.seconds for c in known], '{:.1f}')} s"
+        )
+    yield from _entry("video", text)
+
+
+def _entry(title: str, text: str) -> list[str]:
+    return _wrapped(f"{title:9}", text)
+
+
+def _numbers(facts: Facts, name: str) -> Sequence[int]:
+    """Trials of a subject, those of DEAP where the ratings do not say."""
+    return [trial.trial for trial in facts.subjects[name].trials] or _TRIALS
+
+
+def _table(facts: Facts) -> list[str]:
+    """One row for all subjects that are alike."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, subject in facts.subjects.items():
+        rows.setdefault(_row(facts, name, subject), []).append(name)
+    middle = [] if facts.quick else ["trials with EEG", "seconds"]
+    middle += [] if facts.quick or facts.source == "bdf" else ["labels"]
+    heads = ["subjects", "rated", f".{facts.source}", *middle, "clips", "in DEAP"]
+    table = []
+    for cells, alike in [(tuple(heads[1:]), None), *rows.items()]:
+        first = wrap(names(alike), _SUBJECTS) if alike else heads[:1]
+        table += [(part, *(cells if i == 0 else [""] * len(cells))) for i, part in enumerate(first)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _row(facts: Facts, name: str, subject: Subject) -> tuple[str, ...]:
+    eeg = {None: "yes", True: "read", False: "damaged"}[subject.eeg_read]
+    cells = [str(len(subject.trials) or "–"), eeg if facts.source in subject.eeg else "–"]
+    if not facts.quick:
+        seconds = [trial.seconds for trial in subject.with_eeg]
+        cells += [str(len(seconds) or "–"), span(seconds) if seconds else "–"]
+        if facts.source != "bdf":
+            cells.append({None: "–", True: "agree", False: "DIFFER"}[subject.labels_agree])
+    in_deap = sum(has_clip(name, trial) for trial in _numbers(facts, name))
+    return (*cells, str(len(subject.clips) or "–"), str(in_deap or "–"))
+
+
+def _told(title: str, found: list[Finding]) -> list[str]:
+    shown = found[:_ERRORS] if title == "ERROR" else found
+    lines = [line for finding in shown for line in _wrapped(f"{title:5} ", finding.text)]
+    if more := found[len(shown) :]:
+        subjects = {name for finding in more for name in finding.subjects}
+        text = f"… and {len(more)} more, of {names(subjects)}; --json lists them all"
+        lines += _wrapped(f"{title:5} ", text)
+    return lines
+
+
+def _needs(report: Report) -> Iterator[str]:
+    yield "A first run with the default options, estimated for a 2-core CPU without a GPU"
+    assumed = "; trials as long as DEAP's" if report.facts.quick else ""
+    yield f"(working directory {report.directory.absolute()}{assumed}):"
+    for need in report.needs:
+        yield _line(_STAGES[need.stage], f"{need.count:,} {need.what}", need)
+    total = Need(
+        "", 0, "", sum(n.bytes for n in report.needs), sum(n.seconds for n in report.needs)
+    )
+    yield _line("all", f"{_size(report.free)} free", total)
+
+
+_STAGES = {"segments": "segments", "faces": "faces", "tokens": "tokens", "runs": "one experiment"}
+
+
+def _line(stage: str, what: str, need: Need) -> str:
+    return f"  {stage:15}{what:>24}{_size(need.bytes):>12}{_duration(need.seconds):>14}"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _verdict(report: Report) -> str:
+    count, notes = len(report.errors), len(report.notes)
+    told = f"{notes} note{'s' * (notes != 1)}"
+    if not count:
+        return f"Usable: no error, {told}."
+    return f"{count} error{'s' * (count != 1)} to put right before the first run, {told}."
+
+
+def _wrapped(title: str, text: str) -> list[str]:
+    """``text`` beside its title; paths are never broken, so that they can be copied."""
+    indent = " " * len(title)
+    return wrap(
+        text,
+        WIDTH,
+        initial_indent=title,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
