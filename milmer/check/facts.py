@@ -129,19 +129,22 @@ class Facts:
 def gather(root: str | Path, wanted: str = "auto", quick: bool = False) -> Facts:
     """Look at all that lies below ``root``; never raises for what is wrong with it."""
     facts = Facts(Path(root), wanted, quick)
+    copy = ratings = None
     with facts.telling("dataset"):
         copy = scan(root)
-        facts.source = copy.source(wanted, copy.subjects)
+    if copy is None:
+        return facts
+    archives = [*facts.root.glob("*.zip"), *facts.root.glob("*/*.zip")]
+    facts.packed = sorted(path.relative_to(root).as_posix() for path in archives)
+    facts.source = copy.source(wanted, copy.subjects)
+    with facts.telling("dataset"):
         if not copy.eeg.get(facts.source):
-            facts.problems.append(Problem("dataset", str(no_eeg(copy, facts.source))))
-        facts.ratings = copy.ratings
-        archives = [*facts.root.glob("*.zip"), *facts.root.glob("*/*.zip")]
-        facts.packed = sorted(path.relative_to(root).as_posix() for path in archives)
-        ratings = None
-        with facts.telling("ratings"):
-            ratings = read_ratings(ratings_file(copy))
-        for name in track(copy.subjects, "subjects"):
-            facts.subjects[name] = _look(facts, copy, name, ratings)
+            raise no_eeg(copy, facts.source)
+    facts.ratings = copy.ratings
+    with facts.telling("ratings"):
+        ratings = read_ratings(ratings_file(copy))
+    for name in track(copy.subjects, "subjects"):
+        facts.subjects[name] = _look(facts, copy, name, ratings)
     return facts
 
 

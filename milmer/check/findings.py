@@ -196,11 +196,10 @@ def _short_clips(facts: Facts) -> Iterator[Finding]:
 
 
 def _unlike_clips(facts: Facts) -> Iterator[Finding]:
-    kinds = Counter(map(picture, filter(None, facts.clips.values())))
-    usual = kinds.most_common(1)[0][0] if kinds else ""
+    usual = usual_picture(facts)
     found: dict[str, list[int]] = {}
     for (name, trial), clip in facts.clips.items():
-        if clip and picture(clip) != usual:
+        if clip and _picture(clip) != usual:
             found.setdefault(name, []).append(trial)
     yield from _at("clips_unlike", f"clips of another size or rate than {usual}: {{}}", found)
 
@@ -306,11 +305,16 @@ JUDGES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 """What is looked at, in the order in which it is told."""
 
 
+def usual_picture(facts: Facts) -> str:
+    """Size and rate of most clips."""
+    kinds = Counter(_picture(clip) for clip in facts.clips.values() if clip)
+    return max(kinds, key=kinds.__getitem__, default="")
+
+
 # ------------------------------------------------------------------------- details
 
 
-def picture(clip: Clip) -> str:
-    """A clip's size and rate."""
+def _picture(clip: Clip) -> str:
     return f"{clip.width} x {clip.height}, {clip.fps:.0f} fps"
 
 

@@ -13,7 +13,7 @@ from milmer.deap.layout import GENEVA, SFREQ
 from milmer.faces.crops import frame_numbers
 from milmer.faces.options import FacesOptions
 from milmer.faces.video import Clip
-from milmer.segmentation import Segment, SegmentationOptions, segment_grid
+from milmer.segmentation import SegmentationOptions, segment_grid
 from milmer.training.folds import fold_names, fold_subjects
 from milmer.training.options import ProtocolsOptions, TrainingOptions
 
@@ -42,32 +42,35 @@ class Need:
 
 def needs(facts: Facts) -> list[Need]:
     """Of each stage, for all subjects that a run takes; ``runs`` are those of one experiment."""
-    segments = frames = decoded = 0
-    eeg_seconds = 0.0
-    filmed: dict[str, int] = {}  # segments with video by subject: the bags
+    segmentation, instances = SegmentationOptions(), FacesOptions().instances
+    segments = crops = decoded = 0
+    seconds = 0.0
+    bags: dict[str, int] = {}  # segments with video, by subject
     for name, subject in facts.used.items():
-        clips = _clips(facts, subject)
-        for segment in segment_grid(_lengths(facts, subject).items(), SegmentationOptions()):
-            segments += 1
-            clip = clips.get(segment.experiment_id)
-            seen = _frames_of(segment, clip) if clip else 0
-            frames += seen
-            filmed[name] = filmed.get(name, 0) + bool(seen)
-        eeg_seconds += sum(_lengths(facts, subject).values())
+        lengths, clips = _lengths(facts, subject), _clips(facts, subject)
+        grid = segment_grid(lengths.items(), segmentation)
+        seen = [
+            len(
+                frame_numbers(
+                    segment, clips[segment.experiment_id], segmentation.seconds, instances
+                )
+            )
+            for segment in grid
+            if segment.experiment_id in clips
+        ]
+        segments += len(grid)
+        crops += sum(seen)
         decoded += sum(clip.frames for clip in clips.values())
-    length = SegmentationOptions().seconds * SFREQ
-    runs, bags = _training({name: count for name, count in filmed.items() if count})
+        seconds += sum(lengths.values())
+        if any(seen):
+            bags[name] = sum(count > 0 for count in seen)
+    segment_bytes = round(len(GENEVA) * segmentation.seconds * SFREQ) * 4  # float32
+    runs, looks = _training(bags)
     return [
-        Need(
-            "segments",
-            segments,
-            "segments",
-            round(segments * len(GENEVA) * length * 4),
-            eeg_seconds / SEGMENTS_RATE,
-        ),
-        Need("faces", frames, "crops", frames * CROP_BYTES, decoded / FACES_RATE),
-        Need("tokens", frames, "crops", frames * TOKENS_BYTES, frames / TOKENS_RATE),
-        Need("runs", runs, "models", runs * MODEL_BYTES, bags / TRAIN_RATE),
+        Need("segments", segments, "segments", segments * segment_bytes, seconds / SEGMENTS_RATE),
+        Need("faces", crops, "crops", crops * CROP_BYTES, decoded / FACES_RATE),
+        Need("tokens", crops, "crops", crops * TOKENS_BYTES, crops / TOKENS_RATE),
+        Need("runs", runs, "models", runs * MODEL_BYTES, looks / TRAIN_RATE),
     ]
 
 
@@ -82,12 +85,6 @@ def _clips(facts: Facts, subject: Subject) -> dict[int, Clip]:
     """Clips by experiment_id."""
     held = {t: DEAP_CLIP if facts.quick else clip for t, clip in subject.clips.items()}
     return {t.experiment_id: held[t.trial] for t in subject.trials if held.get(t.trial)}
-
-
-def _frames_of(segment: Segment, clip: Clip) -> int:
-    return len(
-        frame_numbers(segment, clip, SegmentationOptions().seconds, FacesOptions().instances)
-    )
 
 
 def _training(bags: dict[str, int]) -> tuple[int, float]:

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from milmer.check.facts import Facts, Subject
-from milmer.check.findings import Finding, picture
+from milmer.check.findings import Finding, usual_picture
 from milmer.check.needs import Need
 from milmer.check.report import Report
 from milmer.check.words import names, span
-from milmer.deap.layout import has_clip
+from milmer.deap.layout import EEG_KINDS, has_clip
 
 WIDTH = 100
 
@@ -30,30 +30,27 @@ def screen(report: Report) -> str:
 
 def _head(facts: Facts) -> Iterator[str]:
     yield f"{facts.root}" + (" (--quick: EEG and videos were not read)" if facts.quick else "")
-    kinds = ", ".join(
-        f".{k} {names(facts.kind(k))}" for k in ("dat", "mat", "bdf") if facts.kind(k)
-    )
+    kinds = [f".{k} {names(facts.kind(k))}" for k in EEG_KINDS if facts.kind(k)]
     reads = f".{facts.source} is read" + (" (auto)" if facts.wanted == "auto" else "")
-    yield from _entry("EEG", f"{kinds or 'none'}; {reads}")
+    yield from _entry("EEG", f"{', '.join(kinds) or 'none'}; {reads}")
     if facts.ratings:
-        rated = {n: s for n, s in facts.subjects.items() if s.trials}
-        count = sum(len(subject.trials) for subject in rated.values())
+        rated = {n: len(s.trials) for n, s in facts.subjects.items() if s.trials}
         where = facts.ratings.relative_to(facts.root).as_posix()
-        yield from _entry("ratings", f"{where}: {count:,} trials of {names(rated) or 'none'}")
+        text = f"{where}: {sum(rated.values()):,} trials of {names(rated) or 'none of them'}"
+        yield from _entry("ratings", text)
+    yield from _entry("video", "; ".join(_videos(facts)))
+
+
+def _videos(facts: Facts) -> Iterator[str]:
     clips = facts.clips
-    in_deap = sum(
-        has_clip(name, trial) for name in facts.subjects for trial in _numbers(facts, name)
-    )
-    text = f"{len(clips):,} clips"
-    if clips:
-        text += f" of {names(name for name, _ in clips)}; DEAP has {in_deap:,} of these trials"
-    known = [clip for clip in clips.values() if clip]
-    if known:
-        kinds = [picture(clip) for clip in known]
-        text += (
-            f"; {max(set(kinds), key=kinds.count)}, {span([c.seconds for c in known], '{:.1f}')} s"
-        )
-    yield from _entry("video", text)
+    if not clips:
+        yield "none"
+        return
+    in_deap = sum(has_clip(n, trial) for n in facts.subjects for trial in _numbers(facts, n))
+    yield f"{len(clips):,} clips of {names(name for name, _ in clips)}"
+    yield f"DEAP has {in_deap:,} of these trials"
+    if known := [clip for clip in clips.values() if clip]:
+        yield f"{usual_picture(facts)}, {span([clip.seconds for clip in known], '{:.1f}')} s"
 
 
 def _entry(title: str, text: str) -> list[str]:
@@ -70,9 +67,9 @@ def _table(facts: Facts) -> list[str]:
     rows: dict[tuple[str, ...], list[str]] = {}
     for name, subject in facts.subjects.items():
         rows.setdefault(_row(facts, name, subject), []).append(name)
-    middle = [] if facts.quick else ["trials with EEG", "seconds"]
+    middle = [] if facts.quick else ["seconds"]
     middle += [] if facts.quick or facts.source == "bdf" else ["labels"]
-    heads = ["subjects", "rated", f".{facts.source}", *middle, "clips", "in DEAP"]
+    heads = ["subjects", "rated", "with EEG", *middle, "clips", "in DEAP"]
     table = []
     for cells, alike in [(tuple(heads[1:]), None), *rows.items()]:
         first = wrap(names(alike), _SUBJECTS) if alike else heads[:1]
@@ -88,11 +85,13 @@ def _table(facts: Facts) -> list[str]:
 
 
 def _row(facts: Facts, name: str, subject: Subject) -> tuple[str, ...]:
-    eeg = {None: "yes", True: "read", False: "damaged"}[subject.eeg_read]
-    cells = [str(len(subject.trials) or "–"), eeg if facts.source in subject.eeg else "–"]
+    seconds = [trial.seconds for trial in subject.with_eeg]
+    eeg = "–"
+    if facts.source in subject.eeg:
+        eeg = {None: "yes", False: "damaged"}.get(subject.eeg_read, str(len(seconds)))
+    cells = [str(len(subject.trials) or "–"), eeg]
     if not facts.quick:
-        seconds = [trial.seconds for trial in subject.with_eeg]
-        cells += [str(len(seconds) or "–"), span(seconds) if seconds else "–"]
+        cells.append(span(seconds) if seconds else "–")
         if facts.source != "bdf":
             cells.append({None: "–", True: "agree", False: "DIFFER"}[subject.labels_agree])
     in_deap = sum(has_clip(name, trial) for trial in _numbers(facts, name))
