@@ -203,9 +203,10 @@ def test_the_example_in_the_repository_is_a_valid_configuration(inside):
 
 
 def test_check_shows_a_copy_on_one_screen(twin, inside):
-    code, out, error = inside("check", twin, "--quick")
-    assert (code, error) == (0, "")
-    assert out.splitlines()[-1].startswith("Usable: no error")
+    for how, verdict in (([], "Usable: no error"), (["--quick"], "No error in names, sizes")):
+        code, out, error = inside("check", twin, *how)
+        assert (code, error) == (0, "")
+        assert out.splitlines()[-1].startswith(verdict)
 
 
 def test_check_ends_with_1_where_something_would_stop(tmp_path, inside):

@@ -41,9 +41,8 @@ class Finding:
 
 
 def findings(facts: Facts) -> list[Finding]:
-    """All that is to be told of a copy, errors first."""
-    told = [finding for judge in JUDGES for finding in judge(facts)]
-    return sorted(told, key=lambda finding: not finding.stops)
+    """All that is to be told of a copy."""
+    return [finding for judge in JUDGES for finding in judge(facts)]
 
 
 def disk(needed: int, free: int, folder: Path) -> list[Finding]:
@@ -116,8 +115,8 @@ def _trials(facts: Facts) -> Iterator[Finding]:
             yield Finding("trials", text, (name,), stops=True)
     for count, subjects in few.items():
         text = (
-            f"{names(subjects)}: {count} trials cannot make {folds} folds; set protocols.folds to "
-            "less"
+            f"{names(subjects)}: {count} trials a subject cannot make {folds} folds; set "
+            "protocols.folds to less"
         )
         yield Finding("trials", text, tuple(subjects), stops=True)
 

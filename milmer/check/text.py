@@ -5,7 +5,6 @@ from textwrap import wrap
 
 from milmer.check.facts import Facts, Subject
 from milmer.check.findings import Finding, usual_picture
-from milmer.check.needs import Need
 from milmer.check.report import Report
 from milmer.check.words import names, span
 from milmer.deap.layout import EEG_KINDS, has_clip
@@ -15,6 +14,7 @@ WIDTH = 100
 _ERRORS = 8  # that are shown; all of them are in the JSON
 _SUBJECTS = 46  # columns for the names of equal subjects
 _TRIALS = range(1, 41)  # of DEAP, where the ratings do not say
+_STAGES = {"runs": "training one experiment"}  # where the stage's name does not say it
 
 
 def screen(report: Report) -> str:
@@ -109,22 +109,22 @@ def _told(title: str, found: list[Finding]) -> list[str]:
 
 
 def _needs(report: Report) -> Iterator[str]:
-    yield "A first run with the default options, estimated for a 2-core CPU without a GPU"
-    assumed = "; trials as long as DEAP's" if report.facts.quick else ""
-    yield f"(working directory {report.directory.absolute()}{assumed}):"
+    yield "A first run with the default options, estimated for a 2-core CPU without a GPU;"
+    assumed = "trials as long as DEAP's; " if report.facts.quick else ""
+    yield f"{assumed}{_size(report.free)} free in {report.directory.absolute()}:"
     for need in report.needs:
-        yield _line(_STAGES[need.stage], f"{need.count:,} {need.what}", need)
-    total = Need(
-        "", 0, "", sum(n.bytes for n in report.needs), sum(n.seconds for n in report.needs)
-    )
-    yield _line("all", f"{_size(report.free)} free", total)
+        yield _line(
+            _STAGES.get(need.stage, need.stage),
+            f"{need.count:,} {need.what}",
+            need.bytes,
+            need.seconds,
+        )
+    sizes, times = zip(*((need.bytes, need.seconds) for need in report.needs), strict=True)
+    yield _line("all of these", "", sum(sizes), sum(times))
 
 
-_STAGES = {"segments": "segments", "faces": "faces", "tokens": "tokens", "runs": "one experiment"}
-
-
-def _line(stage: str, what: str, need: Need) -> str:
-    return f"  {stage:15}{what:>24}{_size(need.bytes):>12}{_duration(need.seconds):>14}"
+def _line(stage: str, what: str, size: int, seconds: float) -> str:
+    return f"  {stage:26}{what:>18}{_size(size):>12}{_duration(seconds):>12}"
 
 
 def _size(size: float) -> str:
@@ -142,7 +142,10 @@ def _verdict(report: Report) -> str:
     count, notes = len(report.errors), len(report.notes)
     told = f"{notes} note{'s' * (notes != 1)}"
     if not count:
-        return f"Usable: no error, {told}."
+        usable = (
+            "No error in names, sizes and ratings" if report.facts.quick else "Usable: no error"
+        )
+        return f"{usable}, {told}."
     return f"{count} error{'s' * (count != 1)} to put right before the first run, {told}."
 
 

@@ -1,5 +1,6 @@
 """What is gathered of a copy; a bad file hides no other."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,23 @@ def test_a_problem_is_in_the_words_of_the_stage(copy, tmp_path, refused):
     assert [facts.subjects[name].labels_agree for name in ("s01", "s02")] == [False, False]
     with refused(facts.problems[0].text):
         make_trials(copy, "s01", TrialsOptions(), tmp_path / "s01.parquet")
+
+
+def test_a_file_with_fewer_trials_than_ratings_is_told(copy):
+    content = pickle.loads((copy / DAT).read_bytes())
+    fewer = {name: values[:5] for name, values in content.items()}
+    (copy / DAT).write_bytes(pickle.dumps(fewer, protocol=2))
+    facts = gather(copy)
+    assert problems(facts) == {("labels", "s01", None)}
+    assert sorted(t.experiment_id for t in facts.subjects["s01"].with_eeg) == [1, 2, 3, 4, 5]
+
+
+def test_a_recording_without_an_electrode_is_told(copy):
+    path = copy / "data_original/s01.bdf"
+    path.write_bytes(path.read_bytes().replace(b"Cz ", b"XX ", 1))
+    facts = gather(copy, "bdf")
+    assert problems(facts) == {("eeg", "s01", None)}
+    assert "no channel Cz" in facts.problems[0].text
 
 
 def test_a_recording_of_somebody_else_is_told(copy):

@@ -97,8 +97,8 @@ def test_too_few_trials_for_the_folds_stop(deap):
     without(deap.subjects["s09"], *range(1, 38))
     texts = [finding.text for finding in findings(deap) if finding.stops]
     assert texts == [
-        "s01, s02: 4 trials cannot make 5 folds; set protocols.folds to less",
-        "s09: 3 trials cannot make 5 folds; set protocols.folds to less",
+        "s01, s02: 4 trials a subject cannot make 5 folds; set protocols.folds to less",
+        "s09: 3 trials a subject cannot make 5 folds; set protocols.folds to less",
     ]
     deap.subjects["s09"].eeg_read = False  # which is told already
     assert len([finding for finding in findings(deap) if finding.stops]) == 1
@@ -125,10 +125,11 @@ def test_trials_that_are_broken_off_are_told(deap):
 def test_classes_with_fewer_trials_than_folds_are_told(deap):
     for trial in deap.subjects["s23"].trials:
         trial.quadrant = {"HALV": "LALV"}.get(trial.quadrant, trial.quadrant)
-    for trial in [t for t in deap.subjects["s12"].trials if t.quadrant == "HALV"][2:]:
+    for trial in [t for t in deap.subjects["s12"].trials if t.quadrant == "HALV"][4:]:
         trial.quadrant = "HAHV"
+    without(deap.subjects["s30"], *range(1, 41))
     text = told(deap)["classes"]
-    assert text == "HALV: fewer trials than the 5 folds: none of s23; 2 of s12"
+    assert text == "HALV: fewer trials than the 5 folds: none of s23; 4 of s12"
 
 
 def test_classes_that_are_alike_are_told_once(deap):

@@ -14,10 +14,10 @@ from milmer.check.text import WIDTH, screen
 def shown(deap):
     """The screen's lines."""
 
-    def show(more=()):
+    def show(more=(), width=WIDTH):
         report = Report(deap, [*more, *findings(deap)], needs(deap), Path("/work"), 66 * 10**9)
         lines = screen(report).splitlines()
-        assert max(map(len, lines)) <= WIDTH
+        assert max(map(len, lines)) <= width
         assert all(line == line.rstrip() for line in lines)
         return lines
 
@@ -51,6 +51,14 @@ def test_a_copy_that_is_uneven_in_every_way_fits_too(deap, shown):
     assert len(shown()) <= 50
 
 
+def test_without_ratings_clips_are_compared_with_all_that_deap_has(deap, shown):
+    for subject in deap.subjects.values():
+        subject.trials = []
+    lines = shown()
+    assert "DEAP has 874 of these trials" in lines[3]
+    assert row(lines, "s11 ")[1:] == ["–", "0", "–", "agree", "37", "37"]
+
+
 def test_equal_subjects_share_a_row_and_long_lists_are_wrapped(deap, shown):
     for name in list(deap.subjects)[::2]:
         deap.subjects[name].labels_agree = False
@@ -70,17 +78,18 @@ def test_many_errors_are_cut_short_and_counted(shown):
 
 
 def test_a_long_path_is_not_broken(shown):
-    path = "/" + "/".join(["a-long-folder"] * 6) + "/s01.dat"
-    lines = shown([Finding("eeg", f"{path}: cannot be read, damaged; copy it again", (), True)])
+    path = "/" + "/".join(["a-long-folder"] * 9) + "/s01.dat"
+    error = Finding("eeg", f"{path}: cannot be read, damaged; copy it again", (), True)
+    lines = shown([error], width=150)
     assert any(path in line for line in lines)
 
 
 def test_the_estimate_says_what_it_is_for_and_what_is_free(deap, shown):
     lines = shown()
     at = next(i for i, line in enumerate(lines) if "estimated for a 2-core CPU" in line)
-    assert lines[at + 1].startswith("(working directory /work)")
+    assert lines[at + 1] == "66.0 GB free in /work:"
     assert row(lines, "  tokens") == ["tokens", "174,800", "crops", "13.2", "GB", "2", "h"]
-    assert row(lines, "  all")[:4] == ["all", "66.0", "GB", "free"]
+    assert row(lines, "  all")[3:] == ["23.4", "GB", "21", "days"]
     deap.quick = True
     assert "trials as long as DEAP's" in "".join(shown())
     assert "EEG and videos were not read" in shown()[0]
