@@ -168,9 +168,7 @@ def _open(path: Path, status: list[int] | None = None) -> "mne.io.BaseRaw":
         raise _damaged(path, error) from error
 
 
-def _data(
-    path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: int, stop: int
-) -> np.ndarray:
+def _data(path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: int, stop: int) -> np.ndarray:
     """Samples (channel, sample) in V, of status channels their words."""
     try:
         return raw.get_data(picks=picks, start=start, stop=stop, verbose="error")
