@@ -2,8 +2,9 @@
 
 The whole model of the estimate is here. Sizes follow from the files' formats; the constants below
 were measured: rates by the benchmarks that the README tells of (an AMD EPYC with 2 cores, no GPU,
-YuNet, Swin-T and training in bfloat16), bytes of a crop on real faces. Jobs run one after another;
-on a cluster they do not. What was not looked into is taken to be as long as in DEAP.
+YuNet, Swin-T and training in bfloat16), bytes of a crop on real faces. The rate of segments is that
+of preprocessed EEG; original recordings are cleaned too and take longer. Jobs run one after
+another; on a cluster they do not. What was not looked into is taken to be as long as in DEAP.
 """
 
 from dataclasses import dataclass
