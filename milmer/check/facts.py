@@ -150,35 +150,38 @@ def gather(root: str | Path, wanted: str = "auto", quick: bool = False) -> Facts
 
 def _look(facts: Facts, copy: Copy, name: str, ratings: pd.DataFrame | None) -> Subject:
     files = {kind: copy.eeg[kind][name] for kind in EEG_KINDS if name in copy.eeg.get(kind, {})}
-    clips = dict.fromkeys(sorted(copy.videos.get(name, {})))
-    subject = Subject(files, clips)
+    videos = copy.videos.get(name, {})
+    subject = Subject(files, dict.fromkeys(sorted(videos)))
     own = None
     if ratings is not None:
-        own = ratings[ratings["subject"] == name].reset_index(drop=True)
-        if own.empty:
-            facts.problems.append(Problem("ratings", f"{copy.ratings}: no ratings of {name}", name))
-            own = None
-        else:
+        with facts.telling("ratings", name):
+            own = _own(copy, ratings, name)
             subject.familiarity = bool(own["familiarity"].notna().any())
             subject.trials = _trials(own)
     eeg = files.get(facts.source)
-    if facts.quick:
-        if eeg is not None:
-            with facts.telling("eeg", name):
-                subject.size = _size(eeg)
-        for trial, path in copy.videos.get(name, {}).items():
-            with facts.telling("clips", name, trial):
-                _size(path)
-        return subject
     if eeg is not None:
-        subject.eeg_read = False
         with facts.telling("eeg", name):
-            read = _read_bdf if facts.source == "bdf" else _read_preprocessed
-            read(facts, name, subject, eeg, own)
-    for trial in clips:
+            if facts.quick:
+                subject.size = _size(eeg)
+            else:
+                subject.eeg_read = False
+                read = _read_bdf if facts.source == "bdf" else _read_preprocessed
+                read(facts, name, subject, eeg, own)
+    for trial in subject.clips:
         with facts.telling("clips", name, trial):
-            clips[trial] = probe(copy.videos[name][trial])
+            if facts.quick:
+                _size(videos[trial])
+            else:
+                subject.clips[trial] = probe(videos[trial])
     return subject
+
+
+def _own(copy: Copy, ratings: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The ratings of one subject."""
+    own = ratings[ratings["subject"] == name].reset_index(drop=True)
+    if own.empty:
+        raise MilmerError(f"{copy.ratings}: no ratings of {name}")
+    return own
 
 
 def _size(path: Path) -> int:
