@@ -59,6 +59,36 @@ def _common(
 
 
 @app.command()
+def check(
+    root: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
+    source: Annotated[str, typer.Option(help="EEG to read: auto, dat, mat or bdf.")] = "auto",
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Names, sizes and ratings alone; reads no EEG, no video."),
+    ] = False,
+    directory: Annotated[
+        Path, typer.Option(help="Working directory of the pipeline, for the space on its disk.")
+    ] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell what a copy of DEAP holds, before the first run.
+
+    Exit status: 0 it can be used, 1 something would stop the pipeline or is missing.
+    """
+    import json
+
+    from milmer.check.report import check
+    from milmer.check.text import screen
+    from milmer.deap.options import DatasetOptions
+
+    dataset = _read(DatasetOptions, json.dumps({"root": str(root), "source": source}))
+    report = check(root, dataset.source, quick, directory)
+    typer.echo(json.dumps(report.as_json(), indent=1) if as_json else screen(report))
+    if report.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
 def trials(subject: str, out: Out, root: Root, options: OptionsJSON = "{}") -> None:
     """Join a subject's ratings, EEG and videos into one table."""
     from milmer.deap.trials import TrialsOptions, make_trials

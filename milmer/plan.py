@@ -18,7 +18,7 @@ from typing import Any
 
 from milmer.backbone.options import BackboneOptions
 from milmer.config import Config, Experiment, load
-from milmer.deap.layout import Copy, ratings_file, scan
+from milmer.deap.layout import Copy, no_eeg, ratings_file, scan
 from milmer.errors import MilmerError
 from milmer.source import fingerprint
 from milmer.training.folds import WITHIN_SUBJECT, fold_names, fold_subjects
@@ -58,11 +58,7 @@ class Plan:
         with_eeg = copy.eeg.get(self._source, {})
         self.subjects = [s for s in found if s in with_eeg and (wanted == "all" or s in wanted)]
         if not self.subjects:
-            kinds = ", ".join(f".{k}" for k in copy.eeg) or "none"
-            raise MilmerError(
-                f"dataset.root: {copy.root} holds no .{self._source} file sNN.{self._source} "
-                f"(EEG files there: {kinds})"
-            )
+            raise no_eeg(copy, self._source)
         if wanted != "all" and (absent := sorted(set(wanted) - set(self.subjects))):
             raise MilmerError(
                 f"dataset.subjects: {copy.root} holds no .{self._source} file of "

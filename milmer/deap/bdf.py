@@ -28,6 +28,7 @@ EOG = {"hEOG": ("EXG1", "EXG2"), "vEOG": ("EXG3", "EXG4")}
 """Electrodes of the two bipolar EOG channels of the preprocessed files: first minus second."""
 
 _CODES = range(1, 8)
+_CODE = 0xFF  # the bits of a word that are the code
 _NAMELESS = re.compile(r"-?\d*")  # how MNE tells channels without a name apart
 _MARGIN = 1.0  # s read on both sides of a trial, so that resampling has no edge inside it
 _BROKEN_OFF = 0.5  # s by which a trial must be shorter than the others to count as broken off
@@ -35,11 +36,18 @@ _BROKEN_OFF = 0.5  # s by which a trial must be shorter than the others to count
 
 @dataclass(frozen=True)
 class Markers:
-    """The events of a recording: ``time`` (event,) in s, ``code`` (event,), and its length in s."""
+    """The events of a recording: ``time`` (event,) in s, ``code`` (event,), and its length in s.
+
+    ``named``: whether the status channel has its name; ``spare``: further channels without one;
+    ``upper_bits``: whether its words carry more than the code.
+    """
 
     time: np.ndarray
     code: np.ndarray
     seconds: float
+    named: bool = True
+    spare: int = 0
+    upper_bits: bool = False
 
     @property
     def begin(self) -> float:
@@ -74,18 +82,23 @@ def read_markers(path: Path) -> Markers:
     whose values are codes is taken. Raises :class:`MilmerError` where there is none.
     """
     raw = _open(path)
-    candidates = [
-        i
-        for i, name in enumerate(raw.ch_names)
-        if name.lower() == "status" or _NAMELESS.fullmatch(name)
-    ]
+    named = {i: name.lower() == "status" for i, name in enumerate(raw.ch_names)}
+    candidates = [i for i, name in enumerate(raw.ch_names) if named[i] or _NAMELESS.fullmatch(name)]
     if not candidates:
         raise MilmerError(f"{path}: no channel Status nor one without a name; no markers to go by")
     raw = _open(path, candidates)
-    found = [_events(row) for row in _data(path, raw, candidates, 0, raw.n_times)]
-    sample, code = max(found, key=lambda events: (events[1] == VIDEO_STARTS).sum())
-    sfreq = raw.info["sfreq"]
-    return Markers(sample / sfreq, code, raw.n_times / sfreq)
+    words = _data(path, raw, candidates, 0, raw.n_times).astype(np.int64)  # (channel, sample)
+    events = [_events(row) for row in words]
+    best = max(range(len(events)), key=lambda i: (events[i][1] == VIDEO_STARTS).sum())
+    (sample, code), sfreq = events[best], raw.info["sfreq"]
+    return Markers(
+        sample / sfreq,
+        code,
+        raw.n_times / sfreq,
+        named=named[candidates[best]],
+        spare=sum(not named[i] for i in candidates if i != candidates[best]),
+        upper_bits=bool((words[best] & ~_CODE).any()),
+    )
 
 
 def read_trials(
@@ -138,8 +151,8 @@ def _trial(
 
 
 def _events(status: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Samples at which a code begins, and the codes."""
-    code = status.astype(np.int64) & 0xFF
+    """Samples at which a code begins, and the codes, of the words int64 (sample,)."""
+    code = status & _CODE
     begins = np.flatnonzero((np.diff(code, prepend=0) != 0) & np.isin(code, _CODES))
     return begins, code[begins]
 

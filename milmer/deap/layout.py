@@ -95,6 +95,8 @@ BASELINE_SECONDS = 3.0
 EEG_KINDS = ("dat", "mat", "bdf")
 """Kinds of EEG file, in the order in which they are preferred."""
 
+_FILMED = range(1, 23)
+_WITHOUT_CLIP = {"s03": {40}, "s05": {40}, "s11": {38, 39, 40}, "s14": {40}}
 _DEPTH = 4  # folders below the root: one more than DEAP has, for copies unzipped a level deeper
 _EEG = re.compile(r"(s\d\d)\.(dat|mat|bdf)$", re.IGNORECASE)
 _VIDEO = re.compile(r"(s\d\d)_trial(\d\d)\.avi$", re.IGNORECASE)
@@ -159,6 +161,19 @@ def ratings_file(copy: Copy) -> Path:
             "so copy DEAP's metadata_csv folder there"
         )
     return copy.ratings
+
+
+def has_clip(subject: str, trial: int) -> bool:
+    """Whether DEAP has a face video of a subject's trial: there are 874 of s01 to s22."""
+    return int(subject[1:]) in _FILMED and trial not in _WITHOUT_CLIP.get(subject, ())
+
+
+def no_eeg(copy: Copy, source: str) -> MilmerError:
+    """The error of a copy without any EEG file of the kind ``source``."""
+    kinds = ", ".join(f".{kind}" for kind in copy.eeg) or "none"
+    return MilmerError(
+        f"dataset.root: {copy.root} holds no .{source} file sNN.{source} (EEG files there: {kinds})"
+    )
 
 
 def subject_name(value: str | int) -> str:

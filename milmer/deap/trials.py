@@ -6,6 +6,7 @@ in one place.
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from milmer import storage
-from milmer.deap.bdf import read_markers
+from milmer.deap.bdf import Markers, read_markers
 from milmer.deap.layout import EEG_KINDS, ratings_file, scan
 from milmer.deap.onsets import match_onsets
 from milmer.deap.ratings import check_labels, read_ratings
@@ -56,7 +57,9 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
     else:
         inputs["eeg"] = eeg
         if options.source == "bdf":
-            trials["eeg_start"], trials["eeg_seconds"] = _found(subject, eeg, trials, start_time)
+            found = locate(subject, eeg, read_markers(eeg), trials, start_time)
+            trials["eeg_start"], trials["eeg_seconds"] = found.starts, found.seconds
+            _tell(subject, eeg, trials, found)
         else:
             content = read_preprocessed(eeg)
             check_labels(subject, trials, content.labels, eeg)
@@ -75,11 +78,25 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
     storage.write_table(out, trials, made)
 
 
-def _found(
-    subject: str, path: Path, trials: pd.DataFrame, start_time: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where each trial's music video starts in a recording and how long it lasts, in s (trial,)."""
-    markers = read_markers(path)
+@dataclass(frozen=True)
+class Located:
+    """Where each trial's music video starts in a recording and how long it lasts, in s (trial,).
+
+    Both are NaN where it has no onset; ``unknown`` (onset,) are the onsets that fit no trial.
+    """
+
+    starts: np.ndarray
+    seconds: np.ndarray
+    unknown: np.ndarray
+
+
+def locate(
+    subject: str, path: Path, markers: Markers, trials: pd.DataFrame, start_time: np.ndarray
+) -> Located:
+    """Find the ``trials`` of ``subject`` by the ``markers`` of the recording at ``path``.
+
+    ``start_time`` (trial,) is the ratings'. Raises :class:`MilmerError` where they do not fit.
+    """
     # In the order of presentation, which is that of the recording.
     order = np.argsort(trials["trial"].to_numpy())
     starts = np.empty(len(trials))
@@ -87,15 +104,19 @@ def _found(
         starts[order] = match_onsets(start_time[order], markers.onsets, markers.begin)
     except MilmerError as error:
         raise MilmerError(f"{path}: {subject}: {error}") from error
-    missing = sorted(trials.loc[np.isnan(starts), "trial"])
+    lengths = dict(zip(markers.onsets, markers.lengths, strict=True))
+    seconds = np.array([lengths.get(start, np.nan) for start in starts])
+    return Located(starts, seconds, markers.onsets[~np.isin(markers.onsets, starts)])
+
+
+def _tell(subject: str, path: Path, trials: pd.DataFrame, found: Located) -> None:
+    """Warn of what does not fit."""
+    missing = sorted(trials.loc[np.isnan(found.starts), "trial"])
     if missing:
         _log.warning("%s: no onset in %s of trials %s; they have no EEG", subject, path, missing)
-    unknown = markers.onsets[~np.isin(markers.onsets, starts)]
-    if len(unknown):
-        places = ", ".join(f"{t:.0f}" for t in unknown)
+    if len(found.unknown):
+        places = ", ".join(f"{t:.0f}" for t in found.unknown)
         _log.warning("%s: %s: onsets at %s s fit no trial; left out", subject, path, places)
-    lengths = dict(zip(markers.onsets, markers.lengths, strict=True))
-    return starts, np.array([lengths.get(start, np.nan) for start in starts])
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -215,6 +215,17 @@ def test_codes_are_found_whatever_the_status_channel_is_called_and_carries(recor
     assert codes(recording(PLAN, **how)) == PLAN
 
 
+def test_what_the_status_channel_is_like_is_told(recording):
+    def seen(**how):
+        markers = bdf.read_markers(recording(PLAN, **how))
+        return markers.named, markers.spare, markers.upper_bits
+
+    assert seen() == (True, 0, False)
+    assert seen(status="") == (False, 0, False)
+    assert seen(status="", upper=0x19FF00, after=[0x19FF00]) == (False, 1, True)
+    assert seen(after=[0]) == (True, 1, False)
+
+
 def test_the_channel_with_codes_is_found_where_it_comes_second(recording, tmp_path):
     path = recording(PLAN, status="", after=[0])
     whole = edfio.read_bdf(path)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from milmer.deap.layout import GENEVA, TWENTE, ratings_file, scan, subject_name
+from milmer.deap.layout import GENEVA, TWENTE, has_clip, ratings_file, scan, subject_name
 
 NAMES = [
     "data_preprocessed_python/s01.dat",
@@ -102,6 +102,13 @@ def test_ratings_that_are_not_there_say_what_to_copy(lay, refused):
     copy = scan(lay(NAMES[:-1]))
     with refused("participant_ratings.csv", "metadata_csv", str(copy.root)):
         ratings_file(copy)
+
+
+def test_deap_has_874_clips():
+    clips = [(s, t) for s in range(1, 33) for t in range(1, 41) if has_clip(f"s{s:02d}", t)]
+    assert len(clips) == 874
+    assert {subject for subject, _ in clips} == set(range(1, 23))
+    assert not has_clip("s11", 38)
 
 
 @pytest.mark.parametrize("value", [1, "1", "01", "s01", "S1", " s1 "])

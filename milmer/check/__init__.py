@@ -1,0 +1,1 @@
+"""What a copy of the data holds, said before the first run: facts, findings, needs, text."""
