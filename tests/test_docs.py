@@ -39,3 +39,22 @@ def test_each_difference_that_is_an_option_links_to_it():
         *("modelselection_gradient", "modelscorer", "modeltrain_cls", "modelchannel_embeddings"),
         *("modeleeg_encoder", "backbonefinetune", "facesdetector", "facesuse_borrowed_boxes"),
     }
+
+
+def test_each_quirk_of_the_data_names_a_test_that_is_there():
+    section = (REPOSITORY / "docs/data.md").read_text().split("## Quirks")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    tests = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py"))
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert all(f"def {name}(" in tests for name in named), row
+
+
+def test_what_milmer_check_can_tell_is_what_the_page_lists():
+    page = (REPOSITORY / "docs/data.md").read_text()
+    listed = page.split("`about` is one of:")[1].split("\n")[0]
+    said = set(re.findall(r"`(\w+)`", listed))
+    source = (REPOSITORY / "milmer/check").glob("*.py")
+    code = "".join(path.read_text() for path in source)
+    assert all(f'"{word}"' in code for word in said)
