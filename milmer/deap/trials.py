@@ -69,7 +69,7 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
     trials["video_file"] = [
         _relative(videos[t], root) if t in videos else None for t in trials["trial"]
     ]
-    without = trials.loc[trials["video_file"].isna(), "trial"].tolist()
+    without = sorted(trials.loc[trials["video_file"].isna(), "trial"])
     if without:
         _log.warning("%s: no face video of %d trials: %s", subject, len(without), without)
     for column in ("eeg_file", "video_file"):

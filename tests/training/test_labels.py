@@ -61,7 +61,7 @@ def test_quadrants_around_the_medians_of_both_ratings():
     options = LabelsOptions(threshold="median")
     border = thresholds(TRIALS, options)
     assert border == {"valence": 5.0, "arousal": 5.0}
-    shifted = TRIALS + [0.5, -0.5]
+    shifted = TRIALS.add([0.5, -0.5])
     assert thresholds(shifted, options) == {"valence": 5.5, "arousal": 4.5}
     assert label(shifted, thresholds(shifted, options), options).tolist() == [0, 1, 2, 3, 0, 0, 3]
 
