@@ -49,7 +49,8 @@ def probe(path: Path) -> Clip:
         width, height = stream.codec_context.width, stream.codec_context.height
         bare = container.format.name in _BARE and not times
         if bare:
-            frames, rate = len(packets), float(stream.average_rate or stream.guessed_rate or 0)
+            named = stream.codec_context.framerate or stream.average_rate or stream.guessed_rate
+            frames, rate = len(packets), float(named or 0)
         else:
             frames = len(times)
             span = float((times[-1] - times[0]) * stream.time_base) if times else 0.0
@@ -111,7 +112,10 @@ _BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
 def _video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     if not container.streams.video:
         raise MilmerError(f"{path}: holds no video; {_REMEDY}")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise MilmerError(f"{path}: its header names a codec that there is not; {_REMEDY}")
+    return stream
 
 
 def _require_whole(path: Path) -> None:
