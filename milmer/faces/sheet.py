@@ -161,7 +161,7 @@ def _draw(
             color="black" if found else colour,
         )
     with storage.replacing(out) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+        figure.savefig(partial, format="png", metadata={"Software": None, "Description": told})
 
 
 def _measured(searched: np.ndarray, looks: Mapping[int, Look]) -> str:
