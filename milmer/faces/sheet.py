@@ -129,7 +129,7 @@ def _draw(
     width, height = _COLUMNS * _CELL, _HEAD + rows * (tall + _LABEL)
     figure = Figure((width, height), dpi=100)
     figure.text(0.1 / width, 1 - 0.25 / height, video.name, weight="bold", size=13, va="center")
-    told = _measured(searched, looks)
+    told = _measured(searched / clip.fps, [looks.get(int(number)) for number in searched])
     figure.text(0.1 / width, 1 - 0.55 / height, told, size=11, va="center")
     for place, (number, frame) in enumerate(decode(video, shown, threads)):
         row, column = divmod(place, _COLUMNS)
@@ -164,19 +164,18 @@ def _draw(
         figure.savefig(partial, format="png", metadata={"Software": None, "Description": told})
 
 
-def _measured(searched: np.ndarray, looks: Mapping[int, Look]) -> str:
-    """The sheet's header."""
-    in_order = [looks.get(int(number)) for number in searched]
-    detected = sum(look is not None and look.detected for look in in_order)
+def _measured(times: np.ndarray, looks: Sequence[Look | None]) -> str:
+    """The sheet's header, from the searched frames' times in s and what became of them."""
+    detected = sum(look is not None and look.detected for look in looks)
     parts = [
-        f"{len(searched)} frames searched",
-        f"a face in {detected} of them ({100 * detected / len(searched):.0f} %)",
+        f"{len(looks)} frames searched",
+        f"a face in {detected} of them ({100 * detected / len(looks):.0f} %)",
     ]
-    if (trembles := jitter(in_order)) is not None:
+    if (trembles := jitter(looks)) is not None:
         parts.append(
-            f"box jitter {100 * trembles[0]:.1f} % of its width in place, "
-            f"{100 * trembles[1]:.1f} % in size"
+            f"box jitter {100 * trembles[0]:.1f} % of its width in place and "
+            f"{100 * trembles[1]:.1f} % in size, {np.median(np.diff(times)):.2f} s apart"
         )
-    if detected < len(searched) and looks:
-        parts.append("dashed: a box borrowed from the nearest frame with a face")
+    if any(look is not None and not look.detected for look in looks):
+        parts.append("dashed: borrowed from the nearest frame with a face")
     return "  ·  ".join(parts)
