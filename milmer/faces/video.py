@@ -42,7 +42,7 @@ def probe(path: Path) -> Clip:
     rate is the one that the stream names, or the reader's usual one.
     """
     _require_whole(path)
-    with reading(path, *_NONSENSE), av.open(str(path)) as container:
+    with reading(path, *_NONSENSE), _opened(path) as container:
         stream = _video_of(container, path)
         packets = [packet.dts for packet in container.demux(stream) if packet.size]
         times = [dts for dts in packets if dts is not None]
@@ -75,7 +75,7 @@ def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, 
     target = next(left, None)
     number = -1
     size = None
-    with reading(path, *_NONSENSE), av.open(str(path)) as container:
+    with reading(path, *_NONSENSE), _opened(path) as container:
         stream = _video_of(container, path)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
@@ -107,6 +107,10 @@ def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 _REMEDY = "copy it again, or remove it to go on without this clip"
 _BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    return av.open(str(path), metadata_errors="replace")  # titles come in any encoding
 
 
 def _video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:

@@ -133,6 +133,15 @@ def test_a_clip_that_changes_its_size_is_one_line(tmp_path, refused):
         levels(path, [0, 3, 10])
 
 
+def test_a_title_in_another_encoding_does_not_matter(tmp_path):
+    path = write(tmp_path / "a.avi")
+    content = path.read_bytes()
+    assert content.count(b"Lavf") == 1  # the name of the program that wrote it
+    path.write_bytes(content.replace(b"Lavf", "Müll".encode("latin-1")))
+    assert probe(path).frames == 20
+    assert list(levels(path, [3])) == [3]
+
+
 def fields(header):
     """Places and sizes of the numbers in an AVI's main, stream and format headers."""
     for name, numbers in ((b"avih", 10), (b"strh", 12), (b"strf", 5)):
