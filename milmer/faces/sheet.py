@@ -7,8 +7,9 @@ measured. A sheet shows a person's face, so nothing draws one unless the user as
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import av
 import numpy as np
 
 from milmer import storage
@@ -22,9 +23,12 @@ from milmer.faces.video import Clip, decode, probe
 from milmer.progress import track
 from milmer.segmentation import Segment, segment_grid
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _COLUMNS, _ROWS = 6, 4
 _CELL = 2.4  # inches; the sheet has 100 px to the inch
-_LABEL, _HEAD = 0.32, 0.8  # inches below each frame and above all
+_LABEL, _HEAD, _GAP = 0.32, 0.8, 0.08  # inches below each frame, above all, between frames
 _DETECTED, _BORROWED = "#1a9850", "#e66101"
 
 
@@ -37,6 +41,8 @@ class Look(NamedTuple):
 
 def draw_video_sheet(video: Path, options: FaceStageOptions, out: Path) -> None:
     """Search one video as the stage ``faces`` would and draw its sheet as PNG."""
+    if out.suffix.lower() != ".png":
+        raise MilmerError(f"{out}: a contact sheet is a PNG; give a name that ends in .png")
     options = options.but({"faces": {"min_coverage": 0.0}})  # to the very end
     clip = probe(video)
     length = options.segmentation.seconds
@@ -118,50 +124,58 @@ def _draw(
     threads: int,
     out: Path,
 ) -> None:
-    if out.suffix.lower() != ".png":
-        raise MilmerError(f"{out}: a contact sheet is a PNG; give a name that ends in .png")
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     shown = searched[np.unique(np.linspace(0, len(searched) - 1, _COLUMNS * _ROWS).astype(int))]
     rows = math.ceil(len(shown) / _COLUMNS)
-    tall = _CELL * clip.height / clip.width
+    # A picture of an extreme shape is drawn out of proportion rather than too small or too large.
+    tall = float(np.clip(_CELL * clip.height / clip.width, 0.2 * _CELL, 2 * _CELL))
     width, height = _COLUMNS * _CELL, _HEAD + rows * (tall + _LABEL)
     figure = Figure((width, height), dpi=100)
-    figure.text(0.1 / width, 1 - 0.25 / height, video.name, weight="bold", size=13, va="center")
+
+    def write(text: str, below: float, **how: object) -> None:
+        where = (_GAP / width, 1 - below / height)
+        figure.text(*where, text, va="center", parse_math=False, **how)
+
     told = _measured(searched / clip.fps, [looks.get(int(number)) for number in searched])
-    figure.text(0.1 / width, 1 - 0.55 / height, told, size=11, va="center")
+    write(video.name, 0.25, weight="bold", size=13)
+    write(told, 0.55, size=11)
     for place, (number, frame) in enumerate(decode(video, shown, threads)):
         row, column = divmod(place, _COLUMNS)
-        bottom = height - _HEAD - (row + 1) * (tall + _LABEL) + _LABEL
-        box = [column * _CELL + 0.04, bottom, _CELL - 0.08, tall - 0.04]
-        axes = figure.add_axes([box[0] / width, box[1] / height, box[2] / width, box[3] / height])
-        across = round(200 * _CELL)
-        small = frame.reformat(across, round(across * clip.height / clip.width), "rgb24")
-        # In px of the video, so that boxes are drawn as they are.
-        axes.imshow(small.to_ndarray(), extent=(0, clip.width, clip.height, 0), aspect="auto")
-        axes.set_axis_off()
-        look = looks.get(int(number))
-        found = look is not None and look.detected
-        colour = _DETECTED if found else _BORROWED
-        if look is not None:
-            face, style = look.face, "-" if found else (0, (4, 2))
-            axes.add_patch(
-                Rectangle(face[:2], face.width, face.height, fill=False, ec=colour, lw=2, ls=style)
-            )
-        label = f"{number / clip.fps:.2f} s" + ("" if found else "   no face")
-        axes.text(
-            0.5,
-            -0.13 / (tall - 0.04),
-            label,
-            transform=axes.transAxes,
-            ha="center",
-            va="center",
-            size=10,
-            color="black" if found else colour,
-        )
+        left = column * _CELL + _GAP / 2
+        bottom = height - _HEAD - row * (tall + _LABEL) - tall
+        sides = ((_CELL - _GAP) / width, (tall - _GAP) / height)
+        axes = figure.add_axes((left / width, bottom / height, *sides))
+        _show(axes, frame, f"{number / clip.fps:.2f} s", looks.get(int(number)))
     with storage.replacing(out) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None, "Description": told})
+
+
+def _show(axes: "Axes", frame: av.VideoFrame, time: str, look: Look | None) -> None:
+    """One frame, reduced, with its box and below it its time."""
+    from matplotlib.patches import Rectangle
+
+    across = round(200 * _CELL)
+    down = max(1, round(across * frame.height / frame.width))
+    small = frame.reformat(across, min(down, 2 * across), "rgb24").to_ndarray()
+    # In px of the video, so that boxes are drawn as they are.
+    axes.imshow(small, extent=(0, frame.width, frame.height, 0), aspect="auto")
+    axes.set_axis_off()
+    detected = look is not None and look.detected
+    if look is not None:
+        colour, style = (_DETECTED, "-") if detected else (_BORROWED, (0, (4, 2)))
+        left, top, width, height, _ = look.face
+        axes.add_patch(Rectangle((left, top), width, height, fill=False, ec=colour, lw=2, ls=style))
+    axes.annotate(
+        time if detected else f"{time}   no face",
+        (0.5, 0),
+        (0, -10),  # points below the frame
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        color="black" if detected else _BORROWED,
+    )
 
 
 def _measured(times: np.ndarray, looks: Sequence[Look | None]) -> str:

@@ -102,7 +102,8 @@ def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise MilmerError(f"{path}: cannot be decoded ({error}); {_REMEDY}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise MilmerError(f"{path}: cannot be decoded ({reason}); {_REMEDY}") from error
 
 
 _REMEDY = "copy it again, or remove it to go on without this clip"
