@@ -2,7 +2,8 @@
 
 The clips are the synthetic twin's, of DEAP's format: 720 x 576 at 50 fps in H.264. Bare decoding
 is PyAV's: every frame is decoded and thrown away. Our stage also opens and counts each file,
-digests it, searches ten frames of each 3 s for a face, and writes and validates the crops.
+digests it, searches ten frames of each 3 s for faces, follows one of them, smooths its boxes, and
+writes and validates the crops.
 """
 
 import json

@@ -107,20 +107,44 @@ def segments(trials: Trials, out: Out, root: Root, options: OptionsJSON = "{}") 
 
 @app.command()
 def faces(
-    trials: Trials,
-    out: Out,
-    root: Root,
+    out: Annotated[
+        Path | None, typer.Argument(help="File to write; with --sheet the one to read.")
+    ] = None,
+    trials: Annotated[Path | None, typer.Option(help="The subject's table of trials.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
     options: OptionsJSON = "{}",
     threads: Annotated[int, typer.Option(help="Threads that decode and search.")] = 2,
-    detector_model: Annotated[str | None, typer.Option(help="YuNet's .onnx file.")] = None,
+    detector_model: Annotated[str | None, typer.Option(help="The detector's model file.")] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw how detection went, and crop nothing: of --video to this PNG, or of each "
+            "clip of a subject's finished OUT to this folder. The pictures show people's faces."
+        ),
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="One video to draw a --sheet of.")] = None,
 ) -> None:
-    """Crop the faces of a subject's videos."""
+    """Crop the faces of a subject's videos, or draw contact sheets of how that went."""
     from milmer.faces.crops import make_faces
     from milmer.faces.options import FaceStageOptions
 
-    stage = _read(FaceStageOptions, options)
-    how = {"threads": threads, "detector_model": detector_model or stage.faces.detector_model}
-    make_faces(trials, root, stage.but({"faces": stage.faces.but(how)}), out)
+    how = {"threads": threads} | ({"detector_model": detector_model} if detector_model else {})
+    stage = _read(FaceStageOptions, options).but({"faces": how})
+    subject = [given for given in (trials, root, out) if given is not None]
+    if video is not None and sheet is not None and not subject:
+        from milmer.faces.sheet import draw_video_sheet
+
+        draw_video_sheet(video, stage, sheet)
+        typer.echo(f"wrote {sheet}")
+    elif video is not None or len(subject) < 3:
+        raise MilmerError("faces: give OUT, --trials and --root, or --video and --sheet")
+    elif sheet is not None:
+        from milmer.faces.sheet import draw_subject_sheets
+
+        written = draw_subject_sheets(trials, root, out, sheet)
+        typer.echo(f"wrote {len(written)} sheets to {sheet}")
+    else:
+        make_faces(trials, root, stage, out)
 
 
 @app.command()

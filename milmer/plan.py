@@ -116,7 +116,7 @@ class Plan:
     def detector_files(self, faces: str) -> list[str]:
         """The detector's model file, where it is given by path."""
         options = self.config.variant("faces", faces)
-        given = options.detector == "yunet" and options.detector_model
+        given = options.detector != "haar" and options.detector_model
         return [options.detector_model] if given else []
 
     def backbone(self, wildcards: Any) -> BackboneOptions:

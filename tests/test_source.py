@@ -59,6 +59,8 @@ def rerun(package, path, edit):
     ("path", "stages"),
     [
         ("faces/crops.py", {"faces"}),
+        ("faces/tracking.py", {"faces"}),
+        ("faces/sheet.py", set()),
         ("eeg/filtering.py", {"segments"}),
         ("deap/ratings.py", {"trials"}),
         ("backbone/loading.py", {"finetune-backbone", "tokens", "train"}),
@@ -78,8 +80,8 @@ def test_an_edit_of_storage_reruns_all(package):
 
 def test_a_number_that_changes_is_an_edit(package):
     def edit(text):
-        assert "_WAITING = 16" in text
-        return text.replace("_WAITING = 16", "_WAITING = 17")
+        assert "_HELD = 256" in text
+        return text.replace("_HELD = 256", "_HELD = 257")
 
     assert rerun(package, "faces/crops.py", edit) == {"faces"}
 
@@ -89,7 +91,7 @@ def test_a_number_that_changes_is_an_edit(package):
     [
         lambda text: "# a comment\n\n\n" + text + "\n\n# another\n",
         lambda text: text.replace('"""Stage ``faces``:', '"""Something else:', 1),
-        lambda text: text.replace('"""Cut the widened box', '"""Take the widened box', 1),
+        lambda text: text.replace('"""Numbers of up to', '"""Places of up to', 1),
         lambda text: text.replace("    covered = min(", "    covered = (  # why\n    min)(", 1),
     ],
     ids=["comments", "docstring", "docstring of a function", "line breaks"],

@@ -3,11 +3,14 @@
 ``yunet`` is YuNet (Wu et al. 2023) through OpenCV's ``FaceDetectorYN``; its model file is checked
 against its SHA-256 before it is loaded. ``haar`` is the frontal-face cascade that ships with
 OpenCV (Viola and Jones 2001): it works offline, sees frontal faces only, and its score is the
-cascade's last-stage weight, on a scale of its own.
+cascade's last-stage weight, on a scale of its own. ``mediapipe`` is the detector of the published
+code (BlazeFace, Bazarevsky et al. 2019) through MediaPipe's Tasks API; neither that package nor its
+model file is part of this project.
 """
 
 import hashlib
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, Protocol
 
 import av
@@ -91,7 +94,53 @@ class YuNet:
         )
 
 
-DETECTORS: dict[str, type[Detector]] = {"haar": Haar, "yunet": YuNet}
+class MediaPipe:
+    """MediaPipe's face detector, with whichever BlazeFace model file is given."""
+
+    default_min_score = 0.7  # as published
+    grey = False
+
+    def __init__(self, options: FacesOptions):
+        model = mediapipe_model(options)
+        self._library = _mediapipe()
+        floor = self.default_min_score if options.min_score is None else options.min_score
+        vision = self._library.tasks.vision
+        try:
+            self._net = vision.FaceDetector.create_from_options(
+                vision.FaceDetectorOptions(
+                    base_options=self._library.tasks.BaseOptions(model_asset_buffer=model),
+                    min_detection_confidence=min(max(floor, 0.0), 1.0),
+                )
+            )
+        except (ValueError, RuntimeError) as error:
+            raise MilmerError(
+                f"faces.detector_model: {options.detector_model}: MediaPipe cannot read it as a "
+                f"face detector ({error}); give a BlazeFace model (.tflite)"
+            ) from error
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """All faces with at least the least score."""
+        image = self._library.Image(
+            image_format=self._library.ImageFormat.SRGB, data=np.ascontiguousarray(picture)
+        )
+        faces = []
+        for found in self._net.detect(image).detections:
+            box, score = found.bounding_box, found.categories[0].score
+            sides = (box.origin_x, box.origin_y, box.width, box.height)
+            faces.append(Face(*map(float, sides), float(score)))
+        return faces
+
+
+DETECTORS: dict[str, type[Detector]] = {"haar": Haar, "yunet": YuNet, "mediapipe": MediaPipe}
+
+
+def model_digest(options: FacesOptions) -> str | None:
+    """SHA-256 of the model file that the detector reads; None where it reads none."""
+    if options.detector == "yunet":
+        return YUNET_SHA256  # no other is accepted
+    if options.detector == "mediapipe":
+        return hashlib.sha256(mediapipe_model(options)).hexdigest()
+    return None
 
 
 def yunet_file(options: FacesOptions) -> str:
@@ -109,10 +158,7 @@ def yunet_file(options: FacesOptions) -> str:
                 f"({type(error).__name__}); give its path as faces.detector_model, or set "
                 "faces.detector to haar"
             ) from error
-    try:
-        found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise MilmerError(f"faces.detector_model: {path}: {error.strerror}") from error
+    found = hashlib.sha256(_content(path)).hexdigest()
     if found != YUNET_SHA256:
         raise MilmerError(
             f"faces.detector_model: {path}: not {YUNET_FILE} (SHA-256 {found[:12]}…, "
@@ -121,8 +167,36 @@ def yunet_file(options: FacesOptions) -> str:
     return str(path)
 
 
+def mediapipe_model(options: FacesOptions) -> bytes:
+    """The content of MediaPipe's model file, ``faces.detector_model``."""
+    if options.detector_model is None:
+        raise MilmerError(
+            "faces.detector: mediapipe needs a model file; give a BlazeFace model (.tflite), such "
+            "as MediaPipe's short-range one, as faces.detector_model"
+        )
+    return _content(options.detector_model)
+
+
+def _mediapipe() -> ModuleType:
+    try:
+        import mediapipe
+    except (ImportError, OSError) as error:  # OSError: a library of the system that it needs
+        raise MilmerError(
+            f"faces.detector: mediapipe cannot be imported ({error}); install the package "
+            "mediapipe, or set faces.detector to yunet"
+        ) from error
+    return mediapipe
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise MilmerError(f"faces.detector_model: {path}: {error.strerror}") from error
+
+
 class FaceFinder:
-    """Finds the face to crop in a full picture: the largest at or above the least score."""
+    """Finds the faces in a full picture: all at or above the least score."""
 
     def __init__(self, options: FacesOptions):
         self._detector = DETECTORS[options.detector](options)
@@ -130,22 +204,20 @@ class FaceFinder:
         self._min_score = self._detector.default_min_score if given is None else given
         self._size = options.detection_size
 
-    def find(self, picture: np.ndarray) -> Face | None:
-        """The face in ``picture`` uint8 (height, width, 3), in its px; None where there is none."""
+    def find(self, picture: np.ndarray) -> list[Face]:
+        """The faces in ``picture`` uint8 (height, width, 3), in its px."""
         height, width = picture.shape[:2]
-        scale = min(1.0, self._size / max(height, width))
         small = picture
-        if scale < 1:
-            shape = (round(width * scale), round(height * scale))
+        if max(height, width) > self._size:
+            shape = self._reduced(width, height)
             small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-        return self._largest(small, width, height)
+        return self._detected(small, width, height)
 
-    def find_in(self, frame: av.VideoFrame) -> Face | None:
+    def find_in(self, frame: av.VideoFrame) -> list[Face]:
         """The same for a decoded frame: it is reduced before its colours are converted."""
-        scale = self._size / max(frame.height, frame.width)
-        if scale >= 1:
+        if max(frame.height, frame.width) <= self._size:
             return self.find(frame.to_ndarray(format="rgb24"))
-        width, height = round(frame.width * scale), round(frame.height * scale)
+        width, height = self._reduced(frame.width, frame.height)
         if self._detector.grey and frame.format.name in _WITH_LUMA:
             plane = frame.planes[0]
             luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
@@ -154,14 +226,16 @@ class FaceFinder:
         else:
             reduced = frame.reformat(width, height, "rgb24", interpolation="AREA")
             small = reduced.to_ndarray()
-        return self._largest(small, frame.width, frame.height)
+        return self._detected(small, frame.width, frame.height)
 
-    def _largest(self, small: np.ndarray, width: int, height: int) -> Face | None:
-        faces = [f for f in self._detector.detect(small) if f.score >= self._min_score]
-        if not faces:
-            return None
-        best = max(faces, key=lambda face: face.area)
+    def _reduced(self, width: int, height: int) -> tuple[int, int]:
+        scale = self._size / max(height, width)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def _detected(self, small: np.ndarray, width: int, height: int) -> list[Face]:
         across, down = width / small.shape[1], height / small.shape[0]
-        return Face(
-            best.left * across, best.top * down, best.width * across, best.height * down, best.score
-        )
+        return [
+            Face(f.left * across, f.top * down, f.width * across, f.height * down, f.score)
+            for f in self._detector.detect(small)
+            if f.score >= self._min_score and f.area > 0
+        ]

@@ -12,18 +12,40 @@ class FacesOptions(Options):
     """From face video to face crops."""
 
     instances: int = Field(10, ge=1, description="Frames a segment: the bag's size N.")
-    detector: Literal["yunet", "haar"] = Field(
+    detector: Literal["yunet", "haar", "mediapipe"] = Field(
         "yunet",
-        description="`haar` ships with OpenCV and needs no model file; it sees frontal faces only.",
+        description="`haar` ships with OpenCV and needs no model file; it sees frontal faces only. "
+        "`mediapipe` is the published one; it needs the package of that name and a model file.",
     )
     detector_model: str | None = execution(
         None,
         description="YuNet's .onnx file, checked by its digest; null takes it from the hub "
-        "(opencv/face_detection_yunet).",
+        "(opencv/face_detection_yunet). For MediaPipe a BlazeFace .tflite file, whose content "
+        "counts as an input.",
     )
     min_score: float | None = Field(
         None,
-        description="Least score of a face; null is the detector's default: YuNet 0.7, Haar 0.",
+        description="Least score of a face; null is the detector's default: YuNet and MediaPipe "
+        "0.7, Haar 0.",
+    )
+    choice: Literal["continuity", "largest"] = Field(
+        "continuity",
+        description="Which of several faces is taken: the one that overlaps most with the one "
+        "taken last in the clip (the largest where none does), or always the largest.",
+    )
+    smoothing: float = Field(
+        0.1,
+        ge=0,
+        le=5,
+        description="Boxes of one face are averaged with those less than this many s away, the "
+        "less the farther; 0 is none. Ten frames of 3 s are 0.3 s apart and stay as detected: at "
+        "that distance a head has moved farther than a box errs.",
+    )
+    min_coverage: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Part of a segment that the video must cover, else it has no frames.",
     )
     margin: float = Field(
         0.1, ge=0, le=1, description="Each side of the box is widened by this part of its size."

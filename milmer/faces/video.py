@@ -5,6 +5,7 @@ the container stores decoding times only, and with B-frames what is guessed from
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import av
 import numpy as np
 
 from milmer.errors import MilmerError
+
+_SIDES = 16, 8192  # px; beyond them a header is damaged, and a frame would not fit into memory
+_RATES = 1.0, 1000.0  # frames/s
+# What PyAV raises where a damaged header makes no sense: an error of FFmpeg's or of arithmetic.
+_NONSENSE = (av.FFmpegError, ValueError, OverflowError, ZeroDivisionError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -30,21 +36,34 @@ class Clip:
 
 
 def probe(path: Path) -> Clip:
-    """Count the frames of a clip without decoding them; refuse one that is cut off."""
+    """Count the frames of a clip without decoding them; refuse one that is cut off.
+
+    The rate comes from the times of the packets. A bare stream (a ``.264`` file) has none: its
+    rate is the one that the stream names, or the reader's usual one.
+    """
     _require_whole(path)
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            times = [p.dts for p in container.demux(stream) if p.size and p.dts is not None]
-            width, height = stream.codec_context.width, stream.codec_context.height
-            if len(times) < 2 or not width:
-                raise MilmerError(f"{path}: holds no video; {_REMEDY}")
-            step = float((times[-1] - times[0]) * stream.time_base) / (len(times) - 1)
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if step <= 0:
+    with reading(path, *_NONSENSE), _opened(path) as container:
+        stream = _video_of(container, path)
+        packets = [packet.dts for packet in container.demux(stream) if packet.size]
+        times = [dts for dts in packets if dts is not None]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        bare = container.format.name in _BARE and not times
+        if bare:
+            named = stream.codec_context.framerate or stream.average_rate or stream.guessed_rate
+            frames, rate = len(packets), float(named or 0)
+        else:
+            frames = len(times)
+            span = float((times[-1] - times[0]) * stream.time_base) if times else 0.0
+            rate = (frames - 1) / span if span > 0 else 0.0
+    if frames < 2 or not width:
+        raise MilmerError(f"{path}: holds no video; {_REMEDY}")
+    if not rate:
         raise MilmerError(f"{path}: its frames carry no times; {_REMEDY}")
-    return Clip(1 / step, len(times), width, height)
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise MilmerError(f"{path}: says that it has {rate:.3g} frames/s; {_REMEDY}")
+    if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):
+        raise MilmerError(f"{path}: says that it is {width} x {height} px large; {_REMEDY}")
+    return Clip(rate, frames, width, height)
 
 
 def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -55,28 +74,53 @@ def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, 
     left = iter(wanted)
     target = next(left, None)
     number = -1
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = threads
-            for number, frame in enumerate(container.decode(stream)):
-                if target is None:
-                    return
-                if number == target:
-                    yield number, frame
-                    target = next(left, None)
-    except (av.FFmpegError, IndexError) as error:
-        raise _unreadable(path, error) from error
+    size = None
+    with reading(path, *_NONSENSE), _opened(path) as container:
+        stream = _video_of(container, path)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        for number, frame in enumerate(container.decode(stream)):
+            if target is None:
+                return
+            size = size or (frame.width, frame.height)
+            if size != (frame.width, frame.height):
+                raise MilmerError(
+                    f"{path}: changes from {size[0]} x {size[1]} to {frame.width} x "
+                    f"{frame.height} px at frame {number}; convert it to one size, or remove it "
+                    "to go on without this clip"
+                )
+            if number == target:
+                yield number, frame
+                target = next(left, None)
     if target is not None:
         raise MilmerError(f"{path}: damaged after frame {number}; {_REMEDY}")
 
 
+@contextmanager
+def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Turn these ``errors`` of reading ``path`` into one line for people."""
+    try:
+        yield
+    except errors as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MilmerError(f"{path}: cannot be decoded ({reason}); {_REMEDY}") from error
+
+
 _REMEDY = "copy it again, or remove it to go on without this clip"
+_BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
 
 
-def _unreadable(path: Path, error: Exception) -> MilmerError:
-    return MilmerError(f"{path}: cannot be decoded ({error}); {_REMEDY}".replace("\n", " "))
+def _opened(path: Path) -> av.container.InputContainer:
+    return av.open(str(path), metadata_errors="replace")  # titles come in any encoding
+
+
+def _video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    if not container.streams.video:
+        raise MilmerError(f"{path}: holds no video; {_REMEDY}")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise MilmerError(f"{path}: its header names a codec that there is not; {_REMEDY}")
+    return stream
 
 
 def _require_whole(path: Path) -> None:

@@ -6,13 +6,17 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from skimage.data import astronaut
 
 from milmer import storage
 from milmer.backbone.options import TokensOptions
 from milmer.backbone.tokens import make_tokens
-from milmer.faces.crops import crop, frame_numbers, make_faces
+from milmer.faces import crops
+from milmer.faces.cropper import crop
+from milmer.faces.crops import frame_numbers, make_faces
 from milmer.faces.detection import Face
 from milmer.faces.options import FacesOptions, FaceStageOptions
+from milmer.faces.pictures import decode
 from milmer.faces.video import Clip
 from milmer.segmentation import Segment
 
@@ -110,6 +114,19 @@ def test_no_frame_lies_beyond_the_clip(start, count):
     assert (chosen < 60).all()
 
 
+@pytest.mark.parametrize(
+    ("min_coverage", "count"), [(0.0, 10), (0.5, 10), (0.68, 10), (0.69, 0), (1.0, 0)]
+)
+def test_a_segment_that_the_video_covers_too_little_of_has_no_frames(min_coverage, count):
+    clip = Clip(50.0, 2952, 720, 576)  # 2.04 s of the last segment, as in DEAP
+    assert len(frame_numbers(Segment(1, 19, 57.0), clip, 3.0, 10, min_coverage)) == count
+    assert len(frame_numbers(Segment(1, 18, 54.0), clip, 3.0, 10, min_coverage)) == 10
+
+
+def test_the_last_segment_of_a_trial_of_deap_is_kept_by_default():
+    assert FacesOptions().min_coverage < 2.04 / 3
+
+
 # --------------------------------------------------------------------- on the twin
 
 
@@ -194,7 +211,106 @@ def test_another_number_of_instances_and_seconds(make):
     assert cv2.imdecode(held["image"][0], cv2.IMREAD_COLOR).shape == (64, 64, 3)
 
 
+def test_frames_that_segments_share_are_stored_once(make, monkeypatch):
+    def overlapping(trials, _):
+        return [Segment(e, p, 1.5 * p) for e, _ in sorted(trials) for p in range(3)]
+
+    monkeypatch.setattr(crops, "segment_grid", overlapping)
+    held, _ = read(make([1, 2], instances=6))
+    number = numbers(held)
+    for e in (1, 2):
+        bags = held["bag"][held["experiment_id"] == e]
+        for position, bag in enumerate(bags):
+            segment = Segment(e, position, 1.5 * position)
+            expected = frame_numbers(segment, Clip(FPS, 50, 360, 288), 3.0, 6)
+            np.testing.assert_array_equal(number[bag], expected)
+        shared = set(bags[0]) & set(bags[1])
+        assert len(shared) == 3
+        stored = number[np.unique(bags)]
+        assert len(set(stored)) == len(stored)
+    assert len(number) == len(np.unique(held["bag"]))
+
+
+def two_faces(path):
+    """A clip with a face on the left, and from frame 25 on a larger one on the right as well."""
+    whole = astronaut()[:240, 100:340]
+    small, large = (cv2.resize(whole, (side, side)) for side in (160, 260))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 480, 288, "yuv420p"
+        for i in range(5 * FPS):
+            picture = np.full((288, 480, 3), 128, np.uint8)
+            picture[80:240, 5 + i : 165 + i] = small
+            if i >= 25:
+                picture[20:280, 215:475] = large
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_larger_face_that_enters_is_taken_only_where_the_largest_is_asked_for(
+    make, changed, threads
+):
+    root = changed(1, two_faces)
+    right = {}
+    for choice in ("continuity", "largest"):
+        held, _ = read(make([1], root, f"{choice}.h5", choice=choice, threads=threads))
+        seen = held["detected"]
+        right[choice] = held["box"][seen, 0] > 200
+        later = numbers(held)[seen] >= 25
+        assert later.any()
+        assert (~later).any()
+    assert not right["continuity"].any()
+    np.testing.assert_array_equal(right["largest"], later)
+
+
+def test_the_number_of_threads_changes_nothing_where_there_are_two_faces(make, changed):
+    root = changed(1, two_faces)
+    first, second = (make([1], root, f"{n}.h5", threads=n) for n in (1, 3))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_smoothed_boxes_are_those_that_are_cropped(make):
+    rough, _ = read(make([1], out="rough.h5", instances=30, smoothing=0, margin=0))
+    smooth, _ = read(make([1], out="smooth.h5", instances=30, smoothing=0.5, margin=0))
+    np.testing.assert_array_equal(rough["detected"], smooth["detected"])
+    np.testing.assert_array_equal(rough["time"], smooth["time"])
+    both = rough["detected"][:-1] & rough["detected"][1:]
+    steps = [np.abs(np.diff(h["box"][:, 2]))[both].mean() for h in (rough, smooth)]
+    assert steps[1] < 0.5 * steps[0]
+    moved = np.abs(rough["box"] - smooth["box"]).max(axis=1)
+    most, least = np.argmax(moved), np.argmin(moved)
+    differs = [
+        np.abs(decode(rough["image"][i]).astype(int) - decode(smooth["image"][i])).mean()
+        for i in (most, least)
+    ]
+    assert differs[0] > differs[1]
+
+
 # ------------------------------------------------------------- what may be missing
+
+
+def test_segments_that_the_video_hardly_covers_have_no_frames(make, caplog):
+    caplog.set_level("INFO")
+    held, _ = read(make([1, 2], min_coverage=0.7))  # the video ends 2 s into the second segment
+    assert (held["bag"][held["position"] == 1] == -1).all()
+    assert (held["bag"][held["position"] == 0] >= 0).all()
+    assert "2 segments" in caplog.text
+    kept, _ = read(make([1, 2], out="kept.h5", min_coverage=0.6))
+    assert (kept["bag"] >= 0).all()
+
+
+def test_a_video_of_a_trial_without_eeg_is_passed_over(twin_results, twin, tmp_path):
+    table = storage.read_table(twin_results / "trials/s01.parquet").head(2)
+    table.loc[0, "eeg_seconds"] = np.nan
+    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, made)
+    make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
+    held, _ = read(tmp_path / "s01.h5")
+    assert set(held["experiment_id"]) == {table["experiment_id"].iloc[1]}
+    assert (held["bag"] >= 0).all()
 
 
 def test_a_clip_without_any_face_has_no_frames_and_is_told(make, changed, caplog, twin_truth):

@@ -24,7 +24,7 @@ def options(shared, detector, **more):
 @pytest.mark.parametrize("detector", ["yunet", "haar"])
 def test_the_face_of_a_real_video_is_found(shared, foreman, detector):
     finder = FaceFinder(options(shared, detector))
-    face = finder.find(foreman[0])
+    (face,) = finder.find(foreman[0])
     assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
     assert 60 < face.top + face.height / 2 < 200
     assert 60 < face.width < 200
@@ -32,21 +32,21 @@ def test_the_face_of_a_real_video_is_found(shared, foreman, detector):
 
 def test_no_face_is_found_where_there_is_none(shared, foreman):
     finder = FaceFinder(options(shared, "yunet"))
-    assert finder.find(foreman[3]) is None
-    assert finder.find(np.full((288, 352, 3), 128, np.uint8)) is None
+    assert finder.find(foreman[3]) == []
+    assert finder.find(np.full((288, 352, 3), 128, np.uint8)) == []
 
 
 def test_boxes_are_in_px_of_the_picture_that_was_given(shared, foreman):
-    small = FaceFinder(options(shared, "yunet", detection_size=352)).find(foreman[0])
+    (small,) = FaceFinder(options(shared, "yunet", detection_size=352)).find(foreman[0])
     picture = foreman[0].repeat(3, axis=0).repeat(3, axis=1)
-    large = FaceFinder(options(shared, "yunet", detection_size=352)).find(picture)
+    (large,) = FaceFinder(options(shared, "yunet", detection_size=352)).find(picture)
     np.testing.assert_allclose(np.array(large[:4]) / 3, small[:4], atol=12)
 
 
-def test_the_largest_face_is_taken_that_scores_enough(monkeypatch):
+def test_all_faces_are_found_that_score_enough(monkeypatch):
     faces = [Face(0, 0, 30, 30, 0.9), Face(5, 5, 60, 60, 0.4), Face(9, 9, 40, 40, 0.5)]
 
-    class Two:
+    class Three:
         default_min_score = 0.5
         grey = False
 
@@ -56,11 +56,23 @@ def test_the_largest_face_is_taken_that_scores_enough(monkeypatch):
         def detect(self, picture):
             return faces
 
-    monkeypatch.setitem(DETECTORS, "haar", Two)
+    monkeypatch.setitem(DETECTORS, "haar", Three)
     picture = np.zeros((100, 100, 3), np.uint8)
-    assert FaceFinder(FacesOptions(detector="haar")).find(picture) == faces[2]
-    assert FaceFinder(FacesOptions(detector="haar", min_score=0.1)).find(picture) == faces[1]
-    assert FaceFinder(FacesOptions(detector="haar", min_score=2)).find(picture) is None
+    found = {
+        score: FaceFinder(FacesOptions(detector="haar", min_score=score)) for score in (0.1, 2)
+    }
+    assert FaceFinder(FacesOptions(detector="haar")).find(picture) == [faces[0], faces[2]]
+    assert found[0.1].find(picture) == faces
+    assert found[2].find(picture) == []
+
+
+@pytest.mark.parametrize("size", [(16, 16), (8192, 16), (16, 8192), (17, 31)])
+@pytest.mark.parametrize("detector", ["yunet", "haar"])
+def test_pictures_of_an_odd_shape_are_searched_all_the_same(shared, detector, size):
+    frame = av.VideoFrame(*size, "yuv420p")
+    for plane in frame.planes:
+        plane.update(bytes([128]) * plane.buffer_size)
+    assert FaceFinder(options(shared, detector)).find_in(frame) == []
 
 
 def test_a_model_file_with_other_content_is_refused(shared, tmp_path, refused):

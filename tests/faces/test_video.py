@@ -90,8 +90,88 @@ def test_sound_alone_is_no_video(tmp_path, refused):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
         frame.rate = 8000
         container.mux(stream.encode(frame))
-    with refused("a.avi: "):
+    with refused("a.avi: holds no video", "copy it again"):
         probe(path)
+    with refused("a.avi: holds no video"):
+        levels(path, [0])
+
+
+def test_a_bare_stream_has_the_rate_that_it_names(tmp_path):
+    clip = probe(write(tmp_path / "a.264", frames=30, fps=10))
+    assert (clip.frames, clip.fps, clip.width, clip.height) == (30, 10, 64, 48)
+
+
+def test_a_real_bare_stream_is_read(shared):
+    clip = probe(shared / "data/video/foreman_cif.264")
+    assert (clip.frames, clip.width, clip.height) == (299, 352, 288)
+    assert clip.fps == 25  # it names none, and this is the reader's usual one
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1280, 8)])
+def test_pictures_of_an_impossible_size_are_one_line(tmp_path, size, refused):
+    with refused(f"a.avi: says that it is {size[0]} x {size[1]} px large"):
+        probe(write(tmp_path / "a.avi", size=size, codec="mpeg4"))
+
+
+@pytest.mark.parametrize(("scale", "rate"), [(1, 5000), (10, 1)])
+def test_an_impossible_rate_is_one_line(tmp_path, scale, rate, refused):
+    path = write(tmp_path / "a.avi")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"strh") + 8 + 20
+    content[at : at + 8] = scale.to_bytes(4, "little") + rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    with refused("a.avi: says that it has", "frames/s"):
+        probe(path)
+
+
+def test_a_clip_that_changes_its_size_is_one_line(tmp_path, refused):
+    first, second = (write(tmp_path / f"{w}.264", 6, size=(w, 48)) for w in (64, 96))
+    path = tmp_path / "a.264"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    assert probe(path).frames == 12
+    with refused("a.264: changes from 64 x 48 to 96 x 48 px at frame 6", "remove it"):
+        levels(path, [0, 3, 10])
+
+
+def test_a_title_in_another_encoding_does_not_matter(tmp_path):
+    path = write(tmp_path / "a.avi")
+    content = path.read_bytes()
+    assert content.count(b"Lavf") == 1  # the name of the program that wrote it
+    path.write_bytes(content.replace(b"Lavf", "Müll".encode("latin-1")))
+    assert probe(path).frames == 20
+    assert list(levels(path, [3])) == [3]
+
+
+def fields(header):
+    """Places and sizes of the numbers in an AVI's main, stream and format headers."""
+    for name, numbers in ((b"avih", 10), (b"strh", 12), (b"strf", 5)):
+        start = header.index(name) + 8
+        for i in range(numbers):
+            yield start + 4 * i
+
+
+@pytest.mark.parametrize("value", [0, 1, 0x7FFFFFFF, 0xFFFFFFFF], ids=hex)
+def test_a_header_that_makes_no_sense_is_one_line_or_is_not_needed(twin, tmp_path, value):
+    whole = (twin / CLIP).read_bytes()
+    path = tmp_path / "a.avi"
+    for place in fields(whole):
+        damaged = bytearray(whole)
+        damaged[place : place + 4] = value.to_bytes(4, "little")
+        path.write_bytes(damaged)
+        assert "\n" not in said_of(path)
+
+
+def test_damaged_headers_are_one_line_or_are_decoded(twin, tmp_path):
+    whole = (twin / CLIP).read_bytes()
+    end = whole.index(b"movi")
+    path = tmp_path / "a.avi"
+    for seed in range(60):
+        r = np.random.default_rng(seed)
+        damaged = bytearray(whole)
+        for place in r.integers(12, end, 8):
+            damaged[place] = r.integers(256)
+        path.write_bytes(damaged)
+        assert "\n" not in said_of(path)
 
 
 def test_damaged_frames_are_one_line_or_are_decoded(twin, tmp_path):

@@ -1,0 +1,72 @@
+"""The cropper as a whole: what it chooses, and what it holds in memory."""
+
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from milmer.faces import cropper as module
+from milmer.faces.cropper import Cropper
+from milmer.faces.detection import Face
+from milmer.faces.options import FacesOptions
+from milmer.faces.video import Clip
+
+CLIP = Clip(50.0, 10**6, 64, 64)
+_ALIVE = weakref.WeakSet()
+
+
+class Picture:
+    """Takes the place of a decoded frame; all that are alive are counted."""
+
+    def __init__(self, number):
+        self.number = number
+        _ALIVE.add(self)
+
+    def to_ndarray(self, format):
+        return np.zeros((64, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def most_held(monkeypatch):
+    """``most_held(count, has_face, …)``: the most frames of a clip that were alive at once."""
+
+    def measured(count, has_face, **options):
+        most = 0
+
+        def decode(path, wanted, threads):
+            nonlocal most
+            for number in wanted:
+                yield number, Picture(number)
+                most = max(most, len(_ALIVE))
+
+        def find_in(frame):
+            return [Face(20, 20, 20, 20, 0.9)] if has_face(frame.number) else []
+
+        monkeypatch.setattr(module, "decode", decode)
+        monkeypatch.setattr(module, "FaceFinder", lambda _: SimpleNamespace(find_in=find_in))
+        with Cropper(FacesOptions(detector="haar", size=32, **options)) as cropper:
+            made = sum(1 for _ in cropper.crops("a.avi", CLIP, np.arange(count)))
+        return most, made
+
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("has_face", "smoothing", "crops"),
+    [
+        (lambda number: True, 0.1, 3000),
+        (lambda number: True, 0.5, 3000),
+        (lambda number: number % 400 == 399, 0.1, 3000 - 399 + 64),
+        (lambda number: number == 0, 0.1, 3000),
+        (lambda number: False, 0.1, 0),
+        (lambda number: number % 7 > 2, 0.5, 3000),
+    ],
+    ids=["faces", "smooth", "few", "first", "none", "some"],
+)
+def test_a_longer_video_holds_no_more_frames(most_held, has_face, smoothing, crops):
+    short, _ = most_held(600, has_face, smoothing=smoothing)
+    long, made = most_held(3000, has_face, smoothing=smoothing)
+    assert long <= short + 8
+    assert long <= 130
+    assert made == crops

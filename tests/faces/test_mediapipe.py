@@ -1,0 +1,186 @@
+"""The detector ``mediapipe``, whose package and model file are not part of this project."""
+
+import dataclasses
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from milmer import storage
+from milmer.faces.crops import make_faces
+from milmer.faces.detection import YUNET_SHA256, Face, FaceFinder, model_digest
+from milmer.faces.options import FacesOptions, FaceStageOptions
+from milmer.plan import Plan
+
+
+@dataclasses.dataclass
+class BaseOptions:
+    model_asset_path: str | None = None
+    model_asset_buffer: bytes | None = None
+    delegate: object = None
+
+
+@dataclasses.dataclass
+class FaceDetectorOptions:
+    base_options: BaseOptions
+    running_mode: str = "IMAGE"
+    min_detection_confidence: float = 0.5
+    min_suppression_threshold: float = 0.3
+    result_callback: object = None
+
+
+class Image:
+    def __init__(self, image_format, data):
+        assert image_format == "sRGB"
+        assert data.dtype == np.uint8
+        assert data.ndim == 3
+        assert data.shape[2] == 3
+        assert data.flags["C_CONTIGUOUS"]
+        self.data = data
+
+
+class FaceDetector:
+    """Finds one face where the picture is brightest: it takes up a quarter of each side."""
+
+    def __init__(self, options):
+        self.options = options
+
+    @classmethod
+    def create_from_options(cls, options):
+        assert isinstance(options, FaceDetectorOptions)
+        assert (options.running_mode, options.result_callback) == ("IMAGE", None)
+        assert 0 <= options.min_detection_confidence <= 1
+        if not options.base_options.model_asset_buffer.startswith(b"TFL3"):
+            raise ValueError("The model is not a valid\nFlatbuffer buffer")
+        return cls(options)
+
+    def detect(self, image):
+        height, width = image.data.shape[:2]
+        top, left = np.unravel_index(image.data[..., 0].argmax(), (height, width))
+        box = SimpleNamespace(
+            origin_x=int(left), origin_y=int(top), width=width // 4, height=height // 4
+        )
+        categories = [SimpleNamespace(score=0.75, index=0, category_name=None)]
+        found = [SimpleNamespace(bounding_box=box, categories=categories, keypoints=None)]
+        return SimpleNamespace(
+            detections=[f for f in found if self.options.min_detection_confidence <= 0.75]
+        )
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """A stand-in with the parts of MediaPipe's Tasks API that are used, which checks its calls."""
+    made = ModuleType("mediapipe")
+    vision = SimpleNamespace(FaceDetector=FaceDetector, FaceDetectorOptions=FaceDetectorOptions)
+    made.tasks = SimpleNamespace(vision=vision, BaseOptions=BaseOptions)
+    made.Image, made.ImageFormat = Image, SimpleNamespace(SRGB="sRGB")
+    monkeypatch.setitem(sys.modules, "mediapipe", made)
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "blaze_face_short_range.tflite"
+    path.write_bytes(b"TFL3" * 9)
+    return path
+
+
+def options(model, **more):
+    return FacesOptions(detector="mediapipe", detector_model=str(model), **more)
+
+
+def test_boxes_are_in_px_of_the_picture_that_was_given(package, model):
+    picture = np.zeros((200, 400, 3), np.uint8)
+    picture[80:84, 120:124] = 255
+    assert FaceFinder(options(model, detection_size=400)).find(picture) == [
+        Face(120, 80, 100, 50, 0.75)
+    ]
+    (found,) = FaceFinder(options(model, detection_size=100)).find(picture)
+    np.testing.assert_allclose(found, [120, 80, 100, 48, 0.75], atol=4)
+    frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+    (found,) = FaceFinder(options(model, detection_size=100)).find_in(frame)
+    np.testing.assert_allclose(found, [120, 80, 100, 48, 0.75], atol=4)
+
+
+@pytest.mark.parametrize(("min_score", "count"), [(None, 1), (0.8, 0), (-1, 1), (3, 0)])
+def test_only_faces_that_score_enough_are_found(package, model, min_score, count):
+    picture = np.zeros((64, 64, 3), np.uint8)
+    assert len(FaceFinder(options(model, min_score=min_score)).find(picture)) == count
+
+
+def test_without_the_package_the_way_out_is_told(monkeypatch, model, refused):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with refused("faces.detector", "install the package mediapipe", "yunet"):
+        FaceFinder(options(model))
+
+
+def test_without_a_model_file_the_way_out_is_told(package, tmp_path, refused):
+    with refused("faces.detector_model", ".tflite"):
+        FaceFinder(FacesOptions(detector="mediapipe"))
+    for path in (tmp_path / "gone.tflite", tmp_path):
+        with refused("faces.detector_model", str(path)):
+            FaceFinder(options(path))
+
+
+def test_a_file_that_is_no_model_is_refused(package, model, refused):
+    model.write_bytes(b"something else")
+    with refused("faces.detector_model", str(model), "not a valid Flatbuffer", ".tflite"):
+        FaceFinder(options(model))
+
+
+def test_the_stage_runs_and_carries_the_digest_of_the_model(
+    package, model, twin, twin_results, tmp_path
+):
+    table = storage.read_table(twin_results / "trials/s01.parquet").head(1)
+    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, made)
+    digests = []
+    for content in (b"TFL3" * 9, b"TFL3 another"):
+        model.write_bytes(content)
+        stage = FaceStageOptions(faces=options(model))
+        make_faces(tmp_path / "s01.parquet", twin, stage, tmp_path / "s01.h5")
+        known = storage.read_provenance(tmp_path / "s01.h5")
+        digests.append(known["inputs"]["detector_model"])
+        assert known["options"]["faces"]["detector"] == "mediapipe"
+        assert str(tmp_path) not in json.dumps(known)
+        with storage.open_h5(tmp_path / "s01.h5", "faces") as file:
+            assert file["detected"][()].all()
+    assert digests[0] != digests[1]
+    assert digests[1] == storage.digest(model)
+
+
+def test_each_detector_says_what_model_it_reads(model):
+    assert model_digest(options(model)) == storage.digest(model)
+    assert model_digest(FacesOptions()) == YUNET_SHA256
+    assert model_digest(FacesOptions(detector="haar")) is None
+
+
+def test_the_model_file_is_an_input_of_the_rule(twin, model):
+    def files(**faces):
+        plan = Plan.read({"dataset": {"root": str(twin)}, "faces": faces})
+        return plan.detector_files("default")
+
+    for detector in ("yunet", "mediapipe"):
+        assert files(detector=detector, detector_model=str(model)) == [str(model)]
+        assert files(detector=detector) == []
+    assert files(detector="haar", detector_model=str(model)) == []
+
+
+def test_the_real_package_refuses_a_file_that_is_no_model(model, refused):
+    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed")
+    with refused("faces.detector_model", str(model), "BlazeFace"):
+        FaceFinder(options(model))
+
+
+def test_the_real_detector_finds_the_face_of_a_real_video(shared):
+    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed")
+    found = sorted((shared / "data/models").glob("*.tflite"))
+    if not found:
+        pytest.skip("no BlazeFace model is among the third-party test data")
+    with av.open(str(shared / "data/video/foreman_cif.264")) as container:
+        frame = next(container.decode(video=0))
+    (face,) = FaceFinder(options(found[0])).find_in(frame)
+    assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
+    assert 60 < face.top + face.height / 2 < 200
