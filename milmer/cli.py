@@ -230,6 +230,26 @@ def train(
 
 
 @app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    out: Out,
+    split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
+    segments: Annotated[list[Path] | None, typer.Option(help="Segments of its subjects.")] = None,
+    tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of its subjects.")] = None,
+    faces: Annotated[
+        list[Path] | None, typer.Option(help="Face crops, where the backbone was trained too.")
+    ] = None,
+    options: OptionsJSON = "{}",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Tell which EEG channels and which part of the face a trained model goes by."""
+    from milmer.evaluation.explain import ExplainOptions, explain_run
+
+    stage = _read(ExplainOptions, options).but({"device": device})
+    explain_run(run, split, segments or [], faces or tokens or [], stage, out)
+
+
+@app.command()
 def tables(
     runs: Annotated[Path, typer.Argument(help="Folder of all runs.")],
     out: Annotated[Path, typer.Argument(help="Folder of the tables.")],

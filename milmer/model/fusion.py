@@ -45,6 +45,17 @@ class CrossAttention(nn.Module):
             attended = self._attend_to_all(tokens, weight)
         return self.out(attended.transpose(1, 2).flatten(2))
 
+    def shares(self, tokens: Tensor, present: Tensor) -> Tensor:
+        """How each query shares its attention (batch, query, instance, token), mean over heads.
+
+        Arguments as in :meth:`forward`; shares of a query add up to 1.
+        """
+        q = self._split(self.query(self.queries))
+        k = self._split(self.key(tokens.flatten(1, 2)))  # (batch, head, key, d)
+        mask = present.repeat_interleave(tokens.shape[2], dim=1)[:, None, None]
+        logits = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).masked_fill(~mask, -torch.inf)
+        return logits.softmax(dim=-1).mean(dim=1).unflatten(2, tokens.shape[1:3])
+
     def _attend(self, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Attended values (batch, head, query, d), and the q, k and v that they were made of."""
         batch, _, count, _ = tokens.shape

@@ -1,0 +1,173 @@
+"""Stage ``explain``: which EEG channels a trained model goes by, and which part of the face.
+
+* **Channels** by permutation importance (Breiman 2001): in the test segments, one channel is
+  exchanged for the same channel of another segment, which leaves its statistics as they were and
+  takes away what it says of the class. The rise of the cross-entropy is what the model used.
+* **Face** by attention: how the queries of ``cross_attention`` share their attention among the
+  tokens of the chosen frames. Tokens are a grid over the crop, so this is a coarse map of the face.
+  Attention says where a model looked, not what decided.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from milmer import storage
+from milmer.backbone.loading import prepare
+from milmer.device import choose_device, describe
+from milmer.errors import MilmerError
+from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.options import Options, execution
+from milmer.progress import track
+from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
+from milmer.training.loop import TrainOptions
+
+SCHEMA = {
+    "channel": storage.Array("float32", ("channel",)),
+    "attention": storage.Array("float32", ("height", "width")),
+}
+_BATCH = 32
+
+
+class ExplainOptions(Options):
+    """What the stage ``explain`` depends on."""
+
+    segments: int = Field(64, ge=2, description="Test segments of a run that are looked at.")
+    threads: int = Field(2, ge=1, description="CPU threads; they change last digits.")
+    device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
+
+
+def explain_run(
+    run: Path,
+    split: Path,
+    segments: Sequence[Path],
+    faces: Sequence[Path],
+    options: ExplainOptions,
+    out: Path,
+) -> None:
+    """Explain the model of the folder ``run`` on the test part of its split.
+
+    ``segments`` and ``faces`` are the files it was trained with. Writes ``channel`` (channel,),
+    the rise of the mean cross-entropy in nats where that channel is exchanged, with the channels'
+    names as an attribute, and ``attention`` (height, width), which sums to 1. Either is of size 0
+    where the model does not look at it, or has no such map.
+    """
+    torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device = choose_device(options.device)
+    trained = _trained(run)
+    model = MilmerForEmotionClassification.from_pretrained(run / "model").eval().to(device)
+    data = _read(model, trained, split, segments, faces, run, device)
+    rows = data.rows("test")
+    if len(rows) > options.segments:
+        rows = rows[np.linspace(0, len(rows) - 1, options.segments).astype(int)]
+    channel = _channels(model, data, rows, device)
+    attention = _attention(model, data, rows, device)
+    inputs = {"weights": run / "model/model.safetensors", "split": split}
+    inputs |= {f"segments_{p.stem}": p for p in segments} | {f"faces_{p.stem}": p for p in faces}
+    made = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
+    with storage.new_h5(out, SCHEMA, made) as file:
+        file["channel"], file["attention"] = channel, attention
+        file.attrs["channels"] = _channel_names(segments) if channel.size else []
+        file.attrs["segments"] = len(rows)
+
+
+def _trained(run: Path) -> TrainOptions:
+    """How the run was trained."""
+    try:
+        known = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        options = known["provenance"]["options"]
+    except (OSError, ValueError, KeyError) as error:
+        raise MilmerError(f"{run}/metrics.json: cannot be read; run snakemake again") from error
+    return TrainOptions.model_validate({k: v for k, v in options.items() if k != "seed"})
+
+
+def _read(
+    model: MilmerForEmotionClassification,
+    trained: TrainOptions,
+    split: Path,
+    segments: Sequence[Path],
+    faces: Sequence[Path],
+    run: Path,
+    device: torch.device,
+) -> FoldData:
+    """The run's data as it was trained on."""
+    count = trained.model.num_instances
+    if model.backbone is None or not faces:
+        return read_fold(split, segments, faces, count)
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(run / "model")
+    mean, std = (
+        torch.tensor(v, device=device) for v in (processor.image_mean, processor.image_std)
+    )
+    size = model.config.backbone_config["image_size"]
+
+    def prepared(pictures: Tensor) -> Tensor:
+        return prepare(pictures.to(device), size, mean, std, torch.float32)
+
+    borrowed = trained.finetune.use_borrowed_boxes
+    return read_fold_with_pictures(split, segments, faces, prepared, count, borrowed)
+
+
+@torch.no_grad()
+def _channels(
+    model: MilmerForEmotionClassification, data: FoldData, rows: np.ndarray, device: torch.device
+) -> np.ndarray:
+    """Rise of the mean cross-entropy (channel,) where a channel is another segment's."""
+    if model.eeg is None:
+        return np.zeros(0, np.float32)
+    # Half of them further on: of another trial, wherever there are two.
+    others = np.roll(rows, -(len(rows) // 2))
+    count = data.eeg.shape[0]
+    rise = np.zeros(count)
+    for first in track(range(0, len(rows), _BATCH), "channels"):
+        part = slice(first, first + _BATCH)
+        inputs = data.batch(rows[part], device)
+        eeg, other = inputs["eeg"], data.eeg_of(others[part], device)
+        whole = model(**inputs).loss
+        for channel in range(count):
+            exchanged = eeg.clone()
+            exchanged[:, channel] = other[:, channel]
+            lost = model(**(inputs | {"eeg": exchanged})).loss - whole
+            rise[channel] += float(lost) * len(eeg)
+    return (rise / len(rows)).astype(np.float32)
+
+
+@torch.no_grad()
+def _attention(
+    model: MilmerForEmotionClassification, data: FoldData, rows: np.ndarray, device: torch.device
+) -> np.ndarray:
+    """Mean attention over the tokens of chosen frames, as the grid that they are."""
+    nothing = np.zeros((0, 0), np.float32)
+    visual, side = model.visual, math.isqrt(model.config.num_tokens)
+    if visual is None or visual.fusion != "cross_attention" or visual.pooling is not None:
+        return nothing
+    if side * side != model.config.num_tokens:
+        return nothing
+    attend = visual.attend
+    total = torch.zeros(side * side, device=device)
+
+    def look(_: object, arguments: tuple) -> None:
+        tokens, present, *_ = arguments
+        shares = attend.shares(tokens, present)  # (batch, query, instance, token)
+        total.add_(shares.float().mean(1).sum((0, 1)))
+
+    hook = attend.register_forward_pre_hook(look)
+    try:
+        for first in range(0, len(rows), _BATCH):
+            model(**data.batch(rows[first : first + _BATCH], device))
+    finally:
+        hook.remove()
+    return (total / total.sum()).view(side, side).cpu().numpy().astype(np.float32)
+
+
+def _channel_names(segments: Sequence[Path]) -> list[str]:
+    with storage.open_h5(segments[0], "segments") as file:
+        return list(file.attrs["channels"])
