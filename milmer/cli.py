@@ -243,7 +243,8 @@ def explain(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Tell which EEG channels and which part of the face a trained model goes by."""
-    from milmer.evaluation.explain import ExplainOptions, explain_run
+    from milmer.evaluation.explain import explain_run
+    from milmer.evaluation.options import ExplainOptions
 
     stage = _read(ExplainOptions, options).but({"device": device})
     explain_run(run, split, segments or [], faces or tokens or [], stage, out)

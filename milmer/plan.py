@@ -20,6 +20,7 @@ from milmer.backbone.options import BackboneOptions
 from milmer.config import Config, Experiment, load
 from milmer.deap.layout import Copy, no_eeg, ratings_file, scan
 from milmer.errors import MilmerError
+from milmer.evaluation.options import ExplainOptions
 from milmer.source import fingerprint
 from milmer.training.folds import WITHIN_SUBJECT, fold_names, fold_subjects
 from milmer.training.options import TrainingOptions
@@ -231,6 +232,20 @@ class Plan:
             for seed in self._seeds
             for file in ("metrics.json", "predictions.parquet")
         ]
+
+    def explanations(self) -> list[str]:
+        """The files that tell what each run's model goes by; none where that is not asked for."""
+        runs = [path for path in self.runs() if path.endswith("metrics.json")]
+        named = [str(Path(path).parent.relative_to("results/runs")) for path in runs]
+        return [f"results/explanations/{run}.h5" for run in named if self.config.report.explain]
+
+    def explain_json(self, wildcards: Any) -> str:
+        """Options of the stage ``explain``."""
+        asked = {
+            "segments": self.config.report.explain,
+            "threads": self.training(wildcards).threads,
+        }
+        return ExplainOptions(**asked).result_json()
 
     def tables(self, folder: str) -> list[str]:
         """All tables below ``folder``."""

@@ -1,4 +1,4 @@
-# Splits, and one training job a fold.
+# Splits, one training job a fold, and what each trained model goes by.
 
 
 rule split:
@@ -60,3 +60,35 @@ rule train:
         " --device {params.device}"
         " --checkpoint-minutes {params.minutes}"
         " --options {params.options:q}"
+
+
+rule explain:
+    input:
+        metrics="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/metrics.json",
+        weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
+        split=lambda wildcards: PLAN.split_of(wildcards),
+        segments=lambda wildcards: PLAN.segments_of(wildcards),
+        tokens=lambda wildcards: PLAN.tokens_of(wildcards),
+        faces=lambda wildcards: PLAN.faces_of(wildcards),
+    output:
+        "results/explanations/{experiment}/{protocol}/{fold}/seed{seed}.h5",
+    log:
+        "results/logs/explanations/{experiment}/{protocol}/{fold}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/explanations/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
+    threads: lambda wildcards: PLAN.training(wildcards).threads
+    resources:
+        mem_mb=4000,
+        gpu=lambda wildcards: PLAN.gpus(PLAN.training(wildcards).device),
+    params:
+        options=lambda wildcards: PLAN.explain_json(wildcards),
+        code=PLAN.code("milmer.evaluation.explain"),
+        device=lambda wildcards: Aside(PLAN.training(wildcards).device),
+        segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
+        tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
+        faces=lambda wildcards, input: PLAN.listed("--faces", input.faces),
+        run=lambda wildcards, input: Path(input.metrics).parent,
+    shell:
+        "milmer --log {log} explain {params.run} {output} --split {input.split}"
+        " {params.segments} {params.tokens} {params.faces}"
+        " --device {params.device} --options {params.options:q}"

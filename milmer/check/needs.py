@@ -43,7 +43,7 @@ class Need:
 
 def needs(facts: Facts) -> list[Need]:
     """Of each stage, for all subjects that a run takes; ``runs`` are those of one experiment."""
-    segmentation, instances = SegmentationOptions(), FacesOptions().instances
+    segmentation, faces = SegmentationOptions(), FacesOptions()
     segments = crops = decoded = 0
     seconds = 0.0
     bags: dict[str, int] = {}  # segments with video, by subject
@@ -53,7 +53,11 @@ def needs(facts: Facts) -> list[Need]:
         seen = [
             len(
                 frame_numbers(
-                    segment, clips[segment.experiment_id], segmentation.seconds, instances
+                    segment,
+                    clips[segment.experiment_id],
+                    segmentation.seconds,
+                    faces.instances,
+                    faces.min_coverage,
                 )
             )
             for segment in grid

@@ -15,15 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from milmer import storage
 from milmer.backbone.loading import prepare
 from milmer.device import choose_device, describe
 from milmer.errors import MilmerError
+from milmer.evaluation.options import ExplainOptions
 from milmer.model.modeling import MilmerForEmotionClassification
-from milmer.options import Options, execution
 from milmer.progress import track
 from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.loop import TrainOptions
@@ -33,14 +32,6 @@ SCHEMA = {
     "attention": storage.Array("float32", ("height", "width")),
 }
 _BATCH = 32
-
-
-class ExplainOptions(Options):
-    """What the stage ``explain`` depends on."""
-
-    segments: int = Field(64, ge=2, description="Test segments of a run that are looked at.")
-    threads: int = Field(2, ge=1, description="CPU threads; they change last digits.")
-    device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
 
 
 def explain_run(
