@@ -23,6 +23,11 @@ from milmer.errors import MilmerError
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The workflow's tests take longest: begun first, no worker is left alone with them."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], None]], Path]:
     """``once(name, make)``: the path that ``make(path)`` wrote, by whichever worker came first."""
