@@ -90,7 +90,7 @@ def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None
         "balanced_accuracy": sk.recall_score(
             truth, guess, labels=present, average="macro", zero_division=0
         ),
-        "macro_f1": sk.f1_score(truth, guess, labels=present, average="macro", zero_division=0),
+        "macro_f1": macro_f1(truth, guess),
         "weighted_precision": weighted[0],
         "weighted_recall": weighted[1],
         "weighted_f1": weighted[2],
@@ -99,6 +99,12 @@ def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None
         "loss": -np.log(clipped).mean(),
     }
     return {name: None if measured[name] is None else float(measured[name]) for name in NAMES}
+
+
+def macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
+    """Mean F1 of the classes that occur among ``truth`` (row,)."""
+    present = np.unique(truth)
+    return float(sk.f1_score(truth, guess, labels=present, average="macro", zero_division=0))
 
 
 def _kappa(truth: np.ndarray, guess: np.ndarray) -> float | None:
