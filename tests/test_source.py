@@ -19,6 +19,7 @@ STAGES = {
     "tokens": "milmer.backbone.tokens",
     "split": "milmer.training.splits",
     "train": "milmer.training.loop",
+    "baseline": "milmer.evaluation.band_power",
     "tables": "milmer.evaluation.tables",
 }
 
