@@ -48,7 +48,7 @@ def make_baseline(
         parts = [log_band_power(array, sfreq, options.bands) for array in eeg]
         features = np.concatenate(parts)[row]  # (row, feature)
         label, facts = table["label"].to_numpy(), made["facts"]
-        probability = predict(
+        probability = class_probabilities(
             features[train], label[train], features[test], len(facts["labels"]), options.c
         )
     predictions = table[test].drop(columns="part").reset_index(drop=True)
@@ -88,7 +88,7 @@ def _features(eeg: np.ndarray, within: Sequence[np.ndarray]) -> np.ndarray:
     return np.log(bands + _FLOOR).reshape(len(eeg), -1)
 
 
-def predict(
+def class_probabilities(
     known: np.ndarray, label: np.ndarray, new: np.ndarray, classes: int, c: float
 ) -> np.ndarray:
     """Probabilities (row, class) of ``new`` (row, feature) from ``known`` and its ``label``.

@@ -13,7 +13,7 @@ from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
-from milmer.evaluation.band_power import log_band_power, make_baseline, predict
+from milmer.evaluation.band_power import class_probabilities, log_band_power, make_baseline
 from milmer.evaluation.options import BandPowerOptions
 from milmer.training.options import SplitOptions
 from milmer.training.splits import make_split
@@ -82,9 +82,9 @@ def test_a_band_without_a_frequency_is_left_out_and_none_at_all_is_an_error():
 def test_a_class_that_was_not_trained_has_no_probability():
     rng = np.random.default_rng(0)
     known, new = rng.normal(size=(20, 4)), rng.normal(size=(3, 4))
-    p = predict(known, np.repeat([0, 2], 10), new, 4, 1.0)
+    p = class_probabilities(known, np.repeat([0, 2], 10), new, 4, 1.0)
     assert (p[:, [1, 3]] == 0).all()
-    assert (predict(known, np.full(20, 3), new, 4, 1.0) == np.eye(4)[[3, 3, 3]]).all()
+    assert (class_probabilities(known, np.full(20, 3), new, 4, 1.0) == np.eye(4)[[3, 3, 3]]).all()
 
 
 def test_it_tests_each_segment_of_the_test_parts_once(tested, subject):
