@@ -18,9 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 from selection import interval
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from timing import machine, table
 
 from milmer import storage
@@ -28,13 +25,14 @@ from milmer.deap.synthetic import TwinOptions, synthesize
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
+from milmer.evaluation.band_power import class_probabilities, log_band_power
+from milmer.evaluation.options import BandPowerOptions
 from milmer.metrics import measure
 from milmer.training.bags import read_fold
 from milmer.training.loop import TrainOptions, train_fold
 from milmer.training.options import SplitOptions
 from milmer.training.splits import make_split
 
-BANDS = ((4, 8), (8, 13), (13, 30), (30, 45))  # Hz: what DEAP's preprocessing leaves
 ENCODERS = {
     "log_power": {"eeg_encoder": "log_power"},
     "published": {"eeg_encoder": "published", "channel_embeddings": False},
@@ -50,33 +48,22 @@ Fold = tuple[Path, Path, int]  # its split, its subject's segments, its seed
 Contestant = Callable[[Fold], pd.DataFrame]  # predictions of the fold's test part
 
 
-def log_band_power(eeg: np.ndarray, sfreq: float) -> np.ndarray:
-    """Features (segment, channel * band) of ``eeg`` (segment, channel, sample)."""
-    frequency = np.fft.rfftfreq(eeg.shape[-1], 1 / sfreq)
-    power = np.abs(np.fft.rfft(eeg)) ** 2  # (segment, channel, bin)
-    bands = [power[..., (frequency >= a) & (frequency < b)].mean(-1) for a, b in BANDS]
-    return np.log(np.stack(bands, -1) + 1e-12).reshape(len(eeg), -1)
-
-
 def regression(parts: tuple[str, ...]) -> Contestant:
     """Logistic regression that learns from ``parts`` of a fold."""
 
     def predict(fold: Fold) -> pd.DataFrame:
         split, segments, _ = fold
         data = read_fold(split, [segments], [])
-        eeg = data.eeg.take(data.eeg_row).double().numpy()
-        features, label = log_band_power(eeg, data.sfreq), data.table["label"].to_numpy()
+        fixed, label = BandPowerOptions(), data.table["label"].to_numpy()
+        eeg = data.eeg.take(data.eeg_row).numpy()
+        features = log_band_power(eeg, data.sfreq, fixed.bands)
         known = np.concatenate([data.rows(part) for part in parts])
         new = data.rows("test")
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000))
-        model.fit(features[known], label[known])
-        predictions = data.table.iloc[new].copy()
-        for i, name in enumerate(data.labels):
-            predictions[f"p_{name}"] = 0.0
-            if i in model.classes_:
-                column = list(model.classes_).index(i)
-                predictions[f"p_{name}"] = model.predict_proba(features[new])[:, column]
-        return predictions
+        probability = class_probabilities(
+            features[known], label[known], features[new], len(data.labels), fixed.c
+        )
+        columns = {f"p_{name}": probability[:, i] for i, name in enumerate(data.labels)}
+        return data.table.iloc[new].assign(**columns)
 
     return predict
 

@@ -251,15 +251,33 @@ def explain(
 
 
 @app.command()
+def baseline(
+    split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
+    segments: Annotated[list[Path], typer.Option("--segments", help="Those of its subjects.")],
+    out: Out,
+    options: OptionsJSON = "{}",
+) -> None:
+    """Test log band power with logistic regression on one fold."""
+    from milmer.evaluation.band_power import make_baseline
+    from milmer.evaluation.options import BandPowerOptions
+
+    make_baseline(split, segments, _read(BandPowerOptions, options), out)
+
+
+@app.command()
 def tables(
     runs: Annotated[Path, typer.Argument(help="Folder of all runs.")],
     out: Annotated[Path, typer.Argument(help="Folder of the tables.")],
     options: OptionsJSON = "{}",
+    baselines: Annotated[
+        Path | None, typer.Option(help="Folder of the baselines that the options name.")
+    ] = None,
 ) -> None:
     """Summarise all runs as tables."""
-    from milmer.evaluation.tables import TablesOptions, make_tables
+    from milmer.evaluation.runs import TablesOptions
+    from milmer.evaluation.tables import make_tables
 
-    make_tables(runs, _read(TablesOptions, options), out)
+    make_tables(runs, _read(TablesOptions, options), out, baselines)
 
 
 @app.command()

@@ -23,7 +23,7 @@ from milmer.backbone.options import (
 from milmer.deap.options import DatasetOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
-from milmer.evaluation.options import ReportOptions
+from milmer.evaluation.options import BASELINE, ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.model.options import ModelOptions
 from milmer.options import Options, is_section
@@ -62,7 +62,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 BUILT_IN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     # Complete, so that it holds beside any other scheme and threshold of the section itself.
-    "labels": {"as_published": {"scheme": "quadrant", "threshold": 5.0, "ties": "as_published"}},
+    "labels": {
+        "as_published": {"scheme": "quadrant", "threshold": 5.0, "ties": "as_published"},
+        "permuted": {"permuted": True},
+    },
     "eeg": {"as_published": PRESETS["published"]["eeg"]},
     "backbone": {"as_published": PRESETS["published"]["backbone"]},
 }
@@ -286,6 +289,12 @@ def load(user: Mapping[str, Any]) -> Config:
     for name in [*config.experiments, *(name for _, name in variants)]:
         if not _NAME.fullmatch(name):
             raise MilmerError(f"config: {name!r}: a name is made of letters, digits, _ and -")
+    for name in config.experiments:
+        if name == BASELINE or name.startswith(f"{BASELINE}-"):
+            raise MilmerError(
+                f"config: experiments.{name}: {BASELINE} is the tables' name of a baseline; give "
+                "the experiment another name"
+            )
     for kind, name in variants:
         if name == "default":
             raise MilmerError(

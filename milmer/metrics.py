@@ -52,14 +52,27 @@ def baselines(
     ``majority`` always names the most common of the ``training`` labels (row,); ``chance`` is the
     expected accuracy of drawing classes as often as they occur there; ``tested`` counts.
     """
-    shares = np.bincount(training, minlength=len(labels)) / len(training)  # (class,)
+    shares = class_shares(training, len(labels))
     found: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
     for level, table in (("segment", predictions), ("trial", by_trials(predictions, labels))):
         truth = table["label"].to_numpy()
-        found["majority"][level] = float((truth == shares.argmax()).mean())
-        found["chance"][level] = float(shares[truth].mean())
+        for name, right in without_model(shares, truth).items():
+            found[name][level] = float(right.mean())
         found["tested"][level] = len(truth)
     return found
+
+
+def class_shares(training: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class occurs among the ``training`` labels (row,), as parts of 1."""
+    return np.bincount(training, minlength=classes) / len(training)
+
+
+def without_model(shares: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """How right ``majority`` and ``chance`` are on each of ``truth`` (row,), between 0 and 1.
+
+    ``shares`` (class,) are those of the training labels.
+    """
+    return {"majority": (truth == shares.argmax()).astype(float), "chance": shares[truth]}
 
 
 def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None]:
@@ -77,7 +90,7 @@ def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None
         "balanced_accuracy": sk.recall_score(
             truth, guess, labels=present, average="macro", zero_division=0
         ),
-        "macro_f1": sk.f1_score(truth, guess, labels=present, average="macro", zero_division=0),
+        "macro_f1": macro_f1(truth, guess),
         "weighted_precision": weighted[0],
         "weighted_recall": weighted[1],
         "weighted_f1": weighted[2],
@@ -86,6 +99,12 @@ def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None
         "loss": -np.log(clipped).mean(),
     }
     return {name: None if measured[name] is None else float(measured[name]) for name in NAMES}
+
+
+def macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
+    """Mean F1 of the classes that occur among ``truth`` (row,)."""
+    present = np.unique(truth)
+    return float(sk.f1_score(truth, guess, labels=present, average="macro", zero_division=0))
 
 
 def _kappa(truth: np.ndarray, guess: np.ndarray) -> float | None:

@@ -20,12 +20,14 @@ from milmer.backbone.options import BackboneOptions
 from milmer.config import Config, Experiment, load
 from milmer.deap.layout import Copy, no_eeg, ratings_file, scan
 from milmer.errors import MilmerError
-from milmer.evaluation.options import ExplainOptions
+from milmer.evaluation.options import BandPowerOptions, ExplainOptions
 from milmer.source import fingerprint
 from milmer.training.folds import WITHIN_SUBJECT, fold_names, fold_subjects
 from milmer.training.options import TrainingOptions
 
-_TABLES = ("folds", "summary", "inflation", "ablation", "tests")
+_TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
+_TABLES += ("calibration", "confusion", "literature")
+_READABLE = ("summary", "inflation", "ablation", "tests")  # as Markdown and LaTeX too
 
 
 class Aside:
@@ -45,6 +47,8 @@ class Plan:
     """Targets, inputs and options of all rules; paths are relative to the working directory."""
 
     NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+    BASELINES = "results/baselines/default"
+    """Those on the EEG as configured, which the tables read."""
 
     def __init__(self, config: Config, copy: Copy):
         self.config = config
@@ -247,16 +251,36 @@ class Plan:
         }
         return ExplainOptions(**asked).result_json()
 
+    def baselines(self) -> list[str]:
+        """The baselines' files that the tables read: one for each fold of any experiment."""
+        return [
+            f"{self.BASELINES}/{labels}/{protocol}/{fold}.parquet"
+            for labels, protocols in self._baselines().items()
+            for protocol, folds in protocols.items()
+            for fold in folds
+        ]
+
+    def baseline_segments(self, wildcards: Any) -> list[str]:
+        """The EEG segments that a baseline reads."""
+        return [f"results/segments/{wildcards.eeg}/{s}.h5" for s in self.fold_subjects(wildcards)]
+
+    @staticmethod
+    def baseline_json() -> str:
+        """Options of the stage ``baseline``."""
+        return BandPowerOptions().result_json()
+
     def tables(self, folder: str) -> list[str]:
         """All tables below ``folder``."""
         names = [f"{table}.{kind}" for table in _TABLES for kind in ("parquet", "csv")]
-        return [f"{folder}/{name}" for name in [*names, "summary.md", "summary.tex"]]
+        names += [f"{table}.{kind}" for table in _READABLE for kind in ("md", "tex")]
+        return [f"{folder}/{name}" for name in [*names, "conclusions.md"]]
 
     def tables_json(self) -> str:
         """Options of the stage ``tables``."""
         experiments = {
             name: {
                 "folds": self._folds(experiment),
+                "labels": experiment.labels,
                 "changes": self.config.experiments[name].model_dump(exclude_unset=True),
             }
             for name, experiment in self._experiments.items()
@@ -264,6 +288,7 @@ class Plan:
         options = {
             "report": self.config.report.result(),
             "experiments": experiments,
+            "baselines": self._baselines(),
             "seeds": self._seeds,
         }
         return json.dumps(options, separators=(",", ":"))
@@ -306,6 +331,18 @@ class Plan:
     def _folds(self, experiment: Experiment) -> dict[str, list[str]]:
         subjects, folds = self._tested(experiment), self.config.protocols.folds
         return {p: fold_names(p, subjects, folds) for p in experiment.protocols}
+
+    def _baselines(self) -> dict[str, dict[str, list[str]]]:
+        """Folds by labels and protocol: all that an experiment has, each once."""
+        found: dict[str, dict[str, dict[str, None]]] = {}
+        for experiment in self._experiments.values():
+            for protocol, folds in self._folds(experiment).items():
+                known = found.setdefault(experiment.labels, {}).setdefault(protocol, {})
+                known |= dict.fromkeys(folds)
+        return {
+            labels: {protocol: sorted(folds) for protocol, folds in protocols.items()}
+            for labels, protocols in found.items()
+        }
 
     def _possible(self, experiment: Experiment) -> Experiment | None:
         """What of an experiment the dataset allows; what it does not is told in ``warnings``."""

@@ -452,3 +452,18 @@ def test_the_papers_ablation_can_be_loaded():
     assert rows["fusion-mlp"].model.fusion == "mlp"
     assert rows["num_select-10"].model.num_select == 10
     assert rows["backbone-swinv2"].backbone == "swinv2"
+
+
+@pytest.mark.parametrize("name", ["band_power", "band_power-permuted"])
+def test_the_name_of_the_baseline_is_no_experiments(name, refused):
+    with refused(f"config: experiments.{name}: ", "another name"):
+        load({"experiments": {name: {}}})
+    load({"experiments": {"band_powerful": {}}})
+
+
+def test_a_control_exchanges_ratings_and_changes_nothing_else():
+    config = load(
+        {"labels": {"scheme": "valence"}, "experiments": {"control": {"labels": "permuted"}}}
+    )
+    assert config.experiment("control").labels == "permuted"
+    assert config.variant("labels", "permuted") == config.labels.but({"permuted": True})

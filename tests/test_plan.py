@@ -1,5 +1,6 @@
 """What there is to do: the shipped configuration on copies of DEAP as people have them."""
 
+import json
 import re
 import shutil
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ import yaml
 from milmer.errors import MilmerError
 from milmer.plan import Plan, _listing
 from tests.conftest import REPOSITORY
+
+EEG_ONLY = {"model": {"modalities": ["eeg"]}}
 
 
 @pytest.fixture
@@ -184,3 +187,25 @@ def test_the_published_layout_is_left_out_where_recordings_are_original(shipped,
     assert plan.trials_options == '{"source": "bdf"}'
     assert "published_frozen" not in {experiment for experiment, _ in folds(plan)}
     assert any("experiments.published_frozen is left out: eeg.layout" in w for w in plan.warnings)
+
+
+def test_there_is_a_baseline_for_each_fold_of_any_experiment_and_its_labels(shipped, copy):
+    experiments = {"milmer": {}, "control": {"labels": "permuted", "protocols": ["trial"]}}
+    plan = Plan.read(shipped | copy(3, [1, 2]) | {"experiments": experiments | {"eeg": EEG_ONLY}})
+    found = {}
+    for path in plan.baselines():
+        labels, protocol, fold = path.removesuffix(".parquet").split("/")[3:]
+        found.setdefault((labels, protocol), []).append(fold)
+    tables = json.loads(plan.tables_json())
+    assert tables["experiments"]["control"]["labels"] == "permuted"
+    assert found == {
+        (labels, protocol): folds
+        for labels, protocols in tables["baselines"].items()
+        for protocol, folds in protocols.items()
+    }
+    # The third subject has no video, and is in the folds of the experiment on EEG alone.
+    assert found["default", "loso"] == ["s01", "s02", "s03"]
+    assert found["permuted", "trial"] == [f"s0{s}-k{k}" for s in (1, 2) for k in range(5)]
+    assert set(found) == {("default", "trial"), ("default", "loso"), ("permuted", "trial")}
+    wildcards = SimpleNamespace(eeg="default", protocol="trial", fold="s03-k1")
+    assert plan.baseline_segments(wildcards) == ["results/segments/default/s03.h5"]

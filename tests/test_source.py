@@ -19,6 +19,7 @@ STAGES = {
     "tokens": "milmer.backbone.tokens",
     "split": "milmer.training.splits",
     "train": "milmer.training.loop",
+    "baseline": "milmer.evaluation.band_power",
     "tables": "milmer.evaluation.tables",
 }
 
@@ -66,6 +67,8 @@ def rerun(package, path, edit):
         ("backbone/loading.py", {"finetune-backbone", "tokens", "train"}),
         ("backbone/class_folders.py", {"finetune-backbone"}),
         ("evaluation/statistics.py", {"tables"}),
+        ("evaluation/band_power.py", {"baseline"}),
+        ("training/guard.py", {"split", "train", "baseline"}),
         ("cli.py", set()),
         ("plan.py", set()),
     ],
@@ -141,6 +144,9 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
         "tokens": [made / "tokens.h5", "--faces", faces, "--options", json.dumps(backbone)],
         "split": ["trial", "s01-k0", made / "split.parquet", "--trials", trials],
         "train": [run, *inputs_of_run, "--options", json.dumps(train)],
+        "baseline": [
+            *("--split", made / "split.parquet", "--segments", segments, made / "baseline.parquet")
+        ],
         "tables": [made / "runs", made / "tables", "--options", json.dumps(tables)],
     }
     code = f"""

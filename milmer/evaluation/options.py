@@ -1,8 +1,21 @@
-"""The section ``report``: how results are summarised and explained."""
+"""The section ``report``: how results are summarised and explained; and the baseline's options."""
 
 from pydantic import Field
 
 from milmer.options import Options, execution
+
+BASELINE = "band_power"
+"""The baseline's name in the tables; with other labels than the default their name follows."""
+
+
+class BandPowerOptions(Options):
+    """The baseline: fixed in advance, and not in the configuration, so that none can tune it."""
+
+    bands: list[tuple[float, float]] = Field(
+        [(4, 8), (8, 13), (13, 30), (30, 45)],
+        description="Theta, alpha, beta and gamma in Hz: what DEAP's preprocessing leaves.",
+    )
+    c: float = Field(1.0, gt=0, description="Inverse strength of the regularisation.")
 
 
 class ReportOptions(Options):

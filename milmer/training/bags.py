@@ -19,6 +19,7 @@ from torch import Tensor
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.faces.pictures import decode, valid_instances
+from milmer.training.grids import joined, read_split, require_fit, sampling_rate, unknown_segment
 
 Prepare = Callable[[Tensor], Tensor]
 _DEVICE_SHARE = 0.6  # of a device's free memory that a fold's data may take
@@ -174,8 +175,8 @@ def read_fold(
         faces = storage.read_provenance(path)["upstream"].get("faces")
         if faces is None:
             raise MilmerError(f"{path}: not a file of milmer's stage tokens")
-        _require_fit(split, made, path, faces)
-    rows, row, files = _joined(data.table, tokens, "tokens", "tokens", split)
+        require_fit(split, made, path, faces)
+    rows, row, files = joined(data.table, tokens, "tokens", "tokens", split)
     data.tokens = Rows(rows)
     _add_bags(data, files, row, data.tokens.first, instances)
     return data
@@ -194,8 +195,8 @@ def read_fold_with_pictures(
     data = _read_table_and_eeg(split, segments)
     made = storage.read_provenance(split)
     for path in faces:
-        _require_fit(split, made, path, storage.read_provenance(path))
-    _, row, files = _joined(data.table, faces, "faces", None, split)
+        require_fit(split, made, path, storage.read_provenance(path))
+    _, row, files = joined(data.table, faces, "faces", None, split)
     for file in files:
         file["valid"] = valid_instances(file["bag"], file["detected"], use_borrowed_boxes)
     data.pictures = Pictures(faces, prepare, threads)
@@ -204,16 +205,15 @@ def read_fold_with_pictures(
 
 
 def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
-    table = storage.read_table(split, "split")
-    made = storage.read_provenance(split)
+    table, made = read_split(split)
     eeg = eeg_row = sfreq = None
     for path in segments:
-        _require_fit(split, made, path, storage.read_provenance(path))
+        require_fit(split, made, path, storage.read_provenance(path))
     if segments:
-        arrays, eeg_row, _ = _joined(table, segments, "segments", "eeg", split)
-        eeg, sfreq = Rows(arrays), _rate(segments)
+        arrays, eeg_row, _ = joined(table, segments, "segments", "eeg", split)
+        eeg, sfreq = Rows(arrays), sampling_rate(segments)
         if (eeg_row < 0).any():
-            raise _unknown_segment(table, eeg_row, split)
+            raise unknown_segment(table, eeg_row, split)
     return FoldData(
         table=table,
         labels=made["facts"]["labels"],
@@ -261,65 +261,6 @@ def evenly_spaced(cached: int, wanted: int | None) -> np.ndarray:
     return ((np.arange(wanted) + 0.5) * cached / wanted).astype(int)
 
 
-def _require_fit(split: Path, made: dict, path: Path, maker: dict) -> None:
-    """Refuse a subject's file whose grid was made from other trials or another segmentation."""
-    if maker["inputs"]["trials"] not in made["inputs"].values():
-        raise MilmerError(
-            f"{path}: made from other trials than {split}; run snakemake again, or delete it"
-        )
-    storage.require_same(
-        "segmentation",
-        (split, made["options"]["segmentation"]),
-        (path, maker["options"]["segmentation"]),
-    )
-
-
-def _joined(
-    table: pd.DataFrame, paths: Sequence[Path], stage: str, dataset: str | None, split: Path
-) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, np.ndarray]]]:
-    """Each file's ``dataset`` as it is mapped, and each split row's row in the files' grids.
-
-    The grids follow one another; −1 where a subject has no file. What small arrays about bags a
-    file holds comes as a third.
-    """
-    arrays, grids, files = [], [], []
-    for path in paths:
-        with storage.open_h5(path, stage) as file:
-            if dataset is not None:
-                arrays.append(storage.mapped(file[dataset]))
-            files.append({n: file[n][()] for n in ("bag", "valid", "detected") if n in file})
-            grids.append(
-                pd.DataFrame(
-                    {
-                        "subject": path.stem,
-                        "experiment_id": file["experiment_id"][()],
-                        "position": file["position"][()],
-                    }
-                )
-            )
-    if len({a.shape[1:] for a in arrays}) > 1:
-        raise MilmerError(f"{paths[0].parent}: subjects differ in the shape of their {dataset}")
-    keys = ["subject", "experiment_id", "position"]
-    grid = pd.concat(grids, ignore_index=True)
-    place = pd.Series(np.arange(len(grid)), index=pd.MultiIndex.from_frame(grid[keys]))
-    row = place.reindex(pd.MultiIndex.from_frame(table[keys])).fillna(-1).to_numpy(np.int64)
-    absent = (row < 0) & table["subject"].isin(set(grid["subject"])).to_numpy()
-    if absent.any():
-        raise _unknown_segment(table, np.where(absent, -1, 0), split)
-    return arrays, row, files
-
-
-def _rate(paths: Sequence[Path]) -> float:
-    """The sampling rate of the subjects' segments in Hz."""
-    rates = set()
-    for path in paths:
-        with storage.open_h5(path, "segments") as file:
-            rates.add(float(file.attrs["sfreq"]))
-    if len(rates) > 1:
-        raise MilmerError(f"{paths[0].parent}: subjects differ in their sampling rate")
-    return rates.pop()
-
-
 def _bags(
     files: list[dict[str, np.ndarray]], row: np.ndarray, first: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -332,11 +273,3 @@ def _bags(
     here = row >= 0
     taken = np.where(here, row, 0)
     return np.where(here[:, None], bag[taken], -1), valid[taken] & here[:, None]
-
-
-def _unknown_segment(table: pd.DataFrame, row: np.ndarray, split: Path) -> MilmerError:
-    missing = table.iloc[int(np.flatnonzero(row < 0)[0])]
-    return MilmerError(
-        f"{split}: names {missing.subject}, experiment_id {missing.experiment_id}, position "
-        f"{missing.position}, which the subject's files do not hold; run snakemake again"
-    )

@@ -137,6 +137,11 @@ def _own_caveats(metrics: Mapping[str, Any]) -> list[str]:
             "**Leaky**: segments of the same trial lie in training and test. The accuracy says how "
             "well trials are told apart, not how well emotions are recognised."
         )
+    if metrics["permuted"]:
+        found.append(
+            "**Permuted**: trials exchanged their ratings, so that there was nothing to learn. "
+            "What is above chance comes from a leak."
+        )
     if metrics["selected_on_test"]:
         found.append(
             "**Selected on the test part**: each metric is the best of all epochs there, which is "

@@ -24,7 +24,7 @@ from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.device import choose_device, describe, fast_bfloat16
 from milmer.errors import MilmerError
-from milmer.metrics import baselines, measure
+from milmer.metrics import baselines, class_shares, measure
 from milmer.model.configuration import MilmerConfig
 from milmer.model.eeg import LogPowerEEGEncoder
 from milmer.model.modeling import MilmerForEmotionClassification
@@ -342,9 +342,11 @@ def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
     if on_test:
         measured = _best_of_each(run.history, measured)
     counts = {part: len(rows) for part, rows in run.rows.items()}
+    training = data.table["label"].to_numpy()[run.rows["train"]]
     metrics = {
         **measured,
-        **baselines(data.table["label"].to_numpy()[run.rows["train"]], predictions, data.labels),
+        **baselines(training, predictions, data.labels),
+        "shares": class_shares(training, len(data.labels)).tolist(),
         "protocol": facts["protocol"],
         "fold": facts["fold"],
         "seed": made["options"]["seed"],
@@ -352,6 +354,7 @@ def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
         "select": run.select,
         "epoch": run.best["epoch"],
         "leaky": facts["leaky"],
+        "permuted": facts["permuted"],
         "selected_on_test": on_test,
         "segments": counts,
         "without_valid_face": data.dropped,

@@ -23,6 +23,11 @@ class LabelsOptions(Options):
         "high",
         description="A rating on the border; `as_published` is the authors' rule for quadrants.",
     )
+    permuted: bool = Field(
+        False,
+        description="Trials of a subject exchange their ratings: a control in which there is "
+        "nothing to learn.",
+    )
 
     @model_validator(mode="after")
     def _published_rule(self) -> "LabelsOptions":

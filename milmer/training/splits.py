@@ -16,16 +16,11 @@ import pandas as pd
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.segmentation import segment_grid
-from milmer.training.folds import LEAKY, WITHIN_SUBJECT
-from milmer.training.labels import DROPPED, label, label_names, thresholds
+from milmer.training.folds import LEAKY
+from milmer.training.guard import GROUPS, require_sound
+from milmer.training.labels import DROPPED, label, label_names, scales, thresholds
 from milmer.training.options import LabelsOptions, SplitOptions
 
-_GROUPS = {
-    "segment": ["subject", "experiment_id", "position"],
-    "trial": ["subject", "experiment_id"],
-    "loso": ["subject"],
-    "stimulus": ["experiment_id"],
-}
 _TEST_PART = 0.2  # of protocol segment, as published
 _FEWEST_SUBJECTS = 3  # left for training, so that one of them can be spared for validation
 _log = logging.getLogger(__name__)
@@ -39,21 +34,19 @@ def make_split(
     Columns ``subject, experiment_id, position, label, part``; ``part`` is train, val or test. The
     provenance holds what the split decided: thresholds, how validation was grouped, warnings.
     """
-    if protocol in LEAKY and options.segmentation.overlap:
-        raise MilmerError(
-            f"{protocol} {fold}: overlapping segments would stand on two sides of the split; set "
-            "segmentation.overlap to 0"
-        )
     tables = [storage.read_table(path, "trials") for path in trials]
     rated = pd.concat(tables, ignore_index=True)
+    if options.labels.permuted:
+        rated = _permuted(rated, options)
     segments = _segments(rated, options)
     if segments.empty:
         raise MilmerError(f"{trials[0]}: no trial with EEG that has a label; nothing to split")
     part = np.full(len(segments), "train", dtype=object)
     part[_test_rows(segments, protocol, fold, options)] = "test"
     facts: dict = {"protocol": protocol, "fold": fold, "leaky": protocol in LEAKY, "warnings": []}
+    facts |= {"labels": label_names(options.labels), "permuted": options.labels.permuted}
     if options.validation:
-        groups = _GROUPS[protocol]
+        groups = GROUPS[protocol]
         candidates = segments[part == "train"]
         if protocol == "loso":
             # A subject without video could validate no experiment with faces.
@@ -62,23 +55,38 @@ def make_split(
             if filmed["subject"].nunique() >= _FEWEST_SUBJECTS:
                 candidates = filmed
             elif candidates["subject"].nunique() < _FEWEST_SUBJECTS or len(seen):
-                groups = _GROUPS["trial"]
+                groups = GROUPS["trial"]
         facts["validation_groups"] = groups
         rng = _rng(options.seed, protocol, fold, "validation")
         held_out = _hold_out(candidates, groups, options.validation, rng)
         part[candidates.index[held_out]] = "val"
     segments["part"] = part
     _relabel(segments, rated, options.labels, facts)
-    _check(segments, protocol, fold, options, facts)
+    columns = ["subject", "experiment_id", "position", "label", "part"]
+    kept = segments.loc[segments["label"] != DROPPED, columns]
+    table = kept.sort_values(columns[:3], ignore_index=True)
+    require_sound(table, facts, options.segmentation, f"{protocol} {fold}")
+    facts["warnings"] += _warnings(table, facts["labels"])
     for warning in facts["warnings"]:
         _log.warning("%s %s: %s", protocol, fold, warning)
-    columns = ["subject", "experiment_id", "position", "label", "part"]
-    table = segments[segments["label"] != DROPPED].sort_values(columns[:3], ignore_index=True)
-    facts["labels"] = label_names(options.labels)
     made = storage.provenance(
         "split", __name__, options.result(), {f"trials{i}": p for i, p in enumerate(trials)}
     )
-    storage.write_table(out, table[columns], made | {"facts": facts})
+    storage.write_table(out, table, made | {"facts": facts})
+
+
+def _permuted(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+    """The trials with EEG of each subject under each other's ratings.
+
+    All that goes with a trial but its ratings stays, and so does how often a class occurs: a
+    control in which there is nothing to learn (Ojala and Garriga 2010).
+    """
+    rated, columns = rated.copy(), scales(options.labels)
+    with_eeg = rated[rated["eeg_seconds"].notna()]
+    for subject, trials in with_eeg.groupby("subject", sort=True):
+        order = _rng(options.seed, subject, "permuted").permutation(len(trials))
+        rated.loc[trials.index, columns] = trials[columns].to_numpy()[order]
+    return rated
 
 
 def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
@@ -106,11 +114,11 @@ def _test_rows(
     rng = _rng(options.seed, protocol, drawn_for, "test")
     match protocol:
         case "segment":
-            return _hold_out(segments, _GROUPS["segment"], _TEST_PART, rng)
+            return _hold_out(segments, GROUPS["segment"], _TEST_PART, rng)
         case "loso":
             return np.flatnonzero(segments["subject"] == fold)
         case "trial" | "stimulus":
-            groups = _grouped(segments, _GROUPS[protocol])
+            groups = _grouped(segments, GROUPS[protocol])
             if len(groups) < options.folds:
                 raise MilmerError(
                     f"{protocol} {fold}: {len(groups)} groups cannot make {options.folds} folds; "
@@ -176,26 +184,10 @@ def _relabel(
     segments["label"] = labelled.reindex(keys).to_numpy().astype(np.int64)
 
 
-def _check(
-    segments: pd.DataFrame, protocol: str, fold: str, options: SplitOptions, facts: dict
-) -> None:
-    """Refuse a split with a group on two sides; record what else a reader should know."""
-    if segments.duplicated(["subject", "experiment_id", "position"]).any():
-        raise MilmerError(f"{protocol} {fold}: a segment stands twice in the split")
-    for sides, groups in (
-        (segments["part"] == "test", _GROUPS[protocol]),
-        (segments["part"] == "val", facts.get("validation_groups", [])),
-    ):
-        if groups and (segments.assign(side=sides).groupby(groups)["side"].nunique() > 1).any():
-            raise MilmerError(f"{protocol} {fold}: a group of {groups} stands on two sides")
-    kept = segments[segments["label"] != DROPPED]
-    parts = kept.groupby("part")["label"].unique()
-    for part in ("train", "test"):
-        if part not in parts:
-            raise MilmerError(f"{protocol} {fold}: no segment is left to {part}")
-    missing = sorted(set(kept["label"]) - set(parts["train"]))
-    if missing:
-        names = ", ".join(label_names(options.labels)[i] for i in missing)
-        facts["warnings"].append(f"no training segment of class {names}")
-    if protocol not in WITHIN_SUBJECT and segments["subject"].nunique() < 2:
-        raise MilmerError(f"{protocol} {fold}: needs two subjects or more")
+def _warnings(table: pd.DataFrame, names: list[str]) -> list[str]:
+    """What else a reader should know of a split."""
+    training = set(table.loc[table["part"] == "train", "label"])
+    missing = sorted(set(table["label"]) - training)
+    if not missing:
+        return []
+    return [f"no training segment of class {', '.join(names[i] for i in missing)}"]

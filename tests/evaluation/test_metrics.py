@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import metrics as sk
+from sklearn.dummy import DummyClassifier
 
-from milmer.metrics import baselines, measure, scores
+from milmer.metrics import baselines, class_shares, measure, scores, without_model
 
 LABELS = ["a", "b", "c"]
 
@@ -44,3 +46,40 @@ def test_baselines_come_from_the_training_labels():
     assert found["majority"] == {"segment": 0.5, "trial": 0.5}
     assert found["chance"]["segment"] == pytest.approx((2 / 3 + 1 / 3) / 2)
     assert found["tested"] == {"segment": 4, "trial": 2}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_are_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    truth, p = rng.integers(0, 4, 60), rng.dirichlet(np.ones(4), 60)
+    guess = p.argmax(1)
+    report = sk.classification_report(truth, guess, output_dict=True, zero_division=0)
+    assert scores(truth, p) == pytest.approx(
+        {
+            "accuracy": report["accuracy"],
+            "balanced_accuracy": sk.balanced_accuracy_score(truth, guess),
+            "macro_f1": report["macro avg"]["f1-score"],
+            "weighted_precision": report["weighted avg"]["precision"],
+            "weighted_recall": report["weighted avg"]["recall"],
+            "weighted_f1": report["weighted avg"]["f1-score"],
+            "kappa": sk.cohen_kappa_score(truth, guess),
+            "auroc": sk.roc_auc_score(truth, p, multi_class="ovr", average="macro"),
+            "loss": sk.log_loss(truth, p),
+        }
+    )
+
+
+def test_baselines_are_scikit_learns_dummies():
+    rng = np.random.default_rng(0)
+    training, truth = rng.choice(3, 50, p=[0.2, 0.5, 0.3]), rng.integers(0, 3, 40)
+    right = without_model(class_shares(training, 3), truth)
+    empty = np.zeros((50, 1)), np.zeros((40, 1))
+    majority = DummyClassifier(strategy="most_frequent").fit(empty[0], training)
+    assert right["majority"].mean() == majority.score(empty[1], truth)
+    drawn = [
+        DummyClassifier(strategy="stratified", random_state=i)
+        .fit(empty[0], training)
+        .score(empty[1], truth)
+        for i in range(300)
+    ]
+    assert right["chance"].mean() == pytest.approx(np.mean(drawn), abs=0.02)

@@ -1,73 +1,63 @@
-"""Tables: recomputed from the predictions by other means, with their remarks."""
+"""Tables: every number recomputed from the predictions by other means, and their remarks."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score
+from scipy import stats
+from sklearn import metrics as sk
 
 from milmer import storage
-from milmer.errors import MilmerError
-from milmer.evaluation.tables import TablesOptions, make_tables
-from milmer.metrics import baselines, measure
+from milmer.evaluation.runs import TablesOptions
+from milmer.evaluation.tables import make_tables
+from tests.evaluation.made_up import LABELS, write_baseline, write_run
 
-LABELS = ["HAHV", "LAHV", "LALV", "HALV"]
 SUBJECTS = [f"s{i:02d}" for i in range(1, 8)]
-
-
-def write_run(runs, experiment, protocol, fold, strength, on_test=False):
-    """A run with random predictions that are right the more often the greater ``strength``."""
-    rng = np.random.default_rng([*experiment.encode(), *fold.encode()])
-    trials, segments = 8, 4
-    label = np.repeat(rng.permutation(np.arange(trials) % 4), segments)
-    logits = rng.normal(size=(trials * segments, 4)) + strength * np.eye(4)[label]
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    table = pd.DataFrame(
-        {
-            "subject": fold.partition("-")[0],
-            "experiment_id": np.repeat(np.arange(trials), segments)
-            + (100 * int(fold[-1]) if "-k" in fold else 0),
-            "position": np.tile(np.arange(segments), trials),
-            "label": label,
-        }
-        | {f"p_{name}": p[:, i] for i, name in enumerate(LABELS)}
-    )
-    folder = runs / experiment / protocol / fold / "seed0"
-    made = storage.provenance("predictions", "milmer.errors", {}, {})
-    storage.write_table(folder / "predictions.parquet", table, made)
-    metrics = measure(table, LABELS) | baselines(np.array([0, 1, 2, 3, 3]), table, LABELS)
-    metrics |= {"labels": LABELS, "epoch": 3, "leaky": protocol == "segment", "warnings": []}
-    metrics |= {"select": "best_on_test" if on_test else "validation", "selected_on_test": on_test}
-    metrics["without_valid_face"] = {}
-    if on_test:
-        metrics["segment"] = dict.fromkeys(metrics["segment"], 0.99)
-    storage.write_json(folder / "metrics.json", metrics)
-    return table
+P = [f"p_{name}" for name in LABELS]
+FOLDS = {
+    "trial": [f"{s}-k{k}" for s in SUBJECTS for k in range(2)],
+    "segment": SUBJECTS,
+    "loso": SUBJECTS,
+}
+EXPERIMENTS = {
+    "milmer": {"folds": FOLDS},
+    "weak": {"folds": FOLDS, "changes": {"model": {"selection": "random"}}},
+    "peeking": {
+        "folds": {"segment": SUBJECTS},
+        "changes": {"training": {"select": "best_on_test"}, "validation": 0},
+    },
+    "control": {"folds": {"trial": FOLDS["trial"]}, "labels": "permuted"},
+}
+OPTIONS = TablesOptions(
+    experiments=EXPERIMENTS,
+    baselines={"default": FOLDS, "permuted": {"trial": FOLDS["trial"]}},
+    report={"resamples": 2000},
+)
+STRENGTH = {"milmer": 1.0, "weak": 0.2, "peeking": 1.0, "control": 0.0}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    folds = {"trial": [f"{s}-k{k}" for s in SUBJECTS for k in range(2)], "segment": SUBJECTS}
     held = {}
-    for experiment, strength in (("milmer", 1.0), ("weak", 0.2)):
-        for protocol, names in folds.items():
+    for experiment, of in EXPERIMENTS.items():
+        how = {"on_test": experiment == "peeking", "permuted": experiment == "control"}
+        how["dropped"] = 6 if experiment == "weak" else 0  # a trial and a half without a face
+        for protocol, names in of["folds"].items():
             for fold in names:
                 held[experiment, protocol, fold] = write_run(
-                    folder / "runs", experiment, protocol, fold, strength
+                    folder / "runs", experiment, protocol, fold, STRENGTH[experiment], **how
                 )
-    for fold in SUBJECTS:
-        write_run(folder / "runs", "peeking", "segment", fold, 1.0, on_test=True)
-    options = TablesOptions(
-        experiments={
-            "milmer": {"folds": folds},
-            "weak": {"folds": folds, "changes": {"model": {"selection": "random"}}},
-            "peeking": {"folds": {"segment": SUBJECTS}},
-        },
-        report={"resamples": 2000},
-    )
-    make_tables(folder / "runs", options, folder / "tables")
+    for protocol, names in FOLDS.items():
+        for fold in names:
+            held["band_power", protocol, fold] = write_baseline(
+                folder / "baselines", "default", protocol, fold, 0.6
+            )
+    for fold in FOLDS["trial"]:
+        write_baseline(folder / "baselines", "permuted", "trial", fold, 0.0, permuted=True)
+    make_tables(folder / "runs", OPTIONS, folder / "tables", folder / "baselines")
     return folder / "tables", held
 
 
@@ -75,55 +65,243 @@ def table(made, name):
     return storage.read_table(made[0] / f"{name}.parquet", "tables")
 
 
-def row(summary, experiment, protocol, level, metric):
-    key = {"experiment": experiment, "protocol": protocol, "level": level, "metric": metric}
-    return summary.loc[(summary[list(key)] == list(key.values())).all(axis=1)].squeeze()
+def row(frame, **key):
+    found = frame.loc[(frame[list(key)] == list(key.values())).all(axis=1)]
+    assert len(found) == 1, key
+    return found.iloc[0]
 
 
-def test_the_summary_is_recomputed_from_the_predictions(made):
-    summary = table(made, "summary")
+def of_subject(made, experiment, protocol, subject):
+    """A subject's predictions of all folds."""
+    folds = [f for f in FOLDS[protocol] if f.startswith(subject)]
+    return pd.concat([made[1][experiment, protocol, f] for f in folds], ignore_index=True)
+
+
+def by_level(predictions, level):
+    if level == "segment":
+        return predictions
+    return predictions.groupby("experiment_id")[["label", *P]].mean().reset_index()
+
+
+def by_hand(predictions):
+    """Metrics by scikit-learn, called another way than the product does."""
+    truth, p = predictions["label"].to_numpy().astype(int), predictions[P].to_numpy()
+    guess = p.argmax(1)
+    report = sk.classification_report(truth, guess, output_dict=True, zero_division=0)
+    present = [v for k, v in report.items() if k.isdigit() and v["support"] > 0]
+    return {
+        "accuracy": np.mean(truth == guess),
+        "balanced_accuracy": sk.balanced_accuracy_score(truth, guess),
+        "macro_f1": np.mean([v["f1-score"] for v in present]),
+        "weighted_precision": report["weighted avg"]["precision"],
+        "weighted_recall": report["weighted avg"]["recall"],
+        "weighted_f1": report["weighted avg"]["f1-score"],
+        "kappa": sk.cohen_kappa_score(truth, guess, labels=range(4)),
+        "auroc": sk.roc_auc_score(truth, p, multi_class="ovr", labels=range(4)),
+        "loss": sk.log_loss(truth, p, labels=range(4)),
+    }
+
+
+@pytest.mark.parametrize("level", ["segment", "trial"])
+@pytest.mark.parametrize(
+    ("experiment", "protocol"),
+    [("milmer", "trial"), ("milmer", "loso"), ("weak", "segment"), ("band_power", "trial")],
+)
+def test_subjects_and_summary_are_recomputed_from_the_predictions(
+    made, experiment, protocol, level
+):
+    subjects, summary = table(made, "subjects"), table(made, "summary")
+    key = {"experiment": experiment, "protocol": protocol, "level": level}
+    expected = {}
+    for subject in SUBJECTS:
+        own = by_level(of_subject(made, experiment, protocol, subject), level)
+        expected[subject] = by_hand(own) | {"tested": len(own)}
+        found = row(subjects, **key, subject=subject)
+        assert found[list(expected[subject])].to_dict() == pytest.approx(expected[subject])
+    for metric in set(expected["s01"]) - {"tested"}:
+        values = np.array([expected[s][metric] for s in SUBJECTS])
+        found = row(summary, **key, metric=metric)
+        assert found["mean"] == pytest.approx(values.mean())
+        assert found["sd"] == pytest.approx(values.std(ddof=1))
+        interval = stats.bootstrap(
+            (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+        ).confidence_interval
+        wide = interval.high - interval.low
+        assert found["low"] == pytest.approx(interval.low, abs=0.15 * wide + 1e-9)
+        assert found["high"] == pytest.approx(interval.high, abs=0.15 * wide + 1e-9)
+        assert (found["subjects"], found["folds"]) == (7, len(FOLDS[protocol]))
+
+
+@pytest.mark.parametrize("level", ["segment", "trial"])
+@pytest.mark.parametrize("experiment", ["milmer", "weak"])
+def test_baselines_are_of_exactly_the_segments_of_the_row(made, experiment, level):
+    keys = ["subject", "experiment_id", "position"]
+    summary, right = table(made, "summary"), []
+    for subject in SUBJECTS:
+        own = of_subject(made, experiment, "trial", subject)
+        rival = of_subject(made, "band_power", "trial", subject)
+        rival = by_level(rival.merge(own[keys]), level)
+        right.append(by_hand(rival)["accuracy"])
+        found = row(table(made, "subjects"), experiment=experiment, protocol="trial", level=level,
+                    subject=subject)  # fmt: skip
+        assert found["band_power"] == pytest.approx(right[-1])
+        assert found["band_power_macro_f1"] == pytest.approx(by_hand(rival)["macro_f1"])
+        # Class 3 is the most common in training; chance is the shares 1, 1, 1, 2 of 5.
+        labels = by_level(own, level)["label"]
+        assert found["majority"] == pytest.approx((labels == 3).mean())
+        assert found["chance"] == pytest.approx(np.where(labels == 3, 0.4, 0.2).mean())
+    found = row(summary, experiment=experiment, protocol="trial", level=level, metric="accuracy")
+    assert found["band_power"] == pytest.approx(np.mean(right))
+    folds = table(made, "folds")
+    own = made[1][experiment, "trial", "s03-k1"]
+    rival = by_level(made[1]["band_power", "trial", "s03-k1"].merge(own[keys]), level)
+    found = row(folds, experiment=experiment, protocol="trial", fold="s03-k1", level=level)
+    assert found["band_power"] == pytest.approx(by_hand(rival)["accuracy"])
+    assert found["accuracy"] == pytest.approx(by_hand(by_level(own, level))["accuracy"])
+
+
+def test_the_baseline_has_rows_of_its_own_for_each_kind_of_labels(made):
+    names = table(made, "summary").groupby("experiment")["protocol"].unique().map(set)
+    assert names["band_power"] == set(FOLDS)
+    assert names["band_power-permuted"] == {"trial"}
+    assert "band_power" not in set(table(made, "folds")["experiment"])
+    assert "band_power" not in set(table(made, "ablation")["experiment"])
+    assert "band_power" in set(table(made, "tests")["experiment"])
+
+
+def test_confusion_is_recomputed(made):
+    confusion = table(made, "confusion")
     for level in ("segment", "trial"):
-        accuracies = []
-        for subject in SUBJECTS:
-            pooled = pd.concat([made[1]["milmer", "trial", f"{subject}-k{k}"] for k in (0, 1)])
-            if level == "trial":
-                pooled = pooled.groupby("experiment_id").mean(numeric_only=True)
-            guess = pooled[[f"p_{n}" for n in LABELS]].to_numpy().argmax(1)
-            accuracies.append(accuracy_score(pooled["label"], guess))
-        found = row(summary, "milmer", "trial", level, "accuracy")
-        assert found["mean"] == pytest.approx(np.mean(accuracies))
-        assert found["sd"] == pytest.approx(np.std(accuracies, ddof=1))
-        assert found["low"] < found["mean"] < found["high"]
-        assert found["majority"] == pytest.approx(0.25)
+        parts = [by_level(of_subject(made, "weak", "loso", s), level) for s in SUBJECTS]
+        pooled = pd.concat(parts)
+        expected = sk.confusion_matrix(
+            pooled["label"].astype(int), pooled[P].to_numpy().argmax(1), labels=range(4)
+        )
+        own = confusion.query("experiment == 'weak' and protocol == 'loso' and level == @level")
+        found = own.pivot(index="label", columns="predicted", values="count")
+        np.testing.assert_array_equal(found.loc[LABELS, LABELS], expected)
+
+
+def test_calibration_is_recomputed(made):
+    pooled = pd.concat([of_subject(made, "milmer", "loso", s) for s in SUBJECTS])
+    confidence = pooled[P].max(axis=1)
+    right = pooled[P].to_numpy().argmax(1) == pooled["label"]
+    own = table(made, "calibration").query("experiment == 'milmer' and protocol == 'loso'")
+    assert len(own) == 15
+    gaps = 0
+    for i, found in enumerate(own.itertuples()):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        assert found.count == inside.sum()
+        if inside.any():
+            assert found.confidence == pytest.approx(confidence[inside].mean())
+            assert found.accuracy == pytest.approx(right[inside].mean())
+            gaps += inside.sum() * abs(confidence[inside].mean() - right[inside].mean())
+    assert own["ece"].to_numpy() == pytest.approx(gaps / len(pooled))
+    summary = table(made, "summary")
+    found = row(summary, experiment="milmer", protocol="loso", level="segment", metric="kappa")
+    assert found["ece"] == pytest.approx(gaps / len(pooled))
+
+
+def test_tests_are_recomputed(made):
+    tests = table(made, "tests")
+
+    def accuracies(experiment, column="accuracy"):
+        own = table(made, "subjects").query(
+            f"experiment == '{experiment}' and protocol == 'trial' and level == 'segment'"
+        )
+        return own.set_index("subject")[column]
+
+    expected = {
+        ("weak", "milmer"): accuracies("weak") - accuracies("milmer"),
+        ("control", "milmer"): accuracies("control") - accuracies("milmer"),
+        ("milmer", "band_power"): accuracies("milmer") - accuracies("milmer", "band_power"),
+        ("weak", "majority"): accuracies("weak") - accuracies("weak", "majority"),
+        ("band_power", "majority"): accuracies("band_power") - accuracies("band_power", "majority"),
+    }
+    key = {"protocol": "trial", "level": "segment", "metric": "accuracy"}
+    for (experiment, against), differences in expected.items():
+        found = row(tests, **key, experiment=experiment, against=against)
+        assert found["subjects"] == 7
+        assert found["difference"] == pytest.approx(differences.mean())
+        theirs = stats.permutation_test(
+            (differences, np.zeros(7)),
+            lambda a, b: np.mean(a - b),
+            permutation_type="samples",
+            n_resamples=np.inf,
+        ).pvalue
+        assert found["p"] == pytest.approx(theirs)
+    family = tests.query(
+        "protocol == 'trial' and level == 'segment' and metric == 'accuracy' "
+        "and against == 'majority'"
+    )
+    p = family["p"].sort_values().to_numpy()
+    steps = np.minimum(1, np.maximum.accumulate(p * np.arange(len(p), 0, -1)))
+    assert family["p_holm"].sort_values().to_numpy() == pytest.approx(steps)
+    assert set(family["experiment"]) == {
+        *("milmer", "weak", "control", "band_power", "band_power-permuted")
+    }
 
 
 def test_what_was_chosen_on_the_test_part_shows_the_best_and_says_so(made):
-    found = row(table(made, "summary"), "peeking", "segment", "segment", "accuracy")
+    key = {"experiment": "peeking", "protocol": "segment", "level": "segment"}
+    found = row(table(made, "summary"), **key, metric="accuracy")
     assert found["mean"] == pytest.approx(0.99)
-    assert "leaky" in found["note"]
-    assert "chosen on the test part" in found["note"]
     text = (made[0] / "summary.md").read_text()
     assert "best epoch chosen on the test part" in text
     assert "leaky" in (made[0] / "summary.tex").read_text()
 
 
-def test_experiments_are_compared_over_their_common_subjects(made):
-    tests = table(made, "tests")
-    weak = tests[(tests["experiment"] == "weak") & (tests["metric"] == "accuracy")]
-    assert (weak["subjects"] == 7).all()
-    assert (weak["difference"] < 0).all()
-    assert weak["p"].min() == pytest.approx(2 / 2**7)
-    assert (weak["p_holm"] >= weak["p"]).all()
+def test_every_table_of_results_carries_the_remarks(made):
+    remarks = {
+        ("peeking", "segment"): ["leaky", "best epoch chosen on the test part"],
+        ("band_power", "segment"): ["leaky"],
+        ("control", "trial"): ["permuted: trials exchanged their ratings"],
+        ("band_power-permuted", "trial"): ["permuted: trials exchanged their ratings"],
+        ("milmer", "loso"): ["folds are dependent"],
+        ("milmer", "trial"): [],
+    }
+    folds_of = ("folds", "inflation", "ablation")
+    names = ("subjects", "summary", "tests", "calibration", "confusion", *folds_of)
+    for name in names:
+        held = table(made, name)
+        if name == "tests":
+            held = held[held["against"] == "majority"]
+        for (experiment, protocol), expected in remarks.items():
+            if name in folds_of and experiment.startswith("band_power"):
+                continue
+            own = held[(held["experiment"] == experiment) & (held["protocol"] == protocol)]
+            assert len(own), (name, experiment, protocol)
+            for note in own["note"]:
+                assert all(remark in note for remark in expected), (name, note)
+                assert bool(note) == bool(expected)
+    tests = table(made, "tests").query("experiment == 'peeking' and against == 'milmer'")
+    assert tests["note"].str.contains("leaky.*peeking: best epoch chosen").all()
 
 
 def test_inflation_sets_each_protocol_beside_an_honest_one(made):
     table_ = table(made, "inflation").set_index(["experiment", "protocol"])
+    means = table(made, "summary").query("level == 'segment' and metric == 'accuracy'")
+    means = means.set_index(["experiment", "protocol"])["mean"]
     assert table_.loc[("milmer", "trial"), "above_reference"] == 0
-    assert not table_.loc[("milmer", "segment"), "honest"]
-    assert table_.loc[("milmer", "segment"), "reference"] == "milmer/trial"
+    found = table_.loc[("milmer", "segment")]
+    assert not found["honest"]
+    assert found["reference"] == "milmer/trial"
+    gap = means["milmer", "segment"] - means["milmer", "trial"]
+    assert found["above_reference"] == pytest.approx(gap)
     # What chose its epoch on the test part is no reference, not even for itself.
-    assert not table_.loc[("peeking", "segment"), "honest"]
-    assert table_.loc[("peeking", "segment"), "reference"] == "milmer/trial"
+    peeking = table_.loc[("peeking", "segment")]
+    assert not peeking["honest"]
+    assert peeking["reference"] == "milmer/trial"
+    assert not table_.loc[("control", "trial"), "honest"]
+
+
+def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest_one(made):
+    table_ = table(made, "inflation").set_index(["experiment", "protocol"])
+    found = table_.loc[("peeking", "segment")]
+    assert found["chosen_honestly"] == "milmer"
+    gap = found["accuracy"] - table_.loc[("milmer", "segment"), "accuracy"]
+    assert found["above_chosen_honestly"] == pytest.approx(gap)
+    assert table_["chosen_honestly"].notna().sum() == 1
 
 
 def test_ablation_names_the_changes_and_the_difference(made):
@@ -132,27 +310,99 @@ def test_ablation_names_the_changes_and_the_difference(made):
     assert json.loads(found["changes"]) == {"model": {"selection": "random"}}
     assert found["accuracy_above_milmer"] < 0
     assert found["common_subjects"] == 7
+    assert ("peeking", "trial", "segment") not in table_.index
 
 
-def test_ablation_and_tests_hold_only_what_was_run_and_carry_the_remarks(made):
-    ablation, tests = table(made, "ablation"), table(made, "tests")
-    run = set(zip(ablation["experiment"], ablation["protocol"], strict=True))
-    assert ("peeking", "trial") not in run
-    peeking = ablation[ablation["experiment"] == "peeking"]
-    assert peeking["note"].str.contains("leaky.*chosen on the test part").all()
-    peeking = tests[tests["experiment"] == "peeking"]
-    assert peeking["note"].str.contains("leaky.*peeking: best epoch chosen").all()
+def test_literature_names_a_source_for_each_number(made):
+    literature = table(made, "literature")
+    assert (literature["source"] != "").all()
+    milmer = literature[literature["low"] == 0.9672].squeeze()
+    assert "2502.00547" in milmer["work"]
+    assert "leaky" in milmer["note"]
+    assert (literature["low"].fillna(0) <= literature["high"]).all()
 
 
 def test_csv_and_parquet_hold_the_same(made):
-    for name in ("folds", "summary", "inflation", "ablation", "tests"):
+    names = sorted(path.stem for path in made[0].glob("*.parquet"))
+    assert len(names) == 9
+    for name in names:
         text = pd.read_csv(made[0] / f"{name}.csv")
         assert list(text.columns) == list(table(made, name).columns)
         assert len(text) == len(table(made, name))
 
 
-def test_a_missing_run_is_one_clear_line(tmp_path):
+@pytest.mark.parametrize("name", ["summary", "inflation", "ablation", "tests"])
+def test_latex_compiles_wherever_booktabs_is_loaded(made, name):
+    text = (made[0] / f"{name}.tex").read_text()
+    assert text.isascii()
+    lines = text.splitlines()
+    assert lines[0].startswith(r"\begin{tabular}{l")
+    assert [lines[1], lines[3], *lines[-2:]] == [
+        *(r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}")
+    ]
+    columns = lines[0].count("l") - "\\begin{tabular}".count("l")
+    for line in [lines[2], *lines[4:-2]]:
+        assert line.endswith(r" \\")
+        body = line.removesuffix(r" \\")
+        assert len(re.findall(r"(?<!\\)&", body)) == columns - 1
+        bare = re.sub(r"\\[&%$#_{}]|\$\\pm\$|\$-\$|\\text\w+\{\}", "", body)
+        assert not re.search(r"[%$#_{}~^\\<>|]", bare), line
+    markdown = (made[0] / f"{name}.md").read_text()
+    assert markdown.count("\n|") == len(lines) - 6 + 1  # rows, and the rule below the header
+
+
+def test_the_same_runs_give_the_same_tables(made, tmp_path):
+    folder = made[0].parent
+    make_tables(folder / "runs", OPTIONS, tmp_path, folder / "baselines")
+    for path in made[0].iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_a_missing_run_is_one_clear_line(tmp_path, refused):
     options = TablesOptions(experiments={"milmer": {"folds": {"trial": ["s01-k0"]}}})
-    with pytest.raises(MilmerError, match=r"s01-k0/seed0/metrics.json: cannot be read"):
+    with refused("s01-k0/seed0/metrics.json: cannot be read", nothing_in=tmp_path):
         make_tables(tmp_path, options, tmp_path / "tables")
-    assert not (tmp_path / "tables").exists()
+
+
+def test_a_run_of_an_older_version_is_one_clear_line(tmp_path, refused):
+    write_run(tmp_path, "milmer", "trial", "s01-k0", 1.0)
+    path = tmp_path / "milmer/trial/s01-k0/seed0/metrics.json"
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in held.items() if k != "shares"}))
+    options = TablesOptions(experiments={"milmer": {"folds": {"trial": ["s01-k0"]}}})
+    with refused("older version: has no shares", "run snakemake again", nothing_in=tmp_path):
+        make_tables(tmp_path, options, tmp_path / "tables")
+
+
+def test_a_baseline_of_another_split_is_refused(tmp_path, refused):
+    runs, baselines = tmp_path / "runs", tmp_path / "baselines"
+    write_run(runs, "milmer", "trial", "s01-k0", 1.0)
+    path = baselines / "default/trial/s01-k0.parquet"
+    held = write_baseline(baselines, "default", "trial", "s01-k0", 1.0)
+    made_of = storage.read_provenance(path)
+    storage.write_table(path, held.iloc[1:], made_of)
+    folds = {"trial": ["s01-k0"]}
+    options = TablesOptions(experiments={"milmer": {"folds": folds}}, baselines={"default": folds})
+    with refused("tested on segments that the baseline of fold s01-k0 was not"):
+        make_tables(runs, options, tmp_path / "tables", baselines)
+
+
+def test_numbers_of_several_seeds_are_means_and_counts_are_sums(tmp_path):
+    folds = {"trial": ["s01-k0", "s01-k1"]}
+    held = {
+        (fold, seed): write_run(tmp_path, "milmer", "trial", fold, 1.0, seed=seed)
+        for fold in folds["trial"]
+        for seed in (0, 1)
+    }
+    options = TablesOptions(experiments={"milmer": {"folds": folds}}, seeds=[0, 1])
+    make_tables(tmp_path, options, tmp_path / "tables")
+    accuracy = [
+        by_hand(pd.concat([held[f, seed] for f in folds["trial"]]))["accuracy"] for seed in (0, 1)
+    ]
+    summary = storage.read_table(tmp_path / "tables/summary.parquet")
+    found = row(summary, level="segment", metric="accuracy")
+    assert found["mean"] == pytest.approx(np.mean(accuracy))
+    assert pd.isna(found["low"])
+    assert pd.isna(found["band_power"])
+    confusion = storage.read_table(tmp_path / "tables/confusion.parquet")
+    assert confusion.query("level == 'trial'")["count"].sum() == 2 * 16

@@ -1,7 +1,9 @@
 """Training one fold: reproducible, resumable, and honest about the test part."""
 
 import json
+import shutil
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from milmer.errors import MilmerError
 from milmer.metrics import measure
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.training import loop
+from milmer.training.bags import read_fold
 from milmer.training.loop import TrainOptions, train_fold
 from milmer.training.options import SplitOptions
 from milmer.training.splits import make_split
@@ -211,3 +214,27 @@ def test_the_eegs_scale_is_that_of_the_training_part_alone(files):
     data = loop.read_fold(*files)
     rows = data.eeg.take(data.eeg_row[data.rows("train")])
     torch.testing.assert_close(plain["scale"], rows.square().mean((0, 2)).sqrt())
+
+
+def test_the_scale_of_the_eeg_is_that_of_the_training_part_alone(files, tmp_path):
+    """Whatever stands in the other parts, the encoder's buffers are the same bit for bit."""
+
+    def scale(changed_parts):
+        split, (segments,), _ = files
+        out = tmp_path / "-".join(["changed", *changed_parts]) / "s01.h5"
+        out.parent.mkdir()
+        shutil.copy(segments, out)
+        parts = storage.read_table(split).set_index(["experiment_id", "position"])["part"]
+        with h5py.File(out, "r+") as file:
+            key = zip(file["experiment_id"][()], file["position"][()], strict=True)
+            chosen = np.array([parts[k] in changed_parts for k in key])
+            eeg = file["eeg"][()]
+            eeg[chosen] = eeg[chosen] * 50 + 7
+            file["eeg"][...] = eeg
+        data = read_fold(split, [out], [])
+        run = loop._Run(data, options({"modalities": ["eeg"]}), 0, torch.device("cpu"))
+        return [run.bare.eeg.get_buffer(name) for name in ("scale", "mean", "std")]
+
+    plain = scale([])
+    assert all(torch.equal(a, b) for a, b in zip(scale(["val", "test"]), plain, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(scale(["train"]), plain, strict=True))

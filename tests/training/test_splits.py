@@ -193,3 +193,34 @@ def test_too_little_data_is_one_clear_line(tmp_path, protocol, fold, message):
     with pytest.raises(MilmerError, match=message):
         split(tmp_path, [path], protocol, fold, validation=0)
     assert not (tmp_path / f"{protocol}-{fold}.parquet").exists()
+
+
+def test_permuted_ratings_stay_with_the_subject_and_come_from_the_seed(tmp_path):
+    rng = np.random.default_rng(5)
+    values = {name: ratings(rng, 16) for name in ("s01", "s02")}
+    paths = [write_trials(tmp_path, name, held) for name, held in values.items()]
+
+    def labels(chosen, **options):
+        options = {"folds": 4, "validation": 0} | options
+        protocol, fold = ("trial", "s01-k0") if len(chosen) == 1 else ("stimulus", "k0")
+        table, facts = split(tmp_path, chosen, protocol, fold, **options)
+        assert facts["permuted"] == bool(options.get("labels"))
+        return table.groupby(["subject", "experiment_id"])["label"].first()
+
+    control = {"labels": {"permuted": True}}
+    plain, permuted = labels(paths), labels(paths, **control)
+    assert (plain != permuted).mean() > 0.4
+    counts = [x.groupby("subject").value_counts().sort_index() for x in (plain, permuted)]
+    pd.testing.assert_series_equal(*counts)
+    assert permuted["s01"].to_list() != permuted["s02"].to_list()
+    # A subject's permutation depends on neither the others, the protocol nor the fold.
+    pd.testing.assert_series_equal(labels(paths[:1], **control).loc["s01"], permuted["s01"])
+    assert not labels(paths, **control, seed=1).equals(permuted)
+
+
+def test_a_trial_without_eeg_exchanges_no_rating(tmp_path):
+    seconds = np.where(np.arange(16) < 4, np.nan, 12.0)
+    path = write_trials(tmp_path, "s01", np.vstack([np.full((4, 2), 9.0), np.full((12, 2), 1.0)]),
+                        seconds=seconds)  # fmt: skip
+    table, _ = split(tmp_path, [path], "trial", "s01-k0", folds=3, labels={"permuted": True})
+    assert set(table["label"]) == {2}  # none got a rating of the trials that cannot be seen

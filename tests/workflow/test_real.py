@@ -25,10 +25,13 @@ EVERY_FILE = [
     "runs/milmer/loso/{subject}/seed0/predictions.parquet",
     "runs/milmer/loso/{subject}/seed0/history.parquet",
     "runs/milmer/segment/{subject}/seed0/metrics.json",
-    *(f"tables/{t}.{k}" for t in ("folds", "summary", "inflation", "ablation", "tests")
+    "baselines/default/default/trial/{subject}-k0.parquet",
+    *(f"tables/{t}.{k}" for t in ("folds", "summary", "inflation", "ablation", "tests", "subjects",
+                                  "calibration", "confusion", "literature")
       for k in ("parquet", "csv")),
-    "tables/summary.md",
-    "tables/summary.tex",
+    *(f"tables/{t}.{k}" for t in ("summary", "inflation", "ablation", "tests")
+      for k in ("md", "tex")),
+    "tables/conclusions.md",
 ]  # fmt: skip
 
 

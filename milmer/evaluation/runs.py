@@ -1,0 +1,200 @@
+"""What the tables are made from: the runs of all experiments, each beside the baseline's.
+
+A baseline's predictions are read as runs of an experiment of its own name; beside another run they
+are cut down to exactly the segments which that run was tested on.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.evaluation.options import BASELINE, ReportOptions
+from milmer.metrics import by_trials, without_model
+from milmer.options import Options
+
+LEVELS = ("segment", "trial")
+KEY = ["experiment", "protocol", "level"]
+CHOSEN_ON_TEST = "best epoch chosen on the test part"
+LEAKS = "leaky: segments of one trial on both sides"
+PERMUTED = "permuted: trials exchanged their ratings"
+DEPENDENT = "folds are dependent"
+_SEGMENT = ["subject", "experiment_id", "position"]
+
+
+class ExperimentRuns(Options):
+    """An experiment's runs: its folds by protocol, its labels, and what it changes."""
+
+    folds: dict[str, list[str]]
+    labels: str = "default"
+    changes: dict[str, Any] = Field({})
+
+
+class TablesOptions(Options):
+    """What the stage ``tables`` depends on; ``baselines`` are folds by labels and protocol."""
+
+    report: ReportOptions = ReportOptions()
+    experiments: dict[str, ExperimentRuns] = Field({})
+    baselines: dict[str, dict[str, list[str]]] = Field({})
+    seeds: list[int] = Field([0])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fold of an experiment with one seed.
+
+    ``predictions`` has a row a test segment: its key, ``label``, ``p_<class>`` for each of
+    ``labels``, and how right ``majority`` and ``chance`` are on it. ``rival`` holds the baseline's
+    predictions of the same rows; null where there is none. ``metrics`` is the run's metrics.json.
+    """
+
+    experiment: str
+    protocol: str
+    fold: str
+    seed: int
+    labels: list[str]
+    metrics: Mapping[str, Any]
+    predictions: pd.DataFrame
+    rival: pd.DataFrame | None
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The run among the inputs of the tables."""
+        return f"{self.experiment}/{self.protocol}/{self.fold}/seed{self.seed}"
+
+    @property
+    def note(self) -> str:
+        """What a reader of any of its numbers should know."""
+        remarks = [
+            (self.metrics["leaky"], LEAKS),
+            (self.metrics["select"] == "best_on_test", CHOSEN_ON_TEST),
+            (self.metrics["permuted"], PERMUTED),
+            (self.protocol == "loso", DEPENDENT),
+        ]
+        return "; ".join(text for true, text in remarks if true)
+
+
+def baseline_name(labels: str) -> str:
+    """The baseline's name in the tables, by the variant of the labels."""
+    return BASELINE if labels == "default" else f"{BASELINE}-{labels}"
+
+
+def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> list[Run]:
+    """All runs that ``options`` names below ``runs``, then the baselines below ``baselines``.
+
+    Raises :class:`MilmerError` where one is missing, or where a baseline does not hold what a run
+    was tested on.
+    """
+    known = {
+        (labels, protocol, fold): _read_baseline(baselines, labels, protocol, fold, options.seeds)
+        for labels, protocols in options.baselines.items()
+        for protocol, folds in protocols.items()
+        for fold in folds
+        if baselines is not None
+    }
+    found = [
+        _read_run(runs, name, protocol, fold, seed, known.get((of.labels, protocol, fold)))
+        for name, of in options.experiments.items()
+        for protocol, folds in of.folds.items()
+        for fold in folds
+        for seed in options.seeds
+    ]
+    return [*found, *known.values()]
+
+
+def _read_run(
+    runs: Path, experiment: str, protocol: str, fold: str, seed: int, rival: Run | None
+) -> Run:
+    folder = runs / experiment / protocol / fold / f"seed{seed}"
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MilmerError(f"{folder}/metrics.json: cannot be read; run snakemake again") from error
+    if missing := {"shares", "permuted"} - set(metrics):
+        raise MilmerError(
+            f"{folder}/metrics.json: written by an older version: has no {min(missing)}; "
+            "run snakemake again"
+        )
+    path = folder / "predictions.parquet"
+    predictions = _beside_baselines(storage.read_table(path, "predictions"), metrics["shares"])
+    return Run(
+        experiment=experiment,
+        protocol=protocol,
+        fold=fold,
+        seed=seed,
+        labels=metrics["labels"],
+        metrics=metrics,
+        predictions=predictions,
+        rival=None if rival is None else _same_rows(rival, predictions, path),
+        digest=storage.digest(path),
+    )
+
+
+def _read_baseline(folder: Path, labels: str, protocol: str, fold: str, seeds: list[int]) -> Run:
+    path = folder / labels / protocol / f"{fold}.parquet"
+    table = storage.read_table(path, "baseline")
+    facts = storage.read_provenance(path)["facts"]
+    return Run(
+        experiment=baseline_name(labels),
+        protocol=protocol,
+        fold=fold,
+        seed=seeds[0],
+        labels=facts["labels"],
+        metrics=facts | {"select": "none", "selected_on_test": False},
+        predictions=_beside_baselines(table, facts["shares"]),
+        rival=table,
+        digest=storage.digest(path),
+    )
+
+
+def _beside_baselines(predictions: pd.DataFrame, shares: list[float]) -> pd.DataFrame:
+    right = without_model(np.array(shares), predictions["label"].to_numpy())
+    return predictions.assign(**right)
+
+
+def _same_rows(rival: Run, predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The baseline's predictions of exactly the rows of ``predictions``."""
+    keys = [*_SEGMENT, "label"]
+    rows = predictions[keys].merge(rival.predictions, on=keys, how="left", validate="1:1")
+    if rows[[f"p_{name}" for name in rival.labels]].isna().any(axis=None):
+        raise MilmerError(
+            f"{path}: tested on segments that the baseline of fold {rival.fold} was not; "
+            "run snakemake again"
+        )
+    return rows
+
+
+def at_level(predictions: pd.DataFrame, labels: list[str], level: str) -> pd.DataFrame:
+    """Predictions by ``segment``, as they are, or by ``trial``."""
+    return predictions if level == "segment" else by_trials(predictions, labels)
+
+
+def accuracy_without_model(predictions: pd.DataFrame, level: str) -> dict[str, float]:
+    """Accuracies of ``majority`` and ``chance`` on ``predictions``, and how many were tested."""
+    columns = ["majority", "chance"]
+    rows = predictions
+    if level == "trial":
+        rows = predictions.groupby(["subject", "experiment_id"])[columns].mean()
+    return {name: float(rows[name].mean()) for name in columns} | {"tested": len(rows)}
+
+
+def groups(runs: list[Run], *, by_seed: bool = False) -> list[list[Run]]:
+    """Runs of the same experiment and protocol together, in their order."""
+    together: dict[tuple, list[Run]] = {}
+    for run in runs:
+        key = (run.experiment, run.protocol, run.seed if by_seed else None)
+        together.setdefault(key, []).append(run)
+    return list(together.values())
+
+
+def pooled(runs: list[Run]) -> pd.DataFrame:
+    """Predictions of several runs as one table."""
+    return pd.concat([run.predictions for run in runs], ignore_index=True)

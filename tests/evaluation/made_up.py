@@ -1,0 +1,66 @@
+"""Runs and baselines with made-up predictions, in the files that the stages write."""
+
+import numpy as np
+import pandas as pd
+
+from milmer import storage
+from milmer.metrics import baselines, class_shares, measure
+
+LABELS = ["HAHV", "LAHV", "LALV", "HALV"]
+TRAINED = np.array([0, 1, 2, 3, 3])  # labels of every training part
+
+
+def predictions(experiment, fold, strength, subjects=None):
+    """Random predictions that are right the more often the greater ``strength``."""
+    subjects = subjects or [fold.partition("-")[0]]
+    parts = []
+    for subject in subjects:
+        truth = np.random.default_rng([*subject.encode(), *fold.encode()])
+        rng = np.random.default_rng([*experiment.encode(), *subject.encode(), *fold.encode()])
+        trials, segments = 8, 4
+        label = np.repeat(truth.permutation(np.arange(trials) % 4), segments)
+        logits = rng.normal(size=(trials * segments, 4)) + strength * np.eye(4)[label]
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "subject": subject,
+                    "experiment_id": np.repeat(np.arange(trials), segments)
+                    + (100 * int(fold[-1]) if "-k" in fold else 0),
+                    "position": np.tile(np.arange(segments), trials),
+                    "label": label,
+                }
+                | {f"p_{name}": p[:, i] for i, name in enumerate(LABELS)}
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def write_run(runs, experiment, protocol, fold, strength, seed=0, **how):
+    """A run's files; ``how``: on_test, permuted, dropped (rows without a face)."""
+    table = predictions(f"{experiment}{seed or ''}", fold, strength, how.get("subjects"))
+    table = table.iloc[how.get("dropped", 0) :].reset_index(drop=True)
+    on_test = how.get("on_test", False)
+    folder = runs / experiment / protocol / fold / f"seed{seed}"
+    made = storage.provenance("predictions", "milmer.errors", {}, {})
+    storage.write_table(folder / "predictions.parquet", table, made)
+    metrics = measure(table, LABELS) | baselines(TRAINED, table, LABELS)
+    metrics |= {"labels": LABELS, "epoch": 3, "leaky": protocol == "segment", "warnings": []}
+    metrics |= {"select": "best_on_test" if on_test else "validation", "selected_on_test": on_test}
+    metrics |= {"shares": class_shares(TRAINED, 4).tolist(), "without_valid_face": {}}
+    metrics["permuted"] = how.get("permuted", False)
+    if on_test:
+        metrics["segment"] = dict.fromkeys(metrics["segment"], 0.99)
+    storage.write_json(folder / "metrics.json", metrics)
+    return table
+
+
+def write_baseline(folder, labels, protocol, fold, strength, permuted=False, subjects=None):
+    """A baseline's file."""
+    table = predictions("band_power", fold, strength, subjects)
+    facts = {"protocol": protocol, "fold": fold, "leaky": protocol == "segment", "labels": LABELS}
+    facts |= {"permuted": permuted, "shares": class_shares(TRAINED, 4).tolist()}
+    made = storage.provenance("baseline", "milmer.errors", {}, {})
+    path = folder / labels / protocol / f"{fold}.parquet"
+    storage.write_table(path, table, made | {"facts": facts})
+    return table

@@ -1,0 +1,158 @@
+"""From trained runs to tables: recomputed from predictions and histories by pandas alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from milmer import storage
+from milmer.evaluation.band_power import make_baseline
+from milmer.evaluation.options import BandPowerOptions
+from milmer.evaluation.runs import TablesOptions
+from milmer.evaluation.tables import make_tables
+from milmer.training.loop import TrainOptions, train_fold
+from milmer.training.options import SplitOptions
+from milmer.training.splits import make_split
+
+FOLDS = {"trial": [f"s0{s}-k{k}" for s in (1, 2) for k in range(2)], "segment": ["s01", "s02"]}
+TINY = {"modalities": ["eeg"], "hidden_size": 16, "num_heads": 2, "feed_forward": 16}
+EXPERIMENTS = {
+    "milmer": {"folds": FOLDS},
+    "best": {"folds": FOLDS, "changes": {"training": {"select": "best_on_test"}}},
+    "control": {"folds": {"trial": FOLDS["trial"]}, "labels": "permuted"},
+}
+
+
+@pytest.fixture(scope="module")
+def results(twin_results, tmp_path_factory):
+    """Two epochs of a tiny model on the EEG of the twin's two subjects."""
+    folder = tmp_path_factory.mktemp("results")
+    for labels, permuted in (("default", False), ("permuted", True)):
+        for protocol, folds in FOLDS.items():
+            for fold in folds:
+                split = folder / f"splits/{labels}/{protocol}/{fold}.parquet"
+                subject = fold[:3]
+                options = SplitOptions(folds=2, labels={"permuted": permuted})
+                trials = [twin_results / f"trials/{subject}.parquet"]
+                make_split(trials, protocol, fold, options, split)
+                segments = [twin_results / f"segments/default/{subject}.h5"]
+                make_baseline(
+                    split,
+                    segments,
+                    BandPowerOptions(),
+                    folder / f"baselines/{labels}/{protocol}/{fold}.parquet",
+                )
+                for name, of in EXPERIMENTS.items():
+                    if of.get("labels", "default") != labels or protocol not in of["folds"]:
+                        continue
+                    select = "best_on_test" if name == "best" else "validation"
+                    training = {"epochs": 2, "threads": 1, "lr": 1e-3, "select": select}
+                    train_fold(
+                        split,
+                        segments,
+                        [],
+                        TrainOptions(model=TINY, training=training),
+                        0,
+                        folder / f"runs/{name}/{protocol}/{fold}/seed0",
+                    )
+    baselines = {"default": FOLDS, "permuted": {"trial": FOLDS["trial"]}}
+    options = TablesOptions(experiments=EXPERIMENTS, baselines=baselines)
+    make_tables(folder / "runs", options, folder / "tables", folder / "baselines")
+    return folder
+
+
+def read(results, experiment, protocol, fold, name):
+    return pd.read_parquet(results / f"runs/{experiment}/{protocol}/{fold}/seed0/{name}.parquet")
+
+
+def accuracy(table, level="segment"):
+    p = [c for c in table if c.startswith("p_")]
+    if level == "trial":
+        table = table.groupby(["subject", "experiment_id"])[["label", *p]].mean()
+    return (table[p].to_numpy().argmax(1) == table["label"]).mean()
+
+
+def of(results, table, **key):
+    frame = storage.read_table(results / f"tables/{table}.parquet", "tables")
+    return frame[(frame[list(key)] == list(key.values())).all(axis=1)]
+
+
+@pytest.mark.parametrize("level", ["segment", "trial"])
+@pytest.mark.parametrize("protocol", ["trial", "segment"])
+def test_an_honest_number_is_that_of_its_predictions(results, protocol, level):
+    expected = []
+    for subject in ("s01", "s02"):
+        folds = [f for f in FOLDS[protocol] if f.startswith(subject)]
+        parts = [read(results, "milmer", protocol, f, "predictions") for f in folds]
+        expected.append(accuracy(pd.concat(parts), level))
+    key = {"experiment": "milmer", "protocol": protocol, "level": level}
+    assert of(results, "subjects", **key)["accuracy"].tolist() == pytest.approx(expected)
+    found = of(results, "summary", **key, metric="accuracy").squeeze()
+    assert found["mean"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("protocol", ["trial", "segment"])
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "loss"])
+def test_a_number_that_was_chosen_on_the_test_part_is_the_best_of_its_history(
+    results, protocol, metric
+):
+    for level, prefix in (("segment", "test_"), ("trial", "test_trial_")):
+        expected = []
+        for subject in ("s01", "s02"):
+            folds = [f for f in FOLDS[protocol] if f.startswith(subject)]
+            histories = [read(results, "best", protocol, f, "history") for f in folds]
+            best = "min" if metric == "loss" else "max"
+            expected.append(np.mean([h[prefix + metric].agg(best) for h in histories]))
+        key = {"experiment": "best", "protocol": protocol, "level": level, "metric": metric}
+        assert of(results, "summary", **key).squeeze()["mean"] == pytest.approx(np.mean(expected))
+
+
+def test_what_choosing_on_the_test_part_adds_is_the_same_training_told_differently(results):
+    for protocol in FOLDS:
+        found = of(results, "inflation", experiment="best", protocol=protocol).squeeze()
+        assert found["chosen_honestly"] == "milmer"
+        honest = of(results, "inflation", experiment="milmer", protocol=protocol).squeeze()
+        assert found["above_chosen_honestly"] == pytest.approx(
+            found["accuracy"] - honest["accuracy"]
+        )
+        for fold in FOLDS[protocol]:  # the same weights in each epoch
+            losses = [
+                read(results, e, protocol, fold, "history")["train_loss"]
+                for e in ("milmer", "best")
+            ]
+            pd.testing.assert_series_equal(*losses)
+
+
+def test_band_power_is_that_of_its_own_predictions(results):
+    for level in ("segment", "trial"):
+        expected = []
+        for subject in ("s01", "s02"):
+            files = sorted((results / "baselines/default/trial").glob(f"{subject}-*.parquet"))
+            expected.append(accuracy(pd.concat([pd.read_parquet(f) for f in files]), level))
+        key = {"protocol": "trial", "level": level, "metric": "accuracy"}
+        own = of(results, "summary", experiment="band_power", **key).squeeze()
+        beside = of(results, "summary", experiment="milmer", **key).squeeze()
+        assert own["mean"] == pytest.approx(np.mean(expected))
+        assert beside["band_power"] == pytest.approx(np.mean(expected))
+
+
+def test_the_majority_is_that_of_each_folds_training_part(results):
+    expected = []
+    for subject in ("s01", "s02"):
+        right = []
+        for fold in (f for f in FOLDS["trial"] if f.startswith(subject)):
+            split = pd.read_parquet(results / f"splits/default/trial/{fold}.parquet")
+            counts = split.loc[split["part"] == "train", "label"].value_counts()
+            named = min(counts[counts == counts.max()].index)
+            right.append(split.loc[split["part"] == "test", "label"] == named)
+        expected.append(pd.concat(right).mean())
+    found = of(results, "subjects", experiment="milmer", protocol="trial", level="segment")
+    assert found["majority"].tolist() == pytest.approx(expected)
+
+
+def test_a_control_says_so_wherever_it_stands(results):
+    for table in ("folds", "summary", "subjects", "inflation", "ablation", "calibration"):
+        assert of(results, table, experiment="control")["note"].str.contains("permuted").all()
+    card = results / "runs/control/trial/s01-k0/seed0/model/README.md"
+    assert "**Permuted**" in card.read_text()
+    text = (results / "tables/conclusions.md").read_text()
+    assert "The control `control`, whose trials exchanged their ratings" in text
