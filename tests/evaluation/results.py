@@ -170,7 +170,7 @@ def _faces(folder, subject):
         file["detected"] = np.arange(INSTANCES) > 0
         file["time"] = np.arange(INSTANCES, dtype=np.float32)
         bag = np.tile(np.arange(INSTANCES, dtype=np.int32), (count, 1))
-        bag[:2] = -1
+        bag[-2:] = -1
         file["bag"] = bag
         file["experiment_id"] = np.repeat(
             np.arange(1, TRIALS + 1, dtype=np.int32), SEGMENTS_A_TRIAL

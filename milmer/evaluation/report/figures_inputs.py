@@ -7,7 +7,7 @@ import pandas as pd
 
 from milmer.evaluation.report.scalp import scalp_map, strongest
 from milmer.evaluation.report.sources import Cleaning, Group, Results
-from milmer.evaluation.report.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.evaluation.report.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
 
 _SCORE_BINS = np.linspace(-3, 3, 25)
 _MOST_MAPS = 12  # of removed components, the greatest first
@@ -125,7 +125,7 @@ def attention(results: Results) -> Figure:
         for (i, j), value in np.ndenumerate(share):
             x, y = 10 + side * j, 10 + side * i
             drawing.rect(x, y, side - 1, side - 1, "empty")
-            drawing.rect(x, y, side - 1, side - 1, "strong", 0.55 * value / share.max())
+            drawing.rect(x, y, side - 1, side - 1, "strong", DEEPEST * value / share.max())
             if side > 30:
                 drawing.text(x + side / 2, y + side / 2 + 4, f"{100 * value:.1f}", "", "middle")
         i, j = np.unravel_index(share.argmax(), share.shape)
@@ -220,7 +220,9 @@ def _bad_channels(known: Cleaning, bad: dict[tuple[str, str], int]) -> Panel:
             x, y = 52 + wide * j, 26 + high * i
             drawing.rect(x, y, wide - 1, high - 1, "empty")
             if count:
-                drawing.rect(x, y, wide - 1, high - 1, "strong", 0.15 + 0.4 * count / most)
+                drawing.rect(
+                    x, y, wide - 1, high - 1, "strong", 0.1 + (DEEPEST - 0.1) * count / most
+                )
                 drawing.text(x + wide / 2, y + high / 2 + 4, count, "small", "middle")
     worst = sorted(bad.items(), key=lambda item: -item[1])[:3]
     said = ", ".join(f"{channel} of {subject} in {n} trials" for (subject, channel), n in worst)

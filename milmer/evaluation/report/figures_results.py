@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from milmer.evaluation.report.sources import Group, Results
-from milmer.evaluation.report.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.evaluation.report.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
 
 _SHARES = (0, 0.25, 0.5, 0.75, 1)
 _PEEKS = "best_on_test"
@@ -128,7 +128,7 @@ def confusion(results: Results) -> Figure:
             for j in range(len(counts)):
                 x, y = 70 + side * j, 46 + side * i
                 drawing.rect(x, y, side - 2, side - 2, "empty")
-                drawing.rect(x, y, side - 2, side - 2, "strong", 0.55 * share[i, j])
+                drawing.rect(x, y, side - 2, side - 2, "strong", DEEPEST * share[i, j])
                 middle = x + side / 2 - 1
                 text = _share(share[i, j]) if total[i, 0] else "–"
                 kind = "bold" if i == j else ""

@@ -141,7 +141,7 @@ def cleaning(results: Results) -> Listing:
                     "bad channels": ", ".join(bad) or "none",
                 }
             )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).astype({"components removed": "Int64"})
     return listing("What was done to the EEG; variance taken is the mean over channels", table)
 
 

@@ -17,7 +17,6 @@ import pandas as pd
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.evaluation.report.options import ReportStageOptions
-from milmer.metrics import scores
 
 NEEDED = ("folds", "summary", "inflation", "ablation", "tests")
 """Tables without which there is no report."""
@@ -127,11 +126,10 @@ class Results:
         if table is not None and "level" in table:
             table = table[table["level"] == "segment"]
         if table is None:
-            rows = [
-                (subject, _accuracy(held, group.labels))
-                for subject, held in group.predictions.groupby("subject", sort=True)
-            ]
-            table = pd.DataFrame(rows, columns=["subject", "accuracy"])
+            named = group.probabilities.argmax(axis=1)
+            right = (group.predictions["label"] == named).astype(float)
+            by_subject = right.groupby(group.predictions["subject"], sort=True).mean()
+            table = by_subject.rename("accuracy").reset_index()
         table = table[["subject", "accuracy"]].sort_values("subject", ignore_index=True)
         return table.assign(majority=[self._majority(group, s) for s in table["subject"]])
 
@@ -264,8 +262,3 @@ class Results:
 
     def _seen(self, path: Path) -> None:
         self.inputs[path.relative_to(self.folder).as_posix()] = storage.digest(path)
-
-
-def _accuracy(predictions: pd.DataFrame, labels: list[str]) -> float:
-    probability = predictions[[f"p_{name}" for name in labels]].to_numpy(float)
-    return scores(predictions["label"].to_numpy(), probability)["accuracy"]

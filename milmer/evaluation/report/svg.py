@@ -14,6 +14,9 @@ from pathlib import Path
 WIDTH = 340
 """Width of a panel in CSS px."""
 
+DEEPEST = 0.48
+"""Opacity of the deepest colour that text still stands out from, in the light and the dark."""
+
 STYLE = Path(__file__).with_name("figures.css")
 _GAP, _COLUMNS = 24, 3  # of a figure's own file
 
