@@ -60,7 +60,7 @@ def make_results(
                 _explanation(folder, name, protocol, fold, "faces" in about)
     for i, subject in enumerate(subjects):
         _trials(folder, subject, without_video=[3] if i == 0 else [])
-        for variant in {about["eeg"] for about in shown.values()}:
+        for variant in {about["eeg"] for about in shown.values() if "eeg" in about}:
             _segments(folder, variant, subject)
         _faces(folder, subject)
     changes = {n: {k: a[k] for k in ("folds", "changes") if k in a} for n, a in shown.items()}
@@ -105,6 +105,8 @@ def _run(runs, experiment, protocol, fold, subjects, with_faces):
     facts |= {"warnings": ["no trial of HALV in train"] if fold == "s01-k0" else []}
     facts |= {"without_valid_face": {"test": 2} if with_faces and subject == "s01" else {}}
     facts |= measure(table, LABELS) | baselines(np.array([0, 1, 2, 3, 3]), table, LABELS)
+    upstream = {"segments_s01": {"options": {"eeg": {"band": [1, 50]}}, "upstream": {}}}
+    facts["provenance"] = {"options": {"seed": 0, "model": {"n": 3}}, "upstream": upstream}
     storage.write_json(out / "metrics.json", facts)
 
 

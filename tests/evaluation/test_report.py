@@ -180,6 +180,12 @@ def test_conclusions_and_literature_are_shown_where_they_are(page):
     assert ["Wang et al. 2025", "0.967", "–"] in Reader(page).rows
 
 
+def test_each_experiment_tells_the_options_of_its_stages(page):
+    assert "<h3>milmer: segments</h3><pre>{&#34;eeg&#34;: {&#34;band&#34;: [1, 50]}}</pre>" in page
+    assert "<h3>milmer: train</h3>" in page
+    assert "runs/milmer/trial" in page
+
+
 def test_names_are_text_and_not_markup(page):
     assert "a<b>" not in page
     assert "a&lt;b&gt;&amp;c" in page
@@ -256,12 +262,22 @@ def test_a_report_of_eeg_alone_says_what_is_not_there(tmp_path):
     assert "No attention was recorded." in (tmp_path / "report/figures/attention.svg").read_text()
 
 
+def test_a_report_of_faces_alone_reads_no_eeg(tmp_path):
+    folder = tmp_path / "results"
+    options = make_results(folder, 1, ("trial",), experiments={"f": {"faces": "default"}})
+    make_report(folder, options, tmp_path / "report")
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Nothing was taken from the EEG" in page
+    assert "f, trial: within the segment" in page
+
+
 def test_all_of_deap_stays_below_5_mb(tmp_path):
-    options = make_results(tmp_path / "results", 22, folds=5)
+    only = {"milmer": EXPERIMENTS["milmer"]}
+    options = make_results(tmp_path / "results", 22, folds=5, experiments=only)
     shown = options.but({"report": {"faces": "shown"}})
     make_report(tmp_path / "results", shown, tmp_path / "report")
-    # Three protocols of six experiments are three times as much.
-    assert (tmp_path / "report/index.html").stat().st_size < 5e6 / 3
+    # Six experiments under three protocols are nine times as much.
+    assert (tmp_path / "report/index.html").stat().st_size < 5e6 / 9
 
 
 def test_ticks_are_round_and_within():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import cv2
 import numpy as np
@@ -71,13 +72,14 @@ def test_nothing_reruns_where_nothing_changed(work):
     [
         ({"training": {"device": "cpu"}}, ""),
         ({"faces": {"threads": 1}}, ""),
-        ({"report": {"seed": 1}}, "tables"),
-        ({"training": {"lr": 0.01}}, "train tables"),
-        ({"labels": {"threshold": 4.5}}, "split train tables"),
-        ({"eeg": {"band": [4, 45]}}, "segments train tables"),
-        ({"faces": {"use_borrowed_boxes": True}}, "tokens train tables"),
-        ({"backbone": {"batch_size": 7}}, "tokens train tables"),
-        ({"faces": {"margin": 0.2}}, "faces tokens train tables"),
+        ({"report": {"faces": "blurred"}}, "report"),
+        ({"report": {"seed": 1}}, "tables report"),
+        ({"training": {"lr": 0.01}}, "train tables report"),
+        ({"labels": {"threshold": 4.5}}, "split train tables report"),
+        ({"eeg": {"band": [4, 45]}}, "segments train tables report"),
+        ({"faces": {"use_borrowed_boxes": True}}, "tokens train tables report"),
+        ({"backbone": {"batch_size": 7}}, "tokens train tables report"),
+        ({"faces": {"margin": 0.2}}, "faces tokens train tables report"),
     ],
     ids=str,
 )
@@ -216,6 +218,14 @@ def test_a_backbone_that_is_trained_too_depends_on_faces_and_its_weights(work):
     ]
     assert all("--faces results/faces/default/s01.h5 --backbone swin" in line for line in lines)
     assert len(lines) == 2
+
+
+def test_snakemakes_own_report_holds_the_tables_the_figures_and_the_page(work):
+    done = snakemake(work, "--report", "report.zip")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(work / "report.zip") as packed:
+        names = {name.rpartition("/")[2] for name in packed.namelist()}
+    assert {"summary.csv", "inflation.csv", "inflation.svg", "cleaning.svg", "index.html"} <= names
 
 
 def test_the_slurm_profile_is_read(work):

@@ -1,5 +1,6 @@
 """The page's tables: which rows and columns are shown, and how a cell sorts."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,8 +41,7 @@ def listing(caption: str, table: pd.DataFrame, file: str = "") -> Listing:
     ]
     left = len(table) - _MOST_ROWS
     more = f"{left} more rows are in {file}." if left > 0 else ""
-    columns = [str(name).replace("_", " ") for name in table.columns]
-    return Listing(caption, columns, numeric, rows, more)
+    return Listing(caption, _heads(table), numeric, rows, more)
 
 
 def experiments(results: Results) -> Listing:
@@ -86,7 +86,7 @@ def summary(results: Results) -> Listing:
         for i in _places(shown)
     ]
     caption = "Mean ± standard deviation over subjects, and the [interval] from six subjects on"
-    return Listing(caption, list(shown.columns), numeric, made)
+    return Listing(caption, _heads(shown), numeric, made)
 
 
 def _doubts(note: str) -> list[str]:
@@ -132,16 +132,18 @@ def cleaning(results: Results) -> Listing:
             ]
             taken = about.get("removed_variance", {}).values()
             rows.append(
-                {
-                    "EEG": known.variant,
-                    "subject": subject,
-                    "artefacts": about.get("artefacts", "none"),
-                    "components removed": len(about["removed"]) if "removed" in about else None,
-                    "variance taken": sum(taken) / len(taken) if taken else None,
-                    "bad channels": ", ".join(bad) or "none",
-                }
+                (
+                    known.variant,
+                    subject,
+                    about.get("artefacts", "none"),
+                    len(about["removed"]) if "removed" in about else None,
+                    sum(taken) / len(taken) if taken else None,
+                    ", ".join(bad) or "none",
+                )
             )
-    table = pd.DataFrame(rows).astype({"components removed": "Int64"})
+    columns = ["EEG", "subject", "artefacts", "components removed", "variance taken"]
+    table = pd.DataFrame(rows, columns=[*columns, "bad channels"])
+    table = table.astype({"components removed": "Int64"})
     return listing("What was done to the EEG; variance taken is the mean over channels", table)
 
 
@@ -192,17 +194,22 @@ def inputs(results: Results) -> Listing:
 
 
 def _digests(results: Results) -> Iterable[dict[str, Any]]:
-    import hashlib
-
     groups: dict[str, list[str]] = {}
     for path, digest in sorted(results.inputs.items()):
         parts = path.split("/")
-        place = path if parts[0] == "tables" else "/".join(parts[: 3 if parts[0] == "runs" else -1])
+        deep = parts[0] in ("runs", "explanations")
+        place = path if parts[0] == "tables" else "/".join(parts[: 3 if deep else -1])
         groups.setdefault(place, []).append(digest)
     for place, digests in groups.items():
         whole = digests[0] if len(digests) == 1 else "".join(digests)
         code = whole if len(digests) == 1 else hashlib.sha256(whole.encode()).hexdigest()
         yield {"below results/": place, "files": len(digests), "digest": code[:12]}
+
+
+def _heads(table: pd.DataFrame) -> list[str]:
+    names = {"macro f1": "macro-F1", "auroc": "AUROC", "p holm": "p (Holm)"}
+    heads = [str(name).replace("_", " ") for name in table.columns]
+    return [names.get(head, head) for head in heads]
 
 
 def _places(table: pd.DataFrame) -> range:

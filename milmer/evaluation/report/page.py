@@ -124,8 +124,14 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 
 def _provenance(results: Results) -> dict[str, Any]:
     made = storage.provenance("report", __name__, results.options.result(), {})
+    own = {key: value for key, value in made["options"].items() if key != "experiments"}
+    options = {"report": own} | {
+        f"{name}: {stage}": stage_options
+        for name in results.options.experiments
+        for stage, stage_options in results.options_of(name).items()
+    }
     return {
-        "options": json.dumps(made["options"], sort_keys=True, indent=1),
+        "options": [(what, json.dumps(held, sort_keys=True)) for what, held in options.items()],
         "versions": made["versions"],
     }
 

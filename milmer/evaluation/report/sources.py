@@ -118,6 +118,19 @@ class Results:
         joined = [pd.concat(tables, ignore_index=True) for tables in (predictions, history)]
         return Group(experiment, protocol, leaky, *joined, metrics)
 
+    def options_of(self, experiment: str) -> dict[str, Any]:
+        """Options of an experiment's training and of the stages before it; all its runs' alike."""
+        group = next(group for group in self.groups if group.experiment == experiment)
+        made = next(iter(group.metrics.values()))["provenance"]
+        found, waiting = {"train": made["options"]}, [made["upstream"]]
+        while waiting:
+            for name, known in sorted(waiting.pop().items()):
+                stage = name.partition("_")[0]  # inputs are named by their stage and subject
+                if not stage.startswith("trials"):
+                    found.setdefault(stage, known["options"])
+                    waiting.append(known["upstream"])
+        return found
+
     def subjects(self, group: Group) -> pd.DataFrame:
         """Accuracy by segment of each subject, with the majority class's: subject, accuracy,
         majority.
