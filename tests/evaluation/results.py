@@ -57,7 +57,8 @@ def make_results(
         for protocol, names in about["folds"].items():
             for fold in names:
                 _run(folder / "runs", name, protocol, fold, subjects, "faces" in about)
-                _explanation(folder, name, protocol, fold, "faces" in about)
+                if protocol == "trial":
+                    _explanation(folder, name, protocol, fold, "faces" in about)
     for i, subject in enumerate(subjects):
         _trials(folder, subject, without_video=[3] if i == 0 else [])
         for variant in {about["eeg"] for about in shown.values() if "eeg" in about}:

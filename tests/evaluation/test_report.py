@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from milmer import storage
+from milmer.evaluation.report.figures_results import inflation
 from milmer.evaluation.report.options import FIGURES, ReportStageOptions
 from milmer.evaluation.report.page import make_report
 from milmer.evaluation.report.pictures import bags, blurred
@@ -103,6 +104,14 @@ def test_what_is_leaky_is_hatched_and_what_is_honest_is_not(report):
     assert bars == ["strong", "edged"]
 
 
+def test_band_power_stands_beside_where_it_was_measured(work):
+    results = Results(*work)
+    results.tables["summary"]["band_power"] = 0.333
+    drawn = inflation(results).panels[0]
+    assert drawn.told.count("band power 0.33") == 2
+    assert drawn.body.count("l5 5l-5 5l-5 -5z") == 2
+
+
 def test_every_drawing_says_what_it_shows_and_ids_are_single(page):
     tags = Reader(page).tags
     drawings = [a for tag, a in tags if tag == "svg"]
@@ -122,7 +131,7 @@ def test_the_summary_stands_as_in_its_table(work, page):
     rows = [r for r in Reader(page).rows if r[:3] == ["milmer", "segment, leaky", "segment"]]
     mean = summary.query("experiment == 'milmer' and protocol == 'segment' and level == 'segment'")
     mean = mean.set_index("metric")["mean"]
-    assert f"{mean['accuracy']:.3f} ±" in rows[0][4]
+    assert f"{mean['accuracy']:.3f} ±" in rows[0][3]
 
 
 def test_subjects_confusion_and_calibration_are_those_of_the_predictions(work):
@@ -245,7 +254,7 @@ def test_a_missing_table_is_one_clear_line(work, tmp_path, refused):
     with refused("tables/folds.parquet: no such file"):
         make_report(tmp_path, options, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with refused("s09.h5: no such file"):
+    with refused("trials/s09.parquet: no such file"):
         make_report(folder, options.but({"subjects": ["s09"]}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

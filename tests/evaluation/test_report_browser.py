@@ -117,7 +117,7 @@ def test_text_stands_out_from_what_is_behind_it(opened, dark):
 def test_tables_are_sorted_by_click_and_by_keyboard(opened):
     page, path = opened
     page.open(path)
-    accuracy = 4
+    accuracy = 3
     before = column(page, "table-summary", accuracy)
     means = [float(text.split(" ")[0]) for text in before]
     assert means != sorted(means)

@@ -63,6 +63,9 @@ def summary(results: Results) -> Listing:
     """The summary: a row an experiment, protocol and level."""
     table, made = results.tables["summary"], []
     shown = readable(table)
+    # On a phone the accuracy should stand within the first screen.
+    last = ["subjects", "majority", "chance", "note"]
+    shown = shown[[name for name in shown if name not in last] + last]
     means = table.pivot_table(
         index=["experiment", "protocol", "level"],
         columns="metric",

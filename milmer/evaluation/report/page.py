@@ -20,7 +20,7 @@ from milmer.evaluation.report import (
     text,
 )
 from milmer.evaluation.report.options import FIGURES, ReportStageOptions
-from milmer.evaluation.report.sources import NEEDED, Results
+from milmer.evaluation.report.sources import Results
 from milmer.evaluation.report.svg import Figure
 
 _KINDS = {
@@ -39,8 +39,7 @@ def make_report(folder: Path, options: ReportStageOptions, out: Path) -> None:
     there are any. Raises :class:`~milmer.errors.MilmerError` where one that is needed is missing.
     """
     results = Results(folder, options)
-    if missing := [n for n in NEEDED if not (folder / "tables" / f"{n}.parquet").is_file()]:
-        storage.read_table(folder / "tables" / f"{missing[0]}.parquet", "tables")
+    results.require()
     figures = {name: _figure(name, results) for name in FIGURES}
     page = _page(results, figures)
     for name, figure in figures.items():
@@ -114,8 +113,8 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     with_eeg, with_video = trials["eeg_file"].notna(), trials["video_file"].notna()
     return [
         ("data", _KINDS.get(options.source, options.source)),
-        ("subjects", f"{len(options.subjects)}, {len(results.filmed)} with face video"),
-        ("trials", f"{len(trials)}, {with_eeg.sum()} with EEG, {with_video.sum()} with video"),
+        ("subjects", f"{len(options.subjects)} ({len(results.filmed)} with face video)"),
+        ("trials", f"{len(trials)} ({with_eeg.sum()} with EEG, {with_video.sum()} with video)"),
         ("segments", ", ".join(f"{count} ({name})" for name, count in segments.items()) or "–"),
         ("classes", ", ".join(results.groups[0].labels) if results.groups else "–"),
         ("runs", f"{runs} of {_many(len(options.experiments), 'experiment')}"),

@@ -63,7 +63,7 @@ def _drawn(values: Mapping[str, float], most: float, signed: bool) -> str:
             cmap="RdBu_r" if signed else "Blues",
             vlim=(-most if signed else 0.0, most),
             contours=4,
-            names=None,
+            res=48,
         )
     for line in axes.lines:  # head, nose and ears
         line.set_color(_LINES)

@@ -74,6 +74,10 @@ class Results:
     options: ReportStageOptions
     inputs: dict[str, str] = field(default_factory=dict)
 
+    def require(self) -> None:
+        """Read what is small, so that a file that is missing is told before anything is drawn."""
+        _ = self.tables, self.trials, self.cleaning, self.frames
+
     # ---------------------------------------------------------------- tables
 
     @cached_property
