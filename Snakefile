@@ -1,4 +1,4 @@
-# Milmer: from raw DEAP files to a table of results. `snakemake --cores all` runs all of it;
+# Milmer: from raw DEAP files to tables and a report. `snakemake --cores all` runs all of it;
 # options stand in config.yaml, how to run on a cluster in workflow/profiles/slurm.
 import os
 
@@ -25,3 +25,4 @@ rule all:
     default_target: True
     input:
         TABLES,
+        "results/report/index.html",

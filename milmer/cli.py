@@ -281,6 +281,19 @@ def tables(
 
 
 @app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of all results.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the report.")],
+    options: OptionsJSON = "{}",
+) -> None:
+    """Show all results as one page."""
+    from milmer.evaluation.report.options import ReportStageOptions
+    from milmer.evaluation.report.page import make_report
+
+    make_report(results, _read(ReportStageOptions, options), out)
+
+
+@app.command()
 def summary(tables: Annotated[Path, typer.Argument(help="Folder of the tables.")]) -> None:
     """Print the summary table."""
     path = tables / "summary.md"

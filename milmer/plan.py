@@ -20,7 +20,8 @@ from milmer.backbone.options import BackboneOptions
 from milmer.config import Config, Experiment, load
 from milmer.deap.layout import Copy, no_eeg, ratings_file, scan
 from milmer.errors import MilmerError
-from milmer.evaluation.options import BandPowerOptions, ExplainOptions
+from milmer.evaluation import report
+from milmer.evaluation.options import BandPowerOptions, ExplainOptions, SummaryOptions
 from milmer.source import fingerprint
 from milmer.training.folds import WITHIN_SUBJECT, fold_names, fold_subjects
 from milmer.training.options import TrainingOptions
@@ -286,12 +287,52 @@ class Plan:
             for name, experiment in self._experiments.items()
         }
         options = {
-            "report": self.config.report.result(),
+            "report": self.config.report.only(SummaryOptions).result(),
             "experiments": experiments,
             "baselines": self._baselines(),
             "seeds": self._seeds,
         }
         return json.dumps(options, separators=(",", ":"))
+
+    # ---------------------------------------------------------------- report
+
+    def shown(self) -> list[str]:
+        """What the report reads beside the tables: the runs, what explains them, and their data."""
+        histories = [p.replace("metrics.json", "history.parquet") for p in self.runs()[::2]]
+        trials = [f"results/trials/{s}.parquet" for s in self.subjects]
+        takers = self._experiments.values()
+        eeg = dict.fromkeys(e.eeg for e in takers if e.needs_eeg)
+        faces = dict.fromkeys(e.faces for e in takers if e.needs_faces)
+        segments = [f"results/segments/{v}/{s}.h5" for v in eeg for s in self.subjects]
+        crops = [f"results/faces/{v}/{s}.h5" for v in faces for s in self.with_video]
+        return [*self.runs(), *histories, *self.explanations(), *trials, *segments, *crops]
+
+    def report_json(self) -> str:
+        """Options of the stage ``report``."""
+        experiments = {
+            name: {
+                "folds": self._folds(experiment),
+                "changes": self.config.experiments[name].model_dump(exclude_unset=True),
+                "eeg": experiment.eeg if experiment.needs_eeg else None,
+                "faces": experiment.faces if experiment.needs_faces else None,
+            }
+            for name, experiment in self._experiments.items()
+        }
+        options = {
+            "report": self.config.report.result(),
+            "experiments": experiments,
+            "seeds": self._seeds,
+            "subjects": self.subjects,
+            "source": self._source,
+        }
+        return json.dumps(options, separators=(",", ":"))
+
+    @staticmethod
+    def page_files() -> str:
+        """A digest of the page's template, style and script, which are no modules."""
+        folder = Path(report.__file__).parent
+        files = sorted(p for p in folder.iterdir() if p.suffix in (".html", ".css", ".js"))
+        return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
 
     # --------------------------------------------------------------- helpers
 

@@ -24,6 +24,7 @@ if workflow.is_main_process:
         logger.warning(f"milmer: {warning}")
 
 TABLES = PLAN.tables("results/tables")
+READ_AS_TEXT = [table for table in TABLES if table.endswith(".csv")]
 
 # Without a limit all jobs would share the GPU at once.
 if PLAN.gpus("auto") and "gpu" not in workflow.global_resources:

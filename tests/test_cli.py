@@ -61,6 +61,12 @@ def test_warnings_go_to_the_log_and_a_good_run_is_silent(tmp_path, twin):
     assert (tmp_path / "a.parquet").exists()
 
 
+def test_the_report_needs_the_tables(tmp_path, inside):
+    code, _, error = inside("report", tmp_path, tmp_path / "report")
+    assert (code, error) == (1, f"milmer: {tmp_path}/tables/folds.parquet: no such file\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

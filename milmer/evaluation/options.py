@@ -1,4 +1,6 @@
-"""The section ``report``: how results are summarised and explained; and the baseline's options."""
+"""The section ``report``: how results are summarised, explained and shown; and the baseline."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,12 +20,23 @@ class BandPowerOptions(Options):
     c: float = Field(1.0, gt=0, description="Inverse strength of the regularisation.")
 
 
-class ReportOptions(Options):
+class SummaryOptions(Options):
     """How results are summarised."""
 
     confidence: float = Field(0.95, gt=0, lt=1, description="Level of the intervals.")
     resamples: int = Field(10_000, ge=100, description="Bootstrap samples and sign flips.")
     seed: int = Field(0, ge=0, description="Draws the resamples.")
+
+
+class ReportOptions(SummaryOptions):
+    """How results are summarised and shown."""
+
+    faces: Literal["none", "blurred", "shown"] = Field(
+        "none",
+        description="Pictures of chosen frames in the report. They show participants: `shown` only "
+        "where the dataset's licence allows it for each of them; `blurred` leaves of a face what "
+        "8 x 8 points hold.",
+    )
     explain: int = Field(
         64,
         ge=0,

@@ -13,7 +13,7 @@ ONLY_MILMER = {"milmer": {}, "eeg_only": None, "face_only": None, "published_fro
 
 def write_config(folder: Path, **sections) -> Path:
     """Write a configuration of a small model into ``folder``."""
-    small = {"model": SMALL, "experiments": ONLY_MILMER, "report": {"resamples": 500}}
+    small = {"model": SMALL, "experiments": ONLY_MILMER, "report": {"resamples": 500, "explain": 0}}
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(small | sections))
     return path

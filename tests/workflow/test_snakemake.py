@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import cv2
 import numpy as np
@@ -35,6 +36,7 @@ def sections(**more):
         "backbone": {"name": "swin", "threads": 1},
         "protocols": {"names": ["trial"], "folds": 2},
         "training": {"epochs": 1, "threads": 1},
+        "report": {"resamples": 500, "explain": 8},
         "experiments": {
             "milmer": {},
             "eeg_only": {"model": {"modalities": ["eeg"]}},
@@ -71,13 +73,14 @@ def test_nothing_reruns_where_nothing_changed(work):
     [
         ({"training": {"device": "cpu"}}, ""),
         ({"faces": {"threads": 1}}, ""),
-        ({"report": {"seed": 1}}, "tables"),
-        ({"training": {"lr": 0.01}}, "train tables"),
-        ({"labels": {"threshold": 4.5}}, "split train baseline tables"),
-        ({"eeg": {"band": [4, 45]}}, "segments train baseline tables"),
-        ({"faces": {"use_borrowed_boxes": True}}, "tokens train tables"),
-        ({"backbone": {"batch_size": 7}}, "tokens train tables"),
-        ({"faces": {"margin": 0.2}}, "faces tokens train tables"),
+        ({"report": {"faces": "blurred"}}, "report"),
+        ({"report": {"seed": 1}}, "tables report"),
+        ({"training": {"lr": 0.01}}, "train explain tables report"),
+        ({"labels": {"threshold": 4.5}}, "split train explain baseline tables report"),
+        ({"eeg": {"band": [4, 45]}}, "segments train explain baseline tables report"),
+        ({"faces": {"use_borrowed_boxes": True}}, "tokens train explain tables report"),
+        ({"backbone": {"batch_size": 7}}, "tokens train explain tables report"),
+        ({"faces": {"margin": 0.2}}, "faces tokens train explain tables report"),
     ],
     ids=str,
 )
@@ -216,6 +219,14 @@ def test_a_backbone_that_is_trained_too_depends_on_faces_and_its_weights(work):
     ]
     assert all("--faces results/faces/default/s01.h5 --backbone swin" in line for line in lines)
     assert len(lines) == 2
+
+
+def test_snakemakes_own_report_holds_the_tables_the_figures_and_the_page(work):
+    done = snakemake(work, "--report", "report.zip")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(work / "report.zip") as packed:
+        names = {name.rpartition("/")[2] for name in packed.namelist()}
+    assert {"summary.csv", "inflation.csv", "inflation.svg", "cleaning.svg", "index.html"} <= names
 
 
 def test_the_slurm_profile_is_read(work):

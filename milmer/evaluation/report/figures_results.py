@@ -1,0 +1,237 @@
+"""Figures of results: how the accuracy depends on the protocol, on subjects, classes and epochs."""
+
+import numpy as np
+import pandas as pd
+
+from milmer.evaluation.report.sources import Group, Results
+from milmer.evaluation.report.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
+
+_SHARES = (0, 0.25, 0.5, 0.75, 1)
+_PEEKS = "best_on_test"
+
+
+def inflation(results: Results) -> Figure:
+    """Accuracy by segment of each experiment under each protocol, leaky ones hatched."""
+    tables = results.tables
+    summary = tables["summary"]
+    rows = summary[(summary["level"] == "segment") & (summary["metric"] == "accuracy")]
+    honest = tables["inflation"].set_index(["experiment", "protocol"])["honest"]
+    panels = []
+    for experiment, group in rows.groupby("experiment", sort=False):
+        drawn = [row for row in group.itertuples() if honest[experiment, row.protocol]]
+        drawn += [row for row in group.itertuples() if not honest[experiment, row.protocol]]
+        panels.append(_inflation_panel(experiment, drawn, honest))
+    return Figure(
+        "inflation",
+        "What a leaky split adds",
+        "Accuracy by segment of the same model under each protocol, the mean over subjects. A "
+        "hatched bar is not comparable with new data: segments of one trial lie on both sides of "
+        "the split (leaky), or the best epoch was chosen on the test part. Solid line: always "
+        "naming the training part's most common class; dashed: drawing classes as often as they "
+        "occur there; diamond, where it was measured: logistic regression on log band power.",
+        panels,
+        "No run was summarised.",
+    )
+
+
+def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
+    drawing, step = Drawing(height=62 * len(rows) + 40), 62
+    axes = Axes(drawing, (10, 0, WIDTH - 56, step * len(rows)), (0, 1), (0, 1))
+    drawing.hatch()
+    told = []
+    for i, row in enumerate(rows):
+        top = step * i
+        words = [row.protocol, *(["leaky"] if row.leaky else [])]
+        words += ["epoch chosen on test"] if row.select == _PEEKS else []
+        drawing.text(
+            10, top + 16, ", ".join(words), "bold" if honest[experiment, row.protocol] else ""
+        )
+        left, right = axes.at(0, 0)[0], axes.at(0 if pd.isna(row.mean) else row.mean, 0)[0]
+        bar = (left, top + 24, right - left, 20)
+        if honest[experiment, row.protocol]:
+            drawing.rect(*bar, "strong")
+        else:
+            drawing.hatched(*bar)
+        end = right
+        if not pd.isna(row.low):
+            low, end = axes.at(row.low, 0)[0], axes.at(row.high, 0)[0]
+            drawing.line(low, top + 34, end, top + 34, "whisker")
+            for x in (low, end):
+                drawing.line(x, top + 30, x, top + 38, "whisker")
+        marks = {"majority": row.majority, "chance": row.chance}
+        for value, kind in ((row.majority, "mark"), (row.chance, "dashed")):
+            x = axes.at(value, 0)[0]
+            drawing.line(x, top + 20, x, top + 48, kind)
+            end = max(end, x)
+        band_power = getattr(row, "band_power", None)
+        if not pd.isna(band_power):
+            marks["band power"] = band_power
+            drawing.diamond(axes.at(band_power, 0)[0], top + 34)
+            end = max(end, axes.at(band_power, 0)[0] + 5)
+        drawing.text(end + 6, top + 38, _share(row.mean), "bold")
+        beside = ", ".join(f"{name} {_share(value)}" for name, value in marks.items())
+        told.append(f"{', '.join(words)}: {_share(row.mean)} ({beside})")
+    _share_axis(axes, "accuracy by segment")
+    said = f"Accuracy by segment of {experiment}. {'; '.join(told)}."
+    return drawing.panel(experiment, said)
+
+
+def subjects(results: Results) -> Figure:
+    """Each subject's accuracy beside the majority class's."""
+    panels = []
+    for group in results.groups:
+        table = results.subjects(group)
+        drawing, step = Drawing(height=22 * len(table) + 44), 22
+        axes = Axes(drawing, (40, 4, WIDTH - 90, step * len(table)), (0, 1), (0, 1))
+        for value in _SHARES:
+            x = axes.at(value, 0)[0]
+            drawing.line(x, 4, x, 4 + step * len(table))
+        for i, row in enumerate(table.itertuples()):
+            y = 4 + step * (i + 0.5)
+            x, base = axes.at(row.accuracy, 0)[0], axes.at(row.majority, 0)[0]
+            side = "" if row.accuracy >= row.majority else " below"
+            drawing.text(32, y + 4, row.subject, "soft", "end")
+            drawing.line(base, y, x, y, f"stem{side}")
+            drawing.line(base, y - 6, base, y + 6, "mark")
+            drawing.circle(x, y, 5, f"dot{side}")
+            drawing.text(WIDTH - 8, y + 4, _share(row.accuracy), "", "end")
+        _share_axis(axes, "accuracy by segment")
+        above = int((table["accuracy"] > table["majority"]).sum())
+        ends = table.loc[[table["accuracy"].idxmin(), table["accuracy"].idxmax()]]
+        said = " to ".join(f"{_share(r.accuracy)} ({r.subject})" for r in ends.itertuples())
+        said = f"{above} of {len(table)} subjects are above the majority class; from {said}."
+        panels.append(drawing.panel(group.title, said))
+    return Figure(
+        "subjects",
+        "Accuracy by subject",
+        "A dot is a subject's accuracy by segment over its folds, the upright line its majority "
+        "class. What lies below the line is drawn in the second colour.",
+        panels,
+        "There are no runs.",
+    )
+
+
+def confusion(results: Results) -> Figure:
+    """Which class was taken for which."""
+    panels = []
+    for group in results.groups:
+        counts = results.confusion(group)
+        total = counts.sum(axis=1, keepdims=True)
+        share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+        side = min(64, 260 / len(counts))
+        drawing = Drawing(height=side * len(counts) + 60)
+        drawing.text(70, 16, "predicted", "soft")
+        drawing.text(0, 38, "true", "soft")
+        for i, name in enumerate(group.labels):
+            drawing.text(70 + side * (i + 0.5), 38, name, "", "middle")
+            drawing.text(62, 50 + side * (i + 0.5), name, "", "end")
+            for j in range(len(counts)):
+                x, y = 70 + side * j, 46 + side * i
+                drawing.rect(x, y, side - 2, side - 2, "empty")
+                drawing.rect(x, y, side - 2, side - 2, "strong", DEEPEST * share[i, j])
+                middle = x + side / 2 - 1
+                text = _share(share[i, j]) if total[i, 0] else "–"
+                kind = "bold" if i == j else ""
+                drawing.text(middle, y + side / 2, text, kind, "middle")
+                drawing.text(middle, y + side / 2 + 16, counts[i, j], "small", "middle")
+        found = [
+            f"{name} {_share(share[i, i])} of {total[i, 0]}"
+            for i, name in enumerate(group.labels)
+            if total[i, 0]
+        ]
+        panels.append(drawing.panel(group.title, f"Recognised: {', '.join(found)}."))
+    return Figure(
+        "confusion",
+        "Confusion",
+        "Share of each true class's test segments, and how many they are.",
+        panels,
+        "There are no runs.",
+    )
+
+
+def learning(results: Results) -> Figure:
+    """Loss and watched metric by epoch, and which epochs were kept."""
+    return Figure(
+        "learning",
+        "Learning",
+        "The line is the median over folds, the shade their middle 80 %. Triangles mark the epochs "
+        "that were kept, one a fold. The watched metric is that of the validation part, or, where "
+        "the epoch was chosen on the test part, that of the test part.",
+        [_learning_panel(group) for group in results.groups],
+        "There are no runs.",
+    )
+
+
+def _learning_panel(group: Group) -> Panel:
+    history = group.history
+    watched = next(
+        (m for m in ("val_macro_f1", "test_accuracy") if m in history and history[m].notna().any()),
+        None,
+    )
+    shown = ["train_loss", *([watched] if watched else [])]
+    epochs = np.sort(history["epoch"].unique())
+    drawing, told = Drawing(height=165 * len(shown) + 18), []
+    for i, column in enumerate(shown):
+        wide = history.pivot(index="epoch", columns="run", values=column).to_numpy(float)
+        low, middle, high = np.nanquantile(wide, [0.1, 0.5, 0.9], axis=1)
+        top = max(float(np.nanmax(high)), 1e-6) if column == "train_loss" else 1.0
+        box = (44, 24 + 165 * i, WIDTH - 56, 118)
+        axes = Axes(drawing, box, (epochs[0], epochs[-1]), (0, top))
+        part, _, metric = column.partition("_")
+        name = f"{ {'val': 'validation'}.get(part, part) } {metric.replace('_', ' ')}"
+        last = i == len(shown) - 1
+        xs = [e for e in ticks(epochs[0], epochs[-1], 5) if e == int(e)] if last else []
+        axes.grid(xs, ticks(0, top), "epoch" if last else "", name)
+        band = list(zip(epochs, high, strict=True)) + list(zip(epochs, low, strict=True))[::-1]
+        drawing.path([axes.at(x, y) for x, y in band], "faint")
+        kind = "curve" if column == "train_loss" else "curve other"
+        drawing.path([axes.at(x, y) for x, y in zip(epochs, middle, strict=True)], kind)
+        told.append(f"median {name} {middle[0]:.2f} in the first and {middle[-1]:.2f} in the last")
+    kept = [metrics["epoch"] for metrics in group.metrics.values()]
+    for epoch, count in zip(*np.unique(kept, return_counts=True), strict=True):
+        x, y = axes.at(epoch, 0)
+        size = 3 + 4 * count / len(kept)
+        drawing.path([(x, y - 2 * size), (x - size, y), (x + size, y)], "wedge")
+    said = (
+        f"Of {len(epochs)} epochs: {'; '.join(told)}; the median kept epoch is {np.median(kept):g}."
+    )
+    return drawing.panel(group.title, said)
+
+
+def reliability(results: Results) -> Figure:
+    """How often the named class is right, by how sure the model is."""
+    panels = []
+    for group in results.groups:
+        bins = results.calibration(group)
+        drawing = Drawing(height=300)
+        axes = Axes(drawing, (44, 26, 236, 236), (0, 1), (0, 1))
+        axes.grid(_SHARES, _SHARES, "greatest probability", "share that is right")
+        drawing.line(*axes.at(0, 0), *axes.at(1, 1), "dashed")
+        total = bins["count"].sum()
+        points = [axes.at(b.confidence, b.accuracy) for b in bins.itertuples()]
+        drawing.path(points)
+        for (x, y), count in zip(points, bins["count"], strict=True):
+            drawing.circle(x, y, 3 + 7 * np.sqrt(count / total))
+        gap = (bins["count"] * (bins["accuracy"] - bins["confidence"]).abs()).sum() / total
+        mean, right = (
+            (bins["count"] * bins[name]).sum() / total for name in ("confidence", "accuracy")
+        )
+        said = f"Mean probability {_share(mean)}, right {_share(right)}; mean gap {_share(gap)}."
+        panels.append(drawing.panel(group.title, said))
+    return Figure(
+        "reliability",
+        "How sure and how right",
+        "Test segments in ten bins of the greatest probability; a dot's area is the bin's size. "
+        "Below the dashed line the model is surer than it is right. The mean gap is the expected "
+        "calibration error.",
+        panels,
+        "There are no runs.",
+    )
+
+
+def _share_axis(axes: Axes, name: str) -> None:
+    axes.grid(_SHARES, [], name, "")
+
+
+def _share(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.2f}"

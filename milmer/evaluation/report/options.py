@@ -1,0 +1,48 @@
+"""What the stage ``report`` depends on."""
+
+from typing import Any
+
+from pydantic import Field
+
+from milmer.evaluation.options import ReportOptions
+from milmer.options import Options
+
+FIGURES = (
+    "inflation",
+    "subjects",
+    "confusion",
+    "learning",
+    "reliability",
+    "frames",
+    "attention",
+    "channels",
+    "cleaning",
+)
+"""All figures, in the page's order; each is a file of its own too."""
+
+
+class Shown(Options):
+    """An experiment: its folds by protocol, how it differs, and whose data it looks at.
+
+    ``eeg`` and ``faces`` are the variants that it takes; null where it looks at none.
+    """
+
+    folds: dict[str, list[str]]
+    changes: dict[str, Any] = Field({})
+    eeg: str | None = None
+    faces: str | None = None
+
+
+class ReportStageOptions(Options):
+    """What the stage ``report`` depends on. ``source`` is the kind of EEG files that were read."""
+
+    report: ReportOptions = ReportOptions()
+    experiments: dict[str, Shown] = Field({})
+    seeds: list[int] = Field([0])
+    subjects: list[str] = Field([])
+    source: str = "dat"
+
+    def variants(self, kind: str) -> list[str]:
+        """Variants of ``eeg`` or ``faces`` that experiments take, each once."""
+        taken = [getattr(experiment, kind) for experiment in self.experiments.values()]
+        return list(dict.fromkeys(variant for variant in taken if variant))

@@ -1,0 +1,29 @@
+"use strict";
+// Headings sort their table: numbers as numbers, texts as people count, what is missing last.
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const numeric = head.classList.contains("number");
+      const keyed = [...table.tBodies[0].rows].map((row) => {
+        const cell = row.cells[column];
+        const missing = numeric ? cell.dataset.n === undefined : cell.textContent === "–";
+        return { row, missing, key: numeric ? Number(cell.dataset.n) : cell.textContent };
+      });
+      const order = (a, b) =>
+        numeric ? a - b : a.localeCompare(b, "en", { numeric: true, sensitivity: "base" });
+      keyed.sort((a, b) => a.missing - b.missing || (a.missing ? 0 : (up ? 1 : -1) * order(a.key, b.key)));
+      table.tBodies[0].append(...keyed.map((entry) => entry.row));
+    });
+  });
+}
+// On paper nothing can be opened.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  opened.forEach((details) => { details.open = true; });
+});
+addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));

@@ -1,0 +1,139 @@
+"""Stage ``report``: one self-contained page of what was run and what came of it.
+
+The page needs no network, and no other file. It holds neither a clock nor a path of this machine,
+so that the same results give the same bytes. Each figure is also written as a file of its own.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from milmer import storage
+from milmer.evaluation.report import (
+    figures_inputs,
+    figures_results,
+    listing,
+    pictures,
+    text,
+)
+from milmer.evaluation.report.options import FIGURES, ReportStageOptions
+from milmer.evaluation.report.sources import Results
+from milmer.evaluation.report.svg import Figure
+
+_KINDS = {
+    "dat": "preprocessed EEG (.dat)",
+    "mat": "preprocessed EEG (.mat)",
+    "bdf": "original recordings (.bdf)",
+}
+_HERE = Path(__file__).parent
+
+
+def make_report(folder: Path, options: ReportStageOptions, out: Path) -> None:
+    """Write ``index.html`` and ``figures/*.svg`` below ``out`` from the results in ``folder``.
+
+    Reads the tables (:data:`~milmer.evaluation.report.sources.NEEDED`, and others that are there),
+    the runs, the tables of trials, what was noted of segments and faces, and explanations where
+    there are any. Raises :class:`~milmer.errors.MilmerError` where one that is needed is missing.
+    """
+    results = Results(folder, options)
+    results.require()
+    figures = {name: _figure(name, results) for name in FIGURES}
+    page = _page(results, figures)
+    for name, figure in figures.items():
+        storage.write_text(out / "figures" / f"{name}.svg", figure.file())
+    storage.write_text(out / "index.html", page)
+
+
+def _figure(name: str, results: Results) -> Figure:
+    module = figures_results if hasattr(figures_results, name) else figures_inputs
+    return getattr(module, name)(results)
+
+
+def _page(results: Results, figures: dict[str, Figure]) -> str:
+    environment = Environment(
+        loader=PackageLoader("milmer.evaluation.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"svg": _svg, "markdown": text.html}
+    faces = pictures.bags(results)
+    shown: dict[str, Any] = {
+        "style": Markup(_file("figures.css") + _file("page.css")),
+        "script": Markup(_file("page.js")),
+        "lead": _lead(results),
+        "facts": _facts(results),
+        "conclusions": results.conclusions,
+        "figures": figures,
+        "bags": faces,
+        "faces": results.options.report.faces,
+        "experiments": listing.experiments(results),
+        "summary": listing.summary(results),
+        "tests": listing.tests(results),
+        "folds": listing.folds(results),
+        "literature": listing.literature(results),
+        "cleaning": listing.cleaning(results),
+        "missing": listing.missing(results),
+        "dropped": listing.dropped(results),
+        "warnings": listing.warnings(results),
+    }
+    # Last, when all that is read has been read.
+    shown |= {"inputs": listing.inputs(results), "provenance": _provenance(results)}
+    return environment.get_template("page.html").render(shown)
+
+
+def _svg(figure: Figure) -> list[dict[str, Any]]:
+    """A figure's panels for the template."""
+    return [
+        {"title": panel.title, "told": panel.told, "svg": Markup(panel.svg(f"{figure.name}-{i}"))}
+        for i, panel in enumerate(figure.panels, 1)
+    ]
+
+
+def _lead(results: Results) -> str:
+    kind = _KINDS.get(results.options.source, results.options.source)
+    return f"{_many(len(results.options.subjects), 'subject')}, {kind}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _facts(results: Results) -> list[tuple[str, str]]:
+    """What was run and on what, as terms and their numbers."""
+    trials, options = results.trials, results.options
+    segments = {
+        c.variant: sum(a["segments"] for a in c.subjects.values()) for c in results.cleaning
+    }
+    runs = sum(len(group.metrics) for group in results.groups)
+    with_eeg, with_video = trials["eeg_file"].notna(), trials["video_file"].notna()
+    return [
+        ("data", _KINDS.get(options.source, options.source)),
+        ("subjects", f"{len(options.subjects)} ({len(results.filmed)} with face video)"),
+        ("trials", f"{len(trials)} ({with_eeg.sum()} with EEG, {with_video.sum()} with video)"),
+        ("segments", ", ".join(f"{count} ({name})" for name, count in segments.items()) or "–"),
+        ("classes", ", ".join(results.groups[0].labels) if results.groups else "–"),
+        ("runs", f"{runs} of {_many(len(options.experiments), 'experiment')}"),
+    ]
+
+
+def _provenance(results: Results) -> dict[str, Any]:
+    made = storage.provenance("report", __name__, results.options.result(), {})
+    own = {key: value for key, value in made["options"].items() if key != "experiments"}
+    options = {"report": own} | {
+        f"{name}: {stage}": stage_options
+        for name in results.options.experiments
+        for stage, stage_options in results.options_of(name).items()
+    }
+    return {
+        "options": [(what, json.dumps(held, sort_keys=True)) for what, held in options.items()],
+        "versions": made["versions"],
+    }
+
+
+def _file(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")

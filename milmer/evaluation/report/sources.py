@@ -1,0 +1,281 @@
+"""Reading: all that the report shows, from the tables, the runs and the data that they used.
+
+Where a table is not there, its numbers are measured from the predictions. No recording is read, and
+of the face crops only which frames hold a face.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.evaluation.report.options import ReportStageOptions
+
+NEEDED = ("folds", "summary", "inflation", "ablation", "tests")
+"""Tables without which there is no report."""
+
+_OPTIONAL = ("subjects", "confusion", "calibration", "literature")
+_BINS = 10
+_KEY = ["experiment", "protocol"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of an experiment under a protocol.
+
+    ``predictions`` has a column ``run`` (fold and seed), ``history`` too; ``metrics`` maps a run to
+    what its ``metrics.json`` holds.
+    """
+
+    experiment: str
+    protocol: str
+    leaky: bool
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    metrics: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """How a panel about it is headed."""
+        return f"{self.experiment}, {self.protocol}" + (" (leaky)" if self.leaky else "")
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+        return next(iter(self.metrics.values()))["labels"]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Probabilities (row, class) of the test segments."""
+        return self.predictions[[f"p_{name}" for name in self.labels]].to_numpy(float)
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What :mod:`milmer.eeg.cleaning` found under a variant of ``eeg``, by subject."""
+
+    variant: str
+    channels: list[str]
+    subjects: dict[str, dict[str, Any]]
+
+
+@dataclass
+class Results:
+    """A folder of results, read as ``options`` say."""
+
+    folder: Path
+    options: ReportStageOptions
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def require(self) -> None:
+        """Read what is small, so that a file that is missing is told before anything is drawn."""
+        _ = self.tables, self.trials, self.cleaning, self.frames
+
+    # ---------------------------------------------------------------- tables
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by name; of the optional ones those that are there."""
+        folder = self.folder / "tables"
+        names = [*NEEDED, *(n for n in _OPTIONAL if (folder / f"{n}.parquet").is_file())]
+        return {name: self._table(folder / f"{name}.parquet", "tables") for name in names}
+
+    @cached_property
+    def conclusions(self) -> str:
+        """The conclusions in Markdown; empty where there are none."""
+        path = self.folder / "tables" / "conclusions.md"
+        if not path.is_file():
+            return ""
+        self._seen(path)
+        return path.read_text(encoding="utf-8")
+
+    # ------------------------------------------------------------------ runs
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """All runs, by experiment and protocol in the configuration's order."""
+        return [
+            self._group(name, protocol, folds)
+            for name, experiment in self.options.experiments.items()
+            for protocol, folds in experiment.folds.items()
+        ]
+
+    def _group(self, experiment: str, protocol: str, folds: list[str]) -> Group:
+        predictions, history, metrics = [], [], {}
+        for fold in folds:
+            for seed in self.options.seeds:
+                run = f"{fold}/seed{seed}"
+                folder = self.folder / "runs" / experiment / protocol / run
+                metrics[run] = self._json(folder / "metrics.json")
+                table = self._table(folder / "predictions.parquet", "predictions")
+                predictions.append(table.assign(run=run))
+                table = self._table(folder / "history.parquet", "history")
+                history.append(table.assign(run=run))
+        leaky = any(known["leaky"] for known in metrics.values())
+        joined = [pd.concat(tables, ignore_index=True) for tables in (predictions, history)]
+        return Group(experiment, protocol, leaky, *joined, metrics)
+
+    def options_of(self, experiment: str) -> dict[str, Any]:
+        """Options of an experiment's training and of the stages before it; all its runs' alike."""
+        group = next(group for group in self.groups if group.experiment == experiment)
+        made = next(iter(group.metrics.values()))["provenance"]
+        found, waiting = {"train": made["options"]}, [made["upstream"]]
+        while waiting:
+            for name, known in sorted(waiting.pop().items()):
+                stage = name.partition("_")[0]  # inputs are named by their stage and subject
+                if not stage.startswith("trials"):
+                    found.setdefault(stage, known["options"])
+                    waiting.append(known["upstream"])
+        return found
+
+    def subjects(self, group: Group) -> pd.DataFrame:
+        """Accuracy by segment of each subject, with the majority class's: subject, accuracy,
+        majority.
+        """
+        table = self._of(group, "subjects")
+        if table is not None and "level" in table:
+            table = table[table["level"] == "segment"]
+        if table is None:
+            named = group.probabilities.argmax(axis=1)
+            right = (group.predictions["label"] == named).astype(float)
+            by_subject = right.groupby(group.predictions["subject"], sort=True).mean()
+            table = by_subject.rename("accuracy").reset_index()
+        table = table[["subject", "accuracy"]].sort_values("subject", ignore_index=True)
+        return table.assign(majority=[self._majority(group, s) for s in table["subject"]])
+
+    @staticmethod
+    def _majority(group: Group, subject: str) -> float:
+        """The majority class's accuracy over a subject's folds; over all where they are shared."""
+        own = [m for run, m in group.metrics.items() if run.startswith(subject)]
+        known = own or list(group.metrics.values())
+        tested = [m["tested"]["segment"] for m in known]
+        return float(np.average([m["majority"]["segment"] for m in known], weights=tested))
+
+    def confusion(self, group: Group) -> np.ndarray:
+        """Counts (label, predicted) of test segments."""
+        table, size = self._of(group, "confusion"), len(group.labels)
+        counts = np.zeros((size, size), int)
+        if table is None:
+            truth = group.predictions["label"].to_numpy()
+            np.add.at(counts, (truth, group.probabilities.argmax(axis=1)), 1)
+            return counts
+        if "level" in table:
+            table = table[table["level"] == "segment"]
+        place = {name: i for i, name in enumerate(group.labels)}
+        for row in table.itertuples():
+            counts[place.get(row.label, row.label), place.get(row.predicted, row.predicted)] += int(
+                row.count
+            )
+        return counts
+
+    def calibration(self, group: Group) -> pd.DataFrame:
+        """Test segments by the greatest probability: mean confidence, accuracy, count."""
+        table = self._of(group, "calibration")
+        if table is not None:
+            return table[table["count"] > 0][["confidence", "accuracy", "count"]]
+        confidence = group.probabilities.max(axis=1)
+        right = group.probabilities.argmax(axis=1) == group.predictions["label"].to_numpy()
+        held = pd.DataFrame({"confidence": confidence, "accuracy": right, "count": 1})
+        bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+        how = {"confidence": "mean", "accuracy": "mean", "count": "sum"}
+        return held.groupby(bins).agg(how).reset_index(drop=True)
+
+    def _of(self, group: Group, name: str) -> pd.DataFrame | None:
+        table = self.tables.get(name)
+        if table is None:
+            return None
+        return table[(table[_KEY] == [group.experiment, group.protocol]).all(axis=1)]
+
+    # ------------------------------------------------------------------ data
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """The tables of trials of all subjects."""
+        folder = self.folder / "trials"
+        known = [self._table(folder / f"{s}.parquet", "trials") for s in self.options.subjects]
+        return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
+
+    @cached_property
+    def cleaning(self) -> list[Cleaning]:
+        """What the cleaning found, for each variant of ``eeg`` that experiments take."""
+        return [self._cleaning(variant) for variant in self.options.variants("eeg")]
+
+    def _cleaning(self, variant: str) -> Cleaning:
+        channels, subjects = [], {}
+        for subject in self.options.subjects:
+            path = self.folder / "segments" / variant / f"{subject}.h5"
+            with storage.open_h5(path, "segments") as file:
+                channels = [str(name) for name in file.attrs["channels"]]
+                known = json.loads(file.attrs["cleaned"])
+                subjects[subject] = known | {"segments": len(file["position"])}
+            self._seen(path)
+        return Cleaning(variant, channels, subjects)
+
+    @cached_property
+    def frames(self) -> pd.DataFrame:
+        """For each variant of ``faces`` and subject: frames, those with a face, empty segments."""
+        rows = []
+        for variant in self.options.variants("faces"):
+            for subject in self.filmed:
+                path = self.faces_file(variant, subject)
+                with storage.open_h5(path, "faces") as file:
+                    detected, bag = file["detected"][()], file["bag"][()]
+                self._seen(path)
+                seen = detected[np.maximum(bag, 0)] & (bag >= 0) if len(detected) else bag >= 0
+                rows.append((variant, subject, len(detected), detected.sum(), (~seen.any(1)).sum()))
+        columns = ["faces", "subject", "frames", "with_a_face", "segments_without_a_face"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @cached_property
+    def filmed(self) -> list[str]:
+        """Subjects with face video."""
+        seen = self.trials.loc[self.trials["video_file"].notna(), "subject"].unique()
+        return [s for s in self.options.subjects if s in seen]
+
+    def faces_file(self, variant: str, subject: str) -> Path:
+        """Where a subject's face crops lie."""
+        return self.folder / "faces" / variant / f"{subject}.h5"
+
+    # ----------------------------------------------------------- explanations
+
+    def explanations(self, group: Group, what: str) -> tuple[np.ndarray, list[str]] | None:
+        """``channel`` or ``attention``, averaged over the runs that have it, and the channels."""
+        found, channels = [], []
+        for path in self._explained(group):
+            with storage.open_h5(path, "explain") as file:
+                if file[what].size:
+                    found.append(file[what][()])
+                    channels = [str(name) for name in file.attrs["channels"]]
+            self._seen(path)
+        return (np.mean(found, axis=0), channels) if found else None
+
+    def _explained(self, group: Group) -> Iterator[Path]:
+        folder = self.folder / "explanations" / group.experiment / group.protocol
+        for run in group.metrics:
+            if (path := folder / f"{run}.h5").is_file():
+                yield path
+
+    # ---------------------------------------------------------------- reading
+
+    def _table(self, path: Path, stage: str) -> pd.DataFrame:
+        table = storage.read_table(path, stage)
+        self._seen(path)
+        return table
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MilmerError(f"{path}: cannot be read; run snakemake again") from error
+        self._seen(path)
+        return known
+
+    def _seen(self, path: Path) -> None:
+        self.inputs[path.relative_to(self.folder).as_posix()] = storage.digest(path)

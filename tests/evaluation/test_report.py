@@ -1,0 +1,322 @@
+"""The report: what it tells is in the results; it holds nothing of this machine, and no face."""
+
+import base64
+import io
+import re
+import xml.dom.minidom
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from milmer import storage
+from milmer.evaluation.report.figures_results import inflation
+from milmer.evaluation.report.options import FIGURES, ReportStageOptions
+from milmer.evaluation.report.page import make_report
+from milmer.evaluation.report.pictures import bags, blurred
+from milmer.evaluation.report.sources import Results
+from milmer.evaluation.report.svg import ticks
+from milmer.evaluation.report.text import html
+from milmer.plan import Plan
+from tests.conftest import REPOSITORY
+from tests.evaluation.results import EXPERIMENTS, LABELS, made, make_results
+
+CONCLUSIONS = "# What holds\n\nThe **leaky** split adds\nmuch.\n\n* one `a<b`\n* two\n"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder of results with everything that the report can show, and its options."""
+    folder = tmp_path_factory.mktemp("report") / "results"
+    experiments = EXPERIMENTS | {"a<b>&c": EXPERIMENTS["eeg_only"]}
+    options = make_results(folder, 3, experiments=experiments)
+    published = pd.DataFrame({"work": ["Wang et al. 2025"], "accuracy": [0.9672], "ours": [None]})
+    storage.write_table(folder / "tables/literature.parquet", published, made("tables"))
+    (folder / "tables/conclusions.md").write_text(CONCLUSIONS)
+    return folder, options
+
+
+@pytest.fixture(scope="module")
+def report(work, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "report"
+    make_report(*work, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return (report / "index.html").read_text()
+
+
+class Reader(HTMLParser):
+    """Text, tables, figures and addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.tags, self.rows = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.tags and self.tags[-1][0] == "td":
+            self.rows[-1][-1] += data.strip()
+
+
+def test_the_page_needs_nothing_else(page):
+    tags = Reader(page).tags
+    addresses = [a[k] for _, a in tags for k in ("src", "href") if k in a]
+    assert addresses
+    assert all(a.startswith(("#", "data:")) for a in addresses)
+    assert "url(http" not in page
+    assert not any(tag == "link" and a["rel"] == "stylesheet" for tag, a in tags)
+
+
+def test_inflation_comes_first_and_tells_its_numbers(work, page):
+    summary = storage.read_table(work[0] / "tables/summary.parquet", "tables")
+    rows = summary[(summary["level"] == "segment") & (summary["metric"] == "accuracy")]
+    rows = rows[rows["experiment"] == "milmer"].set_index("protocol")
+    first = re.search(r"<desc[^>]*>([^<]*)</desc>", page)[1]
+    assert first.startswith("Accuracy by segment of milmer.")
+    assert f"trial: {rows.loc['trial', 'mean']:.2f} (majority" in first
+    assert f"segment, leaky: {rows.loc['segment', 'mean']:.2f} (majority" in first
+
+
+def test_what_is_leaky_is_hatched_and_what_is_honest_is_not(report):
+    drawn = xml.dom.minidom.parse(str(report / "figures/inflation.svg"))
+    panel = drawn.getElementsByTagName("svg")[1]
+    filled = [r.getAttribute("fill") for r in panel.getElementsByTagName("rect")]
+    assert sum("-h)" in fill for fill in filled) == 1
+    bars = [
+        r.getAttribute("class")
+        for r in panel.getElementsByTagName("rect")
+        if r.getAttribute("height") == "20"
+    ]
+    assert bars == ["strong", "edged"]
+
+
+def test_band_power_stands_beside_where_it_was_measured(work):
+    results = Results(*work)
+    results.tables["summary"]["band_power"] = 0.333
+    drawn = inflation(results).panels[0]
+    assert drawn.told.count("band power 0.33") == 2
+    assert drawn.body.count("l5 5l-5 5l-5 -5z") == 2
+
+
+def test_every_drawing_says_what_it_shows_and_ids_are_single(page):
+    tags = Reader(page).tags
+    drawings = [a for tag, a in tags if tag == "svg"]
+    ids = [a["id"] for _, a in tags if "id" in a]
+    assert len(drawings) > 20
+    assert len(ids) == len(set(ids))
+    for drawing in drawings:
+        assert drawing["role"] == "img"
+        assert set(drawing["aria-labelledby"].split()) <= set(ids)
+    told = re.findall(r"<desc[^>]*>([^<]*)</desc>", page)
+    assert len(told) == len(drawings)
+    assert all(re.search(r"\d", text) for text in told)
+
+
+def test_the_summary_stands_as_in_its_table(work, page):
+    summary = storage.read_table(work[0] / "tables/summary.parquet", "tables")
+    rows = [r for r in Reader(page).rows if r[:3] == ["milmer", "segment, leaky", "segment"]]
+    mean = summary.query("experiment == 'milmer' and protocol == 'segment' and level == 'segment'")
+    mean = mean.set_index("metric")["mean"]
+    assert f"{mean['accuracy']:.3f} ±" in rows[0][3]
+
+
+def test_subjects_confusion_and_calibration_are_those_of_the_predictions(work):
+    results = Results(*work)
+    group = results.groups[0]
+    pooled = group.predictions
+    guess = pooled[[f"p_{n}" for n in LABELS]].to_numpy().argmax(1)
+    right = guess == pooled["label"]
+    accuracies = right.groupby(pooled["subject"]).mean()
+    subjects = results.subjects(group).set_index("subject")
+    np.testing.assert_allclose(subjects["accuracy"], accuracies)
+    np.testing.assert_allclose(subjects["majority"], 0.2)
+    assert results.confusion(group).sum() == len(pooled)
+    assert np.trace(results.confusion(group)) == right.sum()
+    bins = results.calibration(group)
+    assert bins["count"].sum() == len(pooled)
+    assert (bins["accuracy"] * bins["count"]).sum() == pytest.approx(right.sum())
+
+
+def test_tables_that_are_there_take_the_place_of_what_would_be_measured(work, tmp_path):
+    results = Results(*work)
+    key = {"experiment": "milmer", "protocol": "trial"}
+    level = {"level": "segment", "label": "HAHV", "predicted": "HALV", "count": 7}
+    results.tables["confusion"] = pd.DataFrame([key | level, key | level | {"level": "trial"}])
+    bins = {"lower": 0.9, "upper": 1.0, "confidence": 0.95, "accuracy": 0.5, "count": 4}
+    results.tables["calibration"] = pd.DataFrame([key | bins, key | bins | {"count": 0}])
+    known = key | {"level": "segment", "subject": "s01", "accuracy": 0.123}
+    results.tables["subjects"] = pd.DataFrame([known])
+    group = results.groups[0]
+    assert results.confusion(group)[0, 3] == results.confusion(group).sum() == 7
+    assert results.calibration(group)["count"].tolist() == [4]
+    assert results.subjects(group)["accuracy"].tolist() == [0.123]
+
+
+def test_what_is_missing_or_was_dropped_is_told(page):
+    rows = {row[0]: row for row in Reader(page).rows if len(row) == 7 and row[0] in ("s01", "s02")}
+    assert rows["s01"][3] == "3"  # the trial without video
+    assert rows["s02"][3] == "none"
+    assert rows["s01"][5:] == ["1", "2"]  # a frame, and segments, without a face
+    assert "milmer, trial: 4 test segments without a valid face" in page
+    assert "milmer, trial: no trial of HALV in train (1 run)" in page
+
+
+def test_cleaning_and_explanations_are_drawn(page):
+    assert "T7 of s01 in 2 trials" in page
+    assert "|r| 0.90 with vEOG; 20.0 % of the variance" in page
+    assert "The loss rises most without F" in page
+    assert "parts of the face in percent; most in row" in page
+
+
+def test_conclusions_and_literature_are_shown_where_they_are(page):
+    assert "<h3>What holds</h3>" in page
+    assert "<p>The <strong>leaky</strong> split adds much.</p>" in page
+    assert "<li>one <code>a&lt;b</code></li><li>two</li>" in page
+    assert ["Wang et al. 2025", "0.967", "–"] in Reader(page).rows
+
+
+def test_each_experiment_tells_the_options_of_its_stages(page):
+    assert "<h3>milmer: segments</h3><pre>{&#34;eeg&#34;: {&#34;band&#34;: [1, 50]}}</pre>" in page
+    assert "<h3>milmer: train</h3>" in page
+    assert "runs/milmer/trial" in page
+
+
+def test_names_are_text_and_not_markup(page):
+    assert "a<b>" not in page
+    assert "a&lt;b&gt;&amp;c" in page
+    assert html("<script>`<i>`</script>") == (
+        "<p>&lt;script&gt;<code>&lt;i&gt;</code>&lt;/script&gt;</p>"
+    )
+
+
+def test_the_same_results_give_the_same_bytes_and_no_place_of_this_machine(
+    work, report, page, tmp_path
+):
+    make_report(*work, tmp_path / "again")
+    for path in sorted(report.rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(report)).read_bytes()
+    assert str(work[0]) not in page
+    assert "/tmp" not in page
+    assert not re.search(r"\b20\d\d-\d\d-\d\d\b", page)
+
+
+def test_each_figure_is_a_file_that_stands_alone(report):
+    assert {path.stem for path in (report / "figures").iterdir()} == set(FIGURES)
+    for path in (report / "figures").iterdir():
+        sheet = xml.dom.minidom.parse(str(path)).documentElement
+        assert "--accent" in sheet.getElementsByTagName("style")[0].firstChild.data
+
+
+def test_no_face_is_shown_unless_it_is_asked_for(work, page, tmp_path):
+    folder, options = work
+    assert "data:image/jpeg" not in page
+    assert "report.faces</code> is none" in page
+    shown, hidden = (options.but({"report": {"faces": how}}) for how in ("shown", "blurred"))
+    make_report(folder, shown, tmp_path)
+    text = (tmp_path / "index.html").read_text()
+    assert text.count("data:image/jpeg") == 3  # one bag a subject
+    assert "10 frames of which" in text
+    edges = []
+    for how in (shown, hidden):
+        code = bags(Results(folder, how))[0].strip.partition(",")[2]
+        strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))), int)
+        edges.append(np.abs(np.diff(strip[10:60, 4:70], axis=1)).max())
+    assert edges[0] > 3 * edges[1] > 0
+
+
+def test_nothing_finer_than_an_eighth_of_a_blurred_face_is_left():
+    rng = np.random.default_rng(0)
+    face = rng.integers(0, 256, (224, 224, 3), np.uint8)
+    blocks = face.reshape(8, 28, 8, 28, 3).swapaxes(1, 2).reshape(64, 784, 3)
+    mixed = rng.permuted(blocks, axis=1).reshape(8, 8, 28, 28, 3).swapaxes(1, 2)
+    assert (mixed.reshape(face.shape) != face).mean() > 0.9
+    np.testing.assert_array_equal(
+        blurred(np.ascontiguousarray(mixed.reshape(face.shape))), blurred(face)
+    )
+
+
+def test_a_missing_table_is_one_clear_line(work, tmp_path, refused):
+    folder, options = work
+    with refused("tables/folds.parquet: no such file"):
+        make_report(tmp_path, options, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with refused("trials/s09.parquet: no such file"):
+        make_report(folder, options.but({"subjects": ["s09"]}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_of_eeg_alone_says_what_is_not_there(tmp_path):
+    folder = tmp_path / "results"
+    options = make_results(folder, 2, ("trial",), experiments={"e": {"eeg": "default"}})
+    for path in [*(folder / "faces/default").iterdir(), *folder.glob("explanations/*/*/*/*")]:
+        path.unlink()
+    make_report(folder, options, tmp_path / "report")
+    page = (tmp_path / "report/index.html").read_text()
+    assert "No experiment chooses among frames." in page
+    assert "No attention was recorded." in page
+    assert "No attention was recorded." in (tmp_path / "report/figures/attention.svg").read_text()
+
+
+def test_a_report_of_faces_alone_reads_no_eeg(tmp_path):
+    folder = tmp_path / "results"
+    options = make_results(folder, 1, ("trial",), experiments={"f": {"faces": "default"}})
+    make_report(folder, options, tmp_path / "report")
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Nothing was taken from the EEG" in page
+    assert "f, trial: within the segment" in page
+
+
+def test_all_of_deap_stays_below_5_mb(tmp_path):
+    only = {"milmer": EXPERIMENTS["milmer"]}
+    options = make_results(tmp_path / "results", 22, folds=5, experiments=only)
+    shown = options.but({"report": {"faces": "shown"}})
+    make_report(tmp_path / "results", shown, tmp_path / "report")
+    # Six experiments under three protocols are nine times as much.
+    assert (tmp_path / "report/index.html").stat().st_size < 5e6 / 9
+
+
+def test_ticks_are_round_and_within():
+    assert ticks(0, 1) == [0, 0.5, 1]
+    assert ticks(0, 19, 5) == [0, 5, 10, 15]
+    assert ticks(0, 0.033) == [0, 0.01, 0.02, 0.03]
+    assert ticks(3, 3) == [3]
+
+
+def test_each_marked_output_has_its_caption():
+    rules = (REPOSITORY / "rules/report.smk").read_text()
+    captions = re.findall(r'caption="\.\./([^"]+)"', rules)
+    assert len(captions) == len(FIGURES) + 2 == rules.count("report(")
+    for caption in captions:
+        assert (REPOSITORY / caption).read_text().strip()
+    assert set(re.findall(r"figures/(\w+)\.svg", rules)) == set(FIGURES)
+
+
+def test_the_plan_gives_the_report_its_options_and_inputs(twin):
+    user = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    user |= {"dataset": {"root": str(twin)}, "faces": {"detector": "haar"}}
+    plan = Plan.read(user)
+    options = ReportStageOptions.from_json(plan.report_json())
+    assert options.experiments["eeg_only"].faces is None
+    assert options.experiments["published_frozen"].eeg == "as_published"
+    assert options.report.faces == "none"
+    assert "faces" not in plan.tables_json().split("experiments")[0]
+    assert {
+        "results/runs/milmer/trial/s01-k0/seed0/history.parquet",
+        "results/segments/as_published/s02.h5",
+        "results/faces/default/s01.h5",
+        "results/trials/s02.parquet",
+    } <= set(plan.shown())
