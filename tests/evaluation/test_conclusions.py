@@ -130,7 +130,7 @@ def test_what_the_choice_on_the_test_part_adds(told):
         "`peeking` under `trial` chose its epoch on the test part and has 0.990" in (parts[ON_TEST])
     )
     assert "`milmer`, which did not and is the same otherwise, has 0." in parts[ON_TEST]
-    assert "the choice adds 0." in parts[ON_TEST]
+    assert "the choice makes a difference of +0." in parts[ON_TEST]
     assert "peeking" not in parts[BETTER]
 
 
