@@ -145,7 +145,7 @@ def _chosen_on_test(tables: Tables, options: TablesOptions) -> list[str]:
         if pd.isna(row.chosen_honestly):
             found.append(
                 f"{start}chose its epoch on the test part: {_n(row.accuracy)} of the segments is "
-                "an upper bound of what it reaches on new data."
+                "more than it can be expected to name on new data."
             )
             continue
         more = MORE_DATA in row.note

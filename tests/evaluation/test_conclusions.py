@@ -134,10 +134,10 @@ def test_what_the_choice_on_the_test_part_adds(told):
     assert "peeking" not in parts[BETTER]
 
 
-def test_a_choice_on_the_test_part_without_its_like_is_an_upper_bound(told):
+def test_a_choice_on_the_test_part_without_its_like_is_said_to_be_too_good(told):
     on_test = {"peeking": {"on_test": True}}
     _, parts = told(2, {"peeking": {"trial": 1.0}}, **on_test)
-    assert "an upper bound of what it reaches on new data" in parts[ON_TEST]
+    assert "more than it can be expected to name on new data" in parts[ON_TEST]
 
 
 @pytest.mark.parametrize(
