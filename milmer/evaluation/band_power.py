@@ -54,7 +54,8 @@ def make_baseline(
     predictions = table[test].drop(columns="part").reset_index(drop=True)
     for i, name in enumerate(facts["labels"]):
         predictions[f"p_{name}"] = probability[:, i]
-    known = {name: facts[name] for name in ("protocol", "fold", "leaky", "labels", "permuted")}
+    known = {name: facts[name] for name in ("protocol", "fold", "leaky", "labels")}
+    known["permuted"] = facts.get("permuted", False)  # a split of before there was a control
     known["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
     inputs = {"split": split} | {f"segments_{path.stem}": path for path in segments}
     provenance = storage.provenance("baseline", __name__, options.result(), inputs)

@@ -25,6 +25,7 @@ from milmer.evaluation.statistics import holm, sign_flip_test
 TESTED = ("accuracy", "macro_f1")
 """Metrics that experiments are compared by."""
 
+MORE_DATA = "learned from the validation part too"
 HONEST = ("trial", "stimulus", "loso")
 _AGAINST_BASELINES = (
     ("majority", "accuracy", "majority"),
@@ -67,7 +68,7 @@ def inflation_table(summary: pd.DataFrame, options: TablesOptions) -> pd.DataFra
                 "above_reference": row.mean - reference.mean if reference else None,
                 "chosen_honestly": sibling.experiment if sibling else None,
                 "above_chosen_honestly": row.mean - sibling.mean if sibling else None,
-                "note": row.note,
+                "note": _with_validation(row, sibling, options),
             }
         )
     numbers = ["above_reference", "above_chosen_honestly"]
@@ -103,6 +104,17 @@ def _without_selection(changes: Mapping[str, Any]) -> dict[str, Any]:
     rest = {k: v for k, v in changes.items() if k not in ("validation", "protocols", "training")}
     training = {k: v for k, v in changes.get("training", {}).items() if k != "select"}
     return rest | ({"training": training} if training else {})
+
+
+def _with_validation(row: Any, sibling: Any, options: TablesOptions) -> str:
+    """A row's note, and where it learned from more than what it stands beside."""
+    if sibling is None:
+        return row.note
+    mine, other = (
+        options.experiments[name].changes.get("validation")
+        for name in (row.experiment, sibling.experiment)
+    )
+    return row.note if mine == other else f"{row.note}; {MORE_DATA}"
 
 
 # --------------------------------------------------------------------- ablation

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from scipy.stats import binom
 
-from milmer.evaluation.comparisons import HONEST
+from milmer.evaluation.comparisons import HONEST, MORE_DATA
 from milmer.evaluation.options import BASELINE
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.statistics import FEWEST
@@ -145,14 +145,18 @@ def _chosen_on_test(tables: Tables, options: TablesOptions) -> list[str]:
         if pd.isna(row.chosen_honestly):
             found.append(
                 f"{start}chose its epoch on the test part: {_n(row.accuracy)} of the segments is "
-                "an upper bound of what it reaches on new data."
+                "more than it can be expected to name on new data."
             )
             continue
+        more = MORE_DATA in row.note
+        same = "did not" if more else "did not and is the same otherwise"
+        adds = "the choice, and that it learned from the validation part too, make"
         found.append(
             f"{start}chose its epoch on the test part and has {_n(row.accuracy)} of the segments; "
-            f"`{row.chosen_honestly}`, which did not and is the same otherwise, has "
-            f"{_n(row.accuracy - row.above_chosen_honestly)}: the choice adds "
-            f"{_n(row.above_chosen_honestly)}."
+            f"`{row.chosen_honestly}`, which {same}, has "
+            f"{_n(row.accuracy - row.above_chosen_honestly)}: "
+            f"{adds if more else 'the choice makes'} a difference of "
+            f"{row.above_chosen_honestly:+.3f}."
         )
     return found
 

@@ -354,7 +354,7 @@ def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
         "select": run.select,
         "epoch": run.best["epoch"],
         "leaky": facts["leaky"],
-        "permuted": facts["permuted"],
+        "permuted": facts.get("permuted", False),  # a split of before there was a control
         "selected_on_test": on_test,
         "segments": counts,
         "without_valid_face": data.dropped,

@@ -130,14 +130,14 @@ def test_what_the_choice_on_the_test_part_adds(told):
         "`peeking` under `trial` chose its epoch on the test part and has 0.990" in (parts[ON_TEST])
     )
     assert "`milmer`, which did not and is the same otherwise, has 0." in parts[ON_TEST]
-    assert "the choice adds 0." in parts[ON_TEST]
+    assert "the choice makes a difference of +0." in parts[ON_TEST]
     assert "peeking" not in parts[BETTER]
 
 
-def test_a_choice_on_the_test_part_without_its_like_is_an_upper_bound(told):
+def test_a_choice_on_the_test_part_without_its_like_is_said_to_be_too_good(told):
     on_test = {"peeking": {"on_test": True}}
     _, parts = told(2, {"peeking": {"trial": 1.0}}, **on_test)
-    assert "an upper bound of what it reaches on new data" in parts[ON_TEST]
+    assert "more than it can be expected to name on new data" in parts[ON_TEST]
 
 
 @pytest.mark.parametrize(

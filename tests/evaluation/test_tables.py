@@ -302,6 +302,10 @@ def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest
     gap = found["accuracy"] - table_.loc[("milmer", "segment"), "accuracy"]
     assert found["above_chosen_honestly"] == pytest.approx(gap)
     assert table_["chosen_honestly"].notna().sum() == 1
+    # With `validation: 0` it has learned from more, which is told.
+    assert "learned from the validation part too" in found["note"]
+    text = (made[0] / "conclusions.md").read_text()
+    assert "the choice, and that it learned from the validation part too, make" in text
 
 
 def test_ablation_names_the_changes_and_the_difference(made):
