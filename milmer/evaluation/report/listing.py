@@ -105,6 +105,12 @@ def tests(results: Results) -> Listing:
     return listing("Paired sign-flip tests over subjects, Holm-corrected", table, "tests.csv")
 
 
+def ablation(results: Results) -> Listing:
+    """Each experiment beside the first, over the subjects that both have."""
+    table = results.tables["ablation"].drop(columns="changes")
+    return listing("Means, and differences over common subjects", table, "ablation.csv")
+
+
 def folds(results: Results) -> Listing:
     """Each fold, by segment."""
     table = results.tables["folds"]
