@@ -64,7 +64,7 @@ def summary(results: Results) -> Listing:
     table, made = results.tables["summary"], []
     shown = readable(table)
     protocols = [", ".join([row["protocol"], *_doubts(row["note"])]) for _, row in shown.iterrows()]
-    # Narrow and with accuracy in front, so that a phone shows it beside what it is of.
+    # Accuracy in front, so that it stands beside what it is of where the page is narrow.
     last = ["subjects", "majority", "chance"]
     first = [name for name in shown if name not in ("note", *last)]
     shown = shown[first + [name for name in shown if name in last]]
