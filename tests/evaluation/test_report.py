@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import tomllib
 import xml.dom.minidom
 from html.parser import HTMLParser
 
@@ -132,6 +133,14 @@ def test_the_summary_stands_as_in_its_table(work, page):
     mean = summary.query("experiment == 'milmer' and protocol == 'segment' and level == 'segment'")
     mean = mean.set_index("metric")["mean"]
     assert f"{mean['accuracy']:.3f} ±" in rows[0][3]
+
+
+def test_experiments_stand_beside_the_first(work, page):
+    ablation = storage.read_table(work[0] / "tables/ablation.parquet", "tables")
+    row = ablation.query("experiment == 'eeg_only' and protocol == 'trial' and level == 'trial'")
+    above = f"{row['accuracy_above_milmer'].item():.3f}"
+    rows = [r for r in Reader(page).rows if r[:3] == ["eeg_only", "trial", "trial"]]
+    assert any(above in row for row in rows)
 
 
 def test_subjects_confusion_and_calibration_are_those_of_the_predictions(work):
@@ -303,6 +312,14 @@ def test_each_marked_output_has_its_caption():
     for caption in captions:
         assert (REPOSITORY / caption).read_text().strip()
     assert set(re.findall(r"figures/(\w+)\.svg", rules)) == set(FIGURES)
+
+
+def test_what_the_page_is_made_of_is_installed_with_the_package():
+    known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folder = REPOSITORY / "milmer/evaluation/report"
+    files = {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
+    patterns = known["package-data"]["milmer.evaluation.report"]
+    assert files == {path for pattern in patterns for path in folder.glob(pattern)}
 
 
 def test_the_plan_gives_the_report_its_options_and_inputs(twin):

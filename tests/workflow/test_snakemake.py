@@ -73,7 +73,7 @@ def test_nothing_reruns_where_nothing_changed(work):
     [
         ({"training": {"device": "cpu"}}, ""),
         ({"faces": {"threads": 1}}, ""),
-        ({"report": {"faces": "blurred"}}, "report"),
+        ({"report": {"faces": "blurred", "resamples": 500}}, "report"),
         ({"report": {"seed": 1}}, "tables report"),
         ({"training": {"lr": 0.01}}, "train explain tables report"),
         ({"labels": {"threshold": 4.5}}, "split train explain baseline tables report"),

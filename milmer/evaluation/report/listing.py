@@ -63,9 +63,11 @@ def summary(results: Results) -> Listing:
     """The summary: a row an experiment, protocol and level."""
     table, made = results.tables["summary"], []
     shown = readable(table)
-    # On a phone the accuracy should stand within the first screen.
-    last = ["subjects", "majority", "chance", "note"]
-    shown = shown[[name for name in shown if name not in last] + last]
+    protocols = [", ".join([row["protocol"], *_doubts(row["note"])]) for _, row in shown.iterrows()]
+    # Accuracy in front, so that it stands beside what it is of where the page is narrow.
+    last = ["subjects", "majority", "chance"]
+    first = [name for name in shown if name not in ("note", *last)]
+    shown = shown[first + [name for name in shown if name in last]]
     means = table.pivot_table(
         index=["experiment", "protocol", "level"],
         columns="metric",
@@ -73,22 +75,22 @@ def summary(results: Results) -> Listing:
         sort=False,
         dropna=False,
     )
-    for _, row in shown.iterrows():
+    for protocol, (_, row) in zip(protocols, shown.iterrows(), strict=True):
         mean = means.loc[(row["experiment"], row["protocol"], row["level"])]
         cells = []
         for name, value in row.items():
-            if name == "protocol":
-                value = ", ".join([str(value), *_doubts(row["note"])])
             metric = str(name).replace(" ", "_")
             known = metric in mean.index and not pd.isna(mean[metric])
             number = float(mean[metric]) if known else _number(value)
-            cells.append(Cell(_text(value), number))
+            cells.append(Cell(protocol if name == "protocol" else _text(value), number))
         made.append(cells)
     numeric = [
         all(cells[i].number is not None or cells[i].text == "–" for cells in made)
         for i in _places(shown)
     ]
     caption = "Mean ± standard deviation over subjects, and the [interval] from six subjects on"
+    if (table["protocol"] == "loso").any():
+        caption += "; folds of loso share their training data, so that theirs are approximate"
     return Listing(caption, _heads(shown), numeric, made)
 
 
@@ -103,6 +105,12 @@ def tests(results: Results) -> Listing:
     columns = ["experiment", "against", "protocol", "level", "metric", "subjects"]
     table = results.tables["tests"][[*columns, "difference", "p", "p_holm", "note"]]
     return listing("Paired sign-flip tests over subjects, Holm-corrected", table, "tests.csv")
+
+
+def ablation(results: Results) -> Listing:
+    """Each experiment beside the first, over the subjects that both have."""
+    table = results.tables["ablation"].drop(columns="changes")
+    return listing("Means, and differences over common subjects", table, "ablation.csv")
 
 
 def folds(results: Results) -> Listing:

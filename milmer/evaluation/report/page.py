@@ -74,6 +74,7 @@ def _page(results: Results, figures: dict[str, Figure]) -> str:
         "experiments": listing.experiments(results),
         "summary": listing.summary(results),
         "tests": listing.tests(results),
+        "ablation": listing.ablation(results),
         "folds": listing.folds(results),
         "literature": listing.literature(results),
         "cleaning": listing.cleaning(results),
