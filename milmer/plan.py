@@ -23,7 +23,7 @@ from milmer.errors import MilmerError
 from milmer.evaluation import report
 from milmer.evaluation.options import BandPowerOptions, ExplainOptions, SummaryOptions
 from milmer.source import fingerprint
-from milmer.training.folds import WITHIN_SUBJECT, fold_names, fold_subjects
+from milmer.training.folds import LEAKY, WITHIN_SUBJECT, fold_names, fold_subjects
 from milmer.training.options import TrainingOptions
 
 _TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
@@ -239,10 +239,20 @@ class Plan:
         ]
 
     def explanations(self) -> list[str]:
-        """The files that tell what each run's model goes by; none where that is not asked for."""
-        runs = [path for path in self.runs() if path.endswith("metrics.json")]
-        named = [str(Path(path).parent.relative_to("results/runs")) for path in runs]
-        return [f"results/explanations/{run}.h5" for run in named if self.config.report.explain]
+        """The files that tell what runs go by: of honest ones alone, for others it means nothing."""
+        return [
+            f"results/explanations/{name}/{protocol}/{fold}/seed{seed}.h5"
+            for name, experiment in self._experiments.items()
+            if self.config.report.explain and self._is_honest(experiment)
+            for protocol, folds in self._folds(experiment).items()
+            if protocol not in LEAKY
+            for fold in folds
+            for seed in self._seeds
+        ]
+
+    def _is_honest(self, experiment: Experiment) -> bool:
+        labels = self.config.variant("labels", experiment.labels)
+        return experiment.training.select != "best_on_test" and not labels.permuted
 
     def explain_json(self, wildcards: Any) -> str:
         """Options of the stage ``explain``."""

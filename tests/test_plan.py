@@ -209,3 +209,16 @@ def test_there_is_a_baseline_for_each_fold_of_any_experiment_and_its_labels(ship
     assert set(found) == {("default", "trial"), ("default", "loso"), ("permuted", "trial")}
     wildcards = SimpleNamespace(eeg="default", protocol="trial", fold="s03-k1")
     assert plan.baseline_segments(wildcards) == ["results/segments/default/s03.h5"]
+
+
+def test_what_a_model_goes_by_is_told_of_honest_runs_alone(shipped, copy):
+    user = shipped | copy(2, [1, 2])
+    user["protocols"] = {"names": ["segment", "loso"]}
+    user["experiments"] = {
+        "milmer": {},
+        "control": {"labels": "permuted"},
+        "upper": {"training": {"select": "best_on_test"}},
+    }
+    told = Plan.read(user).explanations()
+    assert told == [f"results/explanations/milmer/loso/s0{i}/seed0.h5" for i in (1, 2)]
+    assert Plan.read(user | {"report": {"explain": 0}}).explanations() == []
