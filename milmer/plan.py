@@ -239,7 +239,7 @@ class Plan:
         ]
 
     def explanations(self) -> list[str]:
-        """The files that tell what runs go by: of honest ones alone, for others it means nothing."""
+        """The files that tell what models go by, of honest runs; of others it means nothing."""
         return [
             f"results/explanations/{name}/{protocol}/{fold}/seed{seed}.h5"
             for name, experiment in self._experiments.items()

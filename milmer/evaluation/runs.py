@@ -16,7 +16,7 @@ from pydantic import Field
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.evaluation.options import BASELINE, ReportOptions
+from milmer.evaluation.options import BASELINE, SummaryOptions
 from milmer.metrics import by_trials, without_model
 from milmer.options import Options
 
@@ -40,7 +40,7 @@ class ExperimentRuns(Options):
 class TablesOptions(Options):
     """What the stage ``tables`` depends on; ``baselines`` are folds by labels and protocol."""
 
-    report: ReportOptions = ReportOptions()
+    report: SummaryOptions = SummaryOptions()
     experiments: dict[str, ExperimentRuns] = Field({})
     baselines: dict[str, dict[str, list[str]]] = Field({})
     seeds: list[int] = Field([0])

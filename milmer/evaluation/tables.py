@@ -17,7 +17,7 @@ from milmer.evaluation.comparisons import ablation_table, inflation_table, tests
 from milmer.evaluation.conclusions import conclude
 from milmer.evaluation.formats import NOTES, latex, markdown, readable
 from milmer.evaluation.literature import literature_table
-from milmer.evaluation.options import ReportOptions
+from milmer.evaluation.options import SummaryOptions
 from milmer.evaluation.runs import (
     KEY,
     LEVELS,
@@ -135,7 +135,7 @@ def subjects_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def summary_table(
-    subjects: pd.DataFrame, calibration: pd.DataFrame, runs: list[Run], report: ReportOptions
+    subjects: pd.DataFrame, calibration: pd.DataFrame, runs: list[Run], report: SummaryOptions
 ) -> pd.DataFrame:
     """One row an experiment, protocol, level and metric."""
     held = {(g[0].experiment, g[0].protocol): g for g in groups(runs)}

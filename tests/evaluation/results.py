@@ -10,7 +10,8 @@ import pandas as pd
 from milmer import storage
 from milmer.eeg.segments import SCHEMA as SEGMENTS
 from milmer.evaluation.report.options import ReportStageOptions
-from milmer.evaluation.tables import TablesOptions, make_tables
+from milmer.evaluation.runs import TablesOptions
+from milmer.evaluation.tables import make_tables
 from milmer.faces.crops import SCHEMA as FACES
 from milmer.metrics import baselines, measure
 from milmer.training.folds import fold_names
@@ -102,7 +103,8 @@ def _run(runs, experiment, protocol, fold, subjects, with_faces):
     storage.write_table(out / "predictions.parquet", table, made("predictions"))
     storage.write_table(out / "history.parquet", history, made("history"))
     facts = {"labels": LABELS, "epoch": int(rng.integers(20)), "select": "validation"}
-    facts |= {"leaky": protocol == "segment", "selected_on_test": False}
+    facts |= {"leaky": protocol == "segment", "selected_on_test": False, "permuted": False}
+    facts["shares"] = [0.2, 0.2, 0.2, 0.4]
     facts |= {"warnings": ["no trial of HALV in train"] if fold == "s01-k0" else []}
     facts |= {"without_valid_face": {"test": 2} if with_faces and subject == "s01" else {}}
     facts |= measure(table, LABELS) | baselines(np.array([0, 1, 2, 3, 3]), table, LABELS)

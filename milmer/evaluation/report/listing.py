@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from milmer.evaluation.formats import readable
 from milmer.evaluation.report.sources import Results
-from milmer.evaluation.tables import CHOSEN_ON_TEST, readable
+from milmer.evaluation.runs import CHOSEN_ON_TEST
 
 _MOST_ROWS = 600  # of a table on the page; more are in its file
 
@@ -62,10 +63,10 @@ def experiments(results: Results) -> Listing:
 def summary(results: Results) -> Listing:
     """The summary: a row an experiment, protocol and level."""
     table, made = results.tables["summary"], []
-    shown = readable(table)
+    shown = readable("summary", table)
     protocols = [", ".join([row["protocol"], *_doubts(row["note"])]) for _, row in shown.iterrows()]
     # Accuracy in front, so that it stands beside what it is of where the page is narrow.
-    last = ["subjects", "majority", "chance"]
+    last = ["subjects", "majority", "chance", "band power", "ECE"]
     first = [name for name in shown if name not in ("note", *last)]
     shown = shown[first + [name for name in shown if name in last]]
     means = table.pivot_table(
@@ -117,7 +118,7 @@ def folds(results: Results) -> Listing:
     """Each fold, by segment."""
     table = results.tables["folds"]
     columns = ["experiment", "protocol", "fold", "seed", "tested", "accuracy", "macro_f1"]
-    columns += ["majority", "epoch", "without_valid_face", "warnings"]
+    columns += ["majority", "band_power", "epoch", "without_valid_face", "warnings"]
     return listing(
         "Each fold, by segment", table.loc[table["level"] == "segment", columns], "folds.csv"
     )
