@@ -20,7 +20,8 @@ demo: env $(DEMO)/deap/truth.json
 	cd $(DEMO) && $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile \
 	  --configfile $(CURDIR)/workflow/demo.yaml --cores all --rerun-incomplete --quiet host rules reason
 	@$(BIN)/milmer summary $(DEMO)/results/tables
-	@echo "All tables are in $(DEMO)/results/tables, each run's model and predictions in $(DEMO)/results/runs."
+	@echo "All of it on one page: $(DEMO)/results/report/index.html; tables are in $(DEMO)/results/tables,"
+	@echo "what can be concluded from them in $(DEMO)/results/tables/conclusions.md, models in $(DEMO)/results/runs."
 
 $(DEMO)/deap/truth.json: | env
 	$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin --options "$$(cat workflow/demo-twin.json)"

@@ -160,14 +160,14 @@ def test_subjects_confusion_and_calibration_are_those_of_the_predictions(work):
     assert (bins["accuracy"] * bins["count"]).sum() == pytest.approx(right.sum())
 
 
-def test_tables_that_are_there_take_the_place_of_what_would_be_measured(work, tmp_path):
+def test_the_report_shows_the_numbers_of_the_tables(work):
     results = Results(*work)
     key = {"experiment": "milmer", "protocol": "trial"}
     level = {"level": "segment", "label": "HAHV", "predicted": "HALV", "count": 7}
     results.tables["confusion"] = pd.DataFrame([key | level, key | level | {"level": "trial"}])
     bins = {"lower": 0.9, "upper": 1.0, "confidence": 0.95, "accuracy": 0.5, "count": 4}
     results.tables["calibration"] = pd.DataFrame([key | bins, key | bins | {"count": 0}])
-    known = key | {"level": "segment", "subject": "s01", "accuracy": 0.123}
+    known = key | {"level": "segment", "subject": "s01", "accuracy": 0.123, "majority": 0.3}
     results.tables["subjects"] = pd.DataFrame([known])
     group = results.groups[0]
     assert results.confusion(group)[0, 3] == results.confusion(group).sum() == 7
@@ -191,7 +191,7 @@ def test_cleaning_and_explanations_are_drawn(page):
     assert "parts of the face in percent; most in row" in page
 
 
-def test_conclusions_and_literature_are_shown_where_they_are(page):
+def test_conclusions_and_literature_are_shown(page):
     assert "<h3>What holds</h3>" in page
     assert "<p>The <strong>leaky</strong> split adds much.</p>" in page
     assert "<li>one <code>a&lt;b</code></li><li>two</li>" in page

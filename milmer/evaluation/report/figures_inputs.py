@@ -154,7 +154,7 @@ def channels(results: Results) -> Figure:
     return Figure(
         "channels",
         "Which channels matter",
-        "How much the cross-entropy of test segments rises where a channel is taken away.",
+        "How much the cross-entropy of test segments rises where a channel is exchanged for another segment's.",
         panels,
         "No channel was taken away to see what it is worth.",
     )

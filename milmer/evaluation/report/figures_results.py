@@ -15,6 +15,7 @@ def inflation(results: Results) -> Figure:
     tables = results.tables
     summary = tables["summary"]
     rows = summary[(summary["level"] == "segment") & (summary["metric"] == "accuracy")]
+    rows = rows[rows["select"] != "none"]  # of the baseline, which is a mark of each row
     honest = tables["inflation"].set_index(["experiment", "protocol"])["honest"]
     panels = []
     for experiment, group in rows.groupby("experiment", sort=False):
@@ -26,7 +27,8 @@ def inflation(results: Results) -> Figure:
         "What a leaky split adds",
         "Accuracy by segment of the same model under each protocol, the mean over subjects. A "
         "hatched bar is not comparable with new data: segments of one trial lie on both sides of "
-        "the split (leaky), or the best epoch was chosen on the test part. Solid line: always "
+        "the split (leaky), the best epoch was chosen on the test part, or trials exchanged their "
+        "ratings, a control in which there is nothing to learn. Solid line: always "
         "naming the training part's most common class; dashed: drawing classes as often as they "
         "occur there; diamond, where it was measured: logistic regression on log band power.",
         panels,
@@ -43,6 +45,7 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
         top = step * i
         words = [row.protocol, *(["leaky"] if row.leaky else [])]
         words += ["epoch chosen on test"] if row.select == _PEEKS else []
+        words += ["ratings exchanged"] if row.permuted else []
         drawing.text(
             10, top + 16, ", ".join(words), "bold" if honest[experiment, row.protocol] else ""
         )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from milmer.evaluation.formats import readable
 from milmer.evaluation.report.sources import Results
-from milmer.evaluation.runs import CHOSEN_ON_TEST
+from milmer.evaluation.runs import CHOSEN_ON_TEST, PERMUTED
 
 _MOST_ROWS = 600  # of a table on the page; more are in its file
 
@@ -97,8 +97,12 @@ def summary(results: Results) -> Listing:
 
 def _doubts(note: str) -> list[str]:
     """What has to stand where a number is read, not at the row's end."""
-    leaky, on_test = "leaky" in note, CHOSEN_ON_TEST in note
-    return ["leaky"] * leaky + ["epoch chosen on test"] * on_test
+    doubts = {
+        "leaky": "leaky" in note,
+        "epoch chosen on test": CHOSEN_ON_TEST in note,
+        "ratings exchanged": PERMUTED in note,
+    }
+    return [doubt for doubt, holds in doubts.items() if holds]
 
 
 def tests(results: Results) -> Listing:
@@ -124,12 +128,11 @@ def folds(results: Results) -> Listing:
     )
 
 
-def literature(results: Results) -> Listing | None:
-    """Published numbers and others' beside ours, where that table is there."""
-    table = results.tables.get("literature")
-    if table is None or table.empty:
-        return None
-    return listing("Published numbers, others' and ours", table, "literature.csv")
+def literature(results: Results) -> Listing:
+    """Published numbers and others'."""
+    return listing(
+        "Published numbers, and those of others", results.tables["literature"], "literature.csv"
+    )
 
 
 def cleaning(results: Results) -> Listing:

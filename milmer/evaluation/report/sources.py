@@ -1,7 +1,6 @@
 """Reading: all that the report shows, from the tables, the runs and the data that they used.
 
-Where a table is not there, its numbers are measured from the predictions. No recording is read, and
-of the face crops only which frames hold a face.
+No recording is read, and of the face crops only which frames hold a face.
 """
 
 import json
@@ -18,11 +17,10 @@ from milmer import storage
 from milmer.errors import MilmerError
 from milmer.evaluation.report.options import ReportStageOptions
 
-NEEDED = ("folds", "summary", "inflation", "ablation", "tests")
-"""Tables without which there is no report."""
+NEEDED = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
+NEEDED += ("calibration", "confusion", "literature")
+"""The tables that the report shows."""
 
-_OPTIONAL = ("subjects", "confusion", "calibration", "literature")
-_BINS = 10
 _KEY = ["experiment", "protocol"]
 
 
@@ -44,7 +42,9 @@ class Group:
     @property
     def title(self) -> str:
         """How a panel about it is headed."""
-        return f"{self.experiment}, {self.protocol}" + (" (leaky)" if self.leaky else "")
+        permuted = any(known["permuted"] for known in self.metrics.values())
+        doubts = ", ".join(["leaky"] * self.leaky + ["ratings exchanged"] * permuted)
+        return f"{self.experiment}, {self.protocol}" + (f" ({doubts})" if doubts else "")
 
     @property
     def labels(self) -> list[str]:
@@ -82,19 +82,18 @@ class Results:
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All tables by name; of the optional ones those that are there."""
+        """All tables by name."""
         folder = self.folder / "tables"
-        names = [*NEEDED, *(n for n in _OPTIONAL if (folder / f"{n}.parquet").is_file())]
-        return {name: self._table(folder / f"{name}.parquet", "tables") for name in names}
+        return {name: self._table(folder / f"{name}.parquet", "tables") for name in NEEDED}
 
     @cached_property
     def conclusions(self) -> str:
-        """The conclusions in Markdown; empty where there are none."""
+        """The conclusions in Markdown."""
         path = self.folder / "tables" / "conclusions.md"
-        if not path.is_file():
-            return ""
+        with storage.readable(path):
+            text = path.read_text(encoding="utf-8")
         self._seen(path)
-        return path.read_text(encoding="utf-8")
+        return text
 
     # ------------------------------------------------------------------ runs
 
@@ -140,57 +139,27 @@ class Results:
         majority.
         """
         table = self._of(group, "subjects")
-        if table is not None and "level" in table:
-            table = table[table["level"] == "segment"]
-        if table is None:
-            named = group.probabilities.argmax(axis=1)
-            right = (group.predictions["label"] == named).astype(float)
-            by_subject = right.groupby(group.predictions["subject"], sort=True).mean()
-            table = by_subject.rename("accuracy").reset_index()
-        table = table[["subject", "accuracy"]].sort_values("subject", ignore_index=True)
-        return table.assign(majority=[self._majority(group, s) for s in table["subject"]])
-
-    @staticmethod
-    def _majority(group: Group, subject: str) -> float:
-        """The majority class's accuracy over a subject's folds; over all where they are shared."""
-        own = [m for run, m in group.metrics.items() if run.startswith(subject)]
-        known = own or list(group.metrics.values())
-        tested = [m["tested"]["segment"] for m in known]
-        return float(np.average([m["majority"]["segment"] for m in known], weights=tested))
+        columns = ["subject", "accuracy", "majority"]
+        return table.loc[table["level"] == "segment", columns].sort_values(
+            "subject", ignore_index=True
+        )
 
     def confusion(self, group: Group) -> np.ndarray:
         """Counts (label, predicted) of test segments."""
         table, size = self._of(group, "confusion"), len(group.labels)
         counts = np.zeros((size, size), int)
-        if table is None:
-            truth = group.predictions["label"].to_numpy()
-            np.add.at(counts, (truth, group.probabilities.argmax(axis=1)), 1)
-            return counts
-        if "level" in table:
-            table = table[table["level"] == "segment"]
         place = {name: i for i, name in enumerate(group.labels)}
-        for row in table.itertuples():
-            counts[place.get(row.label, row.label), place.get(row.predicted, row.predicted)] += int(
-                row.count
-            )
+        for row in table[table["level"] == "segment"].itertuples():
+            counts[place[row.label], place[row.predicted]] += int(row.count)
         return counts
 
     def calibration(self, group: Group) -> pd.DataFrame:
         """Test segments by the greatest probability: mean confidence, accuracy, count."""
         table = self._of(group, "calibration")
-        if table is not None:
-            return table[table["count"] > 0][["confidence", "accuracy", "count"]]
-        confidence = group.probabilities.max(axis=1)
-        right = group.probabilities.argmax(axis=1) == group.predictions["label"].to_numpy()
-        held = pd.DataFrame({"confidence": confidence, "accuracy": right, "count": 1})
-        bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-        how = {"confidence": "mean", "accuracy": "mean", "count": "sum"}
-        return held.groupby(bins).agg(how).reset_index(drop=True)
+        return table.loc[table["count"] > 0, ["confidence", "accuracy", "count"]]
 
-    def _of(self, group: Group, name: str) -> pd.DataFrame | None:
-        table = self.tables.get(name)
-        if table is None:
-            return None
+    def _of(self, group: Group, name: str) -> pd.DataFrame:
+        table = self.tables[name]
         return table[(table[_KEY] == [group.experiment, group.protocol]).all(axis=1)]
 
     # ------------------------------------------------------------------ data
