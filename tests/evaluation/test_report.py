@@ -187,7 +187,7 @@ def test_what_is_missing_or_was_dropped_is_told(page):
 def test_cleaning_and_explanations_are_drawn(page):
     assert "T7 of s01 in 2 trials" in page
     assert "|r| 0.90 with vEOG; 20.0 % of the variance" in page
-    assert "The loss rises most without F" in page
+    assert "The loss rises most by F" in page
     assert "parts of the face in percent; most in row" in page
 
 

@@ -149,14 +149,15 @@ def channels(results: Results) -> Figure:
         if (found := results.explanations(group, "channel")) is None:
             continue
         rise = dict(zip(found[1], found[0].tolist(), strict=True))
-        said = f"The loss rises most without {strongest(rise)}."
+        said = f"The loss rises most by {strongest(rise)}."
         panels.append(scalp_map(group.title, rise, "rise of the cross-entropy", said))
     return Figure(
         "channels",
         "Which channels matter",
-        "How much the cross-entropy of test segments rises where a channel is exchanged for another segment's.",
+        "How much the cross-entropy of test segments rises where a channel is exchanged for the same "
+        "one of another segment.",
         panels,
-        "No channel was taken away to see what it is worth.",
+        "No channel was exchanged to see what it is worth.",
     )
 
 
