@@ -154,8 +154,8 @@ def channels(results: Results) -> Figure:
     return Figure(
         "channels",
         "Which channels matter",
-        "How much the cross-entropy of test segments rises where a channel is exchanged for that of "
-        "another segment.",
+        "How much the cross-entropy of test segments rises where a channel is exchanged for that "
+        "of another segment.",
         panels,
         "No channel was exchanged to see what it is worth.",
     )
