@@ -40,7 +40,7 @@ rule tables:
     params:
         options=PLAN.tables_json(),
         code=PLAN.code("milmer.evaluation.tables"),
-        baselines=PLAN.BASELINES,
+        baselines=lambda wildcards: PLAN.BASELINES,
     shell:
         "milmer --log {log} tables results/runs results/tables"
         " --baselines {params.baselines} --options {params.options:q}"
