@@ -19,7 +19,7 @@ from milmer.training.folds import fold_names, fold_subjects
 from milmer.training.options import ProtocolsOptions, TrainingOptions
 
 SEGMENTS_RATE = 2400 / 1.0  # s of EEG a s: about 1 s a subject of 40 trials of 60 s
-FACES_RATE = 926  # decoded frames a s
+FACES_RATE = 1221  # decoded frames a s
 TOKENS_RATE = 22  # crops a s
 TRAIN_RATE = 19.3  # bags a s
 CROP_BYTES = 10_000  # a JPEG of 224 x 224 px of quality 95

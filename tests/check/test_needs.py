@@ -18,7 +18,7 @@ def test_a_whole_copy_needs_what_was_planned_for(deap):
     assert need["tokens"].bytes == 174_800 * 49 * 768 * 2
     assert need["runs"].count == 22 * 5 + 22
     assert need["segments"].seconds == pytest.approx(32)
-    assert need["faces"].seconds == pytest.approx(874 * 2952 / 926)
+    assert need["faces"].seconds == pytest.approx(874 * 2952 / 1221)
     assert need["tokens"].seconds == pytest.approx(174_800 / 22)
     trial, loso = 17_480 * 5 * 0.8 * 0.8, 17_480 * 21 * 0.8  # bags of all folds, an epoch
     assert need["runs"].seconds == pytest.approx((trial + loso) * 100 / 19.3)
