@@ -29,12 +29,16 @@ def measure(predictions: pd.DataFrame, labels: list[str]) -> dict[str, dict[str,
     ``predictions`` has ``subject, experiment_id, label`` and a probability ``p_<class>`` for each
     of ``labels``.
     """
-    columns = [f"p_{name}" for name in labels]
     by_trial = by_trials(predictions, labels)
     return {
-        level: scores(table["label"].to_numpy(), table[columns].to_numpy(np.float64))
+        level: scores(table["label"].to_numpy(), probabilities(table, labels))
         for level, table in (("segment", predictions), ("trial", by_trial))
     }
+
+
+def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
+    """The columns ``p_<class>`` of a table of predictions, float64 (row, class)."""
+    return predictions[[f"p_{name}" for name in labels]].to_numpy(np.float64)
 
 
 def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from milmer.config import Config, Experiment, load
 from milmer.deap.layout import Copy, no_eeg, ratings_file, scan
 from milmer.errors import MilmerError
 from milmer.evaluation import report
-from milmer.evaluation.options import BandPowerOptions, ExplainOptions, SummaryOptions
+from milmer.evaluation.options import (
+    READABLE,
+    TABLES,
+    BandPowerOptions,
+    ExplainOptions,
+    SummaryOptions,
+)
 from milmer.source import fingerprint
 from milmer.training.folds import LEAKY, WITHIN_SUBJECT, fold_names, fold_subjects
 from milmer.training.options import TrainingOptions
-
-_TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
-_TABLES += ("calibration", "confusion", "literature")
-_READABLE = ("summary", "inflation", "ablation", "tests")  # as Markdown and LaTeX too
 
 
 class Aside:
@@ -230,24 +232,20 @@ class Plan:
     def runs(self) -> list[str]:
         """The files of all runs that the tables read."""
         return [
-            f"results/runs/{name}/{protocol}/{fold}/seed{seed}/{file}"
-            for name, experiment in self._experiments.items()
-            for protocol, folds in self._folds(experiment).items()
-            for fold in folds
-            for seed in self._seeds
+            f"results/runs/{run}/{file}"
+            for name in self._experiments
+            for _, run in self._runs_of(name)
             for file in ("metrics.json", "predictions.parquet")
         ]
 
     def explanations(self) -> list[str]:
         """The files that tell what models go by, of honest runs; of others it means nothing."""
         return [
-            f"results/explanations/{name}/{protocol}/{fold}/seed{seed}.h5"
+            f"results/explanations/{run}.h5"
             for name, experiment in self._experiments.items()
             if self.config.report.explain and self._is_honest(experiment)
-            for protocol, folds in self._folds(experiment).items()
+            for protocol, run in self._runs_of(name)
             if protocol not in LEAKY
-            for fold in folds
-            for seed in self._seeds
         ]
 
     def _is_honest(self, experiment: Experiment) -> bool:
@@ -282,18 +280,14 @@ class Plan:
 
     def tables(self, folder: str) -> list[str]:
         """All tables below ``folder``."""
-        names = [f"{table}.{kind}" for table in _TABLES for kind in ("parquet", "csv")]
-        names += [f"{table}.{kind}" for table in _READABLE for kind in ("md", "tex")]
+        names = [f"{table}.{kind}" for table in TABLES for kind in ("parquet", "csv")]
+        names += [f"{table}.{kind}" for table in READABLE for kind in ("md", "tex")]
         return [f"{folder}/{name}" for name in [*names, "conclusions.md"]]
 
     def tables_json(self) -> str:
         """Options of the stage ``tables``."""
         experiments = {
-            name: {
-                "folds": self._folds(experiment),
-                "labels": experiment.labels,
-                "changes": self.config.experiments[name].model_dump(exclude_unset=True),
-            }
+            name: self._told(name) | {"labels": experiment.labels}
             for name, experiment in self._experiments.items()
         }
         options = {
@@ -308,7 +302,8 @@ class Plan:
 
     def shown(self) -> list[str]:
         """What the report reads beside the tables: the runs, what explains them, and their data."""
-        histories = [p.replace("metrics.json", "history.parquet") for p in self.runs()[::2]]
+        runs = [run for name in self._experiments for _, run in self._runs_of(name)]
+        histories = [f"results/runs/{run}/history.parquet" for run in runs]
         trials = [f"results/trials/{s}.parquet" for s in self.subjects]
         takers = self._experiments.values()
         eeg = dict.fromkeys(e.eeg for e in takers if e.needs_eeg)
@@ -320,9 +315,8 @@ class Plan:
     def report_json(self) -> str:
         """Options of the stage ``report``."""
         experiments = {
-            name: {
-                "folds": self._folds(experiment),
-                "changes": self.config.experiments[name].model_dump(exclude_unset=True),
+            name: self._told(name)
+            | {
                 "eeg": experiment.eeg if experiment.needs_eeg else None,
                 "faces": experiment.faces if experiment.needs_faces else None,
             }
@@ -382,6 +376,18 @@ class Plan:
     def _folds(self, experiment: Experiment) -> dict[str, list[str]]:
         subjects, folds = self._tested(experiment), self.config.protocols.folds
         return {p: fold_names(p, subjects, folds) for p in experiment.protocols}
+
+    def _runs_of(self, name: str) -> Iterator[tuple[str, str]]:
+        """The protocol and the place, below a folder of runs, of each run of an experiment."""
+        for protocol, folds in self._folds(self._experiments[name]).items():
+            for fold in folds:
+                for seed in self._seeds:
+                    yield protocol, f"{name}/{protocol}/{fold}/seed{seed}"
+
+    def _told(self, name: str) -> dict[str, Any]:
+        """What tables and report are told of an experiment."""
+        changes = self.config.experiments[name].model_dump(exclude_unset=True)
+        return {"folds": self._folds(self._experiments[name]), "changes": changes}
 
     def _baselines(self) -> dict[str, dict[str, list[str]]]:
         """Folds by labels and protocol: all that an experiment has, each once."""

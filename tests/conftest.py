@@ -9,6 +9,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests compute on the CPU; before torc
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from milmer.cli import main
 from milmer.errors import MilmerError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -143,6 +145,26 @@ def real(once, shared) -> Path:
         subprocess.run([sys.executable, tool, path, *size], check=True)
 
     return once("real", make)
+
+
+@pytest.fixture
+def ended(monkeypatch) -> Callable[..., int]:
+    """``ended(*arguments)``: the exit status of the command line, without a process of its own."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["milmer", *map(str, arguments)])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code
+
+    return run
+
+
+@pytest.fixture
+def inside(ended, capsys) -> Callable[..., tuple[int, str, str]]:
+    """The same with what it wrote: exit status, stdout and stderr."""
+    return lambda *arguments: (ended(*arguments), *capsys.readouterr())
 
 
 @pytest.fixture

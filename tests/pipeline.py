@@ -14,7 +14,7 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
-from milmer.metrics import by_trials
+from milmer.metrics import by_trials, probabilities
 from milmer.plan import Plan
 from milmer.training.loop import TrainOptions, train_fold
 from milmer.training.options import SplitOptions
@@ -92,7 +92,7 @@ def right_trials(table: pd.DataFrame) -> tuple[int, int]:
     """How many trials are named rightly by their mean probability, and how many there are."""
     labels = [c.removeprefix("p_") for c in table if c.startswith("p_")]
     trials = by_trials(table, labels)
-    guess = trials[[f"p_{name}" for name in labels]].to_numpy().argmax(1)
+    guess = probabilities(trials, labels).argmax(1)
     return int((guess == trials["label"]).sum()), len(trials)
 
 

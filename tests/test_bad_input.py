@@ -10,21 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from milmer.cli import main
-
 HAAR = json.dumps({"faces": {"detector": "haar"}})
 
 
 @pytest.fixture
-def said(monkeypatch, capfd):
+def said(ended, capfd):
     """The one line for people of a command that ends with status 1: the last on stderr."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["milmer", *map(str, arguments)])
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-        with pytest.raises(SystemExit) as caught:
-            main()
-        assert caught.value.code == 1
+        assert ended(*arguments) == 1
         lines = capfd.readouterr().err.splitlines()
         told = [line for line in lines if line.startswith("milmer: ")]
         assert told == lines[-1:], lines

@@ -1,6 +1,5 @@
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,28 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from milmer.cli import main
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def milmer(*arguments, **how):
     command = [sys.executable, "-m", "milmer", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **how)
-
-
-@pytest.fixture
-def inside(monkeypatch, capsys):
-    """The command line without a process of its own: exit status, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["milmer", *map(str, arguments)])
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return caught.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_an_error_for_people_is_one_line_on_stderr(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from milmer.evaluation.runs import Run, groups, pooled
+from milmer.metrics import probabilities
 
 BINS = 15
 
@@ -44,7 +45,7 @@ def calibration_table(runs: list[Run]) -> pd.DataFrame:
     parts = []
     for group in groups(runs):
         predictions, first = pooled(group), group[0]
-        probability = predictions[[f"p_{name}" for name in first.labels]].to_numpy(np.float64)
+        probability = probabilities(predictions, first.labels)
         table = reliability(predictions["label"].to_numpy(), probability)
         table.insert(0, "experiment", first.experiment)
         table.insert(1, "protocol", first.protocol)

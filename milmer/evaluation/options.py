@@ -9,6 +9,13 @@ from milmer.options import Options, execution
 BASELINE = "band_power"
 """The baseline's name in the tables; with other labels than the default their name follows."""
 
+TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
+TABLES += ("calibration", "confusion", "literature")
+"""All tables, each written as CSV and Parquet."""
+
+READABLE = ("summary", "inflation", "ablation", "tests")
+"""Those that are also written as Markdown and LaTeX."""
+
 
 class BandPowerOptions(Options):
     """The baseline: fixed in advance, and not in the configuration, so that none can tune it."""

@@ -17,7 +17,7 @@ from pydantic import Field
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.evaluation.options import BASELINE, SummaryOptions
-from milmer.metrics import by_trials, without_model
+from milmer.metrics import by_trials, probabilities, without_model
 from milmer.options import Options
 
 LEVELS = ("segment", "trial")
@@ -164,7 +164,7 @@ def _same_rows(rival: Run, predictions: pd.DataFrame, path: Path) -> pd.DataFram
     """The baseline's predictions of exactly the rows of ``predictions``."""
     keys = [*_SEGMENT, "label"]
     rows = predictions[keys].merge(rival.predictions, on=keys, how="left", validate="1:1")
-    if rows[[f"p_{name}" for name in rival.labels]].isna().any(axis=None):
+    if np.isnan(probabilities(rows, rival.labels)).any():
         raise MilmerError(
             f"{path}: tested on segments that the baseline of fold {rival.fold} was not; "
             "run snakemake again"

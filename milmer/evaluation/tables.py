@@ -30,7 +30,7 @@ from milmer.evaluation.runs import (
     read_runs,
 )
 from milmer.evaluation.statistics import bootstrap_interval
-from milmer.metrics import NAMES, macro_f1, measure
+from milmer.metrics import NAMES, macro_f1, measure, probabilities
 
 BESIDE = ("majority", "chance", "band_power")
 """Accuracies of the baselines on the segments of a row."""
@@ -178,8 +178,7 @@ def confusion_table(runs: list[Run]) -> pd.DataFrame:
         first, predictions = group[0], pooled(group)
         for level in LEVELS:
             table = at_level(predictions, first.labels, level)
-            columns = [f"p_{name}" for name in first.labels]
-            guess = table[columns].to_numpy().argmax(axis=1)
+            guess = probabilities(table, first.labels).argmax(axis=1)
             classes = len(first.labels)
             counts = np.zeros((classes, classes), int)  # (label, predicted)
             np.add.at(counts, (table["label"].to_numpy(), guess), 1)
@@ -202,7 +201,7 @@ def _rival(
         return {"band_power": None, "band_power_macro_f1": None}
     table = at_level(predictions, labels, level)
     truth = table["label"].to_numpy()
-    guess = table[[f"p_{name}" for name in labels]].to_numpy().argmax(axis=1)
+    guess = probabilities(table, labels).argmax(axis=1)
     return {
         "band_power": float((guess == truth).mean()),
         "band_power_macro_f1": macro_f1(truth, guess),

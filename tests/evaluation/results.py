@@ -8,28 +8,22 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.deap.layout import GENEVA
 from milmer.eeg.segments import SCHEMA as SEGMENTS
+from milmer.evaluation.explain import SCHEMA as EXPLAIN
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
 from milmer.faces.crops import SCHEMA as FACES
 from milmer.metrics import baselines, measure
 from milmer.training.folds import fold_names
+from tests.evaluation.made_up import LABELS
 
-LABELS = ["HAHV", "LAHV", "LALV", "HALV"]
-CHANNELS = (
-    *("Fp1", "AF3", "F3", "F7", "FC5", "FC1", "C3", "T7", "CP5", "CP1", "P3", "P7", "PO3", "O1"),
-    *("Oz", "Pz", "Fp2", "AF4", "Fz", "F4", "F8", "FC6", "FC2", "Cz", "C4", "T8", "CP6", "CP2"),
-    *("P4", "P8", "PO4", "O2"),
-)
+CHANNELS = tuple(GENEVA)
 EXPERIMENTS = {
     "milmer": {"eeg": "default", "faces": "default"},
     "eeg_only": {"eeg": "default", "changes": {"model": {"modalities": ["eeg"]}}},
     "published_frozen": {"eeg": "as_published", "faces": "default", "changes": {"preset": "p"}},
-}
-EXPLAINED = {
-    "channel": storage.Array("float32", ("channel",)),
-    "attention": storage.Array("float32", ("height", "width")),
 }
 TRIALS, SEGMENTS_A_TRIAL, INSTANCES, CHOSEN = 10, 4, 10, 3
 _STRENGTH = {"segment": 2.5, "trial": 0.7, "loso": 0.2, "stimulus": 0.4}
@@ -117,7 +111,7 @@ def _explanation(folder, experiment, protocol, fold, with_faces):
     rng = np.random.default_rng([*f"{experiment} {fold}".encode()])
     path = folder / "explanations" / experiment / protocol / fold / "seed0.h5"
     attention = rng.random((7, 7)) if with_faces else np.empty((0, 0))
-    with storage.new_h5(path, EXPLAINED, made("explain")) as file:
+    with storage.new_h5(path, EXPLAIN, made("explain")) as file:
         rise = rng.random(len(CHANNELS)) / 20 + np.isin(CHANNELS, ["F3", "F4"]) * 0.2
         file["channel"] = rise.astype(np.float32)
         file["attention"] = (attention / max(attention.sum(), 1)).astype(np.float32)

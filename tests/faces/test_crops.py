@@ -302,13 +302,23 @@ def test_segments_that_the_video_hardly_covers_have_no_frames(make, caplog):
     assert (kept["bag"] >= 0).all()
 
 
-def test_a_video_of_a_trial_without_eeg_is_passed_over(twin_results, twin, tmp_path):
-    table = storage.read_table(twin_results / "trials/s01.parquet").head(2)
-    table.loc[0, "eeg_seconds"] = np.nan
-    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
-    storage.write_table(tmp_path / "s01.parquet", table, made)
-    make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
-    held, _ = read(tmp_path / "s01.h5")
+@pytest.fixture
+def lacking(twin_results, twin, tmp_path):
+    """Crops of two trials of which the first lacks something: datasets, attributes, the trials."""
+
+    def make_lacking(column, nothing):
+        table = storage.read_table(twin_results / "trials/s01.parquet").head(2)
+        table.loc[0, column] = nothing
+        made = storage.provenance("trials", "milmer.deap.trials", {}, {})
+        storage.write_table(tmp_path / "s01.parquet", table, made)
+        make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
+        return *read(tmp_path / "s01.h5"), table
+
+    return make_lacking
+
+
+def test_a_video_of_a_trial_without_eeg_is_passed_over(lacking):
+    held, _, table = lacking("eeg_seconds", np.nan)
     assert set(held["experiment_id"]) == {table["experiment_id"].iloc[1]}
     assert (held["bag"] >= 0).all()
 
@@ -335,13 +345,8 @@ def test_a_least_score_above_all_leaves_every_trial_without_a_face(make, caplog)
     assert "no face" in caplog.text
 
 
-def test_a_missing_clip_has_no_frames(twin_results, twin, tmp_path):
-    table = storage.read_table(twin_results / "trials/s01.parquet").head(2)
-    table.loc[0, "video_file"] = pd.NA
-    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
-    storage.write_table(tmp_path / "s01.parquet", table, made)
-    make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
-    held, about = read(tmp_path / "s01.h5")
+def test_a_missing_clip_has_no_frames(lacking):
+    held, about, _ = lacking("video_file", pd.NA)
     assert (held["bag"][:2] == -1).all()
     assert (held["bag"][2:] >= 0).all()
     assert about["trials_without_face"].size == 0

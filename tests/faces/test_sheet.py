@@ -3,15 +3,12 @@
 import json
 import re
 import shutil
-import signal
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from milmer import storage
-from milmer.cli import main
 from milmer.faces.detection import Face
 from milmer.faces.options import FaceStageOptions
 from milmer.faces.sheet import Look, draw_subject_sheets, draw_video_sheet, jitter
@@ -28,20 +25,6 @@ def pixels(path, colour):
 
 def said(path):
     return Image.open(path).text["Description"]
-
-
-@pytest.fixture
-def inside(monkeypatch, capsys):
-    """The command line: exit status, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["milmer", *map(str, arguments)])
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return caught.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

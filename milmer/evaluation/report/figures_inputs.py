@@ -124,8 +124,7 @@ def attention(results: Results) -> Figure:
         drawing = Drawing(300, 20 + side * len(share))
         for (i, j), value in np.ndenumerate(share):
             x, y = 10 + side * j, 10 + side * i
-            drawing.rect(x, y, side - 1, side - 1, "empty")
-            drawing.rect(x, y, side - 1, side - 1, "strong", DEEPEST * value / share.max())
+            drawing.cell(x, y, side - 1, side - 1, value / share.max())
             if side > 30:
                 drawing.text(x + side / 2, y + side / 2 + 4, f"{100 * value:.1f}", "", "middle")
         i, j = np.unravel_index(share.argmax(), share.shape)

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from milmer.evaluation.report.sources import Group, Results
-from milmer.evaluation.report.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.evaluation.calibration import expected_calibration_error
+from milmer.evaluation.report.sources import Group, Results, doubts
+from milmer.evaluation.report.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
 
 _SHARES = (0, 0.25, 0.5, 0.75, 1)
 _PEEKS = "best_on_test"
@@ -43,9 +44,8 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
     told = []
     for i, row in enumerate(rows):
         top = step * i
-        words = [row.protocol, *(["leaky"] if row.leaky else [])]
-        words += ["epoch chosen on test"] if row.select == _PEEKS else []
-        words += ["ratings exchanged"] if row.permuted else []
+        known = {"leaky": row.leaky, "on_test": row.select == _PEEKS, "permuted": row.permuted}
+        words = [row.protocol, *doubts(**known)]
         drawing.text(
             10, top + 16, ", ".join(words), "bold" if honest[experiment, row.protocol] else ""
         )
@@ -66,11 +66,11 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
             x = axes.at(value, 0)[0]
             drawing.line(x, top + 20, x, top + 48, kind)
             end = max(end, x)
-        band_power = getattr(row, "band_power", None)
-        if not pd.isna(band_power):
-            marks["band power"] = band_power
-            drawing.diamond(axes.at(band_power, 0)[0], top + 34)
-            end = max(end, axes.at(band_power, 0)[0] + 5)
+        if not pd.isna(row.band_power):
+            marks["band power"] = row.band_power
+            x = axes.at(row.band_power, 0)[0]
+            drawing.diamond(x, top + 34)
+            end = max(end, x + 5)
         drawing.text(end + 6, top + 38, _share(row.mean), "bold")
         beside = ", ".join(f"{name} {_share(value)}" for name, value in marks.items())
         told.append(f"{', '.join(words)}: {_share(row.mean)} ({beside})")
@@ -130,8 +130,7 @@ def confusion(results: Results) -> Figure:
             drawing.text(62, 50 + side * (i + 0.5), name, "", "end")
             for j in range(len(counts)):
                 x, y = 70 + side * j, 46 + side * i
-                drawing.rect(x, y, side - 2, side - 2, "empty")
-                drawing.rect(x, y, side - 2, side - 2, "strong", DEEPEST * share[i, j])
+                drawing.cell(x, y, side - 2, side - 2, share[i, j])
                 middle = x + side / 2 - 1
                 text = _share(share[i, j]) if total[i, 0] else "–"
                 kind = "bold" if i == j else ""
@@ -215,7 +214,7 @@ def reliability(results: Results) -> Figure:
         drawing.path(points)
         for (x, y), count in zip(points, bins["count"], strict=True):
             drawing.circle(x, y, 3 + 7 * np.sqrt(count / total))
-        gap = (bins["count"] * (bins["accuracy"] - bins["confidence"]).abs()).sum() / total
+        gap = expected_calibration_error(bins)
         mean, right = (
             (bins["count"] * bins[name]).sum() / total for name in ("confidence", "accuracy")
         )
@@ -224,7 +223,7 @@ def reliability(results: Results) -> Figure:
     return Figure(
         "reliability",
         "How sure and how right",
-        "Test segments in ten bins of the greatest probability; a dot's area is the bin's size. "
+        "Test segments in bins of the greatest probability; a dot's area is the bin's size. "
         "Below the dashed line the model is surer than it is right. The mean gap is the expected "
         "calibration error.",
         panels,

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from milmer.evaluation.formats import readable
-from milmer.evaluation.report.sources import Results
-from milmer.evaluation.runs import CHOSEN_ON_TEST, PERMUTED
+from milmer.evaluation.report.sources import Results, doubts
+from milmer.evaluation.runs import CHOSEN_ON_TEST, LEAKS, PERMUTED
 
 _MOST_ROWS = 600  # of a table on the page; more are in its file
 
@@ -97,12 +97,7 @@ def summary(results: Results) -> Listing:
 
 def _doubts(note: str) -> list[str]:
     """What has to stand where a number is read, not at the row's end."""
-    doubts = {
-        "leaky": "leaky" in note,
-        "epoch chosen on test": CHOSEN_ON_TEST in note,
-        "ratings exchanged": PERMUTED in note,
-    }
-    return [doubt for doubt, holds in doubts.items() if holds]
+    return doubts(leaky=LEAKS in note, on_test=CHOSEN_ON_TEST in note, permuted=PERMUTED in note)
 
 
 def tests(results: Results) -> Listing:

@@ -34,9 +34,9 @@ _HERE = Path(__file__).parent
 def make_report(folder: Path, options: ReportStageOptions, out: Path) -> None:
     """Write ``index.html`` and ``figures/*.svg`` below ``out`` from the results in ``folder``.
 
-    Reads the tables (:data:`~milmer.evaluation.report.sources.NEEDED`, and others that are there),
-    the runs, the tables of trials, what was noted of segments and faces, and explanations where
-    there are any. Raises :class:`~milmer.errors.MilmerError` where one that is needed is missing.
+    Reads the tables and the conclusions, the runs, the tables of trials, what was noted of segments
+    and faces, and explanations where there are any. Raises :class:`~milmer.errors.MilmerError`
+    where one that is needed is missing.
     """
     results = Results(folder, options)
     results.require()

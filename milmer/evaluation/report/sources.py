@@ -15,13 +15,16 @@ import pandas as pd
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.evaluation.options import TABLES
 from milmer.evaluation.report.options import ReportStageOptions
 
-NEEDED = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
-NEEDED += ("calibration", "confusion", "literature")
-"""The tables that the report shows."""
-
 _KEY = ["experiment", "protocol"]
+
+
+def doubts(*, leaky: bool, on_test: bool = False, permuted: bool) -> list[str]:
+    """What has to stand where a number is read, in the page's words."""
+    holds = {"leaky": leaky, "epoch chosen on test": on_test, "ratings exchanged": permuted}
+    return [words for words, true in holds.items() if true]
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,13 @@ class Group:
     def title(self) -> str:
         """How a panel about it is headed."""
         permuted = any(known["permuted"] for known in self.metrics.values())
-        doubts = ", ".join(["leaky"] * self.leaky + ["ratings exchanged"] * permuted)
-        return f"{self.experiment}, {self.protocol}" + (f" ({doubts})" if doubts else "")
+        words = ", ".join(doubts(leaky=self.leaky, permuted=permuted))
+        return f"{self.experiment}, {self.protocol}" + (f" ({words})" if words else "")
 
     @property
     def labels(self) -> list[str]:
         """Names of the classes."""
         return next(iter(self.metrics.values()))["labels"]
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """Probabilities (row, class) of the test segments."""
-        return self.predictions[[f"p_{name}" for name in self.labels]].to_numpy(float)
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Results:
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by name."""
         folder = self.folder / "tables"
-        return {name: self._table(folder / f"{name}.parquet", "tables") for name in NEEDED}
+        return {name: self._table(folder / f"{name}.parquet", "tables") for name in TABLES}
 
     @cached_property
     def conclusions(self) -> str:

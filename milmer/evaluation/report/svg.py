@@ -108,6 +108,11 @@ class Drawing:
         opacity = {} if share is None else {"fill-opacity": share}
         self._add("rect", kind, x=x, y=y, width=max(0.0, width), height=max(0.0, height), **opacity)
 
+    def cell(self, x: float, y: float, width: float, height: float, share: float) -> None:
+        """A cell of a table, the deeper its colour the greater ``share``, 0 to 1."""
+        self.rect(x, y, width, height, "empty")
+        self.rect(x, y, width, height, "strong", DEEPEST * share)
+
     def block(self, x: float, y: float, width: float, height: float, colour: str) -> None:
         """A rectangle of a colour of its own."""
         self._parts.append(
