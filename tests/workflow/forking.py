@@ -49,10 +49,10 @@ class Snakemake:
         self._process.wait()
         self._process.stdout.close()
 
-    def __call__(self, *arguments: str, cores: int = 2) -> str:
+    def __call__(self, *arguments: str) -> str:
         """Run it; what it wrote."""
         given = ["--snakefile", str(self.project / "Snakefile"), "--configfile", "mine.yaml"]
-        given += ["--cores", str(cores), "--resources", "gpu=0", *arguments]
+        given += ["--cores=2", "--resources", "gpu=0", *arguments]
         self._process.stdin.write(json.dumps([str(self._log), given]) + "\n")
         self._process.stdin.flush()
         status = self._process.stdout.readline().strip()
@@ -69,9 +69,9 @@ class Snakemake:
                 output.write_text(output.name)
         self("--touch", "--forceall")
 
-    def to_run(self, *arguments: str, cores: int = 2) -> list[Job]:
+    def to_run(self, *arguments: str) -> list[Job]:
         """The jobs that a dry run would run, without the one that stands for all."""
-        text = self("--dry-run", *arguments, cores=cores)
+        text = self("--dry-run", *arguments)
         jobs = []
         for block in re.split(r"^\[.*\]\n", text, flags=re.MULTILINE)[1:]:
             rule = re.match(r"(?:local)?rule (\w+):\n", block)[1]
@@ -96,6 +96,8 @@ _IMPORTED_LATE = "snakemake.profiles snakemake.report.html_reporter jinja2 reque
 def _serve() -> None:
     for name in ["snakemake.cli", *_IMPORTED_LATE.split()]:
         importlib.import_module(name)
+    touch = importlib.import_module("snakemake.executors.touch")
+    touch.Executor.SLEEPING_TIME = 0.01  # between jobs, so that their files' times differ
     # A fork is short-lived, and what it never collects it need not copy either.
     gc.collect()
     gc.disable()

@@ -11,6 +11,7 @@ records of it is what it records of a real one.
 import ast
 import copy
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,20 @@ from milmer.options import is_section
 from tests.workflow.forking import Job, Snakemake
 from tests.workflow.runner import REPOSITORY
 
+EXPERIMENTS = {
+    "milmer": {},
+    "eeg_only": None,
+    "face_only": None,
+    "published_frozen": None,
+    "tuned": {
+        "backbone": "tuned",
+        "protocols": ["trial"],
+        "model": {"num_select": 2, "dropout": 0.1},
+    },
+    "fer": {"backbone": "fer", "protocols": ["trial"]},
+}
+"""One on cached tokens, one that trains its backbone, one that pre-trains its own."""
+
 CONFIG = {
     "dataset": {"root": "deap", "subjects": [1]},
     "backbone": {"name": "swin"},
@@ -36,16 +51,8 @@ CONFIG = {
             "fer": {"name": "on/the-hub", "pretrain": {"images": "images"}},
         },
     },
-    "experiments": {
-        "milmer": {},
-        "eeg_only": None,
-        "face_only": None,
-        "published_frozen": None,
-        "tuned": {"backbone": "tuned", "protocols": ["trial"]},
-        "fer": {"backbone": "fer", "protocols": ["trial"]},
-    },
+    "experiments": EXPERIMENTS,
 }
-"""An experiment on cached tokens, one that trains its backbone, one that pre-trains its own."""
 
 FOLLOWS = {
     "trials": "segments faces split report",
@@ -81,8 +88,11 @@ MODULES = {
     "milmer/source.py": ALL,  # a file's provenance names the code
     "milmer/device.py": "pretrain tokens train explain",
     "milmer/metrics.py": "pretrain train baseline explain tables report",
+    "milmer/stopping.py": "pretrain train explain",
     "milmer/progress.py": "faces pretrain tokens train explain",
     "milmer/segmentation.py": "segments faces split train baseline explain",
+    "milmer/cli/*.py": "",
+    "milmer/plan/*.py": "",
     "milmer/check/*.py": "",
     "milmer/deap/*.py": "trials segments",
     "milmer/deap/onsets.py": "trials",
@@ -113,9 +123,10 @@ MODULES = {
     "milmer/training/splits.py": "split",
     "milmer/evaluation/*.py": "tables",
     "milmer/evaluation/__init__.py": "baseline explain tables report",
-    "milmer/evaluation/options.py": "baseline explain tables report",
-    "milmer/evaluation/band_power.py": "baseline",
+    "milmer/evaluation/options.py": "tables report",
+    "milmer/evaluation/band_power*.py": "baseline",
     "milmer/evaluation/explain.py": "explain",
+    "milmer/evaluation/explain_options.py": "explain report",
     "milmer/evaluation/calibration.py": "tables report",
     "milmer/evaluation/formats.py": "tables report",
     "milmer/evaluation/runs.py": "tables report",
@@ -187,7 +198,7 @@ KEYS = {
     "model.selection_gradient": ("unit_gain", "train"),
     "model.num_instances": (5, "train"),
     "model.instance_dropout": (0.1, "train"),
-    "model.num_select": (2, "train"),
+    "model.num_select": (4, "train/milmer train/fer"),  # tuned has its own
     "model.fusion": ("mlp", "train"),
     "model.num_queries": (8, "train"),
     "model.eeg_encoder": ("published", "train"),
@@ -198,7 +209,7 @@ KEYS = {
     "model.num_heads": (6, "train"),
     "model.num_layers": (1, "train"),
     "model.feed_forward": (512, "train"),
-    "model.dropout": (0.1, "train"),
+    "model.dropout": (0.3, "train/milmer train/fer"),
     "model.head_dropout": (0.2, "train"),
     "training.epochs": (5, "train"),
     "training.batch_size": (7, "train"),
@@ -209,6 +220,7 @@ KEYS = {
     "training.precision": ("float32", "train"),
     "training.threads": (1, "train"),
     "training.device": ("cpu", ""),
+    "training.jobs_per_gpu": (2, ""),
     "training.checkpoint_minutes": (5.0, ""),
     "protocols.names": (["trial"], "tables"),
     "protocols.folds": (3, "split"),  # of the protocol trial alone, see below
@@ -368,11 +380,19 @@ class Work:
     def write(self, config: Mapping[str, Any]) -> None:
         (self.folder / "mine.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
 
-    def rerun(self, *arguments: str, cores: int = 2) -> set[Job]:
-        return set(self.snakemake.to_run(*arguments, cores=cores))
+    def rerun(self, *arguments: str) -> set[Job]:
+        return set(self.snakemake.to_run(*arguments))
 
-    def kinds(self) -> set[str]:
-        return {kind(job) for job in self.rerun()}
+    def kinds(self, *arguments: str) -> set[str]:
+        return {kind(job) for job in self.rerun(*arguments)}
+
+    def dry_run(self) -> str:
+        return self.snakemake("--dry-run")
+
+    def remove(self, subject: str) -> None:
+        for path in [*(self.folder / "deap").rglob(f"{subject}*")]:
+            if path.is_file():
+                path.unlink()
 
     @contextmanager
     def configured(self, changes: Mapping[str, Any]) -> Iterator[None]:
@@ -487,21 +507,17 @@ def test_comments_docstrings_and_formatting_rerun_nothing(work):
         assert work.kinds() == set()
 
 
-NEW_OPTION = """
-_Plain = ReportOptions
-
-
-class ReportOptions(_Plain):
-    colour: str = "blue"
-"""
-
-
 def test_a_new_option_of_the_report_reruns_the_report_alone(work):
-    home = Path(*__import__("milmer.config").config.ReportOptions.__module__.split("."))
-    with work.edited(
-        {work.project / home.with_suffix(".py"): lambda text: text + NEW_OPTION.encode()}
-    ):
+    def edit(content: bytes) -> bytes:
+        first = b"    explain: int = Field("
+        assert first in content
+        return content.replace(first, b'    colour: str = Field("blue")\n' + first)
+
+    options = work.project / "milmer/evaluation/report/options.py"
+    with work.edited({options: edit}):
         assert work.kinds() == expected("report")
+        with work.configured({"report.colour": "red"}):
+            assert work.kinds() == expected("report")
 
 
 # ------------------------------------------------------------------------------------ configuration
@@ -525,13 +541,6 @@ def test_more_folds_rerun_no_protocol_that_has_none(work):
     assert protocols == {"trial"}
 
 
-def test_the_content_of_a_models_file_counts_where_it_is_not_known_before(work):
-    blaze = {"faces.detector": "mediapipe", "faces.detector_model": "blaze.tflite"}
-    with work.configured(blaze):
-        taken = work.snakemake("--dry-run", "--printshellcmds")
-    assert "trials.parquet, blaze.tflite" in taken or "blaze.tflite" in taken
-
-
 def reordered(value: Any) -> Any:
     """The same with the keys of each mapping in the other order."""
     if not isinstance(value, dict):
@@ -540,26 +549,161 @@ def reordered(value: Any) -> Any:
 
 
 def test_the_order_of_keys_and_how_they_are_written_rerun_nothing(work):
-    given = {
-        "model": {"num_select": 2, "dropout": 0.1},
-        "protocols": ["trial"],
-        "labels": "default",
-    }
-    config = changed(work.config, {"experiments.milmer": given})
-    rows = list(config["experiments"])
-    try:
-        work.write(config)
-        before = work.rerun()
-        plan = {job.rule for job in before}
-        assert plan == {"train", "explain", "tables", "report"}
-    finally:
-        work.write(work.config)
-    # The order of experiments is that of the tables' rows.
-    other = reordered(work.config)
-    other["experiments"] = {row: other["experiments"][row] for row in rows}
-    try:
-        text = yaml.safe_dump(other, sort_keys=False, default_flow_style=True, indent=8)
-        (work.folder / "mine.yaml").write_text(f"# A comment.\n{text}")
+    # But the order of experiments, which is that of the tables' rows.
+    other = reordered(CONFIG) | {"experiments": {k: reordered(v) for k, v in EXPERIMENTS.items()}}
+    assert list(other["experiments"]["tuned"]["model"]) == ["dropout", "num_select"]
+    text = yaml.safe_dump(other, sort_keys=False, default_flow_style=True, indent=8)
+    assert text != yaml.safe_dump(CONFIG, sort_keys=False)
+    with work.edited({work.folder / "mine.yaml": lambda _: f"# A comment.\n{text}".encode()}):
         assert work.kinds() == set()
+
+
+def reversed_file(content: bytes) -> bytes:
+    """A YAML file's sections in the other order, its comments gone."""
+    return yaml.safe_dump(reordered(yaml.safe_load(content)), sort_keys=False).encode()
+
+
+def test_the_order_and_comments_of_the_projects_own_configuration_rerun_nothing(work):
+    with work.edited({work.project / "config.yaml": reversed_file}):
+        assert work.kinds() == set()
+
+
+def test_how_a_run_is_started_reruns_nothing(work):
+    for given in (["--cores=1"], ["--cores=8"], ["--resources", "gpu=2"], ["--forcerun=all"]):
+        assert work.kinds(*given) == set()
+    everything = {"backbone.device": "cuda:1", "training.device": "cuda", "faces.threads": 4}
+    with work.configured(everything):
+        assert work.kinds() == set()
+
+
+def test_the_project_and_the_results_can_move(work, tmp_path):
+    shutil.copytree(work.project, tmp_path / "project")
+    shutil.copytree(work.folder, tmp_path / "work", ignore=shutil.ignore_patterns("locks"))
+    with Snakemake(tmp_path / "project", tmp_path / "work") as snakemake:
+        assert snakemake.to_run() == []
+
+
+# -------------------------------------------------------------------------------------------- files
+
+FILES_READ = {
+    "deap/metadata_csv/participant_ratings.csv": "trials",
+    "deap/data_preprocessed_dat/s01.dat": "trials",
+    "deap/face_video/s01/s01_trial01.avi": "faces",
+    "swin/config.json": "tokens/default train/tuned",
+    "swin/model.safetensors": "tokens/default train/tuned",
+    "images/a/1.png": "pretrain",
+    "results/trials/s01.parquet": "segments faces split report",
+    "results/segments/default/s01.h5": "train explain baseline report",
+    "results/backbones/fer/model.safetensors": "tokens/fer",
+    "results/runs/milmer/trial/s01-k0/seed0/predictions.parquet": "tables report",
+}
+"""Files that stages read, and what begins to rerun where their content changes."""
+
+
+@pytest.mark.parametrize("path", FILES_READ)
+def test_a_file_that_is_touched_reruns_nothing_and_one_that_changes_what_reads_it(work, path):
+    with work.edited({work.folder / path: lambda content: content}):
+        assert (work.folder / path).stat().st_mtime > (work.folder / "mine.yaml").stat().st_mtime
+        assert work.kinds() == set()
+    with work.edited({work.folder / path: lambda content: content + b"more"}):
+        assert work.kinds() == expected(FILES_READ[path])
+
+
+def test_a_large_file_counts_by_its_time(work):
+    clip = work.folder / "deap/face_video/s01/s01_trial01.avi"
+    with work.edited({clip: lambda _: bytes(1_100_000)}):
+        assert work.kinds() == expected("faces")
+
+
+def test_another_clip_reruns_the_trials_that_name_it(work):
+    clip = work.folder / "deap/face_video/s01/s01_trial03.avi"
+    clip.write_text("new")
+    try:
+        assert work.kinds() == expected("trials")
     finally:
-        work.write(work.config)
+        clip.unlink()
+
+
+def test_the_file_of_a_detector_counts_by_its_content_where_it_is_not_known(work):
+    blaze = {"faces.detector": "mediapipe", "faces.detector_model": "blaze.tflite"}
+    with work.configured(blaze):
+        inputs = re.findall(r"^rule faces:\n    input: (.*)$", work.dry_run(), flags=re.MULTILINE)
+        assert all("blaze.tflite" in one for one in inputs)
+        assert len(inputs) == 1
+
+
+# ----------------------------------------------------------------------------------------- subjects
+
+
+@pytest.fixture(scope="module")
+def subjects(project, tmp_path_factory) -> Iterator[Work]:
+    """A finished run under all protocols of s01 to s03, and s05 without video."""
+    folder = tmp_path_factory.mktemp("subjects")
+    inputs(folder, ["s01", "s02", "s03"])
+    add_subject(folder / "deap", "s05", clips=0)
+    config = {
+        "dataset": {"root": "deap"},
+        "backbone": {"name": "swin"},
+        "protocols": {"names": ["segment", "trial", "loso", "stimulus"], "folds": 2},
+        "experiments": dict.fromkeys(["face_only", "published_frozen"]),
+    }
+    with Snakemake(project, folder) as snakemake:
+        yield Work(snakemake, config)
+
+
+def is_about(job: Job, subject: str | None) -> bool:
+    """Whether a job makes a file of a subject, or one that pools over subjects."""
+    own = job.wildcards.get("subject") or job.wildcards.get("fold", "").partition("-")[0]
+    pools = job.rule in ("tables", "report") or job.wildcards.get("protocol") in POOLING
+    return pools or own == subject
+
+
+POOLING = ("loso", "stimulus")
+RULES_OF_A_SUBJECT = set(ALL.split()) - {"pretrain"}
+
+
+@pytest.mark.parametrize("clips", [2, 0], ids=["with video", "without video"])
+def test_a_subject_more_reruns_its_own_and_what_pools_over_subjects(subjects, clips):
+    add_subject(subjects.folder / "deap", "s04", clips)
+    try:
+        found, all_jobs = subjects.rerun(), subjects.rerun("--forceall")
+    finally:
+        subjects.remove("s04")
+    assert found == {job for job in all_jobs if is_about(job, "s04")}
+    assert {job.rule for job in found if "s04" in str(job)} >= {"trials", "segments"}
+    # Its own and the pooled, and of each other subject's own files none is made again.
+    assert {job.wildcards["protocol"] for job in found if job.rule == "train"} == (
+        {"segment", "trial", "loso", "stimulus"}
+    )
+    assert {job.rule for job in found} == RULES_OF_A_SUBJECT - (set() if clips else NEED_VIDEO)
+
+
+NEED_VIDEO = {"faces", "tokens"}
+
+
+@pytest.mark.parametrize("subject", ["s03", "s05"], ids=["with video", "without video"])
+def test_a_subject_less_reruns_what_pools_over_subjects_alone(subjects, subject):
+    left = [s for s in ("s01", "s02", "s03", "s05") if s != subject]
+    with subjects.configured({"dataset.subjects": left}):
+        found, wanted = subjects.rerun(), subjects.rerun("--forceall")
+    assert found == {job for job in wanted if is_about(job, None)}
+    assert {job.wildcards.get("protocol") for job in found} == {None, *POOLING}
+    assert {job.rule for job in found} == {
+        "split",
+        "train",
+        "baseline",
+        "explain",
+        "tables",
+        "report",
+    }
+
+
+def test_a_subjects_new_recording_reruns_its_own_and_what_pools_over_subjects(subjects):
+    recording = subjects.folder / "deap/data_preprocessed_dat/s02.dat"
+    with subjects.edited({recording: lambda content: content + b"more"}):
+        assert subjects.rerun() == {job for job in subjects.jobs if is_about(job, "s02")}
+
+
+def test_subjects_listed_by_name_are_the_same_subjects(subjects):
+    with subjects.configured({"dataset.subjects": [5, 3, "s02", "s01"]}):
+        assert subjects.rerun() == set()
