@@ -10,6 +10,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def _imports(module: str) -> list[str]:
     """Modules of this package that ``module`` names in an import, with their packages."""
     found: set[str] = set()
     package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_tree(module)):
+    for node in _statements(_tree(module)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -71,6 +72,14 @@ def _imports(module: str) -> list[str]:
     return sorted(found)
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node, without a look into expressions, which takes long."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, field, ()):
+            yield below
+            yield from _statements(below)
+
+
 @functools.cache
 def _hash(module: str) -> str:
     return hashlib.sha256(repr(_content(_tree(module))).encode()).hexdigest()[:12]
@@ -79,11 +88,16 @@ def _hash(module: str) -> str:
 def _content(node: Any) -> Any:
     """A syntax tree as lists, without docstrings, also those of attributes and constants.
 
-    Fields that hold nothing are left out: a newer Python has more of them.
+    Fields that hold nothing are left out: a newer Python has more of them. So is whether a name is
+    read or set, which its place says.
     """
     if isinstance(node, ast.AST):
-        fields = [(name, _content(getattr(node, name, None))) for name in node._fields]
-        return [type(node).__name__, *((n, held) for n, held in fields if held not in (None, []))]
+        made: list[Any] = [type(node).__name__]
+        for name in node._fields:
+            held = getattr(node, name, None)
+            if held is not None and held != [] and name != "ctx":
+                made += name, _content(held)
+        return made
     if isinstance(node, list):
         return [_content(item) for item in node if not _is_text(item)]
     return node

@@ -121,6 +121,8 @@ def test_comments_docstrings_and_line_breaks_are_no_edit(package, edit):
         "def later():\n    import milmer.deap.onsets as other",
         "class Lazy:\n    def load(self):\n        from ..deap.onsets import anything",
         "if TYPE_CHECKING:\n    from milmer.deap import onsets",
+        "try:\n    pass\nexcept ImportError:\n    from milmer.deap import onsets",
+        "match 1:\n    case 1:\n        with None:\n            from milmer.deap import onsets",
     ],
 )
 def test_an_import_counts_however_it_is_written(package, line):
