@@ -214,6 +214,11 @@ class Plan:
         """MB of memory of a training job."""
         return 12_000 if self.finetuned(wildcards) else 4000
 
+    def group(self, wildcards: Any) -> str | None:
+        """Small training jobs, which may share one job of a cluster: those on one subject's data."""
+        small = wildcards.protocol in WITHIN_SUBJECT and not self.finetuned(wildcards)
+        return "small_folds" if small else None
+
     def train_json(self, name: str) -> str:
         """Options of the stage ``train`` for an experiment."""
         experiment = self._experiments[name]
