@@ -163,6 +163,11 @@ class Config(Options):
         }
         for kind, variant in variants.items():
             self.variant(kind, variant)
+        if "jobs_per_gpu" in given.training:
+            raise MilmerError(
+                f"config: {where}.training.jobs_per_gpu: is one number for all jobs; set "
+                "training.jobs_per_gpu"
+            )
         validation = given.validation is None and not given.preset
         if training.select == "validation" and not (validation and self.protocols.validation):
             raise MilmerError(

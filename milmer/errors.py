@@ -11,3 +11,7 @@ class MilmerError(Exception):
 
     def __init__(self, text: str):
         super().__init__(" ".join(text.splitlines()))
+
+
+class Stopped(MilmerError):
+    """The stage was asked to stop and saved its state: the same command goes on from there."""

@@ -26,9 +26,9 @@ if workflow.is_main_process:
 TABLES = PLAN.tables("results/tables")
 READ_AS_TEXT = [table for table in TABLES if table.endswith(".csv")]
 
-# Without a limit all jobs would share the GPU at once.
-if PLAN.gpus("auto") and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", 1)
+# Without a limit all jobs would start on the GPUs at once.
+if PLAN.gpu_places and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", PLAN.gpu_places)
 
 
 wildcard_constraints:

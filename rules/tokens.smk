@@ -23,7 +23,7 @@ rule pretrain:
         code=PLAN.code("milmer.backbone.pretraining"),
         pictures=lambda wildcards: PLAN.pictures(wildcards),
         images=lambda wildcards: Aside(PLAN.backbone(wildcards).pretrain.images),
-        device=lambda wildcards: Aside(PLAN.backbone(wildcards).device),
+        device=lambda wildcards: PLAN.device(PLAN.backbone(wildcards).device),
         minutes=lambda wildcards: Aside(
             PLAN.backbone(wildcards).pretrain.checkpoint_minutes
         ),
@@ -31,7 +31,7 @@ rule pretrain:
         out=lambda wildcards, output: Path(output.metrics).parent,
     shell:
         "milmer --log {log} finetune-backbone {params.images} {params.out}"
-        " --backbone {params.name} --device {params.device}"
+        " --backbone {params.name} {params.device}"
         " --checkpoint-minutes {params.minutes} --options {params.options:q}"
 
 
@@ -54,8 +54,8 @@ rule tokens:
             wildcards.faces, wildcards.backbone
         ),
         code=PLAN.code("milmer.backbone.tokens"),
-        device=lambda wildcards: Aside(PLAN.backbone(wildcards).device),
+        device=lambda wildcards: PLAN.device(PLAN.backbone(wildcards).device),
         name=lambda wildcards: PLAN.backbone_name(wildcards.backbone),
     shell:
         "milmer --log {log} tokens --faces {input.faces} {output}"
-        " --backbone {params.name} --device {params.device} --options {params.options:q}"
+        " --backbone {params.name} {params.device} --options {params.options:q}"

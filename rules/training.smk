@@ -48,7 +48,7 @@ rule train:
     params:
         options=lambda wildcards: PLAN.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
-        device=lambda wildcards: Aside(PLAN.training(wildcards).device),
+        device=lambda wildcards: PLAN.device(PLAN.training(wildcards).device),
         minutes=lambda wildcards: Aside(PLAN.training(wildcards).checkpoint_minutes),
         segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
         tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
@@ -59,7 +59,7 @@ rule train:
         "milmer --log {log} train --split {input.split} {params.out}"
         " {params.segments} {params.tokens} {params.faces} {params.backbone}"
         " --seed {wildcards.seed}"
-        " --device {params.device}"
+        " {params.device}"
         " --checkpoint-minutes {params.minutes}"
         " --options {params.options:q}"
 
@@ -85,7 +85,7 @@ rule explain:
     params:
         options=lambda wildcards: PLAN.explain_json(wildcards),
         code=PLAN.code("milmer.evaluation.explain"),
-        device=lambda wildcards: Aside(PLAN.training(wildcards).device),
+        device=lambda wildcards: PLAN.device(PLAN.training(wildcards).device),
         segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
         tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
         faces=lambda wildcards, input: PLAN.listed("--faces", input.faces),
@@ -93,4 +93,4 @@ rule explain:
     shell:
         "milmer --log {log} explain {params.run} {output} --split {input.split}"
         " {params.segments} {params.tokens} {params.faces}"
-        " --device {params.device} --options {params.options:q}"
+        " {params.device} --options {params.options:q}"

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from milmer.errors import MilmerError
-from milmer.plan import Plan, _listing
+from milmer.plan import Plan
+from milmer.plan.dataset import _listing
 from tests.conftest import REPOSITORY
 
 EEG_ONLY = {"model": {"modalities": ["eeg"]}}

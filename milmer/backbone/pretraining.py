@@ -11,7 +11,7 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,10 @@ from milmer.backbone.loading import choose_dtype, prepare, read_backbone, weight
 from milmer.backbone.options import PretrainOptions, PretrainStageOptions
 from milmer.backbone.resuming import Checkpoints
 from milmer.device import choose_device, describe
-from milmer.errors import MilmerError
+from milmer.errors import MilmerError, Stopped
 from milmer.metrics import NAMES, scores
 from milmer.progress import track
+from milmer.stopping import stop_requests
 
 _STEPS = 10  # between two looks at the loss and at the clock
 _log = logging.getLogger(__name__)
@@ -75,12 +76,13 @@ def pretrain_backbone(
     weights = class_weights(pictures.parts["train"].labels, len(pictures.classes))
     learner = _Learner(model, processor, weights if how.class_weights else None)
     settings = _settings(how, options.backbone.threads, device, dtype, checkpoints.folder)
-    trainer = _Trainer(learner, settings, pictures, how, checkpoints)
     last = checkpoints.last()
     if last is not None and last.ended:
         settings.num_train_epochs = last.epochs  # nothing is left to do but to take the best
     try:
-        trainer.train(resume_from_checkpoint=last and str(last.path))
+        with stop_requests() as asked:
+            trainer = _Trainer(learner, settings, pictures, how, checkpoints, asked)
+            trainer.train(resume_from_checkpoint=last and str(last.path))
     except (OSError, RuntimeError, SafetensorError):
         _require_space(model, out, states=1)  # a full disk has many faces while a state is saved
         raise
@@ -200,6 +202,7 @@ class _Trainer(Trainer):
         pictures: Pictures,
         how: PretrainOptions,
         checkpoints: Checkpoints,
+        asked: Callable[[], bool],
     ):
         super().__init__(
             learner,
@@ -213,7 +216,7 @@ class _Trainer(Trainer):
         self.pictures, self.how = pictures, how
         self.steps_an_epoch = math.ceil(len(pictures.parts["train"]) / how.batch_size)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Steps(checkpoints, self.steps_an_epoch, how.checkpoint_minutes))
+        self.add_callback(_Steps(checkpoints, self.steps_an_epoch, how.checkpoint_minutes, asked))
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any) -> Tensor:
         """One step, whose draws depend on nothing that came before."""
@@ -271,8 +274,14 @@ class _Steps(TrainerCallback):
     Logging comes before each saving, so that a run that goes on from there adds up the same.
     """
 
-    def __init__(self, checkpoints: Checkpoints, steps_an_epoch: int, minutes: float):
-        self._checkpoints, self._steps_an_epoch = checkpoints, steps_an_epoch
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        steps_an_epoch: int,
+        minutes: float,
+        asked: Callable[[], bool],
+    ):
+        self._checkpoints, self._steps_an_epoch, self._asked = checkpoints, steps_an_epoch, asked
         self._seconds = 60 * minutes
         self._saved = time.monotonic()
 
@@ -286,7 +295,8 @@ class _Steps(TrainerCallback):
         ends_epoch = state.global_step % self._steps_an_epoch == 0  # which saves by itself
         if state.global_step % _STEPS == 0 and not ends_epoch:
             control.should_log = True
-            control.should_save = time.monotonic() - self._saved >= self._seconds
+            due = time.monotonic() - self._saved >= self._seconds
+            control.should_save = due or self._asked()
 
     def on_epoch_end(self, args, state, control, **_: Any) -> None:
         control.should_log = True
@@ -304,6 +314,11 @@ class _Steps(TrainerCallback):
     def on_save(self, args, state, control, **_: Any) -> None:
         self._checkpoints.seal(state.global_step, round(state.epoch), control.should_training_stop)
         self._saved = time.monotonic()
+        if self._asked():
+            raise Stopped(
+                f"pre-training: asked to stop at step {state.global_step}; the same command goes "
+                "on from there"
+            )
 
     def on_train_end(self, args, state, control, **_: Any) -> None:
         self._bar.close()

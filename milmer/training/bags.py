@@ -144,11 +144,15 @@ class FoldData:
         """EEG (batch, channel, sample) of ``rows`` in µV."""
         return self.eeg.take(self.eeg_row[rows]).to(device)
 
-    def to(self, device: torch.device) -> None:
-        """Keep the data on a GPU where it fits, else read batches from the host's memory."""
+    def to(self, device: torch.device, jobs: int = 1) -> None:
+        """Keep the data on a GPU where it fits, else read batches from the host's memory.
+
+        ``jobs`` share the GPU, each a like part of its memory.
+        """
         if device.type != "cuda":
             return
-        free = torch.cuda.mem_get_info(device)[0] * _DEVICE_SHARE
+        free, total = torch.cuda.mem_get_info(device)
+        free = min(free, total / jobs) * _DEVICE_SHARE
         for rows in (self.eeg, self.tokens):
             if rows is not None and rows.nbytes < free:
                 free -= rows.nbytes

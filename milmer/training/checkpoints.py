@@ -34,9 +34,9 @@ class ResumeState:
             return None
         return state if state.get("key") == self._key else None
 
-    def save_if_due(self, make: Any) -> None:
-        """Save what ``make()`` returns, if the last state is older than it may be."""
-        if time.monotonic() - self._saved >= self._seconds:
+    def save_if_due(self, make: Any, now: bool = False) -> None:
+        """Save what ``make()`` returns, if the last state is older than it may be, or ``now``."""
+        if now or time.monotonic() - self._saved >= self._seconds:
             # By way of memory: PyTorch's own writer tells of a full disk in a way of its own.
             content = io.BytesIO()
             torch.save(make() | {"key": self._key}, content)

@@ -23,7 +23,7 @@ from milmer import storage
 from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.device import choose_device, describe, fast_bfloat16
-from milmer.errors import MilmerError
+from milmer.errors import MilmerError, Stopped
 from milmer.metrics import baselines, class_shares, measure
 from milmer.model.configuration import MilmerConfig
 from milmer.model.eeg import LogPowerEEGEncoder
@@ -31,6 +31,7 @@ from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.model.options import ModelOptions
 from milmer.options import Options
 from milmer.progress import track
+from milmer.stopping import stop_requests
 from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.card import model_card
 from milmer.training.checkpoints import ResumeState
@@ -157,7 +158,7 @@ class _Run:
             trained, lr=self.training.lr, weight_decay=self.training.weight_decay
         )
         self.model, self.optimizer = self.fabric.setup(self.bare, optimizer)
-        data.to(device)
+        data.to(device, self.training.jobs_per_gpu)
         self._fit_scale()
         self.step = 0
         self.loss_sum = 0.0
@@ -173,14 +174,20 @@ class _Run:
             _log.info("goes on from step %d", self.step)
         began = time.monotonic()
         batches = math.ceil(len(self.rows["train"]) / self.training.batch_size)
-        for epoch in track(range(len(self.history), self.training.epochs), self._name):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._lr(epoch)
-            self.model.train()
-            for rows in list(self._batches(epoch))[self.step - epoch * batches :]:
-                self._train_on(rows)
-                state.save_if_due(self._state)
-            self._end_epoch(epoch, batches)
+        with stop_requests() as asked:
+            for epoch in track(range(len(self.history), self.training.epochs), self._name):
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self._lr(epoch)
+                self.model.train()
+                for rows in list(self._batches(epoch))[self.step - epoch * batches :]:
+                    self._train_on(rows)
+                    state.save_if_due(self._state, now=asked())
+                    if asked():
+                        raise Stopped(
+                            f"{self._name}: asked to stop at step {self.step}; the same command "
+                            "goes on from there"
+                        )
+                self._end_epoch(epoch, batches)
         _log.info(
             "%d epochs in %.1f s, kept epoch %d",
             self.training.epochs,

@@ -89,6 +89,9 @@ class TrainingOptions(Options):
     )
     threads: int = Field(2, ge=1, description="CPU threads of one job; they change last digits.")
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
+    jobs_per_gpu: int = execution(
+        1, ge=1, description="Jobs that share a GPU: more for small folds. Not an experiment's own."
+    )
     checkpoint_minutes: float = execution(
         1.0, ge=0, description="An interrupted run goes on from a state at most this old."
     )

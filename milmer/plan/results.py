@@ -1,0 +1,172 @@
+"""The plan as a whole, with what is made of all runs: baselines, tables, explanations, report."""
+
+import functools
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from milmer.config import Experiment, load
+from milmer.deap.layout import scan
+from milmer.evaluation import report
+from milmer.evaluation.options import (
+    READABLE,
+    TABLES,
+    BandPowerOptions,
+    ExplainOptions,
+    SummaryOptions,
+)
+from milmer.plan.training import TrainingPlan
+from milmer.source import fingerprint
+from milmer.training.folds import LEAKY
+
+
+class Plan(TrainingPlan):
+    """Targets, inputs and options of all rules; paths are relative to the working directory."""
+
+    NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+    BASELINES = "results/baselines/default"
+    """Those on the EEG as configured, which the tables read."""
+
+    @classmethod
+    def read(cls, user: Mapping[str, Any]) -> "Plan":
+        """The plan of a configuration as Snakemake merged it; errors are for people."""
+        config = load(user)
+        return cls(config, scan(config.dataset.root))
+
+    def runs(self) -> list[str]:
+        """The files of all runs that the tables read."""
+        return [
+            f"results/runs/{run}/{file}"
+            for name in self._experiments
+            for _, run in self._runs_of(name)
+            for file in ("metrics.json", "predictions.parquet")
+        ]
+
+    def explanations(self) -> list[str]:
+        """The files that tell what models go by, of honest runs; of others it means nothing."""
+        return [
+            f"results/explanations/{run}.h5"
+            for name, experiment in self._experiments.items()
+            if self.config.report.explain and self._is_honest(experiment)
+            for protocol, run in self._runs_of(name)
+            if protocol not in LEAKY
+        ]
+
+    def _is_honest(self, experiment: Experiment) -> bool:
+        labels = self.config.variant("labels", experiment.labels)
+        return experiment.training.select != "best_on_test" and not labels.permuted
+
+    def explain_json(self, wildcards: Any) -> str:
+        """Options of the stage ``explain``."""
+        asked = {
+            "segments": self.config.report.explain,
+            "threads": self.training(wildcards).threads,
+        }
+        return ExplainOptions(**asked).result_json()
+
+    def baselines(self) -> list[str]:
+        """The baselines' files that the tables read: one for each fold of any experiment."""
+        return [
+            f"{self.BASELINES}/{labels}/{protocol}/{fold}.parquet"
+            for labels, protocols in self._baselines().items()
+            for protocol, folds in protocols.items()
+            for fold in folds
+        ]
+
+    def baseline_segments(self, wildcards: Any) -> list[str]:
+        """The EEG segments that a baseline reads."""
+        return [f"results/segments/{wildcards.eeg}/{s}.h5" for s in self.fold_subjects(wildcards)]
+
+    @staticmethod
+    def baseline_json() -> str:
+        """Options of the stage ``baseline``."""
+        return BandPowerOptions().result_json()
+
+    def tables(self, folder: str) -> list[str]:
+        """All tables below ``folder``."""
+        names = [f"{table}.{kind}" for table in TABLES for kind in ("parquet", "csv")]
+        names += [f"{table}.{kind}" for table in READABLE for kind in ("md", "tex")]
+        return [f"{folder}/{name}" for name in [*names, "conclusions.md"]]
+
+    def tables_json(self) -> str:
+        """Options of the stage ``tables``."""
+        experiments = {
+            name: self._told(name) | {"labels": experiment.labels}
+            for name, experiment in self._experiments.items()
+        }
+        options = {
+            "report": self.config.report.only(SummaryOptions).result(),
+            "experiments": experiments,
+            "baselines": self._baselines(),
+            "seeds": self._seeds,
+        }
+        return json.dumps(options, separators=(",", ":"))
+
+    def shown(self) -> list[str]:
+        """What the report reads beside the tables: the runs, what explains them, and their data."""
+        runs = [run for name in self._experiments for _, run in self._runs_of(name)]
+        histories = [f"results/runs/{run}/history.parquet" for run in runs]
+        trials = [f"results/trials/{s}.parquet" for s in self.subjects]
+        takers = self._experiments.values()
+        eeg = dict.fromkeys(e.eeg for e in takers if e.needs_eeg)
+        faces = dict.fromkeys(e.faces for e in takers if e.needs_faces)
+        segments = [f"results/segments/{v}/{s}.h5" for v in eeg for s in self.subjects]
+        crops = [f"results/faces/{v}/{s}.h5" for v in faces for s in self.with_video]
+        return [*self.runs(), *histories, *self.explanations(), *trials, *segments, *crops]
+
+    def report_json(self) -> str:
+        """Options of the stage ``report``."""
+        experiments = {
+            name: self._told(name)
+            | {
+                "eeg": experiment.eeg if experiment.needs_eeg else None,
+                "faces": experiment.faces if experiment.needs_faces else None,
+            }
+            for name, experiment in self._experiments.items()
+        }
+        options = {
+            "report": self.config.report.result(),
+            "experiments": experiments,
+            "seeds": self._seeds,
+            "subjects": self.subjects,
+            "source": self._source,
+        }
+        return json.dumps(options, separators=(",", ":"))
+
+    @staticmethod
+    def page_files() -> str:
+        """A digest of the page's template, style and script, which are no modules."""
+        folder = Path(report.__file__).parent
+        files = sorted(p for p in folder.iterdir() if p.suffix in (".html", ".css", ".js"))
+        return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
+
+    def _told(self, name: str) -> dict[str, Any]:
+        """What tables and report are told of an experiment."""
+        changes = self.config.experiments[name].model_dump(exclude_unset=True)
+        return {"folds": self._folds(self._experiments[name]), "changes": changes}
+
+    def _baselines(self) -> dict[str, dict[str, list[str]]]:
+        """Folds by labels and protocol: all that an experiment has, each once."""
+        found: dict[str, dict[str, dict[str, None]]] = {}
+        for experiment in self._experiments.values():
+            for protocol, folds in self._folds(experiment).items():
+                known = found.setdefault(experiment.labels, {}).setdefault(protocol, {})
+                known |= dict.fromkeys(folds)
+        return {
+            labels: {protocol: sorted(folds) for protocol, folds in protocols.items()}
+            for labels, protocols in found.items()
+        }
+
+    @staticmethod
+    def listed(option: str, paths: Iterable[str]) -> str:
+        """``--option PATH`` for each path."""
+        return " ".join(f"{option} {shlex.quote(str(path))}" for path in paths)
+
+    @staticmethod
+    @functools.cache
+    def code(module: str) -> str:
+        """Fingerprints of the modules that a stage can import."""
+        return fingerprint(module)
