@@ -1,73 +1,77 @@
-"""Commands named as SLURM's that note what is submitted, for tests without a cluster."""
+"""Commands named as SLURM's that note what is submitted: the submission is tested without SLURM."""
 
 import json
 import re
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# A job does nothing but leave all files that the workflow makes. Its first attempt fails.
+# A job leaves all files that the workflow makes, and has ended before it is asked for.
 SBATCH = """#!{python}
-import json, pathlib, re, sys
+import json, pathlib, sys
 here = pathlib.Path({folder!r})
-options, job = sys.argv[1:-1], sys.argv[-1]
-targets = re.search("--target-jobs (.*?) --", job)[1]
-with (here / "submitted").open("a+") as submitted:
-    submitted.seek(0)
-    before = [json.loads(line) for line in submitted]
-    number = len(before) + 1
-    seen = targets in [line["targets"] for line in before]
-    submitted.write(json.dumps({{"targets": targets, "options": options, "job": job}}) + "\\n")
-with (here / "states").open("a") as states:
-    states.write(f"{{number}}|{{'COMPLETED' if seen else 'FAILED'}}\\n")
-for name in (here / "outputs").read_text().splitlines():
-    path = pathlib.Path(name)
+for line in (here / "outputs").read_text().splitlines():
+    path = pathlib.Path(line)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch() if not path.exists() else None
+    if not path.exists():
+        path.touch()
+with (here / "submitted").open("a") as submitted:
+    submitted.write(json.dumps(sys.argv[1:]) + "\\n")
+number = len((here / "submitted").read_text().splitlines())
+with (here / "states").open("a") as states:
+    states.write(f"{{number}}|COMPLETED\\n")
 print(number)
 """
 OTHERS = {
     "squeue": "cat {folder}/states",
-    "sacct": 'case "$*" in *State*) cat {folder}/states ;; *) echo none ;; esac',
-    "sinfo": "echo main*",
+    "sacct": "exit 1",
+    "sinfo": "echo 'main*'",
     "sacctmgr": "echo lab",
-    "scontrol": 'echo "MinJobAge = 3600 sec"',
-    "scancel": "",
+    "scontrol": "echo 'MinJobAge = 3600 sec'",
+    "scancel": "exit 0",
 }
 
 
 @dataclass
 class Submitted:
-    """One call of sbatch."""
+    """One call of sbatch: the rules of its jobs, and its options."""
 
     rules: list[str]
-    targets: str
+    jobs: list[str]
     options: dict[str, str]
 
     @classmethod
     def read(cls, line: str) -> "Submitted":
-        noted = json.loads(line)
-        targets = shlex.split(noted["targets"])
-        words = iter(noted["options"])
-        options = {}
-        for word in words:
-            name, given, value = word.partition("=")
-            if name in ("--parsable", "--requeue"):
-                options[name] = ""
-            else:
-                options[name] = value if given else next(words)
-        return cls([re.split("[:]", target)[0] for target in targets], noted["targets"], options)
+        *words, wrapped = json.loads(line)
+        jobs = re.search(r"--target-jobs (.*?) --", wrapped)[1].split()
+        options, given = {}, iter(words)
+        for word in given:
+            name, equals, value = word.partition("=")
+            flag = name in ("--parsable", "--requeue")
+            options[name] = value if equals or flag else next(given)
+        return cls([job.strip("'").partition(":")[0] for job in jobs], jobs, options)
+
+    @property
+    def asked(self) -> tuple[int, int, str, int]:
+        """MB of memory, minutes, GPUs (empty: none), processors."""
+        given = self.options
+        return (
+            int(given["--mem"]),
+            int(given["-t"]),
+            given.get("--gpus", ""),
+            int(given["--cpus-per-task"]),
+        )
 
 
-def fake_commands(folder: Path, outputs: list[str]) -> Path:
-    """Write the commands into ``folder``; gives the folder to put on PATH."""
+def write_commands(folder: Path, outputs: list[str]) -> Path:
+    """Write the commands; gives the folder to put first on PATH."""
     (folder / "outputs").write_text("\n".join(outputs))
     (folder / "bin").mkdir()
-    texts = {"sbatch": SBATCH.format(python=sys.executable, folder=str(folder))}
-    texts |= {name: f"#!/bin/sh\n{line.format(folder=folder)}\n" for name, line in OTHERS.items()}
+    texts = {name: f"#!/bin/sh\n{line}\n" for name, line in OTHERS.items()} | {"sbatch": SBATCH}
     for name, text in texts.items():
         path = folder / "bin" / name
-        path.write_text(text)
+        if name == "sbatch":
+            text = text.format(python=sys.executable, folder=str(folder))
+        path.write_text(text.replace("{folder}", str(folder)))
         path.chmod(0o755)
     return folder / "bin"
