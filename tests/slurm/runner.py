@@ -10,10 +10,10 @@ from tests.workflow.runner import REPOSITORY
 
 PROFILE = REPOSITORY / "workflow/profiles/slurm"
 QUICK = (
-    *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"),
+    *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "10"),
     *("--max-status-checks-per-second", "10", "--latency-wait", "5"),
 )
-"""Ask for states often; a user need not."""
+"""Ask for states early: each time that no job has ended, Snakemake waits ten seconds longer."""
 
 
 def start(

@@ -54,7 +54,8 @@ def submitted(tmp_path_factory):
         commands = write_commands(folder, [name for line in outputs for name in line.split(", ")])
         cleared = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SLURM_"))}
         path = {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
-        status = run(work, "--attempt", str(attempt), environment=cleared | path | variables)
+        at_once = ("--slurm-init-seconds-before-status-checks", "1", "--attempt", str(attempt))
+        status = run(work, *at_once, environment=cleared | path | variables)
         assert status == 0, said(work)
         assert "Using workflow specific profile" in said(work)
         return [Submitted.read(line) for line in (folder / "submitted").read_text().splitlines()]
