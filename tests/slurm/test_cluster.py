@@ -38,10 +38,11 @@ class Slurm:
         return done.stdout
 
     def state(self, job):
-        return self.ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
+        told = self.ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+        return told.strip()
 
     def running(self, rule, pattern, count=1, seconds=180):
-        """Wait until a job of ``rule`` runs and ``count`` files are like ``pattern``; its number."""
+        """Wait until a job of ``rule`` runs and there are ``count`` such files; gives its number."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             rows = self.ask("squeue", "--noheader", "--states=R", "--format=%i %k").splitlines()
