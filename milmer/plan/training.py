@@ -94,7 +94,7 @@ class TrainingPlan(DatasetPlan):
         return Aside("--device", device, "--jobs-per-gpu", self.config.training.jobs_per_gpu)
 
     def group(self, wildcards: Any) -> str | None:
-        """The group of small training jobs, those on one subject: they may share a cluster's job."""
+        """The group of small training jobs, those on one subject; they may share a job."""
         small = wildcards.protocol in WITHIN_SUBJECT and not self.finetuned(wildcards)
         return "small_folds" if small else None
 

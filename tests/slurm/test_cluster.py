@@ -42,7 +42,7 @@ class Slurm:
         return told.strip()
 
     def running(self, rule, pattern, count=1, seconds=180):
-        """Wait until a job of ``rule`` runs and there are ``count`` such files; gives its number."""
+        """Wait until a job of ``rule`` runs and there are ``count`` such files; its number."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             rows = self.ask("squeue", "--noheader", "--states=R", "--format=%i %k").splitlines()
