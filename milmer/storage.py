@@ -230,6 +230,16 @@ def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
         yield file
 
 
+def require_intact(path: Path) -> None:
+    """Refuse one of our HDF5 files whose content is no longer what was written: a damaged disk."""
+    with open_h5(path) as file, readable(path):
+        if content_digest(file) != file.attrs["digest"]:
+            raise MilmerError(
+                f"{path}: damaged: its content does not have the digest that was recorded with it; "
+                "delete it and run again"
+            )
+
+
 def read_table(path: Path, stage: str | None = None) -> pd.DataFrame:
     """Read one of our tables."""
     known = _table_metadata(path)
@@ -334,7 +344,6 @@ def _validate(file: h5py.File, schema: Schema, path: Path) -> str:
     if set(file) != set(schema):
         raise MilmerError(f"{path}: datasets {sorted(file)}, expected {sorted(schema)}")
     sizes: dict[str, int] = {}
-    total = hashlib.sha256()
     for name in sorted(schema):
         data, array = file[name], schema[name]
         if data.ndim != len(array.dims):
@@ -342,19 +351,35 @@ def _validate(file: h5py.File, schema: Schema, path: Path) -> str:
         for dim, size in zip(array.dims, data.shape, strict=True):
             if sizes.setdefault(dim, size) != size:
                 raise MilmerError(f"{path}: {name} has {size} along {dim}, others {sizes[dim]}")
-        jpeg = array.dtype == "jpeg"
-        if not jpeg and data.dtype != np.dtype(array.dtype):
-            raise MilmerError(f"{path}: {name} is {data.dtype}, expected {array.dtype}")
-        total.update(f"{name} {array.dtype} {data.shape}".encode())
+        if array.dtype != _kind(data):
+            raise MilmerError(f"{path}: {name} is {_kind(data)}, expected {array.dtype}")
+    return content_digest(file, finite=path)
+
+
+def content_digest(file: h5py.File, finite: Path | None = None) -> str:
+    """SHA-256 of all datasets: their names, kinds, shapes and values.
+
+    Values that are not finite are refused where a path is given to name in the error.
+    """
+    total = hashlib.sha256()
+    for name in sorted(file):
+        data = file[name]
+        kind = _kind(data)
+        total.update(f"{name} {kind} {data.shape}".encode())
         for block in _blocks(data):
-            if jpeg:
+            if kind == "jpeg":
                 for item in block:
                     total.update(len(item).to_bytes(8, "little") + item.tobytes())
                 continue
-            if block.dtype.kind == "f" and not np.isfinite(block).all():
-                raise MilmerError(f"{path}: {name} holds values that are not finite")
+            if finite and block.dtype.kind == "f" and not np.isfinite(block).all():
+                raise MilmerError(f"{finite}: {name} holds values that are not finite")
             total.update(np.ascontiguousarray(block).data)
     return total.hexdigest()
+
+
+def _kind(data: h5py.Dataset) -> str:
+    """The dtype's name as in :class:`Array`."""
+    return "jpeg" if h5py.check_vlen_dtype(data.dtype) is not None else data.dtype.name
 
 
 def _blocks(data: h5py.Dataset) -> Iterator[np.ndarray]:

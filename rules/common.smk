@@ -13,6 +13,7 @@ for variable, folder in (
 
 from milmer.errors import MilmerError
 from milmer.plan import Aside, Plan
+from milmer.recovery import Run
 
 try:
     PLAN = Plan.read(config)
@@ -22,6 +23,12 @@ except MilmerError as error:
 if workflow.is_main_process:
     for warning in PLAN.warnings:
         logger.warning(f"milmer: {warning}")
+
+
+# For `milmer resume` and `milmer status`.
+onstart:
+    Run.begun(workflow.workdir_init, config).note(Path())
+
 
 TABLES = PLAN.tables("results/tables")
 READ_AS_TEXT = [table for table in TABLES if table.endswith(".csv")]

@@ -51,6 +51,16 @@ def once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], None]], P
     return made
 
 
+def fake_gpus(folder: Path, count: int, lines: list[str] | None = None) -> str:
+    """A PATH on which nvidia-smi tells of ``count`` GPUs, or prints ``lines``."""
+    lines = lines or [f"GPU {i}: NVIDIA Fake (UUID: GPU-fake-{i})" for i in range(count)]
+    program = folder / "nvidia-smi"
+    folder.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    program.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The third-party test data: MILMER_SHARED, or `shared` beside the repository."""

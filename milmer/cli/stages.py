@@ -93,10 +93,10 @@ def finetune_backbone(
     checkpoint_minutes: Annotated[float, typer.Option(help="Age of the state to resume.")] = 5.0,
 ) -> None:
     """Teach a Swin backbone emotions from pictures of faces."""
-    from milmer.backbone.options import PretrainStageOptions
-    from milmer.backbone.pretraining import pretrain_backbone
-
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
+        from milmer.backbone.options import PretrainStageOptions
+        from milmer.backbone.pretraining import pretrain_backbone
+
         how = {"checkpoint_minutes": checkpoint_minutes}
         changes = {"backbone": {"device": device}, "pretrain": how}
         stage = read_options(PretrainStageOptions, options).but(changes)
@@ -115,10 +115,10 @@ def tokens(
     jobs_per_gpu: JobsPerGPU = 1,
 ) -> None:
     """Turn a subject's face crops into Swin tokens."""
-    from milmer.backbone.options import TokensOptions
-    from milmer.backbone.tokens import make_tokens
-
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
+        from milmer.backbone.options import TokensOptions
+        from milmer.backbone.tokens import make_tokens
+
         stage = read_options(TokensOptions, options)
         chosen = stage.backbone.but({"device": device})
         make_tokens(faces, stage.but({"backbone": chosen}), out, backbone)
@@ -158,9 +158,9 @@ def train(
     checkpoint_minutes: Annotated[float, typer.Option(help="Age of the state to resume.")] = 1.0,
 ) -> None:
     """Train and test one fold."""
-    from milmer.training.loop import TrainOptions, train_fold
-
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
+        from milmer.training.loop import TrainOptions, train_fold
+
         stage = read_options(TrainOptions, options)
         how = {
             "device": device,
@@ -187,10 +187,10 @@ def explain(
     jobs_per_gpu: JobsPerGPU = 1,
 ) -> None:
     """Tell which EEG channels and which part of the face a trained model goes by."""
-    from milmer.evaluation.explain import explain_run
-    from milmer.evaluation.options import ExplainOptions
-
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
+        from milmer.evaluation.explain import explain_run
+        from milmer.evaluation.options import ExplainOptions
+
         stage = read_options(ExplainOptions, options).but({"device": device})
         explain_run(run, split, segments or [], faces or tokens or [], stage, out)
 

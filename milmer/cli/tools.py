@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from milmer.cli.app import OptionsJSON, app, options_error, read_options
 from milmer.errors import MilmerError
 
+Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
+
 
 @app.command()
 def check(
@@ -38,6 +40,38 @@ def check(
     typer.echo(json.dumps(report.as_json(), indent=1) if as_json else screen(report))
     if report.errors:
         raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    directory: Directory = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell what is done, running and missing, by stage and subject."""
+    import json
+
+    from milmer.status import status
+
+    found = status(directory)
+    typer.echo(json.dumps(found.as_json(), indent=1) if as_json else found.screen())
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def resume(
+    context: typer.Context,
+    directory: Directory = Path(),
+    ended: Annotated[
+        bool, typer.Option("--ended", help="The last run, of another machine, no longer runs.")
+    ] = False,
+) -> None:
+    """Go on with the last run, also after it was killed; more options are Snakemake's."""
+    import os
+
+    from milmer import recovery
+
+    folder, command = recovery.resume(directory, context.args, ended)
+    os.chdir(folder)
+    os.execv(command[0], command)
 
 
 @app.command()

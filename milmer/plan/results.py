@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,42 @@ class Plan(TrainingPlan):
         """The plan of a configuration as Snakemake merged it; errors are for people."""
         config = load(user)
         return cls(config, scan(config.dataset.root))
+
+    def targets(self) -> Iterator[tuple[str, str, str]]:
+        """What a complete run makes: stage with variant, subject or fold, and a file for each."""
+        takers = self._experiments.values()
+        for s in self.subjects:
+            yield "trials", s, f"results/trials/{s}.parquet"
+        for eeg in dict.fromkeys(e.eeg for e in takers if e.needs_eeg):
+            for s in self.subjects:
+                yield f"segments {eeg}", s, f"results/segments/{eeg}/{s}.h5"
+        for faces in dict.fromkeys(e.faces for e in takers if e.needs_faces):
+            for s in self.with_video:
+                yield f"faces {faces}", s, f"results/faces/{faces}/{s}.h5"
+        cached = dict.fromkeys(
+            (e.faces, e.backbone) for e in takers if e.needs_faces and not e.finetune
+        )
+        for faces, backbone in cached:
+            for s in self.with_video:
+                path = f"results/tokens/{faces}/{backbone}/{s}.h5"
+                yield f"tokens {faces} {backbone}", s, path
+        for labels, protocols in self._baselines().items():
+            for protocol, folds in protocols.items():
+                for fold in folds:
+                    path = f"results/splits/{labels}/{protocol}/{fold}.parquet"
+                    yield f"split {labels} {protocol}", fold, path
+        for name in self._experiments:
+            for protocol, run in self._runs_of(name):
+                unit = "/".join(run.split("/")[2:]).removesuffix("/seed0")
+                yield f"train {name} {protocol}", unit, f"results/runs/{run}/metrics.json"
+        for path in self.explanations():
+            _, _, name, protocol, *unit = path.removesuffix(".h5").split("/")
+            yield f"explain {name} {protocol}", "/".join(unit).removesuffix("/seed0"), path
+        for path in self.baselines():
+            _, _, _, labels, protocol, fold = path.removesuffix(".parquet").split("/")
+            yield f"baseline {labels} {protocol}", fold, path
+        yield "tables", "all", "results/tables/summary.parquet"
+        yield "report", "all", "results/report/index.html"
 
     def runs(self) -> list[str]:
         """The files of all runs that the tables read."""

@@ -43,10 +43,12 @@ def joined(
     """Each file's ``dataset`` as it is mapped, and each split row's row in the files' grids.
 
     The grids follow one another; −1 where a subject has no file. What small arrays about bags a
-    file holds comes as a third. Raises :class:`MilmerError` where a file lacks a segment.
+    file holds comes as a third. Raises :class:`MilmerError` where a file lacks a segment, or is
+    damaged.
     """
     arrays, grids, files = [], [], []
     for path in paths:
+        storage.require_intact(path)
         with storage.open_h5(path, stage) as file:
             if dataset is not None:
                 arrays.append(storage.mapped(file[dataset]))

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from milmer import storage
@@ -146,6 +147,7 @@ class _Run:
             accelerator=device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
             precision="bf16-mixed" if bfloat16 else "32-true",
+            plugins=LightningEnvironment(),  # one process, also where SLURM would offer more
         )
         torch.manual_seed(self._seed("weights"))
         self.processor = backbone.processor if backbone else None

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from milmer.backbone.class_folders import read_pictures
 from milmer.backbone.loading import load_backbone, prepare
 from milmer.backbone.options import BackboneOptions, PretrainStageOptions
 from milmer.backbone.pretraining import class_weights, pretrain_backbone
+from milmer.errors import Stopped
 from milmer.metrics import scores
 
 FILES = ["config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"]
@@ -393,6 +395,27 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert steps == list(range(goes_on, 45))
     assert same_bytes(result, out)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(("stop", "saved"), [(3, 10), (12, 15)], ids=["a look", "an epoch's end"])
+def test_asked_to_stop_it_saves_and_the_same_command_goes_on(
+    images, result, pretrain, steps, tmp_path, monkeypatch, stop, saved
+):
+    out, plain = tmp_path / "out", pretraining._Trainer.training_step
+
+    def step(self, *given):
+        if self.state.global_step == stop and not out.with_name("went on").exists():
+            signal.raise_signal(signal.SIGTERM)
+        return plain(self, *given)
+
+    monkeypatch.setattr(pretraining._Trainer, "training_step", step)
+    with pytest.raises(Stopped, match=f"asked to stop at step {saved}; the same command goes on"):
+        pretrain(images, out, checkpoint_minutes=60)
+    assert not out.exists()
+    out.with_name("went on").touch()
+    pretrain(images, out, checkpoint_minutes=60)
+    assert steps == list(range(45))
+    assert same_bytes(result, out)
 
 
 def test_a_run_that_had_ended_early_trains_no_more(images, pretrain, steps, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from milmer import storage
-from milmer.errors import MilmerError
+from milmer.errors import MilmerError, Stopped
 from milmer.metrics import measure
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.training import loop
@@ -83,6 +84,48 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monk
     assert steps == list(range(1, len(steps) + 1))
     assert same_bytes(run, out)
     assert [p.name for p in tmp_path.iterdir()] == ["seed0"]
+
+
+@pytest.mark.parametrize("stop_at", [0, 5])
+def test_asked_to_stop_it_saves_and_the_same_command_goes_on(
+    files, run, tmp_path, monkeypatch, stop_at
+):
+    """SIGTERM in the middle of a step, long before the next state would have been due."""
+    out, steps = tmp_path / "seed0", []
+
+    def counted(self, rows):
+        if stop_at is not None and self.step == stop_at:
+            signal.raise_signal(signal.SIGTERM)
+        plain(self, rows)
+        steps.append(self.step)
+
+    plain, before = loop._Run._train_on, signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(loop._Run, "_train_on", counted)
+    with pytest.raises(Stopped, match=rf"asked to stop at step {stop_at + 1}; the same command"):
+        train_fold(*files, options(checkpoint_minutes=60), 0, out)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not (out / "metrics.json").exists()
+    stop_at = None
+    train_fold(*files, options(checkpoint_minutes=60), 0, out)
+    assert steps == list(range(1, len(steps) + 1))
+    assert same_bytes(run, out)
+
+
+def test_damaged_tokens_are_found_before_training(files, tmp_path, monkeypatch):
+    split, segments, (tokens,) = files
+    bad = tmp_path / "s01.h5"
+    shutil.copy(tokens, bad)
+    with h5py.File(bad, "r") as file:
+        place = file["tokens"].id.get_offset() + file["tokens"].nbytes // 2
+    with open(bad, "r+b") as file:  # one bit, as a disk loses it
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 4]))
+    monkeypatch.setattr(loop._Run, "_train_on", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(MilmerError, match=r"s01\.h5: damaged: .*; delete it and run again"):
+        train_fold(split, segments, [bad], options(), 0, tmp_path / "seed0")
+    assert not (tmp_path / "seed0").exists()
 
 
 def test_a_state_of_other_options_is_not_taken_up(files, tmp_path, monkeypatch):
@@ -231,6 +274,7 @@ def test_the_scale_of_the_eeg_is_that_of_the_training_part_alone(files, tmp_path
             eeg = file["eeg"][()]
             eeg[chosen] = eeg[chosen] * 50 + 7
             file["eeg"][...] = eeg
+            file.attrs["digest"] = storage.content_digest(file)
         data = read_fold(split, [out], [])
         run = loop._Run(data, options({"modalities": ["eeg"]}), 0, torch.device("cpu"))
         return [run.bare.eeg.get_buffer(name) for name in ("scale", "mean", "std")]
