@@ -116,6 +116,6 @@ def test_training_that_is_asked_to_stop_goes_on_when_it_is_sent_again(slurm, wor
     log = (here / "results/logs/runs/milmer/trial/s01-k0/seed0.log").read_text()
     assert f"goes on from step {step}\n" in log
     # The second attempt asked for twice the memory and time.
-    assert slurm.jobs("%T %m %l")[-2:] == ["FAILED 6000M 30:00", "COMPLETED 12000M 1:00:00"]
+    assert slurm.jobs("%T %m %l")[-2:] == ["FAILED 6000M 10:00", "COMPLETED 12000M 20:00"]
     for name in ("model/model.safetensors", "predictions.parquet", "metrics.json"):
         assert (here / RUN / name).read_bytes() == (local / RUN / name).read_bytes()
