@@ -43,7 +43,7 @@ class Slurm:
         told = self.ask("squeue", "--noheader", *options)
         return [row.strip() for row in told.splitlines()]
 
-    def running(self, rule, pattern, count=1, seconds=180):
+    def running(self, rule, pattern, count=1, seconds=500):
         """Wait until a job of ``rule`` runs and there are ``count`` such files; its number."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
