@@ -13,7 +13,9 @@ rule split:
     benchmark:
         "results/benchmarks/splits/{labels}/{protocol}/{fold}.tsv"
     params:
-        options=lambda wildcards: PLAN.config.split_json(wildcards.labels),
+        options=lambda wildcards: PLAN.config.split_json(
+            wildcards.labels, wildcards.protocol
+        ),
         code=PLAN.code("milmer.training.splits"),
         trials=lambda wildcards, input: PLAN.listed("--trials", input.trials),
     shell:

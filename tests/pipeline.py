@@ -65,7 +65,7 @@ def _train(plan: Plan, out: Path) -> None:
     split = Path(plan.split_of(wildcards))
     if not split.exists():
         trials = [Path(f"results/trials/{s}.parquet") for s in plan.fold_subjects(wildcards)]
-        options = SplitOptions.from_json(plan.config.split_json(split.parts[-3]))
+        options = SplitOptions.from_json(plan.config.split_json(split.parts[-3], protocol))
         make_split(trials, protocol, fold, options, split)
     segments, tokens, faces = (
         [Path(p) for p in paths]
