@@ -38,6 +38,8 @@ rule train:
         "results/logs/runs/{experiment}/{protocol}/{fold}/seed{seed}.log",
     benchmark:
         "results/benchmarks/runs/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
+    group:
+        lambda wildcards: PLAN.group(wildcards)
     threads: lambda wildcards: PLAN.training(wildcards).threads
     resources:
         mem_mb=lambda wildcards: PLAN.train_memory(wildcards),

@@ -109,6 +109,11 @@ class TrainingPlan(DatasetPlan):
     def _device(self, device: str) -> list[object]:
         return ["--device", device, "--jobs-per-gpu", self.config.training.jobs_per_gpu]
 
+    def group(self, wildcards: Any) -> str | None:
+        """The group of small training jobs, those on one subject; they may share a job."""
+        small = wildcards.protocol in WITHIN_SUBJECT and not self.finetuned(wildcards)
+        return "small_folds" if small else None
+
     def train_json(self, name: str) -> str:
         """Options of the stage ``train`` for an experiment."""
         experiment = self._experiments[name]
