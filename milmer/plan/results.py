@@ -37,7 +37,8 @@ class Plan(TrainingPlan):
         takers = self._experiments.values()
         for s in self.subjects:
             yield "trials", s, f"results/trials/{s}.parquet"
-        for eeg in dict.fromkeys(e.eeg for e in takers if e.needs_eeg):
+        of_baselines = Path(self.BASELINES).name
+        for eeg in dict.fromkeys([of_baselines, *(e.eeg for e in takers if e.needs_eeg)]):
             for s in self.subjects:
                 yield f"segments {eeg}", s, f"results/segments/{eeg}/{s}.h5"
         for faces in dict.fromkeys(e.faces for e in takers if e.needs_faces):
@@ -46,6 +47,10 @@ class Plan(TrainingPlan):
         cached = dict.fromkeys(
             (e.faces, e.backbone) for e in takers if e.needs_faces and not e.finetune
         )
+        used = dict.fromkeys(e.backbone for e in takers if e.needs_faces)
+        for backbone in used:
+            if self.config.variant("backbone", backbone).pretrain.images:
+                yield "pretrain", backbone, f"{self._pretrained(backbone)}/metrics.json"
         for faces, backbone in cached:
             for s in self.with_video:
                 path = f"results/tokens/{faces}/{backbone}/{s}.h5"

@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import BackboneOptions
 from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.status import status
 from tests.workflow.runner import REPOSITORY, snakemake, to_run, write_config
 
 
@@ -170,6 +172,12 @@ def test_a_bad_configuration_is_one_clear_line_before_anything_runs(work, change
     assert done.returncode != 0
     assert sum(message in line for line in done.stderr.splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_status_knows_all_jobs_that_there_are(work):
+    jobs = to_run(snakemake(work, "--dry-run", "--forceall"))
+    known = Counter(stage.name.split()[0] for stage in status(work).stages for _ in stage.done)
+    assert known == {rule: count for rule, count in jobs.items() if rule != "all"}
 
 
 def test_a_failing_stage_shows_its_line_and_leaves_nothing(work, tmp_path):
