@@ -209,7 +209,9 @@ class Config(Options):
     def segments_json(self, eeg: str) -> str:
         """Options of the stage ``segments``."""
         return SegmentsOptions(
-            eeg=self.variant("eeg", eeg), segmentation=self.segmentation
+            eeg=self.variant("eeg", eeg),
+            segmentation=self.segmentation,
+            recording=self.dataset.recording,
         ).result_json()
 
     def faces_json(self, faces: str) -> str:
@@ -243,10 +245,10 @@ class Config(Options):
         stage = PretrainStageOptions(backbone=options.only(SwinOptions), pretrain=options.pretrain)
         return stage.without_paths().result_json()
 
-    def split_json(self, labels: str) -> str:
-        """Options of the stage ``split``."""
+    def split_json(self, labels: str, classes: list[str] | None = None) -> str:
+        """Options of the stage ``split``; ``classes`` are the dataset's own names."""
         return SplitOptions(
-            labels=self.variant("labels", labels),
+            labels=self.variant("labels", labels).with_classes(classes),
             segmentation=self.segmentation,
             folds=self.protocols.folds,
             validation=self.protocols.validation,

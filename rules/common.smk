@@ -39,12 +39,12 @@ if PLAN.gpu_places and "gpu" not in workflow.global_resources:
 
 
 wildcard_constraints:
-    subject=r"s\d\d",
+    subject=PLAN.dataset.subject_pattern,
     eeg=PLAN.NAME,
     faces=PLAN.NAME,
     backbone=PLAN.NAME,
     labels=PLAN.NAME,
     experiment=PLAN.NAME,
     protocol="segment|trial|loso|stimulus",
-    fold=r"s\d\d|s\d\d-k\d+|k\d+",
+    fold=PLAN.fold_pattern,
     seed=r"\d+",

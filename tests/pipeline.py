@@ -38,7 +38,7 @@ def _run(plan: Plan, root: Path) -> None:
     config, results = plan.config, Path("results")
     for subject in plan.subjects:
         trials = results / f"trials/{subject}.parquet"
-        make_trials(root, subject, TrialsOptions.from_json(plan.trials_options), trials)
+        make_trials(root, subject, TrialsOptions.from_json(plan.dataset.trials_json(subject)), trials)
         for eeg in {config.experiment(name).eeg for name in config.experiments}:
             options = SegmentsOptions.from_json(config.segments_json(eeg))
             make_segments(trials, root, options, results / f"segments/{eeg}/{subject}.h5")

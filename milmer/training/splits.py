@@ -18,7 +18,7 @@ from milmer.errors import MilmerError
 from milmer.segmentation import segment_grid
 from milmer.training.folds import LEAKY
 from milmer.training.guard import GROUPS, require_sound
-from milmer.training.labels import DROPPED, label, label_names, scales, thresholds
+from milmer.training.labels import DROPPED, label, label_names, thresholds
 from milmer.training.options import LabelsOptions, SplitOptions
 
 _TEST_PART = 0.2  # of protocol segment, as published
@@ -81,7 +81,7 @@ def _permuted(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
     All that goes with a trial but its ratings stays, and so does how often a class occurs: a
     control in which there is nothing to learn (Ojala and Garriga 2010).
     """
-    rated, columns = rated.copy(), scales(options.labels)
+    rated, columns = rated.copy(), options.labels.scales or ["label"]
     with_eeg = rated[rated["eeg_seconds"].notna()]
     for subject, trials in with_eeg.groupby("subject", sort=True):
         order = _rng(options.seed, subject, "permuted").permutation(len(trials))
