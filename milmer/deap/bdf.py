@@ -131,6 +131,7 @@ def _trial(
     path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: float, seconds: float
 ) -> np.ndarray:
     """A trial from ``start`` s in the recording, at 128 Hz: (channel, sample) in µV."""
+
     def read(first: int, stop: int) -> np.ndarray:
         return _data(path, raw, picks, first, stop) * 1e6
 

@@ -17,6 +17,7 @@ from milmer.eeg.options import EEGOptions
 from milmer.errors import MilmerError
 from milmer.montage import MOST_MADE, interpolation
 
+
 def clean(
     eeg: Mapping[int, np.ndarray],
     eog: Mapping[int, np.ndarray] | None,

@@ -111,7 +111,9 @@ class EEGFile:
         """(channel, sample) in µV at ``sfreq`` Hz of ``seconds`` from ``start`` s on, less means."""
         return self._trial(self._picks, self._matrix, start, seconds, sfreq)
 
-    def bipolar(self, pair: Sequence[str], start: float, seconds: float, sfreq: float) -> np.ndarray:
+    def bipolar(
+        self, pair: Sequence[str], start: float, seconds: float, sfreq: float
+    ) -> np.ndarray:
         """The same of two channels, first minus second, or of one that is bipolar: (sample,)."""
         picks = [self._place(name) for name in pair]
         absent = [name for name, place in zip(pair, picks, strict=True) if place is None]
@@ -204,7 +206,9 @@ class EEGFile:
         names = [self._names[i] for i in placed]
         twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
         if twice:
-            raise MilmerError(f"{self.path}: two channels are {twice}; name one in dataset.channels")
+            raise MilmerError(
+                f"{self.path}: two channels are {twice}; name one in dataset.channels"
+            )
         return placed
 
     def _wanted(self, channels: Sequence[str], missing: Missing) -> list[int]:
@@ -239,7 +243,9 @@ class EEGFile:
         try:
             whole = montage.interpolation((*names, *absent), tuple(absent))
         except MilmerError as error:
-            raise MilmerError(f"{where}, and it is not known where on the head to put it") from error
+            raise MilmerError(
+                f"{where}, and it is not known where on the head to put it"
+            ) from error
         order = [[*names, *absent].index(name) for name in self.channels]
         self._matrix = whole[order][:, : len(names)]  # (channel, source)
         _log.warning("%s: %s made from the other channels", self.path, ", ".join(absent))

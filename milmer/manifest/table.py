@@ -119,7 +119,9 @@ class Manifest:
 
     def error(self, row: Row, text: str) -> MilmerError:
         """An error about a row."""
-        return MilmerError(f"{self.path}: line {row.line} ({row.subject} trial {row.trial}): {text}")
+        return MilmerError(
+            f"{self.path}: line {row.line} ({row.subject} trial {row.trial}): {text}"
+        )
 
 
 def read_manifest(path: str | Path) -> Manifest:

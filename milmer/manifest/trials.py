@@ -58,9 +58,7 @@ def make_manifest_trials(
     table["eeg_start"] = [start for start, _ in spans]
     table["eeg_seconds"] = [seconds for _, seconds in spans]
     table["video_file"] = _texts([described.relative(row.video_file) for row in rows])
-    table["video_start"] = [
-        (row.video_start or 0.0) if row.video_file else np.nan for row in rows
-    ]
+    table["video_start"] = [(row.video_start or 0.0) if row.video_file else np.nan for row in rows]
     table["stimulus"] = [row.stimulus for row in rows]
     table["label"] = _texts([row.label for row in rows])
     _tell(subject, table)
@@ -95,8 +93,9 @@ def _span(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[floa
         return start, file.within(row.eeg_stop) - start
     except MilmerError as error:
         raise manifest.error(
-            row, f"eeg_stop {row.eeg_stop:g} s lies beyond the end of {row.eeg_file} "
-            f"({file.seconds:g} s)"
+            row,
+            f"eeg_stop {row.eeg_stop:g} s lies beyond the end of {row.eeg_file} "
+            f"({file.seconds:g} s)",
         ) from error
 
 

@@ -142,7 +142,9 @@ class TrainingPlan(DatasetPlan):
         if not subjects:
             self.warnings.append(f"{where} is left out: {self._place} holds no face video")
             return None
-        if (lack := self.dataset.lacks(self.config.variant("labels", experiment.labels))) is not None:
+        if (
+            lack := self.dataset.lacks(self.config.variant("labels", experiment.labels))
+        ) is not None:
             self.warnings.append(f"{where} is left out: {lack}")
             return None
         scrambled = self.config.variant("eeg", experiment.eeg).layout == "as_published"
