@@ -28,8 +28,8 @@ Missing = Literal["refuse", "interpolate"]
 _REFERENCE = re.compile(r"[-_ ](ref|le|re|ar|avg|av|car|org|linked|[am][12]|[am]1[am]2)$", re.I)
 _MODALITY = re.compile(r"^eeg[ \-_:]+", re.I)
 _NO_EEG = re.compile(
-    r".*(eog|ecg|ekg|emg|gsr|eda|resp|temp|plet|ppg|spo2|sao2|pulse|status|trig|marker|event|"
-    r"annot|acc|gyr|photo)|(exg|erg|aux|bip|dc|sti|ex)[ _-]?\d*",
+    r"eog|ecg|ekg|emg|gsr|eda|resp|temp|plet|ppg|spo2|sao2|pulse|status|trig|marker|event|annot|"
+    r"acc|gyr|photo|^(exg|erg|aux|bip|dc|sti|ex)[ _-]?\d*$",
     re.I,
 )
 # MNE takes numbers in units that it does not know for volts: what makes µV of these.
@@ -108,7 +108,7 @@ class EEGFile:
         return min(stop, self.seconds)
 
     def trial(self, start: float, seconds: float, sfreq: float) -> np.ndarray:
-        """(channel, sample) in µV at ``sfreq`` Hz of ``seconds`` from ``start`` s on, less means."""
+        """``seconds`` from ``start`` s on, less means: (channel, sample) in µV at ``sfreq`` Hz."""
         return self._trial(self._picks, self._matrix, start, seconds, sfreq)
 
     def bipolar(
@@ -202,7 +202,7 @@ class EEGFile:
         places = montage.placed_names().values()
         placed = [i for i in eeg if self._names[i] in places]
         if len(placed) < FEWEST_CHANNELS:  # a cap with names of its own
-            placed = [i for i in eeg if not _NO_EEG.fullmatch(self._raw.ch_names[i].strip())]
+            placed = [i for i in eeg if not _NO_EEG.search(self._raw.ch_names[i].strip())]
         names = [self._names[i] for i in placed]
         twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
         if twice:
@@ -268,8 +268,8 @@ def _require_montage(path: Path, channels: Sequence[str]) -> None:
     if len(channels) < FEWEST_CHANNELS:
         held = _listed(channels) if channels else "none"
         raise MilmerError(
-            f"{path}: {len(channels)} EEG channels ({held}), at least {FEWEST_CHANNELS} are needed; "
-            "name them in dataset.channels if there are more"
+            f"{path}: {len(channels)} EEG channels ({held}), at least {FEWEST_CHANNELS} are "
+            "needed; name them in dataset.channels if there are more"
         )
 
 

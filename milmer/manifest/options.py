@@ -14,9 +14,8 @@ class RecordingOptions(Options):
 
     channels: list[str] | None = Field(
         None,
-        description="`kind: manifest`: names of the EEG channels, at least 4, in the order in which "
-        "the model sees them; null takes the EEG channels of the files, which have to be the same "
-        "in all.",
+        description="`kind: manifest`: names of the EEG channels, at least 4, in the model's order; "
+        "null takes the EEG channels of the files, which have to be the same in all.",
     )
     missing_channels: Literal["refuse", "interpolate"] = Field(
         "refuse",

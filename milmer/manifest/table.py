@@ -6,6 +6,7 @@ Only the standard library is used for CSV: the Snakefile reads the manifest each
 import csv
 import difflib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -291,7 +292,7 @@ def _numbered(path: Path, rows: Iterable[Row]) -> tuple[list[Row], bool]:
 
 def _require_distinct(path: Path, trials: Mapping[str, list[Row]]) -> None:
     for subject, rows in trials.items():
-        for first, second in zip(rows, rows[1:], strict=False):
+        for first, second in itertools.pairwise(rows):
             if first.trial == second.trial:
                 raise MilmerError(
                     f"{path}: lines {first.line} and {second.line}: {subject} has trial "

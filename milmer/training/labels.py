@@ -33,9 +33,9 @@ def label(trials: pd.DataFrame, border: Mapping[str, float], options: LabelsOpti
     """Classes of ``trials``, int64 (trial,): 0 HAHV, 1 LAHV, 2 LALV, 3 HALV; or 0 low, 1 high; or
     the place of the trial's label among the classes.
 
-    A trial without the rating or label is dropped. A rating on its border is high, low or dropped as ``labels.ties`` says. ``as_published`` is the
-    rule of the authors' code: 0 if v > 5 and a > 5, 1 if v >= 5 and a < 5, 2 if v < 5 and a < 5,
-    else 3.
+    A trial without the rating or label is dropped. A rating on its border is high, low or dropped
+    as ``labels.ties`` says. ``as_published`` is the rule of the authors' code: 0 if v > 5 and
+    a > 5, 1 if v >= 5 and a < 5, 2 if v < 5 and a < 5, else 3.
     """
     if options.scheme == "label":
         place = {name: i for i, name in enumerate(label_names(options))}
