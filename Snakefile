@@ -11,7 +11,8 @@ min_version("9.27")
 configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
-container: "docker://continuumio/miniconda3:25.3.1-1"
+# Used with --sdm apptainer, once it is built: see workflow/envs/milmer.def.
+container: os.path.join(workflow.basedir, "workflow/envs/milmer.sif")
 
 
 include: "rules/common.smk"

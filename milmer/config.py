@@ -23,11 +23,13 @@ from milmer.backbone.options import (
 from milmer.deap.options import DatasetOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
-from milmer.evaluation.options import BASELINE, ReportOptions
+from milmer.evaluation.options import BASELINE
+from milmer.evaluation.report.options import ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.model.options import ModelOptions
 from milmer.options import Options, is_section
 from milmer.segmentation import SegmentationOptions
+from milmer.training.folds import NUMBERED
 from milmer.training.options import (
     LabelsOptions,
     Protocol,
@@ -245,14 +247,18 @@ class Config(Options):
         stage = PretrainStageOptions(backbone=options.only(SwinOptions), pretrain=options.pretrain)
         return stage.without_paths().result_json()
 
-    def split_json(self, labels: str, classes: list[str] | None = None) -> str:
-        """Options of the stage ``split``; ``classes`` are the dataset's own names."""
+    def split_json(self, labels: str, protocol: str, classes: list[str] | None = None) -> str:
+        """Options of the stage ``split``; other protocols rerun for no other number of folds.
+
+        ``classes`` are the dataset's own names.
+        """
+        folds = {"folds": self.protocols.folds} if protocol in NUMBERED else {}
         return SplitOptions(
             labels=self.variant("labels", labels).with_classes(classes),
             segmentation=self.segmentation,
-            folds=self.protocols.folds,
             validation=self.protocols.validation,
             seed=self.protocols.seed,
+            **folds,
         ).result_json()
 
 

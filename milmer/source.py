@@ -2,13 +2,17 @@
 
 Snakemake does not see code behind ``python -m milmer``. Each rule therefore carries, among its
 params, the fingerprints of the modules that its stage can import: the static import closure of
-the stage's module within this package. Comments, docstrings and formatting do not count.
+the stage's module within this package. Comments, docstrings and formatting do not count, nor does
+the version of Python that reads the code.
 """
 
 import ast
 import functools
 import hashlib
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 _ROOT = Path(__file__).resolve().parent
@@ -33,7 +37,7 @@ def fingerprint(module: str) -> str:
 
 def _path(module: str) -> Path | None:
     base = _ROOT.joinpath(*module.split(".")[1:])
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
+    for path in (base / "__init__.py", base.with_suffix(".py")):  # a package is found first
         if path.is_file():
             return path
     return None
@@ -51,12 +55,14 @@ def _tree(module: str) -> ast.Module:
 def _imports(module: str) -> list[str]:
     """Modules of this package that ``module`` names in an import, with their packages."""
     found: set[str] = set()
-    for node in ast.walk(_tree(module)):
+    package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
+    for node in _statements(_tree(module)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        elif isinstance(node, ast.ImportFrom):
             # `from milmer.eeg import filtering` names a module, `from … import PATTERN` does not.
-            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names = [base] + [f"{base}.{alias.name}" for alias in node.names]
         else:
             continue
         for name in names:
@@ -66,17 +72,38 @@ def _imports(module: str) -> list[str]:
     return sorted(found)
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node, without a look into expressions, which takes long."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, field, ()):
+            yield below
+            yield from _statements(below)
+
+
 @functools.cache
 def _hash(module: str) -> str:
-    tree = _tree(module)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            del body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr(_content(_tree(module))).encode()).hexdigest()[:12]
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _content(node: Any) -> Any:
+    """A syntax tree as lists, without docstrings, also those of attributes and constants.
+
+    Fields that hold nothing are left out: a newer Python has more of them. So is whether a name is
+    read or set, which its place says.
+    """
+    if isinstance(node, ast.AST):
+        made: list[Any] = [type(node).__name__]
+        for name in node._fields:
+            held = getattr(node, name, None)
+            if held is not None and held != [] and name != "ctx":
+                made += name, _content(held)
+        return made
+    if isinstance(node, list):
+        return [_content(item) for item in node if not _is_text(item)]
+    return node
+
+
+def _is_text(node: Any) -> bool:
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

@@ -78,7 +78,8 @@ def _train(plan: Plan, out: Path) -> None:
     split = Path(plan.split_of(wildcards))
     if not split.exists():
         trials = [Path(f"results/trials/{s}.parquet") for s in plan.fold_subjects(wildcards)]
-        options = SplitOptions.from_json(plan.split_json(split.parts[-3]))
+        wildcards.labels = split.parts[-3]
+        options = SplitOptions.from_json(plan.split_json(wildcards))
         make_split(trials, protocol, fold, options, split)
     segments, tokens, faces = (
         [Path(p) for p in paths]

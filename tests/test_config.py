@@ -39,7 +39,7 @@ def stages(config):
         "faces": config.faces_json("default"),
         "pretrain": config.pretrain_json("default"),
         "tokens": config.tokens_json("default", "default"),
-        "split": config.split_json("default"),
+        "split": config.split_json("default", "trial"),
         "train": experiment.model.result_json() + experiment.training.result_json(),
     }
 

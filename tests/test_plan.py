@@ -54,7 +54,7 @@ def folds(plan):
 def test_the_shipped_configuration_takes_every_label_scheme(shipped, copy, labels):
     plan = Plan.read(shipped | copy(2, [1, 2]) | {"labels": labels})
     assert plan.warnings == []
-    assert '"ties":"as_published"' in plan.config.split_json("as_published")
+    assert '"ties":"as_published"' in plan.config.split_json("as_published", "trial")
 
 
 def test_without_video_only_eeg_is_left_and_the_rest_is_told(shipped, copy):

@@ -1,3 +1,4 @@
+import ast
 import json
 import os
 import shutil
@@ -19,8 +20,10 @@ STAGES = {
     "tokens": "milmer.backbone.tokens",
     "split": "milmer.training.splits",
     "train": "milmer.training.loop",
+    "explain": "milmer.evaluation.explain",
     "baseline": "milmer.evaluation.band_power",
     "tables": "milmer.evaluation.tables",
+    "report": "milmer.evaluation.report.page",
 }
 
 
@@ -64,11 +67,11 @@ def rerun(package, path, edit):
         ("faces/sheet.py", set()),
         ("eeg/filtering.py", {"segments"}),
         ("deap/ratings.py", {"trials"}),
-        ("backbone/loading.py", {"finetune-backbone", "tokens", "train"}),
+        ("backbone/loading.py", {"finetune-backbone", "tokens", "train", "explain"}),
         ("backbone/class_folders.py", {"finetune-backbone"}),
         ("evaluation/statistics.py", {"tables"}),
         ("evaluation/band_power.py", {"baseline"}),
-        ("training/guard.py", {"split", "train", "baseline"}),
+        ("training/guard.py", {"split", "train", "explain", "baseline"}),
         ("cli/stages.py", set()),
         ("plan/results.py", set()),
     ],
@@ -95,15 +98,55 @@ def test_a_number_that_changes_is_an_edit(package):
         lambda text: "# a comment\n\n\n" + text + "\n\n# another\n",
         lambda text: text.replace('"""Stage ``faces``:', '"""Something else:', 1),
         lambda text: text.replace('"""Numbers of up to', '"""Places of up to', 1),
+        lambda text: text + '\n"""What stands above is described."""\n',
         lambda text: text.replace("    covered = min(", "    covered = (  # why\n    min)(", 1),
     ],
-    ids=["comments", "docstring", "docstring of a function", "line breaks"],
+    ids=["comments", "docstring", "docstring of a function", "of a constant", "line breaks"],
 )
 def test_comments_docstrings_and_line_breaks_are_no_edit(package, edit):
     assert (package / "faces/crops.py").read_text() != edit(
         (package / "faces/crops.py").read_text()
     )
     assert rerun(package, "faces/crops.py", edit) == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import milmer.deap.onsets",
+        "from milmer.deap import onsets",
+        "from milmer.deap.onsets import anything",
+        "from ..deap import onsets",
+        "from ..deap.onsets import anything",
+        "def later():\n    import milmer.deap.onsets as other",
+        "class Lazy:\n    def load(self):\n        from ..deap.onsets import anything",
+        "if TYPE_CHECKING:\n    from milmer.deap import onsets",
+        "try:\n    pass\nexcept ImportError:\n    from milmer.deap import onsets",
+        "match 1:\n    case 1:\n        with None:\n            from milmer.deap import onsets",
+    ],
+)
+def test_an_import_counts_however_it_is_written(package, line):
+    tracking = package / "faces" / "tracking.py"
+    tracking.write_text(f"{tracking.read_text()}\n{line}\n")
+    edited = rerun(package, "deap/onsets.py", lambda text: text + "\nADDED = 1\n")
+    assert edited == {"trials", "faces"}
+
+
+def test_a_package_counts_with_the_modules_in_it_and_relative_imports_begin_there(package):
+    (package / "deap" / "__init__.py").write_text("from . import onsets\n")
+    edited = rerun(package, "deap/onsets.py", lambda text: text + "\nADDED = 1\n")
+    assert edited == {"trials", "segments"}
+    edited = rerun(package, "deap/__init__.py", lambda text: text + "\nADDED = 1\n")
+    assert edited == {"trials", "segments"}
+
+
+def test_no_module_is_imported_by_a_name_that_only_a_run_knows():
+    for path in (REPOSITORY / "milmer").rglob("*.py"):
+        names = {
+            getattr(node, "id", getattr(node, "attr", getattr(node, "name", None)))
+            for node in ast.walk(ast.parse(path.read_text()))
+        }
+        assert not names & {"import_module", "__import__", "runpy", "exec"}, path
 
 
 def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
@@ -114,41 +157,55 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
         picture = tmp_path / "images" / "ab"[i % 2] / f"{i}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(picture), np.full((8, 8), 10 * i, np.uint8))
-    trials = twin_results / "trials" / "s01.parquet"
-    made = tmp_path / "made"
+    made = tmp_path / "made"  # also a folder of results, for the report
+    for folder in ("trials", "segments", "faces"):
+        shutil.copytree(twin_results / folder, made / folder)
+    trials, segments, faces, tokens = (
+        twin_results / path
+        for path in (
+            "trials/s01.parquet",
+            "segments/default/s01.h5",
+            "faces/default/s01.h5",
+            "tokens/default/default/s01.h5",
+        )
+    )
     tiny = {"hidden_size": 16, "num_heads": 2, "feed_forward": 16, "num_queries": 2}
     train = {"model": tiny | {"num_layers": 1}, "training": {"epochs": 1, "batch_size": 4}}
-    tables = {
-        "report": {"resamples": 100},
-        "experiments": {"milmer": {"folds": {"trial": ["s01-k0"]}, "changes": {}}},
-        "seeds": [0],
-    }
-    run = made / "runs" / "milmer" / "trial" / "s01-k0" / "seed0"
+    tuned = train | {"finetune": {"backbone": {"name": str(twin_backbone)}}}
+    shown = {"folds": {"trial": ["s01-k0"]}, "changes": {}}
+    tables = {"report": {"resamples": 100}, "experiments": {"milmer": shown}, "seeds": [0]}
+    shown = {"milmer": shown | {"eeg": "default", "faces": "default"}}
+    page = {"report": {"faces": "blurred"}, "experiments": shown, "subjects": ["s01"]}
+    run, run_tuned = (made / f"runs/{name}/trial/s01-k0/seed0" for name in ("milmer", "tuned"))
     haar = {"faces": {"detector": "haar"}}
     backbone = {"backbone": {"name": str(twin_backbone)}}
     inputs = ["--trials", trials, "--root", twin]
-    segments, tokens = (
-        twin_results / folder / "s01.h5"
-        for folder in ("segments/default", "tokens/default/default")
-    )
-    faces = twin_results / "faces" / "default" / "s01.h5"
-    inputs_of_run = ["--split", made / "split.parquet", "--segments", segments, "--tokens", tokens]
-    commands = {
-        "trials": ["s01", made / "s01.parquet", "--root", twin],
-        "segments": [made / "segments.h5", *inputs],
-        "faces": [made / "faces.h5", *inputs, "--options", json.dumps(haar)],
-        "finetune-backbone": [
-            *(tmp_path / "images", made / "swin", "--backbone", twin_backbone),
-            *("--options", json.dumps({"pretrain": {"epochs": 1}})),
-        ],
-        "tokens": [made / "tokens.h5", "--faces", faces, "--options", json.dumps(backbone)],
-        "split": ["trial", "s01-k0", made / "split.parquet", "--trials", trials],
-        "train": [run, *inputs_of_run, "--options", json.dumps(train)],
-        "baseline": [
-            *("--split", made / "split.parquet", "--segments", segments, made / "baseline.parquet")
-        ],
-        "tables": [made / "runs", made / "tables", "--options", json.dumps(tables)],
-    }
+    of_run = ["--split", made / "split.parquet", "--segments", segments]
+    commands = [
+        ("trials", "s01", made / "s01.parquet", "--root", twin),
+        ("segments", made / "segments.h5", *inputs),
+        ("faces", made / "faces.h5", *inputs, "--options", json.dumps(haar)),
+        (
+            *("finetune-backbone", tmp_path / "images", made / "swin", "--backbone"),
+            *(twin_backbone, "--options", json.dumps({"pretrain": {"epochs": 1}})),
+        ),
+        ("tokens", made / "tokens.h5", "--faces", faces, "--options", json.dumps(backbone)),
+        ("split", "trial", "s01-k0", made / "split.parquet", "--trials", trials),
+        ("train", run, *of_run, "--tokens", tokens, "--options", json.dumps(train)),
+        ("train", run_tuned, *of_run, "--faces", faces, "--options", json.dumps(tuned)),
+        (
+            *("explain", run, made / "explanations/milmer/trial/s01-k0/seed0.h5"),
+            *(*of_run, "--tokens", tokens),
+        ),
+        ("explain", run_tuned, made / "tuned.h5", *of_run, "--faces", faces),
+        (
+            *("baseline", "--split", made / "split.parquet", "--segments", segments),
+            made / "baseline.parquet",
+        ),
+        ("tables", made / "runs", made / "tables", "--options", json.dumps(tables)),
+        ("report", made, made / "report", "--options", json.dumps(page)),
+    ]
+    assert {stage for stage, *_ in commands} == set(STAGES)
     code = f"""
 import json, os, sys
 import cv2, h5py, lightning_fabric, mne.filter, pandas, scipy.io, sklearn.linear_model, torch
@@ -157,7 +214,7 @@ from milmer.source import closure
 # Runs a stage and decides nothing of what it makes.
 cli = {{"milmer.gpus"}} | {{f"milmer.cli{{part}}" for part in ("", ".app", ".stages", ".tools")}}
 report = {{}}
-for stage, arguments in {[(name, [*map(str, given)]) for name, given in commands.items()]}:
+for stage, *arguments in {[[*map(str, command)] for command in commands]}:
     read, write = os.pipe()
     if not (child := os.fork()):
         from milmer.cli import app
@@ -169,7 +226,7 @@ for stage, arguments in {[(name, [*map(str, given)]) for name, given in commands
     assert status == 0, stage
     seen = set(json.loads(os.read(read, 100_000)))
     assert {STAGES}[stage] in seen
-    report[stage] = sorted(seen - set(closure({STAGES}[stage])) - cli)
+    report.setdefault(stage, []).extend(sorted(seen - set(closure({STAGES}[stage])) - cli))
 print(json.dumps(report))
 """
     assert python(code) == {stage: [] for stage in STAGES}

@@ -203,7 +203,7 @@ def explain(
     """Tell which EEG channels and which part of the face a trained model goes by."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
         from milmer.evaluation.explain import explain_run
-        from milmer.evaluation.options import ExplainOptions
+        from milmer.evaluation.explain_options import ExplainOptions
 
         stage = read_options(ExplainOptions, options).but({"device": device})
         explain_run(run, split, segments or [], faces or tokens or [], stage, out)
@@ -218,7 +218,7 @@ def baseline(
 ) -> None:
     """Test log band power with logistic regression on one fold."""
     from milmer.evaluation.band_power import make_baseline
-    from milmer.evaluation.options import BandPowerOptions
+    from milmer.evaluation.band_power_options import BandPowerOptions
 
     make_baseline(split, segments, read_options(BandPowerOptions, options), out)
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.evaluation.options import BandPowerOptions
+from milmer.evaluation.band_power_options import BandPowerOptions
 from milmer.metrics import class_shares
 from milmer.training.grids import joined, read_split, require_fit, sampling_rate
 

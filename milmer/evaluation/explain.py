@@ -21,7 +21,7 @@ from milmer import storage
 from milmer.backbone.loading import prepare
 from milmer.device import choose_device, describe
 from milmer.errors import MilmerError
-from milmer.evaluation.options import ExplainOptions
+from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.progress import track
 from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures

@@ -14,7 +14,7 @@ class RecordingOptions(Options):
 
     channels: list[str] | None = Field(
         None,
-        description="`kind: manifest`: names of the EEG channels, at least 4, in the model's order; "
+        description="`kind: manifest`: names of at least 4 EEG channels, in the model's order; "
         "null takes the EEG channels of the files, which have to be the same in all.",
     )
     missing_channels: Literal["refuse", "interpolate"] = Field(

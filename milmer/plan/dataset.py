@@ -50,23 +50,28 @@ class DatasetPlan:
         subject = self.dataset.subject_pattern
         return rf"{subject}|{subject}-k\d+|k\d+"
 
-    def split_json(self, labels: str) -> str:
+    def split_json(self, wildcards: Any) -> str:
         """Options of the stage ``split``."""
-        return self.config.split_json(labels, self.dataset.classes)
+        classes = self.dataset.classes
+        return self.config.split_json(wildcards.labels, wildcards.protocol, classes)
 
     def detector_model(self, wildcards: Any) -> Aside:
         """The option that says where the detector's model file lies."""
-        files = self.detector_files(wildcards.faces)
-        return Aside(*(["--detector-model", files[0]] if files else []))
+        options = self.config.variant("faces", wildcards.faces)
+        given = options.detector != "haar" and options.detector_model
+        return Aside(*(["--detector-model", options.detector_model] if given else []))
 
     def face_threads(self, wildcards: Any) -> int:
         """Threads of one job that crops faces."""
         return self.config.variant("faces", wildcards.faces).threads
 
     def detector_files(self, faces: str) -> list[str]:
-        """The detector's model file, where it is given by path."""
+        """The detector's model file, where its content counts.
+
+        YuNet's is checked by its digest, so that it is the same wherever it comes from.
+        """
         options = self.config.variant("faces", faces)
-        given = options.detector != "haar" and options.detector_model
+        given = options.detector == "mediapipe" and options.detector_model
         return [options.detector_model] if given else []
 
     def backbone(self, wildcards: Any) -> BackboneOptions:

@@ -10,13 +10,9 @@ from typing import Any
 
 from milmer.config import Experiment, load
 from milmer.evaluation import report
-from milmer.evaluation.options import (
-    READABLE,
-    TABLES,
-    BandPowerOptions,
-    ExplainOptions,
-    SummaryOptions,
-)
+from milmer.evaluation.band_power_options import BandPowerOptions
+from milmer.evaluation.explain_options import ExplainOptions
+from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
 from milmer.plan.dataset import open_dataset
 from milmer.plan.training import TrainingPlan
 from milmer.source import fingerprint
@@ -181,7 +177,11 @@ class Plan(TrainingPlan):
 
     def _told(self, name: str) -> dict[str, Any]:
         """What tables and report are told of an experiment."""
-        changes = self.config.experiments[name].model_dump(exclude_unset=True)
+        given = self.config.experiments[name].model_dump(exclude_unset=True)
+        # In which order a user wrote them down changes nothing.
+        changes = {
+            k: dict(sorted(v.items())) if isinstance(v, dict) else v for k, v in given.items()
+        }
         return {"folds": self._folds(self._experiments[name]), "changes": changes}
 
     def _baselines(self) -> dict[str, dict[str, list[str]]]:

@@ -9,6 +9,10 @@ WITHIN_SUBJECT = frozenset({"segment", "trial"})
 """Protocols with a model of its own for each subject."""
 
 
+NUMBERED = frozenset({"trial", "stimulus"})
+"""Protocols that have as many folds as the configuration says."""
+
+
 def fold_names(protocol: str, subjects: Sequence[str], folds: int) -> list[str]:
     """Names of all folds: ``s01``, ``s01-k0`` … or ``k0`` …"""
     if protocol == "trial":

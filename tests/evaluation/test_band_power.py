@@ -14,7 +14,7 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
 from milmer.evaluation.band_power import class_probabilities, log_band_power, make_baseline
-from milmer.evaluation.options import BandPowerOptions
+from milmer.evaluation.band_power_options import BandPowerOptions
 from milmer.training.options import SplitOptions
 from milmer.training.splits import make_split
 

@@ -11,7 +11,7 @@ from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.evaluation.explain import explain_run
-from milmer.evaluation.options import ExplainOptions
+from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.fusion import CrossAttention
 from milmer.training.loop import TrainOptions, train_fold
 from milmer.training.options import SplitOptions

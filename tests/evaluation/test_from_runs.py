@@ -6,7 +6,7 @@ import pytest
 
 from milmer import storage
 from milmer.evaluation.band_power import make_baseline
-from milmer.evaluation.options import BandPowerOptions
+from milmer.evaluation.band_power_options import BandPowerOptions
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
 from milmer.training.loop import TrainOptions, train_fold

@@ -160,12 +160,15 @@ def test_each_detector_says_what_model_it_reads(model):
 def test_the_model_file_is_an_input_of_the_rule(twin, model):
     def files(**faces):
         plan = Plan.read({"dataset": {"root": str(twin)}, "faces": faces})
-        return plan.detector_files("default")
+        told = plan.detector_model(SimpleNamespace(faces="default"))
+        return plan.detector_files("default"), str(told)
 
-    for detector in ("yunet", "mediapipe"):
-        assert files(detector=detector, detector_model=str(model)) == [str(model)]
-        assert files(detector=detector) == []
-    assert files(detector="haar", detector_model=str(model)) == []
+    given, option = str(model), f"--detector-model {model}"
+    assert files(detector="mediapipe", detector_model=given) == ([given], option)
+    assert files(detector="mediapipe") == ([], "")
+    # Its digest is known, so that where it lies and whether it is given changes nothing.
+    assert files(detector="yunet", detector_model=given) == ([], option)
+    assert files(detector="haar", detector_model=given) == ([], "")
 
 
 def test_the_real_package_refuses_a_file_that_is_no_model(model, refused):

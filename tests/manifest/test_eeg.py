@@ -49,7 +49,7 @@ def test_real_recordings_are_read_with_their_names_in_order(shared):
     assert (read.sfreq, read.data.shape[1]) == (160, 125 * 160)
     assert 20 < read.data.std() < 120  # µV
     raw = mne.io.read_raw_edf(path, preload=True, verbose="error")
-    some = read_eeg(path, ["oz", "FP1", "T7"] + ["Fcz"], start=10, stop=12.5)
+    some = read_eeg(path, ["oz", "FP1", "T7", "Fcz"], start=10, stop=12.5)
     assert some.channels == ("Oz", "Fp1", "T7", "FCz")
     expected = raw.get_data(["Oz..", "Fp1.", "T7..", "Fcz."], 1600, 2000) * 1e6
     assert some.data == pytest.approx(centred(expected))

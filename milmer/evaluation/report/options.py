@@ -1,10 +1,11 @@
-"""What the stage ``report`` depends on."""
+"""The section ``report``: how results are summarised, explained and shown."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
-from milmer.evaluation.options import ReportOptions
+from milmer.evaluation.explain_options import ExplainOptions
+from milmer.evaluation.options import SummaryOptions
 from milmer.options import Options
 
 FIGURES = (
@@ -19,6 +20,23 @@ FIGURES = (
     "cleaning",
 )
 """All figures, in the page's order; each is a file of its own too."""
+
+
+class ReportOptions(SummaryOptions):
+    """How results are summarised and shown."""
+
+    faces: Literal["none", "blurred", "shown"] = Field(
+        "none",
+        description="Pictures of chosen frames in the report. They show participants: `shown` only "
+        "where the dataset's licence allows it for each of them; `blurred` leaves of a face what "
+        "8 x 8 points hold.",
+    )
+    explain: int = Field(
+        ExplainOptions.model_fields["segments"].default,
+        ge=0,
+        description="Test segments of a run by which is told which channels and which part of the "
+        "face its model goes by; 0 leaves that out.",
+    )
 
 
 class Shown(Options):
