@@ -12,8 +12,8 @@ from milmer.options import Options
 class _Place(Options):
     kind: Literal["deap", "manifest"] = Field(
         "deap",
-        description="`deap` is a copy of DEAP below `root`; `manifest` are a lab's own recordings, "
-        "see docs/own-data.md.",
+        description="`deap` is a copy of DEAP below `root`; `manifest` are own recordings, which a "
+        "table of trials describes.",
     )
     root: str = Field(
         "data/deap",

@@ -115,15 +115,19 @@ class EEGFile:
         self, pair: Sequence[str], start: float, seconds: float, sfreq: float
     ) -> np.ndarray:
         """The same of two channels, first minus second, or of one that is bipolar: (sample,)."""
-        picks = [self._place(name) for name in pair]
-        absent = [name for name, place in zip(pair, picks, strict=True) if place is None]
+        x = self._trial(self.require(pair), None, start, seconds, sfreq)
+        return x[0] - x[1] if len(x) > 1 else x[0]
+
+    def require(self, names: Sequence[str]) -> list[int]:
+        """Where these channels stand; raises :class:`MilmerError` where one is not there."""
+        picks = [self._place(name) for name in names]
+        absent = [name for name, place in zip(names, picks, strict=True) if place is None]
         if absent:
             raise MilmerError(
                 f"{self.path}: no channel {', '.join(absent)} (dataset.heog, dataset.veog); the "
                 f"file has {_listed(self._raw.ch_names)}"
             )
-        x = self._trial(picks, None, start, seconds, sfreq)
-        return x[0] - x[1] if len(x) > 1 else x[0]
+        return [place for place in picks if place is not None]
 
     def _trial(
         self,

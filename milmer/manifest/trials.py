@@ -74,10 +74,11 @@ def trial_spans(manifest: Manifest, rows: list[Row]) -> list[tuple[float, float]
     Raises :class:`MilmerError` where a recording cannot be read or ends before a trial does.
     """
     files: dict[str, EEGFile] = {}
-    return [_span(manifest, row, files) for row in rows]
+    return [span_of(manifest, row, files) for row in rows]
 
 
-def _span(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[float, float]:
+def span_of(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[float, float]:
+    """The same of one trial; ``files`` are those that are open, and it adds to them."""
     if row.eeg_file is None:
         return np.nan, np.nan
     if row.eeg_file not in files:

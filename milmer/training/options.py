@@ -46,7 +46,7 @@ class LabelsOptions(Options):
         """With a dataset's names of classes, where they are asked for and none are given."""
         if self.scheme != "label" or self.classes or not known:
             return self
-        return self.but({"classes": known})
+        return self.model_copy(update={"classes": known})
 
     def result(self) -> dict[str, Any]:
         """All that can change the result; ``classes`` only where there are some."""
