@@ -37,6 +37,11 @@ READ_AS_TEXT = [table for table in TABLES if table.endswith(".csv")]
 if PLAN.gpu_places and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", PLAN.gpu_places)
 
+# On a cluster a group of jobs is given what one of them needs (workflow/profiles/slurm), and the
+# job that runs it is not told of that limit.
+if not workflow.is_main_process:
+    workflow.register_resource("in_group", 1)
+
 
 wildcard_constraints:
     subject=PLAN.dataset.subject_pattern,

@@ -16,7 +16,7 @@ rule baseline:
     params:
         options=PLAN.baseline_json(),
         code=PLAN.code("milmer.evaluation.band_power"),
-        segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
+        segments=lambda wildcards, input: PLAN.listed(input, "segments"),
     shell:
         "milmer --log {log} baseline --split {input.split} {params.segments} {output}"
         " --options {params.options:q}"

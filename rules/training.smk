@@ -15,7 +15,7 @@ rule split:
     params:
         options=lambda wildcards: PLAN.split_json(wildcards),
         code=PLAN.code("milmer.training.splits"),
-        trials=lambda wildcards, input: PLAN.listed("--trials", input.trials),
+        trials=lambda wildcards, input: PLAN.listed(input, "trials"),
     shell:
         "milmer --log {log} split {wildcards.protocol} {wildcards.fold} {output}"
         " {params.trials} --options {params.options:q}"
@@ -23,10 +23,7 @@ rule split:
 
 rule train:
     input:
-        split=lambda wildcards: PLAN.split_of(wildcards),
-        segments=lambda wildcards: PLAN.segments_of(wildcards),
-        tokens=lambda wildcards: PLAN.tokens_of(wildcards),
-        faces=lambda wildcards: PLAN.faces_of(wildcards),
+        unpack(lambda wildcards: PLAN.data_of(wildcards)),
         backbone=lambda wildcards: PLAN.finetuned_files(wildcards),
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
@@ -39,6 +36,8 @@ rule train:
         "results/logs/runs/{experiment}/{protocol}/{fold}/seed{seed}.log",
     benchmark:
         "results/benchmarks/runs/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
+    group:
+        lambda wildcards: PLAN.group(wildcards)
     threads: lambda wildcards: PLAN.training(wildcards).threads
     resources:
         mem_mb=lambda wildcards: PLAN.train_memory(wildcards),
@@ -46,30 +45,19 @@ rule train:
     params:
         options=lambda wildcards: PLAN.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
-        device=lambda wildcards: PLAN.device(PLAN.training(wildcards).device),
-        minutes=lambda wildcards: Aside(PLAN.training(wildcards).checkpoint_minutes),
-        segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
-        tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
-        faces=lambda wildcards, input: PLAN.listed("--faces", input.faces),
-        backbone=lambda wildcards: PLAN.finetuned_name(wildcards),
-        out=lambda wildcards, output: Path(output.metrics).parent,
+        how=lambda wildcards: PLAN.how_to_train(wildcards),
+        data=lambda wildcards, input: PLAN.listed(input, "segments", "tokens", "faces"),
     shell:
-        "milmer --log {log} train --split {input.split} {params.out}"
-        " {params.segments} {params.tokens} {params.faces} {params.backbone}"
-        " --seed {wildcards.seed}"
-        " {params.device}"
-        " --checkpoint-minutes {params.minutes}"
-        " --options {params.options:q}"
+        "milmer --log {log} train --split {input.split} {params.data}"
+        " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"
+        " --seed {wildcards.seed} {params.how} --options {params.options:q}"
 
 
 rule explain:
     input:
+        unpack(lambda wildcards: PLAN.data_of(wildcards)),
         metrics="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/metrics.json",
         weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
-        split=lambda wildcards: PLAN.split_of(wildcards),
-        segments=lambda wildcards: PLAN.segments_of(wildcards),
-        tokens=lambda wildcards: PLAN.tokens_of(wildcards),
-        faces=lambda wildcards: PLAN.faces_of(wildcards),
     output:
         "results/explanations/{experiment}/{protocol}/{fold}/seed{seed}.h5",
     log:
@@ -84,11 +72,9 @@ rule explain:
         options=lambda wildcards: PLAN.explain_json(wildcards),
         code=PLAN.code("milmer.evaluation.explain"),
         device=lambda wildcards: PLAN.device(PLAN.training(wildcards).device),
-        segments=lambda wildcards, input: PLAN.listed("--segments", input.segments),
-        tokens=lambda wildcards, input: PLAN.listed("--tokens", input.tokens),
-        faces=lambda wildcards, input: PLAN.listed("--faces", input.faces),
-        run=lambda wildcards, input: Path(input.metrics).parent,
+        data=lambda wildcards, input: PLAN.listed(input, "segments", "tokens", "faces"),
     shell:
-        "milmer --log {log} explain {params.run} {output} --split {input.split}"
-        " {params.segments} {params.tokens} {params.faces}"
+        "milmer --log {log} explain"
+        " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"
+        " {output} --split {input.split} {params.data}"
         " {params.device} --options {params.options:q}"

@@ -27,7 +27,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The workflow's tests take longest: begun first, no worker is left alone with them."""
-    items.sort(key=lambda item: "workflow" not in item.path.parts)
+    longest = {"workflow", "slurm"}
+    items.sort(key=lambda item: longest.isdisjoint(item.path.relative_to(REPOSITORY).parts))
 
 
 @pytest.fixture(scope="session")

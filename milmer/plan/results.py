@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +197,10 @@ class Plan(TrainingPlan):
         }
 
     @staticmethod
-    def listed(option: str, paths: Iterable[str]) -> str:
-        """``--option PATH`` for each path."""
-        return " ".join(f"{option} {shlex.quote(str(path))}" for path in paths)
+    def listed(given: Any, *names: str) -> str:
+        """``--NAME PATH`` for each file among a job's inputs of these names."""
+        files = ((name, path) for name in names for path in getattr(given, name))
+        return " ".join(f"--{name} {shlex.quote(str(path))}" for name, path in files)
 
     @staticmethod
     @functools.cache

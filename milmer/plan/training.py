@@ -47,6 +47,15 @@ class TrainingPlan(DatasetPlan):
         subjects = self.fold_subjects(wildcards) if experiment.needs_eeg else []
         return [f"results/segments/{experiment.eeg}/{s}.h5" for s in subjects]
 
+    def data_of(self, wildcards: Any) -> dict[str, str | list[str]]:
+        """A run's split and its subjects' files, by the names that rules give them."""
+        return {
+            "split": self.split_of(wildcards),
+            "segments": self.segments_of(wildcards),
+            "tokens": self.tokens_of(wildcards),
+            "faces": self.faces_of(wildcards),
+        }
+
     def tokens_of(self, wildcards: Any) -> list[str]:
         """The tokens that a run reads: those of its subjects with video."""
         experiment = self._experiments[wildcards.experiment]
@@ -69,10 +78,14 @@ class TrainingPlan(DatasetPlan):
         variant = self.finetuned(wildcards)
         return self.backbone_files(variant) if variant else []
 
-    def finetuned_name(self, wildcards: Any) -> Aside:
-        """The option that says where it lies."""
-        variant = self.finetuned(wildcards)
-        return Aside(*(["--backbone", self._backbone_at(variant)] if variant else []))
+    def how_to_train(self, wildcards: Any) -> Aside:
+        """The options of a training job that cannot change its result."""
+        how, variant = self.training(wildcards), self.finetuned(wildcards)
+        return Aside(
+            *self._device(how.device),
+            *("--checkpoint-minutes", how.checkpoint_minutes),
+            *(["--backbone", self._backbone_at(variant)] if variant else []),
+        )
 
     def train_memory(self, wildcards: Any) -> int:
         """MB of memory of a training job."""
@@ -91,7 +104,15 @@ class TrainingPlan(DatasetPlan):
 
     def device(self, device: str) -> Aside:
         """The options that say on which device a job computes and how many share a GPU."""
-        return Aside("--device", device, "--jobs-per-gpu", self.config.training.jobs_per_gpu)
+        return Aside(*self._device(device))
+
+    def _device(self, device: str) -> list[object]:
+        return ["--device", device, "--jobs-per-gpu", self.config.training.jobs_per_gpu]
+
+    def group(self, wildcards: Any) -> str | None:
+        """The group of small training jobs, those on one subject; they may share a job."""
+        small = wildcards.protocol in WITHIN_SUBJECT and not self.finetuned(wildcards)
+        return "small_folds" if small else None
 
     def train_json(self, name: str) -> str:
         """Options of the stage ``train`` for an experiment."""
