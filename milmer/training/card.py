@@ -38,8 +38,8 @@ _NAMED = "The classes are the names that the laboratory gave to its trials."
 _CAVEATS = [
     "These are the numbers of one fold. The tables of all folds, with intervals and baselines, are "
     "what a claim can rest on.",
-    "{classes} Nothing here says how well other people, other stimuli or daily life are recognised; "
-    "do not decide about a person by it.",
+    "{classes} Nothing here says how well other people, other stimuli or daily life are "
+    "recognised; do not decide about a person by it.",
     "Input has to be prepared as the training data was, see below; channels in another order or "
     "another backbone give numbers without meaning.",
     "The recordings' licence decides whether weights trained on them may be passed on.",
