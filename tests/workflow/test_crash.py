@@ -134,6 +134,32 @@ def kill_in_the_middle(folder, seconds, chance, kind):
     return stage
 
 
+@pytest.mark.parametrize(
+    ("size", "options", "reason"),
+    [("500k", "rw", "no space left on the disk"), ("9m", "ro", "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_a_disk_that_takes_no_more_is_told_and_with_room_the_run_goes_on(
+    fresh, undisturbed, small_disk, size, options, reason
+):
+    folder = fresh()
+    disk = small_disk(size, folder / "results")
+
+    def remount(options):
+        subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
+
+    remount(options)
+    first = subprocess.run(COMMAND, cwd=folder, capture_output=True, text=True)
+    assert first.returncode != 0
+    assert reason in first.stderr
+    assert "Traceback" not in first.stderr
+    assert not list(disk.rglob("*.partial"))
+    remount("rw,size=50m")
+    done = resume(folder)
+    assert done.returncode == 0, done.stderr
+    assert content(folder) == undisturbed[1]
+
+
 def ended(run):
     return run.status() == psutil.STATUS_ZOMBIE
 
