@@ -211,7 +211,9 @@ class Config(Options):
     def segments_json(self, eeg: str) -> str:
         """Options of the stage ``segments``."""
         return SegmentsOptions(
-            eeg=self.variant("eeg", eeg), segmentation=self.segmentation
+            eeg=self.variant("eeg", eeg),
+            segmentation=self.segmentation,
+            recording=self.dataset.recording,
         ).result_json()
 
     def faces_json(self, faces: str) -> str:
@@ -245,11 +247,14 @@ class Config(Options):
         stage = PretrainStageOptions(backbone=options.only(SwinOptions), pretrain=options.pretrain)
         return stage.without_paths().result_json()
 
-    def split_json(self, labels: str, protocol: str) -> str:
-        """Options of the stage ``split``; other protocols rerun for no other number of folds."""
+    def split_json(self, labels: str, protocol: str, classes: list[str] | None = None) -> str:
+        """Options of the stage ``split``; other protocols rerun for no other number of folds.
+
+        ``classes`` are the dataset's own names.
+        """
         folds = {"folds": self.protocols.folds} if protocol in NUMBERED else {}
         return SplitOptions(
-            labels=self.variant("labels", labels),
+            labels=self.variant("labels", labels).with_classes(classes),
             segmentation=self.segmentation,
             validation=self.protocols.validation,
             seed=self.protocols.seed,

@@ -49,12 +49,12 @@ if not workflow.is_main_process:
 
 
 wildcard_constraints:
-    subject=r"s\d\d",
+    subject=PLAN.dataset.subject_pattern,
     eeg=PLAN.NAME,
     faces=PLAN.NAME,
     backbone=PLAN.NAME,
     labels=PLAN.NAME,
     experiment=PLAN.NAME,
     protocol="segment|trial|loso|stimulus",
-    fold=r"s\d\d|s\d\d-k\d+|k\d+",
+    fold=PLAN.fold_pattern,
     seed=r"\d+",

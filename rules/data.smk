@@ -1,10 +1,10 @@
-# From the files of a DEAP copy to EEG segments and face crops, one file a subject.
+# From a dataset's files to EEG segments and face crops, one file a subject.
 
 
 rule trials:
     input:
-        ratings=PLAN.ratings,
-        eeg=lambda wildcards: PLAN.eeg_files(wildcards.subject),
+        ratings=PLAN.dataset.trials_files(),
+        eeg=lambda wildcards: PLAN.dataset.eeg_files(wildcards.subject),
     output:
         "results/trials/{subject}.parquet",
     log:
@@ -12,19 +12,20 @@ rule trials:
     benchmark:
         "results/benchmarks/trials/{subject}.tsv"
     params:
-        options=PLAN.trials_options,
-        code=PLAN.code("milmer.deap.trials"),
+        options=lambda wildcards: PLAN.dataset.trials_json(wildcards.subject),
+        code=PLAN.code(PLAN.dataset.trials_module),
         root=PLAN.root,
-        videos=lambda wildcards: PLAN.video_names(wildcards.subject),
+        manifest=PLAN.manifest,
+        videos=lambda wildcards: PLAN.dataset.trials_trigger(wildcards.subject),
     shell:
         "milmer --log {log} trials {wildcards.subject} {output} --root {params.root}"
-        " --options {params.options:q}"
+        " {params.manifest} --options {params.options:q}"
 
 
 rule segments:
     input:
         trials="results/trials/{subject}.parquet",
-        eeg=lambda wildcards: PLAN.eeg_files(wildcards.subject),
+        eeg=lambda wildcards: PLAN.dataset.eeg_files(wildcards.subject),
     output:
         "results/segments/{eeg}/{subject}.h5",
     log:
@@ -45,7 +46,7 @@ rule segments:
 rule faces:
     input:
         trials="results/trials/{subject}.parquet",
-        videos=lambda wildcards: PLAN.video_files(wildcards.subject),
+        videos=lambda wildcards: PLAN.dataset.video_files(wildcards.subject),
         model=lambda wildcards: PLAN.detector_files(wildcards.faces),
     output:
         "results/faces/{faces}/{subject}.h5",

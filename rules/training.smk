@@ -13,9 +13,7 @@ rule split:
     benchmark:
         "results/benchmarks/splits/{labels}/{protocol}/{fold}.tsv"
     params:
-        options=lambda wildcards: PLAN.config.split_json(
-            wildcards.labels, wildcards.protocol
-        ),
+        options=lambda wildcards: PLAN.split_json(wildcards),
         code=PLAN.code("milmer.training.splits"),
         trials=lambda wildcards, input: PLAN.listed(input, "trials"),
     shell:

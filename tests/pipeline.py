@@ -14,6 +14,7 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
+from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.metrics import by_trials, probabilities
 from milmer.plan import Plan
 from milmer.training.loop import TrainOptions, train_fold
@@ -21,14 +22,17 @@ from milmer.training.options import SplitOptions
 from milmer.training.splits import make_split
 
 
-def run(root: Path, folder: Path, user: dict) -> Plan:
-    """Make everything but the tables in ``folder``/results; returns the plan."""
-    plan = Plan.read(user | {"dataset": {"root": str(root)}})
+def run(root: Path | None, folder: Path, user: dict) -> Plan:
+    """Make everything but the tables in ``folder``/results; returns the plan.
+
+    ``root`` is a copy of DEAP, or None where ``user`` says what the dataset is.
+    """
+    plan = Plan.read(user | ({"dataset": {"root": str(root)}} if root else {}))
     here = Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     try:
-        _run(plan, root)
+        _run(plan, Path(plan.dataset.root))
     finally:
         os.chdir(here)
     return plan
@@ -38,7 +42,7 @@ def _run(plan: Plan, root: Path) -> None:
     config, results = plan.config, Path("results")
     for subject in plan.subjects:
         trials = results / f"trials/{subject}.parquet"
-        make_trials(root, subject, TrialsOptions.from_json(plan.trials_options), trials)
+        _make_trials(plan, root, subject, trials)
         for eeg in {config.experiment(name).eeg for name in config.experiments}:
             options = SegmentsOptions.from_json(config.segments_json(eeg))
             make_segments(trials, root, options, results / f"segments/{eeg}/{subject}.h5")
@@ -54,6 +58,15 @@ def _run(plan: Plan, root: Path) -> None:
             _train(plan, Path(path).parent)
 
 
+def _make_trials(plan: Plan, root: Path, subject: str, out: Path) -> None:
+    told = plan.dataset.trials_json(subject)
+    if plan.config.dataset.kind == "manifest":
+        manifest = Path(plan.config.dataset.manifest)
+        make_manifest_trials(manifest, subject, ManifestTrialsOptions.from_json(told), out)
+    else:
+        make_trials(root, subject, TrialsOptions.from_json(told), out)
+
+
 class _Wildcards:
     def __init__(self, experiment: str, protocol: str, fold: str):
         self.experiment, self.protocol, self.fold = experiment, protocol, fold
@@ -65,7 +78,8 @@ def _train(plan: Plan, out: Path) -> None:
     split = Path(plan.split_of(wildcards))
     if not split.exists():
         trials = [Path(f"results/trials/{s}.parquet") for s in plan.fold_subjects(wildcards)]
-        options = SplitOptions.from_json(plan.config.split_json(split.parts[-3], protocol))
+        wildcards.labels = split.parts[-3]
+        options = SplitOptions.from_json(plan.split_json(wildcards))
         make_split(trials, protocol, fold, options, split)
     segments, tokens, faces = (
         [Path(p) for p in paths]

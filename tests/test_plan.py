@@ -186,7 +186,7 @@ def test_the_published_layout_is_left_out_where_recordings_are_original(shipped,
     (tmp_path / "data_original").mkdir()
     (tmp_path / "data_preprocessed_python/s01.dat").rename(tmp_path / "data_original/s01.bdf")
     plan = Plan.read(user)
-    assert plan.trials_options == '{"source": "bdf"}'
+    assert plan.dataset.trials_json("s01") == '{"source": "bdf"}'
     assert "published_frozen" not in {experiment for experiment, _ in folds(plan)}
     assert any("experiments.published_frozen is left out: eeg.layout" in w for w in plan.warnings)
 

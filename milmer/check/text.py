@@ -22,10 +22,12 @@ def screen(report: Report) -> str:
     facts = report.facts
     lines = [*_head(facts), "", *_table(facts)] if facts.subjects else [str(facts.root)]
     for title, found in (("ERROR", report.errors), ("NOTE", report.notes)):
-        lines += [""] * bool(found) + _told(title, found)
+        lines += [""] * bool(found) + told(title, found)
     if any(need.count for need in report.needs):
         lines += ["", *_needs(report)]
-    return "\n".join([*lines, "", _verdict(report)])
+    return "\n".join(
+        [*lines, "", verdict(len(report.errors), len(report.notes), report.facts.quick)]
+    )
 
 
 def _head(facts: Facts) -> Iterator[str]:
@@ -54,7 +56,7 @@ def _videos(facts: Facts) -> Iterator[str]:
 
 
 def _entry(title: str, text: str) -> list[str]:
-    return _wrapped(f"{title:9}", text)
+    return wrapped(f"{title:9}", text)
 
 
 def _numbers(facts: Facts, name: str) -> Sequence[int]:
@@ -98,13 +100,15 @@ def _row(facts: Facts, name: str, subject: Subject) -> tuple[str, ...]:
     return (*cells, str(len(subject.clips) or "–"), str(in_deap or "–"))
 
 
-def _told(title: str, found: list[Finding]) -> list[str]:
+def told(title: str, found: list[Finding]) -> list[str]:
+    """Findings under ``title``, a line or more each."""
     shown = found[:_ERRORS] if title == "ERROR" else found
-    lines = [line for finding in shown for line in _wrapped(f"{title:5} ", finding.text)]
+    lines = [line for finding in shown for line in wrapped(f"{title:5} ", finding.text)]
     if more := found[len(shown) :]:
         subjects = {name for finding in more for name in finding.subjects}
-        text = f"… and {len(more)} more, of {names(subjects)}; --json lists them all"
-        lines += _wrapped(f"{title:5} ", text)
+        of = f", of {names(subjects)}" if subjects else ""
+        text = f"… and {len(more)} more{of}; --json lists them all"
+        lines += wrapped(f"{title:5} ", text)
     return lines
 
 
@@ -138,18 +142,16 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _verdict(report: Report) -> str:
-    count, notes = len(report.errors), len(report.notes)
-    told = f"{notes} note{'s' * (notes != 1)}"
-    if not count:
-        usable = (
-            "No error in names, sizes and ratings" if report.facts.quick else "Usable: no error"
-        )
-        return f"{usable}, {told}."
-    return f"{count} error{'s' * (count != 1)} to put right before the first run, {told}."
+def verdict(errors: int, notes: int, quick: bool) -> str:
+    """The last line."""
+    said = f"{notes} note{'s' * (notes != 1)}"
+    if not errors:
+        usable = "No error in names, sizes and ratings" if quick else "Usable: no error"
+        return f"{usable}, {said}."
+    return f"{errors} error{'s' * (errors != 1)} to put right before the first run, {said}."
 
 
-def _wrapped(title: str, text: str) -> list[str]:
+def wrapped(title: str, text: str) -> list[str]:
     """``text`` beside its title; paths are never broken, so that they can be copied."""
     indent = " " * len(title)
     return wrap(

@@ -1,7 +1,9 @@
 """How subjects and trials are named in a line: s01–s22 (22), trials 38–40."""
 
+import re
 from collections.abc import Iterable, Mapping
 
+_MOST = 8  # names without numbers that are listed
 _RUN = 3  # as many in a row are written with a dash
 
 
@@ -22,8 +24,11 @@ def numbers(values: Iterable[int], write: str = "{}") -> str:
 
 
 def names(subjects: Iterable[str]) -> str:
-    """``s01–s22 (22)`` for as many subjects."""
+    """``s01–s22 (22)`` for as many subjects; those of a manifest one by one."""
     listed = sorted(set(subjects))
+    if not all(re.fullmatch(r"s\d\d", name) for name in listed):
+        more = f" and {len(listed) - _MOST} more" if len(listed) > _MOST else ""
+        return ", ".join(listed[:_MOST]) + more
     text = numbers((int(name[1:]) for name in listed), "s{:02d}")
     return f"{text} ({len(listed)})" if len(listed) >= _RUN else text
 

@@ -22,8 +22,22 @@ Out = Annotated[Path, typer.Argument(help="File to write.")]
 
 
 @app.command()
-def trials(subject: str, out: Out, root: Root, options: OptionsJSON = "{}") -> None:
+def trials(
+    subject: str,
+    out: Out,
+    root: Annotated[Path | None, typer.Option(help="Folder of a copy of DEAP.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Table of a lab's own trials.")] = None,
+    options: OptionsJSON = "{}",
+) -> None:
     """Join a subject's ratings, EEG and videos into one table."""
+    if manifest is not None:
+        from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
+
+        rows = read_options(ManifestTrialsOptions, options)
+        make_manifest_trials(manifest, subject, rows, out)
+        return
+    if root is None:
+        raise MilmerError("give --root, a copy of DEAP, or --manifest")
     from milmer.deap.trials import TrialsOptions, make_trials
 
     make_trials(root, subject, read_options(TrialsOptions, options), out)

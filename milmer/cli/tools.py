@@ -14,8 +14,13 @@ Directory = Annotated[Path, typer.Option("--directory", help="Working directory 
 
 @app.command()
 def check(
-    root: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
-    source: Annotated[str, typer.Option(help="EEG to read: auto, dat, mat or bdf.")] = "auto",
+    root: Annotated[
+        Path,
+        typer.Argument(help="Folder of a copy of DEAP, a manifest, or a configuration (.yaml)."),
+    ],
+    source: Annotated[
+        str, typer.Option(help="DEAP's EEG to read: auto, dat, mat or bdf.")
+    ] = "auto",
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Names, sizes and ratings alone; reads no EEG, no video."),
@@ -25,21 +30,44 @@ def check(
     ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell what a copy of DEAP holds, before the first run.
+    """Tell what a dataset holds, before the first run.
 
     Exit status: 0 it can be used, 1 something would stop the pipeline or is missing.
     """
     import json
 
+    from milmer.check.asked import asked
     from milmer.check.report import check
     from milmer.check.text import screen
-    from milmer.deap.options import DatasetOptions
 
-    dataset = read_options(DatasetOptions, json.dumps({"root": str(root), "source": source}))
-    report = check(root, dataset.source, quick, directory)
-    typer.echo(json.dumps(report.as_json(), indent=1) if as_json else screen(report))
-    if report.errors:
+    dataset, labels = asked(root, source)
+    if dataset.kind == "manifest":
+        from milmer.check import own_text
+        from milmer.check.own import look
+
+        own = look(dataset, labels, quick)
+        said = json.dumps(own_text.as_json(own), indent=1) if as_json else own_text.screen(own)
+        stops = own.stops
+    else:
+        report = check(Path(dataset.root), dataset.source, quick, directory)
+        said = json.dumps(report.as_json(), indent=1) if as_json else screen(report)
+        stops = bool(report.errors)
+    typer.echo(said)
+    if stops:
         raise typer.Exit(1)
+
+
+@app.command()
+def manifest(
+    out: Annotated[Path, typer.Argument(help="The manifest to write, a .csv that is not there.")],
+    bids: Annotated[Path, typer.Option("--bids", help="Folder of an EEG-BIDS dataset.")],
+    task: Annotated[str | None, typer.Option(help="Only the recordings of this task.")] = None,
+) -> None:
+    """Write a first manifest from an EEG-BIDS folder: a row an event, or a recording."""
+    from milmer.manifest.bids import write_first
+
+    said = write_first(bids, out, task)
+    typer.echo(f"wrote {out}: {said}; look through it, then milmer check {out}")
 
 
 @app.command()

@@ -9,14 +9,15 @@ reference, EOG removal; Koelstra et al. 2012) belongs to the stage ``segments``.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from milmer.deap.layout import BASELINE_SECONDS, GENEVA, SFREQ
+from milmer.edf import BIOSEMI, damaged, require_whole
 from milmer.errors import MilmerError
+from milmer.resampling import resampled_trial
 
 if TYPE_CHECKING:
     import mne
@@ -30,7 +31,6 @@ EOG = {"hEOG": ("EXG1", "EXG2"), "vEOG": ("EXG3", "EXG4")}
 _CODES = range(1, 8)
 _CODE = 0xFF  # the bits of a word that are the code
 _NAMELESS = re.compile(r"-?\d*")  # how MNE tells channels without a name apart
-_MARGIN = 1.0  # s read on both sides of a trial, so that resampling has no edge inside it
 _BROKEN_OFF = 0.5  # s by which a trial must be shorter than the others to count as broken off
 
 
@@ -131,23 +131,13 @@ def _trial(
     path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: float, seconds: float
 ) -> np.ndarray:
     """A trial from ``start`` s in the recording, at 128 Hz: (channel, sample) in µV."""
-    from scipy.signal import resample_poly
 
-    ratio = Fraction(SFREQ / raw.info["sfreq"]).limit_denominator(1000)
-    # A margin of whole steps, so that a sample of the slow rate falls on the first of the trial.
-    margin = ratio.denominator * round(_MARGIN * raw.info["sfreq"] / ratio.denominator)
-    length = round((BASELINE_SECONDS + seconds) * SFREQ)
-    first = round(start * raw.info["sfreq"]) - margin
-    last = first + 2 * margin + -(-length * ratio.denominator // ratio.numerator)
-    x = _data(path, raw, picks, max(first, 0), min(last, raw.n_times)) * 1e6
-    outside = (max(-first, 0), max(last - raw.n_times, 0))
-    if any(outside):  # the recording starts or ends within the margin, or within the baseline
-        x = np.pad(x, ((0, 0), outside), mode="edge")
-    # Zero phase, and what lies above the new rate's half is taken out first.
-    x = resample_poly(x - x.mean(axis=1, keepdims=True), ratio.numerator, ratio.denominator, axis=1)
-    begin = margin * ratio.numerator // ratio.denominator
-    x = x[:, begin : begin + length]  # (channel, sample)
-    return x - x.mean(axis=1, keepdims=True)
+    def read(first: int, stop: int) -> np.ndarray:
+        return _data(path, raw, picks, first, stop) * 1e6
+
+    return resampled_trial(
+        read, raw.n_times, raw.info["sfreq"], SFREQ, start, BASELINE_SECONDS + seconds
+    )
 
 
 def _events(status: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +155,7 @@ def _open(path: Path, status: list[int] | None = None) -> "mne.io.BaseRaw":
     try:
         return mne.io.read_raw_bdf(path, preload=False, stim_channel=status, verbose="error")
     except Exception as error:  # a damaged header fails in any way that its bytes happen to spell
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _data(path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: int, stop: int) -> np.ndarray:
@@ -173,29 +163,18 @@ def _data(path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: int, stop:
     try:
         return raw.get_data(picks=picks, start=start, stop=stop, verbose="error")
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _require_whole(path: Path) -> None:
     """Refuse what is no BDF, and a file that is shorter than its header says."""
     try:
-        held = path.stat().st_size
         with open(path, "rb") as file:
-            head = file.read(256)
-            if head[:8] != b"\xffBIOSEMI":
-                raise MilmerError(f"{path}: not a BioSemi recording (BDF); copy it again")
-            signals = int(head[252:256])
-            file.seek(256 + 216 * signals)
-            samples = [int(file.read(8)) for _ in range(signals)]
-        said = int(head[184:192]) + max(int(head[236:244]), 0) * sum(samples) * 3
+            head = file.read(8)
     except FileNotFoundError as error:
         raise MilmerError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if signals < 1 or min(samples) < 1 or said > held:
-        raise MilmerError(f"{path}: cut off or damaged ({held} of {said} bytes); copy it again")
-
-
-def _damaged(path: Path, error: Exception) -> MilmerError:
-    reason = (str(error) or type(error).__name__).splitlines()[0][:80]
-    return MilmerError(f"{path}: cannot be read, damaged ({reason}); copy it again")
+    except OSError as error:
+        raise damaged(path, error) from error
+    if head != BIOSEMI:
+        raise MilmerError(f"{path}: not a BioSemi recording (BDF); copy it again")
+    require_whole(path)

@@ -1,5 +1,6 @@
 """A subject's EEG, trial by trial, whichever kind of file it comes from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,9 @@ class Recording:
     """One subject's EEG.
 
     ``eeg`` maps experiment_id to (channel, sample) in µV, with ``baseline`` s before the music
-    video in front; ``eog`` maps to (2, sample), hEOG and vEOG, and is None where they were not
-    recorded. ``referenced``: whether the common average was taken out already.
+    video in front, of all trials or by experiment_id; ``eog`` maps to (2, sample), hEOG and vEOG,
+    and is None where they were not recorded. ``referenced``: whether the common average was taken
+    out already. ``without_eog``: EOG is not to be expected, so that its lack is no error.
     """
 
     eeg: dict[int, np.ndarray]
@@ -27,7 +29,14 @@ class Recording:
     referenced: bool
     channels: tuple[str, ...] = tuple(GENEVA)
     sfreq: float = SFREQ
-    baseline: float = BASELINE_SECONDS
+    baseline: float | Mapping[int, float] = BASELINE_SECONDS
+    without_eog: bool = False
+
+    def before(self, experiment_id: int) -> float:
+        """Seconds that stand in front of a trial."""
+        if isinstance(self.baseline, Mapping):
+            return self.baseline[experiment_id]
+        return self.baseline
 
 
 def read_recording(path: Path, trials: pd.DataFrame) -> Recording:

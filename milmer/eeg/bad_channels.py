@@ -11,7 +11,6 @@ looks alive: it cannot be found.
 """
 
 from collections.abc import Mapping
-from functools import cache
 
 import numpy as np
 
@@ -47,20 +46,3 @@ def _judged(trial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     moved = np.median(np.abs(steps), axis=1)
     alone = np.median(np.abs(steps - np.median(steps, axis=0)), axis=1)
     return moved <= FLAT * np.median(moved), alone > EXTREME * np.median(alone)
-
-
-@cache
-def interpolation(channels: tuple[str, ...], bad: tuple[str, ...]) -> np.ndarray:
-    """The matrix (channel, channel) that makes ``bad`` from the others and leaves those alone.
-
-    Spherical splines (Perrin et al. 1989) on the 10–20 positions of BioSemi's cap of 32 channels,
-    as MNE computes them.
-    """
-    import mne
-
-    info = mne.create_info(list(channels), 1.0, "eeg")
-    info.set_montage("biosemi32")
-    # What MNE makes of one unit at each channel in turn is the matrix that it applies.
-    units = mne.io.RawArray(np.eye(len(channels)), info, verbose="error")
-    units.info["bads"] = list(bad)
-    return units.interpolate_bads(verbose="error").get_data()

@@ -12,12 +12,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from milmer.eeg.artefacts import eog_regression, ica
-from milmer.eeg.bad_channels import find_bad_channels, interpolation
+from milmer.eeg.bad_channels import find_bad_channels
 from milmer.eeg.options import EEGOptions
 from milmer.errors import MilmerError
-
-MOST_BAD = 1 / 4
-"""Share of a trial's channels up to which the others can stand in for them."""
+from milmer.montage import MOST_MADE, interpolation
 
 
 def clean(
@@ -73,7 +71,7 @@ def clean(
 
 def _refuse_too_many(bad: Mapping[int, Mapping[str, str]], channels: list[str]) -> None:
     for experiment_id, why in bad.items():
-        if len(why) > MOST_BAD * len(channels):
+        if len(why) > MOST_MADE * len(channels):
             named = ", ".join(f"{name} ({reason})" for name, reason in why.items())
             raise MilmerError(
                 f"EEG of experiment_id {experiment_id}: {len(why)} of {len(channels)} channels are "

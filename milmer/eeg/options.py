@@ -1,9 +1,10 @@
 """The section ``eeg``: from a trial's recording to segments."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from milmer.manifest.options import RecordingOptions
 from milmer.options import Options
 from milmer.segmentation import SegmentationOptions
 
@@ -78,6 +79,14 @@ class SegmentsOptions(Options):
 
     eeg: EEGOptions = EEGOptions()
     segmentation: SegmentationOptions = SegmentationOptions()
+    recording: RecordingOptions | None = None  # of a manifest; DEAP's files say it themselves
+
+    def result(self) -> dict[str, Any]:
+        """All that can change the result; what a manifest alone has is left out where there is
+        none.
+        """
+        known = super().result()
+        return {k: v for k, v in known.items() if k != "recording" or v is not None}
 
     @model_validator(mode="after")
     def _published_rule(self) -> "SegmentsOptions":

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from milmer import storage
+from milmer.deap.layout import BASELINE_SECONDS
 from milmer.deap.recordings import Recording, read_recording
 from milmer.eeg.cleaning import clean
 from milmer.eeg.filtering import band_pass, baseline_corrected, notched
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
+from milmer.manifest.files import eeg_digests
+from milmer.manifest.recordings import read_manifest_recording
 from milmer.segmentation import Segment, segment_grid
 
 SCHEMA = {
@@ -36,15 +39,18 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
     within the trial) and ``start`` in s, ordered by experiment_id, then position.
     """
     table = storage.read_table(trials, "trials")
-    files = table["eeg_file"].dropna().unique()
-    if len(files) != 1:
+    files = sorted(table["eeg_file"].dropna().unique())
+    if not files or (len(files) > 1 and options.recording is None):
         raise MilmerError(f"{trials}: names {len(files)} EEG files, expected one; see dataset.root")
     path = Path(root) / files[0]
-    content = storage.digest(path)
-    if content != storage.read_provenance(trials)["inputs"]["eeg"]:
-        raise MilmerError(
-            f"{path}: not the recording that {trials} was made from; run the stage trials again"
-        )
+    contents = eeg_digests(root, files)
+    known = storage.read_provenance(trials)["inputs"]
+    for file, (name, content) in zip(files, contents.items(), strict=True):
+        if content != known.get(name):
+            raise MilmerError(
+                f"{Path(root) / file}: not the recording that {trials} was made from; run the "
+                "stage trials again"
+            )
     grid = segment_grid(
         zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
     )
@@ -53,13 +59,16 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
             f"{path}: trials of {table['eeg_seconds'].max():g} s hold no segment of "
             f"{options.segmentation.seconds:g} s (segmentation.seconds)"
         )
-    recording = read_recording(path, table)
+    if options.recording is None:
+        recording = read_recording(path, table)
+    else:
+        recording = read_manifest_recording(root, table, options.recording)
     try:
         eeg, cleaned = cut(recording, grid, options)
     except MilmerError as error:
         raise MilmerError(f"{path}: {error}") from error
     made = storage.provenance(
-        "segments", __name__, options.result(), {"trials": trials, "eeg": content}
+        "segments", __name__, options.result(), {"trials": trials, **contents}
     )
     with storage.new_h5(out, SCHEMA, made) as file:
         file["eeg"] = eeg
@@ -79,7 +88,8 @@ def cut(
     found and took out.
     """
     sfreq, chosen = recording.sfreq, options.eeg
-    baseline = round(recording.baseline * sfreq)
+    if chosen.artefacts == "auto" and recording.without_eog:
+        chosen = chosen.but({"artefacts": "none"})
     length = round(options.segmentation.seconds * sfreq)
     if chosen.layout == "as_published":
         if not recording.referenced:
@@ -100,6 +110,13 @@ def cut(
     segments = np.empty((len(grid), len(recording.channels), length), np.float32)
     for experiment_id, places in itertools.groupby(enumerate(grid), lambda at: at[1].experiment_id):
         trial = trials[experiment_id]  # (channel, sample)
+        baseline = round(recording.before(experiment_id) * sfreq)
+        if chosen.baseline != "none" and recording.before(experiment_id) < BASELINE_SECONDS:
+            raise MilmerError(
+                f"experiment_id {experiment_id}: {recording.before(experiment_id):.3g} s are "
+                f"recorded before the trial, eeg.baseline {chosen.baseline} needs "
+                f"{BASELINE_SECONDS:g} s; set it to none"
+            )
         if chosen.layout == "as_published":
             filtered = band_pass(scramble(trial[:, baseline:]), sfreq, chosen.band)
         else:

@@ -18,8 +18,9 @@ import numpy as np
 
 from milmer.faces.detection import Face, FaceFinder
 from milmer.faces.options import FacesOptions
+from milmer.faces.timed import frames_of
 from milmer.faces.tracking import Boxed, Searched, borrow, follow, smooth
-from milmer.faces.video import Clip, decode, reading
+from milmer.faces.video import Clip, reading
 
 _WAITING = 16  # frames that may wait for a thread at once, so that memory stays flat
 _In = TypeVar("_In")
@@ -59,7 +60,9 @@ class Cropper:
         None where no frame has a face; a frame without one borrows a box (see :func:`borrow`).
         """
         with reading(path, av.FFmpegError):
-            searched = self._ahead(self._search, decode(path, wanted, self._options.threads))
+            searched = self._ahead(
+                self._search, frames_of(path, clip, wanted, self._options.threads)
+            )
             followed = follow(searched, self._options.choice)
             boxed = borrow(smooth(followed, self._options.smoothing * clip.fps))
             yield from self._ahead(self._crop, boxed)

@@ -6,8 +6,9 @@ covers are searched for faces, in threads beside the decoder. One face is follow
 frame without a face takes the box of the nearest frame with one and is marked as not detected.
 """
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -19,6 +20,7 @@ from milmer.errors import MilmerError
 from milmer.faces.cropper import Crop, Cropper
 from milmer.faces.detection import model_digest
 from milmer.faces.options import FaceStageOptions
+from milmer.faces.timed import probe_any
 from milmer.faces.video import Clip, probe
 from milmer.progress import track
 from milmer.segmentation import Segment, segment_grid
@@ -56,24 +58,31 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     made = storage.provenance(
         "faces", __name__, options.result(), _inputs(trials, clips, root, options)
     )
+    look, starts = probe_of(clips), starts_of(clips)
     bag = np.full((len(grid), options.faces.instances), -1, np.int32)
     facts = {"trial": [], "fps": [], "width": [], "height": [], "frames": []}
-    faceless, uncovered = [], 0
+    faceless, uncovered = [], []
     with storage.new_h5(out, SCHEMA, made) as file, Cropper(options.faces) as cropper:
         frames = _Frames(file)
         for row in track(clips.itertuples(), table["subject"].iloc[0], len(clips)):
             path = Path(root) / row.video_file
-            clip = probe(path)
-            numbers = numbers_of(grid, row.experiment_id, clip, options)
+            clip, start = look(path), starts[row.experiment_id]
+            if start >= clip.seconds:
+                raise MilmerError(
+                    f"{path}: ends at {clip.seconds:.2f} s, and trial {row.trial} is to start at "
+                    f"{start:g} s (video_start)"
+                )
+            numbers = numbers_of(grid, row.experiment_id, clip, options, start)
             wanted = union(numbers)
             crops = cropper.crops(path, clip, wanted)
-            place = {c.number: frames.add(c, c.number / clip.fps) for c in crops}
+            place = {c.number: frames.add(c, clip.time(c.number) - start) for c in crops}
             if wanted.size and not place:
                 faceless.append(int(row.trial))
             for i, chosen in numbers.items():
                 filled = [place[n] for n in chosen if n in place]
                 bag[i, : len(filled)] = filled
-                uncovered += not chosen.size
+                if not chosen.size:
+                    uncovered.append(int(row.trial))
             for name, value in zip(
                 facts, (row.trial, clip.fps, clip.width, clip.height, clip.frames), strict=True
             ):
@@ -88,15 +97,40 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         detected = int(file["detected"][()].sum())
         _log.info("%d of %d frames show a face", detected, len(frames))
     if uncovered:
-        _log.info("%d segments lie beyond the end of their video", uncovered)
+        _log.info(
+            "%d segments lie beyond the end of their video, of trials %s",
+            len(uncovered),
+            sorted(set(uncovered)),
+        )
     if faceless:
         _log.warning("%s: no face in the videos of trials %s", out.stem, faceless)
 
 
+def probe_of(clips: pd.DataFrame) -> Callable[[Path], Clip]:
+    """What tells of a clip: of any video where ``clips`` come from a manifest, else of DEAP's.
+
+    One recording may hold many trials, so that each is looked into once.
+    """
+    return functools.cache(probe_any if "video_start" in clips else probe)
+
+
+def starts_of(clips: pd.DataFrame) -> dict[int, float]:
+    """Where each trial starts in its clip, in s, by its experiment_id."""
+    starts = clips["video_start"] if "video_start" in clips else [0.0] * len(clips)
+    return dict(zip(clips["experiment_id"], starts, strict=True))
+
+
 def numbers_of(
-    grid: Sequence[Segment], experiment_id: int, clip: Clip, options: FaceStageOptions
+    grid: Sequence[Segment],
+    experiment_id: int,
+    clip: Clip,
+    options: FaceStageOptions,
+    start: float = 0.0,
 ) -> dict[int, np.ndarray]:
-    """The frame numbers of each segment of a trial, by the segment's row in ``grid``."""
+    """The frame numbers of each segment of a trial, by the segment's row in ``grid``.
+
+    The trial starts at ``start`` s of the clip.
+    """
     return {
         row: frame_numbers(
             segment,
@@ -104,6 +138,7 @@ def numbers_of(
             options.segmentation.seconds,
             options.faces.instances,
             options.faces.min_coverage,
+            start,
         )
         for row, segment in enumerate(grid)
         if segment.experiment_id == experiment_id
@@ -116,29 +151,36 @@ def union(numbers: Mapping[int, np.ndarray]) -> np.ndarray:
 
 
 def frame_numbers(
-    segment: Segment, clip: Clip, seconds: float, instances: int, min_coverage: float = 0.0
+    segment: Segment,
+    clip: Clip,
+    seconds: float,
+    instances: int,
+    min_coverage: float = 0.0,
+    start: float = 0.0,
 ) -> np.ndarray:
     """Numbers of up to ``instances`` frames, evenly spaced over what the clip covers of a segment.
 
     They are the middles of equal parts, each once; empty where the clip ends before the segment
-    or covers less of it than the part ``min_coverage``.
+    or covers less of it than the part ``min_coverage``. The trial starts at ``start`` s of the
+    clip.
     """
-    covered = min(clip.seconds - segment.start, seconds)
+    begin = start + segment.start
+    covered = min(clip.seconds - begin, seconds)
     if covered <= 0 or covered < min_coverage * seconds - 1e-3:  # a ms of tolerance
         return np.array([], int)
-    times = segment.start + (np.arange(instances) + 0.5) / instances * covered  # (instance,)
-    numbers = (times * clip.fps + 1e-6).astype(int)  # 2.9999999 is frame 3 by a rounding error
-    return np.unique(np.minimum(numbers, clip.frames - 1))
+    times = begin + (np.arange(instances) + 0.5) / instances * covered  # (instance,)
+    return np.unique(clip.at(times))
 
 
 def _inputs(
     trials: Path, clips: pd.DataFrame, root: Path, options: FaceStageOptions
 ) -> dict[str, Path | str]:
     inputs: dict[str, Path | str] = {"trials": trials}
+    digest = functools.cache(storage.digest)  # one recording may hold many trials
     for clip in clips.itertuples():
-        inputs[f"video{clip.trial:02d}"] = Path(root) / clip.video_file
-    digest = model_digest(options.faces)
-    return inputs | ({"detector_model": digest} if digest else {})
+        inputs[f"video{clip.trial:02d}"] = digest(Path(root) / clip.video_file)
+    model = model_digest(options.faces)
+    return inputs | ({"detector_model": model} if model else {})
 
 
 class _Frames:

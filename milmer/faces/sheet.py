@@ -15,11 +15,12 @@ import numpy as np
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.faces.cropper import Cropper
-from milmer.faces.crops import numbers_of, union
+from milmer.faces.crops import numbers_of, probe_of, starts_of, union
 from milmer.faces.detection import Face
 from milmer.faces.options import FaceStageOptions
+from milmer.faces.timed import frames_of, probe_any
 from milmer.faces.tracking import same
-from milmer.faces.video import Clip, decode, probe
+from milmer.faces.video import Clip
 from milmer.progress import track
 from milmer.segmentation import Segment, segment_grid
 
@@ -44,7 +45,7 @@ def draw_video_sheet(video: Path, options: FaceStageOptions, out: Path) -> None:
     if out.suffix.lower() != ".png":
         raise MilmerError(f"{out}: a contact sheet is a PNG; give a name that ends in .png")
     options = options.but({"faces": {"min_coverage": 0.0}})  # to the very end
-    clip = probe(video)
+    clip = probe_any(video)
     length = options.segmentation.seconds
     grid = [Segment(0, i, i * length) for i in range(math.ceil(clip.seconds / length))]
     searched = union(numbers_of(grid, 0, clip, options))
@@ -75,15 +76,16 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
     )
     written = []
     clips = table.dropna(subset=["video_file"]).sort_values("trial")
+    probe, starts = probe_of(clips), starts_of(clips)
     for row in track(clips.itertuples(), "sheets", len(clips)):
         video = Path(root) / row.video_file
         if made["inputs"].get(f"video{row.trial:02d}") != storage.digest(video):
             raise MilmerError(f"{faces}: made from another file than {video}; crop it again")
-        clip = probe(video)
-        searched = union(numbers_of(grid, row.experiment_id, clip, options))
+        clip, start = probe(video), starts[row.experiment_id]
+        searched = union(numbers_of(grid, row.experiment_id, clip, options, start))
         bag = held["bag"][experiment_id == row.experiment_id]
         looks = {
-            int(np.rint(held["time"][i] * clip.fps)): Look(
+            clip.number(float(held["time"][i]) + start): Look(
                 Face(*map(float, held["box"][i]), float(held["score"][i])),
                 bool(held["detected"][i]),
             )
@@ -137,16 +139,17 @@ def _draw(
         where = (_GAP / width, 1 - below / height)
         figure.text(*where, text, va="center", parse_math=False, **how)
 
-    told = _measured(searched / clip.fps, [looks.get(int(number)) for number in searched])
+    times = np.array([clip.time(int(number)) for number in searched])
+    told = _measured(times, [looks.get(int(number)) for number in searched])
     write(video.name, 0.25, weight="bold", size=13)
     write(told, 0.55, size=11)
-    for place, (number, frame) in enumerate(decode(video, shown, threads)):
+    for place, (number, frame) in enumerate(frames_of(video, clip, shown, threads)):
         row, column = divmod(place, _COLUMNS)
         left = column * _CELL + _GAP / 2
         bottom = height - _HEAD - row * (tall + _LABEL) - tall
         sides = ((_CELL - _GAP) / width, (tall - _GAP) / height)
         axes = figure.add_axes((left / width, bottom / height, *sides))
-        _show(axes, frame, f"{number / clip.fps:.2f} s", looks.get(int(number)))
+        _show(axes, frame, f"{clip.time(int(number)):.2f} s", looks.get(int(number)))
     with storage.replacing(out) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None, "Description": told})
 

@@ -1,4 +1,4 @@
-"""Reading face video: what a clip holds, and chosen frames of it, decoded once.
+"""Reading DEAP's face video: what a clip holds, and chosen frames of it, decoded once.
 
 Time goes by the number of a frame in display order. The timestamps of H.264 in AVI cannot serve:
 the container stores decoding times only, and with B-frames what is guessed from them jumps.
@@ -17,7 +17,7 @@ from milmer.errors import MilmerError
 _SIDES = 16, 8192  # px; beyond them a header is damaged, and a frame would not fit into memory
 _RATES = 1.0, 1000.0  # frames/s
 # What PyAV raises where a damaged header makes no sense: an error of FFmpeg's or of arithmetic.
-_NONSENSE = (av.FFmpegError, ValueError, OverflowError, ZeroDivisionError, TypeError)
+NONSENSE = (av.FFmpegError, ValueError, OverflowError, ZeroDivisionError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,19 @@ class Clip:
         """Length in s."""
         return self.frames / self.fps
 
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Numbers of the frames that are seen at ``times`` in s."""
+        numbers = (times * self.fps + 1e-6).astype(int)  # 2.9999999 is frame 3 by rounding
+        return np.minimum(numbers, self.frames - 1)
+
+    def time(self, number: int) -> float:
+        """When a frame begins, in s."""
+        return number / self.fps
+
+    def number(self, time: float) -> int:
+        """The frame that begins nearest to ``time`` in s."""
+        return int(np.rint(time * self.fps))
+
 
 def probe(path: Path) -> Clip:
     """Count the frames of a clip without decoding them; refuse one that is cut off.
@@ -42,8 +55,8 @@ def probe(path: Path) -> Clip:
     rate is the one that the stream names, or the reader's usual one.
     """
     _require_whole(path)
-    with reading(path, *_NONSENSE), _opened(path) as container:
-        stream = _video_of(container, path)
+    with reading(path, *NONSENSE), opened(path) as container:
+        stream = video_of(container, path)
         packets = [packet.dts for packet in container.demux(stream) if packet.size]
         times = [dts for dts in packets if dts is not None]
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -56,14 +69,19 @@ def probe(path: Path) -> Clip:
             span = float((times[-1] - times[0]) * stream.time_base) if times else 0.0
             rate = (frames - 1) / span if span > 0 else 0.0
     if frames < 2 or not width:
-        raise MilmerError(f"{path}: holds no video; {_REMEDY}")
+        raise MilmerError(f"{path}: holds no video; {REMEDY}")
     if not rate:
-        raise MilmerError(f"{path}: its frames carry no times; {_REMEDY}")
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise MilmerError(f"{path}: says that it has {rate:.3g} frames/s; {_REMEDY}")
-    if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):
-        raise MilmerError(f"{path}: says that it is {width} x {height} px large; {_REMEDY}")
+        raise MilmerError(f"{path}: its frames carry no times; {REMEDY}")
+    require_plain(path, rate, width, height)
     return Clip(rate, frames, width, height)
+
+
+def require_plain(path: Path, rate: float, width: int, height: int) -> None:
+    """Refuse a rate in frames/s and a size in px that no camera has."""
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise MilmerError(f"{path}: says that it has {rate:.3g} frames/s; {REMEDY}")
+    if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):
+        raise MilmerError(f"{path}: says that it is {width} x {height} px large; {REMEDY}")
 
 
 def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -75,8 +93,8 @@ def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, 
     target = next(left, None)
     number = -1
     size = None
-    with reading(path, *_NONSENSE), _opened(path) as container:
-        stream = _video_of(container, path)
+    with reading(path, *NONSENSE), opened(path) as container:
+        stream = video_of(container, path)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         for number, frame in enumerate(container.decode(stream)):
@@ -93,7 +111,7 @@ def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, 
                 yield number, frame
                 target = next(left, None)
     if target is not None:
-        raise MilmerError(f"{path}: damaged after frame {number}; {_REMEDY}")
+        raise MilmerError(f"{path}: damaged after frame {number}; {REMEDY}")
 
 
 @contextmanager
@@ -103,23 +121,25 @@ def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         reason = getattr(error, "strerror", None) or error
-        raise MilmerError(f"{path}: cannot be decoded ({reason}); {_REMEDY}") from error
+        raise MilmerError(f"{path}: cannot be decoded ({reason}); {REMEDY}") from error
 
 
-_REMEDY = "copy it again, or remove it to go on without this clip"
+REMEDY = "copy it again, or remove it to go on without this clip"
 _BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
 
 
-def _opened(path: Path) -> av.container.InputContainer:
+def opened(path: Path) -> av.container.InputContainer:
+    """The opened file."""
     return av.open(str(path), metadata_errors="replace")  # titles come in any encoding
 
 
-def _video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+def video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    """The first video stream; raises :class:`MilmerError` where there is none."""
     if not container.streams.video:
-        raise MilmerError(f"{path}: holds no video; {_REMEDY}")
+        raise MilmerError(f"{path}: holds no video; {REMEDY}")
     stream = container.streams.video[0]
     if stream.codec_context is None:
-        raise MilmerError(f"{path}: its header names a codec that there is not; {_REMEDY}")
+        raise MilmerError(f"{path}: its header names a codec that there is not; {REMEDY}")
     return stream
 
 
@@ -134,4 +154,4 @@ def _require_whole(path: Path) -> None:
     except OSError as error:
         raise MilmerError(f"{path}: cannot be read ({error.strerror})") from error
     if head[:4] == b"RIFF" and (said := 8 + int.from_bytes(head[4:8], "little")) > held:
-        raise MilmerError(f"{path}: cut off ({held} of {said} bytes); {_REMEDY}")
+        raise MilmerError(f"{path}: cut off ({held} of {said} bytes); {REMEDY}")

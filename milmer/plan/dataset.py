@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,57 +9,51 @@ from typing import Any
 
 from milmer.backbone.options import BackboneOptions
 from milmer.config import Config
-from milmer.deap.layout import Copy, no_eeg, ratings_file
-from milmer.errors import MilmerError
+from milmer.dataset import Dataset
+from milmer.deap.dataset import DeapDataset
+from milmer.deap.layout import scan
+from milmer.deap.options import DatasetOptions
+from milmer.manifest.dataset import ManifestDataset
+from milmer.manifest.table import read_manifest
 from milmer.plan.aside import Aside
+
+
+def open_dataset(options: DatasetOptions) -> Dataset:
+    """The dataset that the section ``dataset`` describes; errors are for people."""
+    if options.kind == "manifest":
+        return ManifestDataset(read_manifest(options.manifest), options)
+    return DeapDataset(scan(options.root), options)
 
 
 class DatasetPlan:
     """Inputs and options of the stages before training."""
 
-    def __init__(self, config: Config, copy: Copy):
+    def __init__(self, config: Config, dataset: Dataset):
         self.config = config
-        self._copy = copy
-        wanted = config.dataset.subjects
-        found = copy.subjects
-        if wanted != "all" and (absent := sorted(set(wanted) - set(found))):
-            raise MilmerError(
-                f"dataset.subjects: {copy.root} holds no recording of {', '.join(absent)}"
-            )
-        self._source = copy.source(config.dataset.source, found if wanted == "all" else wanted)
-        with_eeg = copy.eeg.get(self._source, {})
-        self.subjects = [s for s in found if s in with_eeg and (wanted == "all" or s in wanted)]
-        if not self.subjects:
-            raise no_eeg(copy, self._source)
-        if wanted != "all" and (absent := sorted(set(wanted) - set(self.subjects))):
-            raise MilmerError(
-                f"dataset.subjects: {copy.root} holds no .{self._source} file of "
-                f"{', '.join(absent)}"
-            )
-        self.ratings = str(ratings_file(copy))
-        self.with_video = [s for s in self.subjects if copy.videos.get(s)]
+        self.dataset = dataset
+        self.subjects = dataset.subjects
+        self.with_video = dataset.with_video
 
     @property
     def root(self) -> Aside:
         """The dataset's folder; what lies in it counts by the inputs."""
-        return Aside(self.config.dataset.root)
+        return Aside(self.dataset.root)
 
     @property
-    def trials_options(self) -> str:
-        """Options of the stage ``trials``."""
-        return json.dumps({"source": self._source})
+    def manifest(self) -> Aside:
+        """The option that says where a manifest is; its rows count by themselves."""
+        return Aside(*self.dataset.trials_arguments())
 
-    def eeg_files(self, subject: str) -> str:
-        """The subject's EEG file."""
-        return str(self._copy.eeg[self._source][subject])
+    @property
+    def fold_pattern(self) -> str:
+        """What names of folds look like."""
+        subject = self.dataset.subject_pattern
+        return rf"{subject}|{subject}-k\d+|k\d+"
 
-    def video_files(self, subject: str) -> list[str]:
-        """The subject's clips, by trial."""
-        return [str(p) for _, p in sorted(self._copy.videos.get(subject, {}).items())]
-
-    def video_names(self, subject: str) -> str:
-        """Which trials have a clip: a trigger for the table of trials, which names them."""
-        return json.dumps(sorted(self._copy.videos.get(subject, {})))
+    def split_json(self, wildcards: Any) -> str:
+        """Options of the stage ``split``."""
+        classes = self.dataset.classes
+        return self.config.split_json(wildcards.labels, wildcards.protocol, classes)
 
     def detector_model(self, wildcards: Any) -> Aside:
         """The option that says where the detector's model file lies."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from milmer.config import Experiment, load
-from milmer.deap.layout import scan
 from milmer.evaluation import report
 from milmer.evaluation.band_power_options import BandPowerOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
+from milmer.plan.dataset import open_dataset
 from milmer.plan.training import TrainingPlan
 from milmer.source import fingerprint
 from milmer.training.folds import LEAKY
@@ -30,7 +30,7 @@ class Plan(TrainingPlan):
     def read(cls, user: Mapping[str, Any]) -> "Plan":
         """The plan of a configuration as Snakemake merged it; errors are for people."""
         config = load(user)
-        return cls(config, scan(config.dataset.root))
+        return cls(config, open_dataset(config.dataset))
 
     def targets(self) -> Iterator[tuple[str, str, str]]:
         """What a complete run makes: stage with variant, subject or fold, and a file for each."""
@@ -169,7 +169,7 @@ class Plan(TrainingPlan):
             "experiments": experiments,
             "seeds": self._seeds,
             "subjects": self.subjects,
-            "source": self._source,
+            "source": self.dataset.source,
         }
         return json.dumps(options, separators=(",", ":"))
 

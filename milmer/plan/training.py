@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from milmer.config import Config, Experiment
-from milmer.deap.layout import Copy
+from milmer.dataset import Dataset
 from milmer.errors import MilmerError
 from milmer.gpus import visible_gpus
 from milmer.plan.aside import Aside
@@ -18,9 +18,9 @@ from milmer.training.options import TrainingOptions
 class TrainingPlan(DatasetPlan):
     """Experiments that the dataset allows, their runs, and inputs and options of each."""
 
-    def __init__(self, config: Config, copy: Copy):
-        super().__init__(config, copy)
-        self.warnings: list[str] = []
+    def __init__(self, config: Config, dataset: Dataset):
+        super().__init__(config, dataset)
+        self.warnings: list[str] = list(dataset.notes)
         self._experiments: dict[str, Experiment] = {}
         for name in config.experiments:
             if (experiment := self._possible(config.experiment(name))) is not None:
@@ -153,17 +153,27 @@ class TrainingPlan(DatasetPlan):
                 for seed in self._seeds:
                     yield protocol, f"{name}/{protocol}/{fold}/seed{seed}"
 
+    @property
+    def _place(self) -> str:
+        dataset = self.config.dataset
+        return str(dataset.manifest) if dataset.kind == "manifest" else dataset.root
+
     def _possible(self, experiment: Experiment) -> Experiment | None:
         """What of an experiment the dataset allows; what it does not is told in ``warnings``."""
         where, subjects = f"experiments.{experiment.name}", self._tested(experiment)
         if not subjects:
-            self.warnings.append(f"{where} is left out: {self._copy.root} holds no face video")
+            self.warnings.append(f"{where} is left out: {self._place} holds no face video")
+            return None
+        if (
+            lack := self.dataset.lacks(self.config.variant("labels", experiment.labels))
+        ) is not None:
+            self.warnings.append(f"{where} is left out: {lack}")
             return None
         scrambled = self.config.variant("eeg", experiment.eeg).layout == "as_published"
-        if experiment.needs_eeg and scrambled and self._source == "bdf":
+        if experiment.needs_eeg and scrambled and not self.dataset.preprocessed:
             self.warnings.append(
                 f"{where} is left out: eeg.layout as_published is that of preprocessed files, and "
-                "dataset.source is bdf"
+                f"dataset.source is {self.dataset.source}"
             )
             return None
         images = self.config.variant("backbone", experiment.backbone).pretrain.images

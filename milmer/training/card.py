@@ -30,11 +30,15 @@ _SELECTED = {
     "last": "the last epoch",
     "best_on_test": "the epoch with the best accuracy on the test part",
 }
+_RATED = (
+    "The classes are participants' ratings of their own feeling during a stimulus in a laboratory, "
+    "cut at a threshold."
+)
+_NAMED = "The classes are the names that the laboratory gave to its trials."
 _CAVEATS = [
     "These are the numbers of one fold. The tables of all folds, with intervals and baselines, are "
     "what a claim can rest on.",
-    "The classes are participants' ratings of their own feeling during a stimulus in a laboratory, "
-    "cut at a threshold. Nothing here says how well other people, other stimuli or daily life are "
+    "{classes} Nothing here says how well other people, other stimuli or daily life are "
     "recognised; do not decide about a person by it.",
     "Input has to be prepared as the training data was, see below; channels in another order or "
     "another backbone give numbers without meaning.",
@@ -74,7 +78,7 @@ def model_card(
         "## Results on the test part",
         _results(metrics),
         "## Caveats",
-        "\n".join(f"* {text}" for text in [*_own_caveats(metrics), *_CAVEATS]),
+        "\n".join(f"* {text}" for text in [*_own_caveats(metrics), *_caveats(made)]),
         "## Use",
         _USE.format(inputs=_inputs(config)),
         "## How it was made",
@@ -128,6 +132,12 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _caveats(made: Mapping[str, Any]) -> list[str]:
+    labels = _options(made).get("split", {}).get("labels", {})
+    classes = _NAMED if labels.get("scheme") == "label" else _RATED
+    return [text.format(classes=classes) for text in _CAVEATS]
 
 
 def _own_caveats(metrics: Mapping[str, Any]) -> list[str]:

@@ -38,7 +38,8 @@ def require_sound(
 
     ``table`` has ``subject, experiment_id, position, label, part``, a row a segment; ``facts`` are
     those of its provenance: ``protocol``, ``fold``, ``leaky``, ``labels`` (names of the classes)
-    and, where there is a validation part, ``validation_groups``. ``where`` begins the message.
+    and, where there is a validation part, ``validation_groups``; ``same_stimulus`` are lists of
+    experiment_ids that showed the same. ``where`` begins the message.
     Raises :class:`MilmerError`.
     """
     protocol = facts["protocol"]
@@ -48,11 +49,18 @@ def require_sound(
         raise MilmerError(f"{where}: {protocol} is not marked as it leaks; {_AGAIN}")
     _require_rows(table, facts, where)
     _require_parts(table, protocol, facts["fold"], where)
-    _require_apart(table, "test", GROUPS[protocol], where)
-    rest = table[table["part"] != "test"]
+    shown = _by_stimulus(table, facts) if protocol == "stimulus" else table
+    _require_apart(shown, "test", GROUPS[protocol], where)
+    rest = shown[shown["part"] != "test"]
     if (rest["part"] == "val").any():
         _require_apart(rest, "val", _validation_groups(facts, where), where)
     _require_no_overlap(table, segmentation, where)
+
+
+def _by_stimulus(table: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with one experiment_id for all presentations of a stimulus."""
+    first = {e: same[0] for same in facts.get("same_stimulus", []) for e in same}
+    return table.assign(experiment_id=table["experiment_id"].replace(first))
 
 
 def _require_rows(table: pd.DataFrame, facts: Mapping[str, Any], where: str) -> None:

@@ -1,6 +1,6 @@
 """The sections ``labels``, ``protocols`` and ``training``."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,8 +13,16 @@ Protocol = Literal["segment", "trial", "loso", "stimulus"]
 class LabelsOptions(Options):
     """What is to be recognised."""
 
-    scheme: Literal["quadrant", "valence", "arousal", "dominance", "liking"] = Field(
-        "quadrant", description="Four quadrants of valence and arousal, or one rating, low or high."
+    scheme: Literal["quadrant", "valence", "arousal", "dominance", "liking", "label"] = Field(
+        "quadrant",
+        description="Four quadrants of valence and arousal, or one rating, low or high; `label` "
+        "takes the names in a manifest's column label.",
+    )
+    classes: list[str] | None = Field(
+        None,
+        min_length=2,
+        description="`scheme: label`: the names that are told apart, trials of others are left "
+        "out; null takes all of the manifest, sorted.",
     )
     threshold: float | Literal["median"] = Field(
         5.0, description="Border of low and high; `median` is that of the training trials."
@@ -28,6 +36,30 @@ class LabelsOptions(Options):
         description="Trials of a subject exchange their ratings: a control in which there is "
         "nothing to learn.",
     )
+
+    @property
+    def scales(self) -> list[str]:
+        """The ratings that the scheme looks at."""
+        return {"quadrant": ["valence", "arousal"], "label": []}.get(self.scheme, [self.scheme])
+
+    def with_classes(self, known: list[str] | None) -> "LabelsOptions":
+        """With a dataset's names of classes, where they are asked for and none are given."""
+        if self.scheme != "label" or self.classes or not known:
+            return self
+        return self.model_copy(update={"classes": known})
+
+    def result(self) -> dict[str, Any]:
+        """All that can change the result; ``classes`` only where there are some."""
+        known = super().result()
+        return {k: v for k, v in known.items() if k != "classes" or v is not None}
+
+    @model_validator(mode="after")
+    def _names(self) -> "LabelsOptions":
+        if self.classes is not None and self.scheme != "label":
+            raise ValueError("classes: goes with scheme label only")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: names one class twice")
+        return self
 
     @model_validator(mode="after")
     def _published_rule(self) -> "LabelsOptions":

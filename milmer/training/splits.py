@@ -1,7 +1,7 @@
 """Stage ``split``: who trains, who validates and who tests, one table a fold.
 
 ``segment`` (published) draws segments and so puts those of one trial on both sides: it leaks.
-``trial`` keeps a trial together, ``loso`` a subject, ``stimulus`` an experiment_id. Parts are
+``trial`` keeps a trial together, ``loso`` a subject, ``stimulus`` what was shown. Parts are
 stratified by dealing: items are put in order of their class, shuffled within it, and dealt round,
 so that classes are even to one item also where there are fewer of a class than folds.
 """
@@ -18,7 +18,7 @@ from milmer.errors import MilmerError
 from milmer.segmentation import segment_grid
 from milmer.training.folds import LEAKY
 from milmer.training.guard import GROUPS, require_sound
-from milmer.training.labels import DROPPED, label, label_names, scales, thresholds
+from milmer.training.labels import DROPPED, label, label_names, thresholds
 from milmer.training.options import LabelsOptions, SplitOptions
 
 _TEST_PART = 0.2  # of protocol segment, as published
@@ -45,6 +45,7 @@ def make_split(
     part[_test_rows(segments, protocol, fold, options)] = "test"
     facts: dict = {"protocol": protocol, "fold": fold, "leaky": protocol in LEAKY, "warnings": []}
     facts |= {"labels": label_names(options.labels), "permuted": options.labels.permuted}
+    facts |= _presented_again(segments)
     if options.validation:
         groups = GROUPS[protocol]
         candidates = segments[part == "train"]
@@ -81,7 +82,7 @@ def _permuted(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
     All that goes with a trial but its ratings stays, and so does how often a class occurs: a
     control in which there is nothing to learn (Ojala and Garriga 2010).
     """
-    rated, columns = rated.copy(), scales(options.labels)
+    rated, columns = rated.copy(), options.labels.scales or ["label"]
     with_eeg = rated[rated["eeg_seconds"].notna()]
     for subject, trials in with_eeg.groupby("subject", sort=True):
         order = _rng(options.seed, subject, "permuted").permutation(len(trials))
@@ -102,7 +103,27 @@ def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
         )
         stratum = dict(zip(table["experiment_id"], table["stratum"], strict=True))
         rows += [(subject, s.experiment_id, s.position, stratum[s.experiment_id]) for s in grid]
-    return pd.DataFrame(rows, columns=["subject", "experiment_id", "position", "stratum"])
+    segments = pd.DataFrame(rows, columns=["subject", "experiment_id", "position", "stratum"])
+    return segments.assign(stimulus=segments["experiment_id"].map(_stimuli(rated)))
+
+
+def _stimuli(rated: pd.DataFrame) -> pd.Series:
+    """What was shown in a trial, by its experiment_id: the least one that showed the same.
+
+    That is the experiment_id itself, but for trials of a manifest in which a subject saw a stimulus
+    again.
+    """
+    shown = rated.drop_duplicates("experiment_id").set_index("experiment_id", drop=False)
+    if "stimulus" not in shown:
+        return shown["experiment_id"]
+    return shown.groupby("stimulus")["experiment_id"].transform("min")
+
+
+def _presented_again(segments: pd.DataFrame) -> dict[str, list[list[int]]]:
+    """For the guard: experiment_ids that showed the same, where there are such."""
+    shown = segments.drop_duplicates("experiment_id").groupby("stimulus", sort=True)
+    same = [sorted(map(int, ids)) for _, ids in shown["experiment_id"] if len(ids) > 1]
+    return {"same_stimulus": same} if same else {}
 
 
 def _test_rows(
@@ -149,6 +170,7 @@ def _hold_out(
 
 def _grouped(segments: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """One row a group: its most common stratum and the positions of its segments."""
+    by = ["stimulus"] if by == GROUPS["stimulus"] else by
     positions = segments.assign(row=np.arange(len(segments)))
     return (
         positions.groupby(by, sort=True)

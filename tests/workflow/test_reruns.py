@@ -91,6 +91,9 @@ MODULES = {
     "milmer/stopping.py": "pretrain train explain",
     "milmer/progress.py": "faces pretrain tokens train explain",
     "milmer/segmentation.py": "segments faces split train baseline explain",
+    "milmer/edf.py": "trials segments",
+    "milmer/resampling.py": "trials segments",
+    "milmer/montage.py": "segments report",
     "milmer/cli/*.py": "",
     "milmer/plan/*.py": "",
     "milmer/check/*.py": "",
@@ -100,7 +103,14 @@ MODULES = {
     "milmer/deap/trials.py": "trials",
     "milmer/deap/recordings.py": "segments",
     "milmer/deap/options.py": "",
+    "milmer/deap/dataset.py": "",
     "milmer/deap/synthetic*.py": "",
+    # How its recordings are read; its tables are of another stage `trials`, see below.
+    "milmer/manifest/*.py": "segments",
+    "milmer/manifest/bids.py": "",
+    "milmer/manifest/dataset.py": "",
+    "milmer/manifest/table.py": "",
+    "milmer/manifest/trials.py": "",
     "milmer/eeg/*.py": "segments",
     "milmer/faces/*.py": "faces",
     "milmer/faces/__init__.py": "faces tokens train explain report",
@@ -139,13 +149,28 @@ a `/`.
 """
 
 
+MANIFEST = {"dataset.manifest": "m.csv", "dataset.subjects": ["s01"]}
+
 KEYS = {
     "preset": ("published", "segments split -explain"),
     # No path is an option, but Snakemake knows inputs by path.
     "dataset.root": ("deap2", "trials"),
     "dataset.source": ("mat", "trials"),
+    "dataset.kind": ("manifest", "trials", MANIFEST),
+    # Of a copy of DEAP the keys of a manifest are of no account.
+    "dataset.manifest": ("m.csv", ""),
+    "dataset.channels": (["Fz", "Cz", "Pz", "Oz"], ""),
+    "dataset.missing_channels": ("interpolate", ""),
+    "dataset.heog": (["EXG1", "EXG2"], "", {"dataset.veog": ["EXG3"]}),
+    "dataset.veog": (["EXG3", "EXG4"], "", {"dataset.heog": ["EXG1"]}),
+    "dataset.sfreq": (256.0, ""),
     "dataset.subjects": ([1, 2], "trials"),  # of s02 alone, see below
     "labels.scheme": ("valence", "split"),
+    "labels.classes": (
+        ["joy", "rage"],
+        "trials",
+        {"labels.scheme": "label", "dataset.kind": "manifest", **MANIFEST},
+    ),
     "labels.threshold": (4.5, "split"),
     "labels.ties": ("low", "split"),
     "labels.permuted": (True, "split -explain"),
@@ -354,6 +379,9 @@ def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return made
 
 
+LABELS = ("joy", "rage")
+
+
 def add_subject(root: Path, subject: str, clips: int = 2) -> None:
     """The files of a subject by their names: a dry run looks at no more."""
     for suffix in ("dat", "mat"):
@@ -439,6 +467,20 @@ def inputs(folder: Path, subjects: Iterable[str]) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     shutil.copytree(folder / "deap", folder / "deap2")
+    write_rows(folder, {subject: 10.0 for subject in subjects})
+
+
+def write_rows(folder: Path, ends: Mapping[str, float], labels: tuple[str, str] = LABELS) -> None:
+    """A manifest of two trials a subject, of the copy's files, the first of which ends there."""
+    lines = ["subject,trial,stimulus,eeg_file,eeg_stop,video_file,valence,arousal,label"]
+    for subject, end in ends.items():
+        eeg = f"deap/data_preprocessed_dat/{subject}.dat"
+        for trial, label in enumerate(labels, 1):
+            video = f"deap/face_video/{subject}/{subject}_trial0{trial}.avi"
+            video = video if (folder / video).is_file() else ""
+            stop = end if trial == 1 else ""
+            lines.append(f"{subject},{trial},{trial},{eeg},{stop},{video},3,7,{label}")
+    (folder / "m.csv").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -707,3 +749,98 @@ def test_a_subjects_new_recording_reruns_its_own_and_what_pools_over_subjects(su
 def test_subjects_listed_by_name_are_the_same_subjects(subjects):
     with subjects.configured({"dataset.subjects": [5, 3, "s02", "s01"]}):
         assert subjects.rerun() == set()
+
+
+# ----------------------------------------------------------------------------------------- manifest
+
+
+@pytest.fixture(scope="module")
+def own(project, tmp_path_factory) -> Iterator[Work]:
+    """A finished run of a manifest of s01 to s03 with classes by name."""
+    folder = tmp_path_factory.mktemp("own")
+    inputs(folder, ["s01", "s02", "s03"])
+    config = {
+        "dataset": {"kind": "manifest", "manifest": "m.csv"},
+        "labels": {"scheme": "label"},
+        "backbone": {"name": "swin"},
+        "protocols": {"names": ["segment", "trial", "loso", "stimulus"], "folds": 2},
+        "experiments": dict.fromkeys(["face_only", "published_frozen"]),
+    }
+    with Snakemake(project, folder) as snakemake:
+        yield Work(snakemake, config)
+
+
+@pytest.mark.parametrize(
+    ("path", "rules"),
+    [
+        ("table", "trials"),
+        ("trials", "trials"),
+        ("eeg", "trials"),
+        ("companions", "trials"),
+        ("recordings", "segments"),
+        ("dataset", ""),
+        ("bids", ""),
+    ],
+)
+def test_an_edit_of_the_manifests_reader_reruns_what_it_reads(own, path, rules):
+    file = own.project / f"milmer/manifest/{path}.py"
+    with own.edited({file: lambda content: content + b"\nADDED = 1\n"}):
+        found = {job.rule for job in own.rerun()}
+    assert found == {name.partition("/")[0] for name in expected(rules)} - {"pretrain"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rules"),
+    [
+        ("dataset.channels", ["Fz", "Cz", "Pz", "Oz"], "segments"),
+        ("dataset.missing_channels", "interpolate", "segments"),
+        ("dataset.sfreq", 256.0, "segments"),
+        ("labels.classes", ["rage", "joy"], "split"),
+        ("labels.classes", ["joy", "rage"], ""),  # as they are found
+        ("dataset.root", "deap2", ""),
+        ("dataset.source", "bdf", ""),
+    ],
+)
+def test_keys_of_a_manifest_rerun_what_reads_them(own, key, value, rules):
+    with own.configured({key: value}):
+        found = {job.rule for job in own.rerun()}
+    assert found == {name.partition("/")[0] for name in expected(rules)} - {"pretrain"}
+
+
+def test_a_row_that_changes_reruns_its_subject_and_what_pools_over_subjects(own):
+    rows = own.folder / "m.csv"
+    before = rows.read_bytes()
+    try:
+        rows.write_bytes(before)  # another time
+        assert own.rerun() == set()
+        rows.write_bytes(b"\n".join([before.splitlines()[0], *before.splitlines()[:0:-1]]))
+        assert own.rerun() == set()  # in another order
+        write_rows(own.folder, {"s01": 10.0, "s02": 9.0, "s03": 10.0})
+        assert own.rerun() == {job for job in own.jobs if is_about(job, "s02")}
+    finally:
+        rows.write_bytes(before)
+
+
+def test_a_subject_more_in_the_manifest_reruns_its_own_and_what_pools_over_subjects(own):
+    rows = own.folder / "m.csv"
+    before = rows.read_bytes()
+    add_subject(own.folder / "deap", "s04")
+    try:
+        write_rows(own.folder, dict.fromkeys(("s01", "s02", "s03", "s04"), 10.0))
+        found, all_jobs = own.rerun(), own.rerun("--forceall")
+        assert found == {job for job in all_jobs if is_about(job, "s04")}
+    finally:
+        rows.write_bytes(before)
+        own.remove("s04")
+
+
+def test_another_class_reruns_the_splits_of_all(own):
+    rows = own.folder / "m.csv"
+    before = rows.read_bytes()
+    try:
+        rows.write_bytes(before + b"s03,3,3,deap/data_preprocessed_dat/s03.dat,,,3,7,fear\n")
+        found = own.rerun()
+        assert {job for job in own.jobs if job.rule == "split"} <= found
+        assert {job.wildcards["subject"] for job in found if job.rule == "trials"} == {"s03"}
+    finally:
+        rows.write_bytes(before)

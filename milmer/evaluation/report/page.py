@@ -27,6 +27,7 @@ _KINDS = {
     "dat": "preprocessed EEG (.dat)",
     "mat": "preprocessed EEG (.mat)",
     "bdf": "original recordings (.bdf)",
+    "manifest": "own recordings, by a manifest",
 }
 _HERE = Path(__file__).parent
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from milmer import montage
 from milmer.evaluation.report.svg import Drawing, Panel
 
-_MONTAGE = "biosemi32"  # its names are the 10–20 system's, in which channels are named
 _LINES = "#7a828e"  # is seen on light and on dark paper
 _SIZE = 240  # CSS px that the picture is shown at; it has twice as many dots
 
@@ -18,9 +18,7 @@ def scalp_map(title: str, values: Mapping[str, float], what: str, told: str) -> 
 
     A channel that has no place on the head is left out and told.
     """
-    from mne.channels import make_standard_montage
-
-    known = make_standard_montage(_MONTAGE).ch_names
+    known = montage.placed_names().values()
     placed = {name: float(v) for name, v in values.items() if name in known}
     drawing = Drawing(_SIZE + 40, _SIZE + 66)
     if len(placed) < 4:  # too few to interpolate between
@@ -49,8 +47,7 @@ def _drawn(values: Mapping[str, float], most: float, signed: bool) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    info = mne.create_info(list(values), 1.0, "eeg")
-    info.set_montage(mne.channels.make_standard_montage(_MONTAGE), on_missing="ignore")
+    info = montage.info(list(values))
     figure = Figure(figsize=(2.4, 2.4), dpi=2 * _SIZE / 2.4)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))

@@ -1,0 +1,67 @@
+"""A copy of DEAP as the workflow sees it."""
+
+import json
+
+from milmer.dataset import Dataset
+from milmer.deap.layout import Copy, no_eeg, ratings_file
+from milmer.deap.options import DatasetOptions
+from milmer.errors import MilmerError
+from milmer.training.options import LabelsOptions
+
+
+class DeapDataset(Dataset):
+    """The subjects of a copy that ``options`` ask for; errors are for people."""
+
+    trials_module = "milmer.deap.trials"
+    subject_pattern = r"s\d\d"
+
+    def __init__(self, copy: Copy, options: DatasetOptions):
+        self._copy = copy
+        self.root = options.root
+        wanted, found = options.subjects, copy.subjects
+        if wanted != "all" and (absent := sorted(set(wanted) - set(found))):
+            raise MilmerError(
+                f"dataset.subjects: {copy.root} holds no recording of {', '.join(absent)}"
+            )
+        self.source = copy.source(options.source, found if wanted == "all" else wanted)
+        self.preprocessed = self.source != "bdf"
+        with_eeg = copy.eeg.get(self.source, {})
+        self.subjects = [s for s in found if s in with_eeg and (wanted == "all" or s in wanted)]
+        if not self.subjects:
+            raise no_eeg(copy, self.source)
+        if wanted != "all" and (absent := sorted(set(wanted) - set(self.subjects))):
+            raise MilmerError(
+                f"dataset.subjects: {copy.root} holds no .{self.source} file of {', '.join(absent)}"
+            )
+        self._ratings = str(ratings_file(copy))
+        self.with_video = [s for s in self.subjects if copy.videos.get(s)]
+
+    def lacks(self, labels: LabelsOptions) -> str | None:
+        """DEAP has ratings and no labels by name."""
+        if labels.scheme == "label":
+            return "labels.scheme label needs a manifest with a column label; DEAP has ratings"
+        return None
+
+    def eeg_files(self, subject: str) -> list[str]:
+        """The subject's EEG file."""
+        return [str(self._copy.eeg[self.source][subject])]
+
+    def video_files(self, subject: str) -> list[str]:
+        """The subject's clips, by trial."""
+        return [str(p) for _, p in sorted(self._copy.videos.get(subject, {}).items())]
+
+    def trials_files(self) -> list[str]:
+        """The ratings."""
+        return [self._ratings]
+
+    def trials_json(self, subject: str) -> str:
+        """The kind of EEG."""
+        return json.dumps({"source": self.source})
+
+    def trials_trigger(self, subject: str) -> str:
+        """Which trials have a clip: the table of trials names them."""
+        return json.dumps(sorted(self._copy.videos.get(subject, {})))
+
+    def trials_arguments(self) -> list[str]:
+        """None."""
+        return []

@@ -1,0 +1,305 @@
+"""The manifest: a table of one row a trial, as CSV, TSV or Parquet, read and checked.
+
+Only the standard library is used for CSV: the Snakefile reads the manifest each time it is parsed.
+"""
+
+import csv
+import difflib
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from milmer.errors import MilmerError
+
+REQUIRED = ("subject", "trial", "stimulus", "eeg_file")
+SCALES = ("valence", "arousal", "dominance", "liking", "familiarity")
+COLUMNS = (
+    *REQUIRED,
+    *("eeg_start", "eeg_stop", "video_file", "video_start"),
+    *SCALES,
+    "label",
+)
+"""All columns that are read, in the order in which they are written."""
+
+SUBJECT = "[A-Za-z0-9_]+"
+"""What a subject's name is made of; a hyphen would not be told from a fold's name."""
+
+PRESENTATIONS = 1000
+"""Where a stimulus is shown to a subject again, its number is multiplied by this."""
+
+_GREATEST = 2**31 - 1  # of an experiment_id, which is stored in 32 bits
+_EMPTY = ("", "n/a", "nan", "null", "none")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial of the manifest; None is an empty cell.
+
+    ``eeg_start`` and ``eeg_stop`` are s in the EEG file (None: its beginning, its end),
+    ``video_start`` s in the video file at which the trial starts. ``experiment_id`` is the number
+    of the stimulus, see :meth:`Manifest.numbered`. Files are relative to the manifest's folder.
+    """
+
+    subject: str
+    trial: int
+    stimulus: str
+    eeg_file: str | None
+    eeg_start: float | None
+    eeg_stop: float | None
+    video_file: str | None
+    video_start: float | None
+    ratings: Mapping[str, float]
+    label: str | None
+    line: int
+    experiment_id: int = 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The trials of a manifest by subject, in the order of presentation.
+
+    ``ignored`` are columns that are not read; ``repeated`` says that a subject saw a stimulus more
+    than once.
+    """
+
+    path: Path
+    trials: Mapping[str, list[Row]]
+    ignored: list[str]
+    repeated: bool
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its files are relative to."""
+        return self.path.parent
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of all subjects, sorted."""
+        return sorted(self.trials)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All trials."""
+        return [row for subject in self.subjects for row in self.trials[subject]]
+
+    @property
+    def classes(self) -> list[str]:
+        """All names in the column label, sorted."""
+        return sorted({row.label for row in self.rows if row.label is not None})
+
+    def at(self, file: str) -> Path:
+        """Where a file lies that a row names."""
+        return Path(os.path.normpath(self.folder / file))
+
+    def relative(self, file: str | None) -> str | None:
+        """A file that a row names as results name it: relative to the manifest's folder."""
+        if file is None:
+            return None
+        if os.path.isabs(file):
+            file = os.path.relpath(file, os.path.abspath(self.folder))
+        return Path(os.path.normpath(file)).as_posix()
+
+    def of(self, subject: str) -> list[Row]:
+        """The trials of a subject; raises :class:`MilmerError` where there are none."""
+        if subject not in self.trials:
+            raise MilmerError(f"{self.path}: no row of {subject}")
+        return self.trials[subject]
+
+    def digest(self, subject: str) -> str:
+        """What of the manifest a subject's table of trials is made of, as a digest."""
+        rows = [asdict(row) | {"line": 0} for row in self.of(subject)]
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+    def error(self, row: Row, text: str) -> MilmerError:
+        """An error about a row."""
+        return MilmerError(
+            f"{self.path}: line {row.line} ({row.subject} trial {row.trial}): {text}"
+        )
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises :class:`MilmerError` with the line and the column of the first cell that is wrong. Files
+    that it names are not looked at.
+    """
+    path = Path(path)
+    header, cells = _cells(path)
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise MilmerError(
+            f"{path}: no column {missing[0]}; expected {', '.join(REQUIRED)} and, where they are "
+            f"known, {', '.join(name for name in COLUMNS if name not in REQUIRED)}"
+        )
+    rows = [_row(path, line, cell) for line, cell in cells]
+    if not rows:
+        raise MilmerError(f"{path}: holds no rows")
+    rows, repeated = _numbered(path, rows)
+    trials: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.trial):
+        trials.setdefault(row.subject, []).append(row)
+    _require_distinct(path, trials)
+    return Manifest(path, trials, [name for name in header if name not in COLUMNS], repeated)
+
+
+def nearest(column: str) -> str | None:
+    """The column that one that is not read may have been meant for."""
+    return next(iter(difflib.get_close_matches(column, COLUMNS, 1, 0.75)), None)
+
+
+# ------------------------------------------------------------------------- reading
+
+
+def _cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The header, and each row's line and cells by column."""
+    if not path.is_file():
+        raise MilmerError(f"dataset.manifest: no such file: {path}")
+    read = _parquet if path.suffix.lower() == ".parquet" else _csv
+    lines = read(path)
+    header = [str(name).strip().lower() for name in lines[0][1]] if lines else []
+    twice = [name for name, count in Counter(header).items() if name and count > 1]
+    if twice:
+        raise MilmerError(f"{path}: the column {twice[0]} is there twice; keep one of them")
+    rows = []
+    for line, values in lines[1:]:
+        if len(values) > len(header):
+            raise MilmerError(
+                f"{path}: line {line}: {len(values)} values for {len(header)} columns; put text "
+                "that holds the separator in quotes"
+            )
+        values = [value.strip() for value in values] + [""] * (len(header) - len(values))
+        if any(values):
+            rows.append((line, dict(zip(header, values, strict=True))))
+    return [name for name in header if name], rows
+
+
+def _csv(path: Path) -> list[tuple[int, list[str]]]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=head.count)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            return [(reader.line_num, values) for values in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MilmerError(f"{path}: not a readable table ({error}); save it as CSV in UTF-8") from (
+            error
+        )
+
+
+def _parquet(path: Path) -> list[tuple[int, list[str]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise MilmerError(f"{path}: not a readable Parquet file ({error})") from error
+    columns = [[_text(value) for value in column.to_pylist()] for column in table.columns]
+    rows = [list(values) for values in zip(*columns, strict=True)]
+    return [(1, list(table.column_names)), *enumerate(rows, 2)]
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
+    def wrong(column: str, text: str) -> MilmerError:
+        return MilmerError(f"{path}: line {line}: {column}: {text}")
+
+    def text(column: str) -> str | None:
+        value = cells.get(column, "")
+        return None if value.lower() in _EMPTY else value
+
+    def number(column: str, least: float = -math.inf) -> float | None:
+        value = text(column)
+        if value is None:
+            return None
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found) or found < least:
+            kind = "a number" if least < 0 else f"a number from {least:g} on"
+            raise wrong(column, f"{value!r} is not {kind}")
+        return found
+
+    subject, stimulus = text("subject"), text("stimulus")
+    if subject is None or not re.fullmatch(SUBJECT, subject):
+        raise wrong("subject", f"{subject or ''!r} is no name of letters, digits and underscores")
+    if stimulus is None:
+        raise wrong("stimulus", "is empty; it says which trials showed the same")
+    trial = number("trial", 0)
+    if trial is None or trial != int(trial) or trial > _GREATEST:
+        raise wrong("trial", f"{cells['trial']!r} is not a whole number: the trial's position")
+    start, stop = number("eeg_start", 0), number("eeg_stop", 0)
+    if stop is not None and stop <= (start or 0):
+        raise wrong("eeg_stop", f"{stop:g} s is not after eeg_start ({start or 0:g} s)")
+    ratings = {scale: r for scale in SCALES if (r := number(scale)) is not None}
+    return Row(
+        subject,
+        int(trial),
+        stimulus,
+        text("eeg_file"),
+        start,
+        stop,
+        text("video_file"),
+        number("video_start", 0),
+        ratings,
+        text("label"),
+        line,
+    )
+
+
+def _numbered(path: Path, rows: Iterable[Row]) -> tuple[list[Row], bool]:
+    """The rows with an experiment_id each, and whether a subject saw a stimulus twice.
+
+    Stimuli that are all whole numbers keep them; else they are numbered from 1 in the order of
+    their names over the whole manifest, so that a number is one stimulus for all subjects. Where
+    a subject saw one again, each presentation counts by itself: 3001, 3002 are stimulus 3.
+    """
+    rows = sorted(rows, key=lambda row: row.trial)
+    names = sorted({row.stimulus for row in rows})
+    whole = all(re.fullmatch(r"0|[1-9]\d{0,8}", name) for name in names)
+    number = {name: int(name) if whole else i for i, name in enumerate(names, 1)}
+    times = Counter((row.subject, row.stimulus) for row in rows)
+    repeated = max(times.values()) > 1
+    if repeated and (
+        max(times.values()) >= PRESENTATIONS
+        or (max(number.values()) + 1) * PRESENTATIONS > _GREATEST
+    ):
+        raise MilmerError(f"{path}: stimulus: too many presentations or too great a number")
+    seen: Counter[tuple[str, str]] = Counter()
+    made = []
+    for row in rows:
+        seen[row.subject, row.stimulus] += 1
+        n = number[row.stimulus]
+        n = n * PRESENTATIONS + seen[row.subject, row.stimulus] if repeated else n
+        made.append(Row(**{**row.__dict__, "experiment_id": n}))
+    return made, repeated
+
+
+def _require_distinct(path: Path, trials: Mapping[str, list[Row]]) -> None:
+    for subject, rows in trials.items():
+        for first, second in itertools.pairwise(rows):
+            if first.trial == second.trial:
+                raise MilmerError(
+                    f"{path}: lines {first.line} and {second.line}: {subject} has trial "
+                    f"{first.trial} twice"
+                )
+    alike: dict[str, str] = {}
+    for subject in sorted(trials):
+        other = alike.setdefault(subject.lower(), subject)
+        if other != subject:
+            raise MilmerError(f"{path}: subject: {other} and {subject} differ in case alone")

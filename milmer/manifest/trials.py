@@ -1,0 +1,111 @@
+"""Stage ``trials`` of a manifest: one table a subject, as that of a copy of DEAP.
+
+Columns beyond DEAP's are ``stimulus`` (its name), ``label`` and ``video_start``.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.manifest.eeg import EEGFile
+from milmer.manifest.files import eeg_digests
+from milmer.manifest.table import SCALES, Manifest, Row, read_manifest
+from milmer.options import Options
+
+_log = logging.getLogger(__name__)
+
+
+class ManifestTrialsOptions(Options):
+    """What the stage ``trials`` of a manifest depends on: a digest of the subject's rows."""
+
+    rows: str = Field(min_length=1)
+
+
+def make_manifest_trials(
+    manifest: Path, subject: str, options: ManifestTrialsOptions, out: Path
+) -> None:
+    """Write the trials of ``subject``: one row an experiment_id.
+
+    Columns: ``subject, trial, experiment_id``, the five ratings (NaN where not rated),
+    ``eeg_file, eeg_start, eeg_seconds, video_file`` (paths relative to the manifest's folder, null
+    where there is none), ``video_start`` (s in the video at which the trial starts), ``stimulus``
+    and ``label``. Raises :class:`MilmerError` where the manifest has changed since ``options`` were
+    made, or where a row does not fit its recording.
+    """
+    described = read_manifest(manifest)
+    if described.digest(subject) != options.rows:
+        raise MilmerError(
+            f"{manifest}: the rows of {subject} have changed while the workflow ran; run "
+            "snakemake again"
+        )
+    rows = sorted(described.of(subject), key=lambda row: row.experiment_id)
+    spans = trial_spans(described, rows)
+    table = pd.DataFrame(
+        {
+            "subject": subject,
+            "trial": np.array([row.trial for row in rows], np.int32),
+            "experiment_id": np.array([row.experiment_id for row in rows], np.int32),
+        }
+    )
+    for scale in SCALES:
+        table[scale] = np.array([row.ratings.get(scale, np.nan) for row in rows], float)
+    table["eeg_file"] = _texts([described.relative(row.eeg_file) for row in rows])
+    table["eeg_start"] = [start for start, _ in spans]
+    table["eeg_seconds"] = [seconds for _, seconds in spans]
+    table["video_file"] = _texts([described.relative(row.video_file) for row in rows])
+    table["video_start"] = [(row.video_start or 0.0) if row.video_file else np.nan for row in rows]
+    table["stimulus"] = [row.stimulus for row in rows]
+    table["label"] = _texts([row.label for row in rows])
+    _tell(subject, table)
+    files = sorted(table["eeg_file"].dropna().unique())
+    inputs = eeg_digests(described.folder, files) | {"rows": options.rows}
+    made = storage.provenance("trials", __name__, options.result(), inputs)
+    storage.write_table(out, table, made)
+
+
+def trial_spans(manifest: Manifest, rows: list[Row]) -> list[tuple[float, float]]:
+    """Where each trial starts in its recording and how long it lasts, in s; NaN without EEG.
+
+    Raises :class:`MilmerError` where a recording cannot be read or ends before a trial does.
+    """
+    files: dict[str, EEGFile] = {}
+    return [span_of(manifest, row, files) for row in rows]
+
+
+def span_of(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[float, float]:
+    """The same of one trial; ``files`` are those that are open, and it adds to them."""
+    if row.eeg_file is None:
+        return np.nan, np.nan
+    if row.eeg_file not in files:
+        files[row.eeg_file] = EEGFile(manifest.at(row.eeg_file), any_montage=True)
+    file, start = files[row.eeg_file], row.eeg_start or 0.0
+    if start >= file.seconds:
+        raise manifest.error(
+            row, f"eeg_start {start:g} s lies beyond the end of {row.eeg_file} ({file.seconds:g} s)"
+        )
+    if row.eeg_stop is None:
+        return start, file.seconds - start
+    try:
+        return start, file.within(row.eeg_stop) - start
+    except MilmerError as error:
+        raise manifest.error(
+            row,
+            f"eeg_stop {row.eeg_stop:g} s lies beyond the end of {row.eeg_file} "
+            f"({file.seconds:g} s)",
+        ) from error
+
+
+def _tell(subject: str, table: pd.DataFrame) -> None:
+    for column, what in (("eeg_file", "EEG"), ("video_file", "face video")):
+        without = sorted(table.loc[table[column].isna(), "trial"])
+        if 0 < len(without) < len(table) or (without and column == "eeg_file"):
+            _log.warning("%s: no %s of %d trials: %s", subject, what, len(without), without)
+
+
+def _texts(values: list[str | None]) -> pd.Series:
+    return pd.Series(values, dtype=pd.StringDtype())

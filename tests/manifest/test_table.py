@@ -1,0 +1,150 @@
+import pandas as pd
+import pytest
+
+from milmer.manifest.table import PRESENTATIONS, read_manifest
+from tests.manifest.described import write_manifest
+
+ROW = {"subject": "p1", "trial": 1, "stimulus": "a", "eeg_file": "a.edf"}
+
+
+def rows(*changes):
+    return [ROW | {"trial": i, "stimulus": f"s{i}"} | change for i, change in enumerate(changes, 1)]
+
+
+@pytest.fixture
+def read(tmp_path):
+    def make(*changes, name="m.csv", delimiter=","):
+        made = rows(*changes)
+        return read_manifest(write_manifest(tmp_path / name, made, delimiter))
+
+    return make
+
+
+def numbers(manifest, subject="p1"):
+    return {row.stimulus: row.experiment_id for row in manifest.trials[subject]}
+
+
+def test_an_empty_cell_is_nothing_and_files_are_beside_the_manifest(read, tmp_path):
+    more = {"eeg_start": "", "eeg_stop": "n/a", "video_file": " ", "valence": "", "label": "NaN"}
+    row = read(more).trials["p1"][0]
+    assert (row.eeg_start, row.eeg_stop, row.video_file, row.label) == (None,) * 4
+    assert row.ratings == {}
+    assert read(more).at(row.eeg_file) == tmp_path / "a.edf"
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("m.csv", ";"), ("m.tsv", "\t"), ("m.csv", ",")])
+def test_what_spreadsheets_write_is_read(read, tmp_path, name, delimiter):
+    more = {"stimulus": "a; b,\tc", "valence": 3.5}
+    manifest = read(more, name=name, delimiter=delimiter)
+    path = tmp_path / name
+    path.write_text("\ufeff" + path.read_text() + delimiter * 4 + "\r\n", encoding="utf-8")
+    row = read_manifest(path).trials["p1"][0]
+    assert (row.stimulus, row.ratings) == ("a; b,\tc", {"valence": 3.5})
+    assert read_manifest(path).digest("p1") == manifest.digest("p1")
+
+
+def test_parquet_says_the_same_as_csv(read, tmp_path):
+    manifest = read({"eeg_start": 1.25, "label": "x"}, {"eeg_start": "", "label": ""})
+    table = pd.DataFrame(rows({"eeg_start": 1.25, "label": "x"}, {"label": None}))
+    table.to_parquet(tmp_path / "m.parquet")
+    other = read_manifest(tmp_path / "m.parquet")
+    assert other.digest("p1") == manifest.digest("p1")
+    assert other.trials["p1"][1].eeg_start is None
+
+
+def test_stimuli_are_numbered_over_all_subjects_by_their_names(read):
+    manifest = read({"stimulus": "sea"}, {"stimulus": "dog"}, {"subject": "p2", "stimulus": "sea"})
+    assert numbers(manifest) == {"dog": 1, "sea": 2}
+    assert numbers(manifest, "p2") == {"sea": 2}
+
+
+def test_stimuli_that_are_numbers_keep_them(read):
+    assert numbers(read({"stimulus": "10"}, {"stimulus": "9"})) == {"10": 10, "9": 9}
+    assert numbers(read({"stimulus": "10"}, {"stimulus": "09"})) == {"09": 1, "10": 2}
+
+
+def test_a_stimulus_that_is_shown_again_is_another_trial_of_the_same_stimulus(read):
+    manifest = read(*({"stimulus": s} for s in "abab"), {"subject": "p2", "stimulus": "b"})
+    assert manifest.repeated
+    found = [(row.trial, row.experiment_id) for row in manifest.trials["p1"]]
+    assert found == [(1, 1001), (2, 2001), (3, 1002), (4, 2002)]
+    assert manifest.trials["p2"][0].experiment_id == 2001
+    assert PRESENTATIONS == 1000
+
+
+def test_a_subjects_digest_follows_its_own_rows_alone(read):
+    second = {"subject": "p2", "trial": 1, "stimulus": "s1"}
+    before = read({}, second)
+    after = read({"eeg_stop": 9}, {**second, "eeg_stop": ""})
+    assert after.digest("p1") != before.digest("p1")
+    assert after.digest("p2") == before.digest("p2")
+    moved = read({"trial": 2, "stimulus": "s1"}, {"subject": "p2", "trial": 1, "stimulus": "s1"})
+    assert moved.digest("p1") != before.digest("p1")
+
+
+def test_lines_that_stand_elsewhere_in_the_file_change_nothing(tmp_path):
+    made = rows({}, {}, {"subject": "p2"})
+    first = read_manifest(write_manifest(tmp_path / "a.csv", made))
+    second = read_manifest(write_manifest(tmp_path / "b.csv", made[::-1]))
+    assert [first.digest(s) for s in ("p1", "p2")] == [second.digest(s) for s in ("p1", "p2")]
+
+
+def test_columns_that_are_not_read_are_known(read):
+    manifest = read({"vidoe_file": "a.mp4", "age": 30})
+    assert manifest.ignored == ["vidoe_file", "age"]
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"subject": "p-1"}, ("line 2", "subject", "'p-1'", "letters, digits and underscores")),
+        ({"subject": ""}, ("line 2", "subject")),
+        ({"stimulus": ""}, ("line 2", "stimulus", "empty")),
+        ({"trial": "1.5"}, ("line 2", "trial", "'1.5'", "whole number")),
+        ({"trial": ""}, ("line 2", "trial")),
+        ({"eeg_start": "1,5"}, ("line 2", "eeg_start", "'1,5' is not a number")),
+        ({"eeg_start": -1}, ("line 2", "eeg_start", "'-1'")),
+        ({"eeg_start": 5, "eeg_stop": 5}, ("line 2", "eeg_stop", "5 s is not after")),
+        ({"video_start": "inf"}, ("line 2", "video_start")),
+        ({"valence": "high"}, ("line 2", "valence", "'high'")),
+    ],
+    ids=str,
+)
+def test_a_cell_that_is_wrong_is_named(read, refused, change, parts):
+    with refused("m.csv", *parts):
+        read(change)
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("", ("no column subject",)),
+        ("subject,trial,stimulus\np1,1,a\n", ("no column eeg_file", "video_file")),
+        ("subject,trial,stimulus,eeg_file\n", ("holds no rows",)),
+        ("subject,trial,stimulus,eeg_file\np1,1,a,b,c\n", ("line 2", "5 values for 4 columns")),
+        ("subject,trial,trial,stimulus,eeg_file\n", ("column trial is there twice",)),
+        ("subject,trial,stimulus,eeg_file\np,1,a,x\np,1,b,x\n", ("lines 2 and 3", "trial 1 twice")),
+        ("subject,trial,stimulus,eeg_file\np,1,a,x\nP,1,a,x\n", ("P and p differ in case",)),
+    ],
+    ids=range(7),
+)
+def test_a_table_that_is_no_manifest_is_told(tmp_path, refused, content, parts):
+    path = tmp_path / "m.csv"
+    path.write_text(content)
+    with refused("m.csv", *parts):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"PK\x03\x04\x00\xe9"])
+def test_a_spreadsheet_itself_is_no_manifest(tmp_path, refused, content):
+    (tmp_path / "m.csv").write_bytes(content)
+    with refused("m.csv", "not a readable table", "CSV"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_a_broken_parquet_file_is_told(tmp_path, refused):
+    (tmp_path / "m.parquet").write_bytes(b"PAR1")
+    with refused("m.parquet", "not a readable Parquet file"):
+        read_manifest(tmp_path / "m.parquet")
+    with refused("dataset.manifest", "no such file"):
+        read_manifest(tmp_path / "absent.csv")
