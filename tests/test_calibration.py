@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from milmer.evaluation.calibration import expected_calibration_error, reliability
+from milmer.calibration import expected_calibration_error, reliability
 
 
 def two_classes(confidence):
