@@ -15,9 +15,10 @@ import numpy as np
 from milmer import storage
 from milmer.deap.layout import BASELINE_SECONDS
 from milmer.deap.recordings import Recording, read_recording
+from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import clean
 from milmer.eeg.filtering import band_pass, baseline_corrected, notched
-from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.manifest.files import eeg_digests
 from milmer.manifest.recordings import read_manifest_recording
@@ -80,16 +81,19 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
 
 
 def cut(
-    recording: Recording, grid: list[Segment], options: SegmentsOptions
+    recording: Recording,
+    grid: list[Segment],
+    options: SegmentsOptions,
+    removal: Removal | None = None,
 ) -> tuple[np.ndarray, dict]:
     """Clean and filter ``recording`` and cut it along ``grid``.
 
-    Returns float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean`
+    ``removal`` of eye artefacts is given where it was fitted on more than this recording. Returns float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean`
     found and took out.
     """
     sfreq, chosen = recording.sfreq, options.eeg
-    if chosen.artefacts == "auto" and recording.without_eog:
-        chosen = chosen.but({"artefacts": "none"})
+    if recording.without_eog:
+        chosen = without_eog(chosen)
     length = round(options.segmentation.seconds * sfreq)
     if chosen.layout == "as_published":
         if not recording.referenced:
@@ -106,6 +110,7 @@ def cut(
             sfreq,
             recording.referenced,
             chosen,
+            removal,
         )
     segments = np.empty((len(grid), len(recording.channels), length), np.float32)
     for experiment_id, places in itertools.groupby(enumerate(grid), lambda at: at[1].experiment_id):
@@ -126,6 +131,11 @@ def cut(
             first = round(segment.start * sfreq)
             segments[i] = filtered[:, first : first + length]
     return segments, cleaned
+
+
+def without_eog(options: EEGOptions) -> EEGOptions:
+    """The same for a recording of which no EOG is to be expected: `auto` is `none`."""
+    return options.but({"artefacts": "none"}) if options.artefacts == "auto" else options
 
 
 def scramble(trial: np.ndarray) -> np.ndarray:
