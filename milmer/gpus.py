@@ -16,8 +16,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _log = logging.getLogger(__name__)
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -59,7 +61,9 @@ def gpu_lease(device: str, jobs_per_gpu: int = 1) -> Iterator[None]:
             os.environ[_VISIBLE] = before
 
 
-def _free_gpu(gpus: list[str], jobs_per_gpu: int) -> tuple[str, FileLock]:
+def _free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]":
+    from filelock import FileLock, Timeout
+
     folder = Path(tempfile.gettempdir()) / f"milmer-gpus-{getpass.getuser()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     waited = False

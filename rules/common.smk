@@ -1,6 +1,11 @@
 # What the rules share: the configuration, what there is to do, and each stage's options and code.
+import gc
 import sys
 from pathlib import Path
+
+# Snakemake's libraries are a large heap that never becomes garbage: let Python no longer look
+# through it again and again while the graph of jobs is built.
+gc.freeze()
 
 sys.path.insert(0, workflow.basedir)
 # Jobs run the code beside this Snakefile with the Python that Snakemake runs with.

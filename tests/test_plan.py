@@ -125,13 +125,14 @@ def test_a_backbone_that_is_trained_too_begins_from_the_pretrained_one(shipped, 
         SimpleNamespace(experiment=name, protocol="trial", fold="s01-k0")
         for name in ("milmer", "frozen")
     )
-    assert str(plan.finetuned_name(trained)) == "--backbone results/backbones/default"
+    assert str(plan.how_to_train(trained)).endswith(" --backbone results/backbones/default")
     assert "results/backbones/default/model.safetensors" in plan.finetuned_files(trained)
     assert (plan.faces_of(trained), plan.tokens_of(trained)) == (
         ["results/faces/default/s01.h5"],
         [],
     )
-    assert (str(plan.finetuned_name(frozen)), plan.finetuned_files(frozen)) == ("", [])
+    assert "--backbone" not in str(plan.how_to_train(frozen))
+    assert plan.finetuned_files(frozen) == []
     assert plan.tokens_of(frozen) == ["results/tokens/default/f/s01.h5"]
     assert "finetune" in plan.train_json("milmer")
     assert "finetune" not in plan.train_json("frozen")

@@ -34,7 +34,7 @@ def most_held(monkeypatch):
     def measured(count, has_face, **options):
         most = 0
 
-        def decode(path, wanted, threads):
+        def frames_of(path, clip, wanted, threads):
             nonlocal most
             for number in wanted:
                 yield number, Picture(number)
@@ -43,7 +43,7 @@ def most_held(monkeypatch):
         def find_in(frame):
             return [Face(20, 20, 20, 20, 0.9)] if has_face(frame.number) else []
 
-        monkeypatch.setattr(module, "decode", decode)
+        monkeypatch.setattr(module, "frames_of", frames_of)
         monkeypatch.setattr(module, "FaceFinder", lambda _: SimpleNamespace(find_in=find_in))
         with Cropper(FacesOptions(detector="haar", size=32, **options)) as cropper:
             made = sum(1 for _ in cropper.crops("a.avi", CLIP, np.arange(count)))

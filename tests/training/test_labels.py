@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
-from milmer.training.labels import DROPPED, label, thresholds
+from milmer.training.labels import DROPPED, label, label_names, thresholds
 from milmer.training.options import LabelsOptions
 
 TRIALS = pd.DataFrame(
@@ -72,3 +73,49 @@ def test_the_published_rule_equals_the_golden_one(shared):
     options = LabelsOptions(ties="as_published")
     labels = label(trials, thresholds(trials, options), options)
     np.testing.assert_array_equal(labels, golden["quadrants_as_published"])
+
+
+def test_names_are_classes_in_their_order_and_others_are_dropped():
+    trials = pd.DataFrame({"label": ["joy", None, "fear", "rage", "joy"]})
+    options = LabelsOptions(scheme="label", classes=["rage", "joy"])
+    assert label_names(options) == ["rage", "joy"]
+    assert thresholds(trials, options) == {}
+    assert label(trials, {}, options).tolist() == [1, DROPPED, DROPPED, 0, 1]
+
+
+def test_names_of_the_dataset_are_taken_where_none_are_given():
+    assert LabelsOptions(scheme="label").with_classes(["a", "b"]).classes == ["a", "b"]
+    given = LabelsOptions(scheme="label", classes=["b", "a"])
+    assert given.with_classes(["a", "b", "c"]).classes == ["b", "a"]
+    assert LabelsOptions().with_classes(["a", "b"]) == LabelsOptions()
+
+
+@pytest.mark.parametrize("ties", ["high", "low", "drop", "as_published"])
+def test_a_trial_that_is_not_rated_has_no_class(ties):
+    trials = pd.DataFrame({"valence": [8.0, np.nan, 2.0], "arousal": [8.0, 8.0, np.nan]})
+    options = LabelsOptions(ties=ties)
+    assert label(trials, thresholds(trials, options), options).tolist() == [0, DROPPED, DROPPED]
+
+
+def test_a_median_is_that_of_the_rated():
+    trials = pd.DataFrame({"valence": [1.0, np.nan, 3.0, 5.0]})
+    options = LabelsOptions(scheme="valence", threshold="median")
+    assert thresholds(trials, options) == {"valence": 3.0}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"classes": ["a", "b"]},
+        {"scheme": "label", "classes": ["a"]},
+        {"scheme": "label", "classes": ["a", "a"]},
+    ],
+)
+def test_classes_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        LabelsOptions(**wrong)
+
+
+def test_what_deaps_splits_depend_on_names_no_classes():
+    assert "classes" not in LabelsOptions().result()
+    assert LabelsOptions(scheme="label", classes=["a", "b"]).result()["classes"] == ["a", "b"]

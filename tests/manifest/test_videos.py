@@ -1,0 +1,147 @@
+"""One long video of many trials: faces come from each trial's own time, and what lacks is told."""
+
+import logging
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from milmer import storage
+from milmer.backbone.options import TokensOptions
+from milmer.backbone.tokens import make_tokens
+from milmer.faces.crops import make_faces
+from milmer.faces.options import FaceStageOptions
+from milmer.manifest.table import read_manifest
+from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
+from tests.manifest.described import write_manifest
+from tests.manifest.recordings import edf, waves
+
+SECONDS = 30
+DARK = (14.0, 21.0)  # s without a face
+
+
+def light(time):
+    """How bright the picture is at a time: each second another, none like its neighbours."""
+    return 0.5 + 0.5 * ((7 * int(time)) % SECONDS) / SECONDS
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A recording of 30 s and a video of uneven rate, whose face is away for a while."""
+    folder = tmp_path_factory.mktemp("videos")
+    edf(folder / "a.edf", waves(seconds=SECONDS))
+    picture = cv2.resize(data.astronaut()[:256, 96:352], (256, 256))
+    rng, time = np.random.default_rng(0), 0
+    with av.open(str(folder / "v.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {"crf": "18", "g": "40", "bf": "2", "preset": "veryfast"}
+        while time < 1000 * SECONDS:
+            seconds = time / 1000
+            shown = np.full_like(picture, 128) if DARK[0] <= seconds < DARK[1] else picture
+            pixels = (shown * light(seconds)).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+            time += int(rng.integers(30, 110))
+        container.mux(stream.encode())
+    return folder
+
+
+def made(lab, folder, *rows):
+    """Faces of trials that are rows of (eeg_start, eeg_stop, video_start)."""
+    table = [
+        {
+            "subject": "p1",
+            "trial": i,
+            "stimulus": f"s{i}",
+            "eeg_file": "a.edf",
+            "eeg_start": start,
+            "eeg_stop": stop,
+            "video_file": "v.mkv",
+            "video_start": video,
+        }
+        for i, (start, stop, video) in enumerate(rows, 1)
+    ]
+    path = write_manifest(lab / "m.csv", table)
+    options = ManifestTrialsOptions(rows=read_manifest(path).digest("p1"))
+    make_manifest_trials(path, "p1", options, folder / "trials.parquet")
+    stage = FaceStageOptions(faces={"detector": "haar", "instances": 5})
+    make_faces(folder / "trials.parquet", lab, stage, folder / "p1.h5")
+    with storage.open_h5(folder / "p1.h5", "faces") as file:
+        return {name: file[name][()] for name in file} | {"attrs": dict(file.attrs)}
+
+
+def brightness(jpeg):
+    return cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE).mean()
+
+
+def test_crops_are_of_the_time_at_which_their_trial_is_in_the_video(lab, tmp_path):
+    starts = {1: 3.25, 2: 23.5, 3: 8.0}
+    found = made(lab, tmp_path, *((i, i + 6, starts[i]) for i in starts))
+    assert found["bag"].shape == (6, 5)
+    assert (found["bag"] >= 0).all()
+    bright = np.array([brightness(image) for image in found["image"]])
+    face = bright / bright.max()
+    wanted, seen = [], []
+    for row, bag in enumerate(found["bag"]):
+        experiment, position = found["experiment_id"][row], found["position"][row]
+        times = found["time"][bag]
+        middles = 3 * position + (np.arange(5) + 0.5) * 3 / 5
+        assert ((times <= middles + 1e-3) & (times > middles - 0.11)).all()
+        wanted += [light(starts[experiment] + time) for time in times]
+        seen += face[bag].tolist()
+    assert np.corrcoef(wanted, seen)[0, 1] > 0.99
+
+
+def test_a_trial_without_a_face_is_named_and_has_no_frames(lab, tmp_path, caplog, twin_backbone):
+    with caplog.at_level(logging.WARNING):
+        found = made(lab, tmp_path, (1, 7, 14.5), (8, 14, 2))
+    assert "no face in the videos of trials [1]" in caplog.text
+    assert (found["bag"][:2] == -1).all()
+    assert (found["bag"][2:] >= 0).all()
+    tokens = TokensOptions()
+    make_tokens(tmp_path / "p1.h5", tokens, tmp_path / "tokens.h5", str(twin_backbone))
+    with storage.open_h5(tmp_path / "tokens.h5", "tokens") as file:
+        assert file["valid"][()].any(axis=1).tolist() == [False, False, True, True]
+
+
+def test_a_subject_whose_face_is_never_seen_has_no_frames_and_is_told(
+    lab, tmp_path, caplog, twin_backbone
+):
+    found = made(lab, tmp_path, (1, 7, 14.5))
+    assert len(found["image"]) == 0
+    assert "no face in the videos of trials [1]" in caplog.text
+    make_tokens(tmp_path / "p1.h5", TokensOptions(), tmp_path / "tokens.h5", str(twin_backbone))
+    with storage.open_h5(tmp_path / "tokens.h5", "tokens") as file:
+        assert not file["valid"][()].any()
+
+
+def test_a_video_that_ends_before_the_eeg_has_frames_as_far_as_it_goes(lab, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        found = made(lab, tmp_path, (1, 13, 26.5))
+    assert (found["bag"] >= 0).any(axis=1).tolist() == [True, False, False, False]
+    assert "3 segments lie beyond the end of their video, of trials [1]" in caplog.text
+
+
+def test_a_trial_that_begins_after_the_end_of_its_video_is_refused(lab, tmp_path, refused):
+    with refused("v.mkv", "trial 2 is to start at 31 s (video_start)"):
+        made(lab, tmp_path, (1, 7, 0), (8, 14, 31))
+
+
+def test_a_video_is_looked_into_once_for_all_of_its_trials(lab, tmp_path, monkeypatch):
+    from milmer.faces import crops, timed
+
+    looked = []
+
+    def probe(path):
+        looked.append(path)
+        return timed.probe_any(path)
+
+    monkeypatch.setattr(crops, "probe_any", probe)
+    made(lab, tmp_path, (1, 7, 0), (8, 14, 8))
+    assert len(looked) == 1
