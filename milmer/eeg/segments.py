@@ -9,6 +9,7 @@ and time are scrambled ("segment 0" is channels 0 and 1 over the whole minute), 
 import itertools
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from milmer.deap.recordings import Recording, read_recording
 from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import clean
 from milmer.eeg.filtering import band_pass, baseline_corrected, notched
-from milmer.eeg.options import EEGOptions, SegmentsOptions
+from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.manifest.files import eeg_digests
 from milmer.manifest.recordings import read_manifest_recording
@@ -32,6 +33,20 @@ SCHEMA = {
 }
 
 
+class SubjectSegments(NamedTuple):
+    """A subject's segments: ``eeg`` float32 (segment, channel, sample) in µV along ``grid``.
+
+    ``cleaned`` is what was found and taken out, ``inputs`` the digests of the recordings.
+    """
+
+    eeg: np.ndarray
+    grid: list[Segment]
+    channels: tuple[str, ...]
+    sfreq: float
+    cleaned: dict
+    inputs: dict[str, str]
+
+
 def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path) -> None:
     """Write the EEG segments of one subject.
 
@@ -39,6 +54,21 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
     ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
     within the trial) and ``start`` in s, ordered by experiment_id, then position.
     """
+    found = subject_segments(trials, root, options)
+    made = storage.provenance(
+        "segments", __name__, options.result(), {"trials": trials, **found.inputs}
+    )
+    with storage.new_h5(out, SCHEMA, made) as file:
+        file["eeg"] = found.eeg
+        for name, values in zip(Segment._fields, zip(*found.grid, strict=True), strict=True):
+            file[name] = np.array(values, SCHEMA[name].dtype)
+        file.attrs["channels"] = found.channels
+        file.attrs["sfreq"] = found.sfreq
+        file.attrs["cleaned"] = json.dumps(found.cleaned, sort_keys=True, allow_nan=False)
+
+
+def subject_segments(trials: Path, root: Path, options: SegmentsOptions) -> SubjectSegments:
+    """The EEG segments of one subject; see :func:`make_segments`."""
     table = storage.read_table(trials, "trials")
     files = sorted(table["eeg_file"].dropna().unique())
     if not files or (len(files) > 1 and options.recording is None):
@@ -68,16 +98,7 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
         eeg, cleaned = cut(recording, grid, options)
     except MilmerError as error:
         raise MilmerError(f"{path}: {error}") from error
-    made = storage.provenance(
-        "segments", __name__, options.result(), {"trials": trials, **contents}
-    )
-    with storage.new_h5(out, SCHEMA, made) as file:
-        file["eeg"] = eeg
-        for name, values in zip(Segment._fields, zip(*grid, strict=True), strict=True):
-            file[name] = np.array(values, SCHEMA[name].dtype)
-        file.attrs["channels"] = recording.channels
-        file.attrs["sfreq"] = recording.sfreq
-        file.attrs["cleaned"] = json.dumps(cleaned, sort_keys=True, allow_nan=False)
+    return SubjectSegments(eeg, grid, tuple(recording.channels), recording.sfreq, cleaned, contents)
 
 
 def cut(
@@ -88,12 +109,13 @@ def cut(
 ) -> tuple[np.ndarray, dict]:
     """Clean and filter ``recording`` and cut it along ``grid``.
 
-    ``removal`` of eye artefacts is given where it was fitted on more than this recording. Returns float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean`
-    found and took out.
+    ``removal`` of eye artefacts is given where it was fitted on more than this recording. Returns
+    float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean` found and
+    took out.
     """
     sfreq, chosen = recording.sfreq, options.eeg
-    if recording.without_eog:
-        chosen = without_eog(chosen)
+    if chosen.artefacts == "auto" and recording.without_eog:
+        chosen = chosen.but({"artefacts": "none"})
     length = round(options.segmentation.seconds * sfreq)
     if chosen.layout == "as_published":
         if not recording.referenced:
@@ -131,11 +153,6 @@ def cut(
             first = round(segment.start * sfreq)
             segments[i] = filtered[:, first : first + length]
     return segments, cleaned
-
-
-def without_eog(options: EEGOptions) -> EEGOptions:
-    """The same for a recording of which no EOG is to be expected: `auto` is `none`."""
-    return options.but({"artefacts": "none"}) if options.artefacts == "auto" else options
 
 
 def scramble(trial: np.ndarray) -> np.ndarray:

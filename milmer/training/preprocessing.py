@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from milmer import storage
 
 FILE = "milmer_processor.json"
-"""The file in a model's folder, which :class:`milmer.prediction.processor.MilmerProcessor` reads."""
+"""The file in a model's folder, which ``milmer.prediction`` reads."""
 
 FORMAT = 1
 _Known = TypeVar("_Known")

@@ -79,7 +79,9 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         train_fold(*files, options(checkpoint_minutes=0), 0, out)
     assert not (out / "metrics.json").exists()
-    monkeypatch.setattr(loop.Training, "_train_on", lambda s, r: (plain(s, r), steps.append(s.step)))
+    monkeypatch.setattr(
+        loop.Training, "_train_on", lambda s, r: (plain(s, r), steps.append(s.step))
+    )
     train_fold(*files, options(checkpoint_minutes=0), 0, out)
     assert steps == list(range(1, len(steps) + 1))
     assert same_bytes(run, out)
