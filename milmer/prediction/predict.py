@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
 from milmer import storage
 from milmer.device import choose_device, describe
@@ -175,8 +176,13 @@ def _fill(
     """What the model says of a batch."""
     known = processor.remembered
     inputs = processor.inputs([prepared for _, _, prepared in waiting]).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=known.computed.bfloat16):
-        output = network(**inputs)
+    # As in training, where Fabric hands the inputs over in the precision that it computes in.
+    if known.computed.bfloat16:
+        precision: Precision = MixedPrecision("bf16-mixed", device.type)
+    else:
+        precision = Precision()
+    with precision.forward_context():
+        output = network(**precision.convert_input(dict(inputs)))
     raw = output.logits.float().softmax(dim=1).cpu().numpy()  # (segment, class)
     p = processor.probabilities(output.logits)
     listed = [
