@@ -10,7 +10,7 @@ import pandas as pd
 
 from milmer.evaluation.report.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
 
-_LANE, _BETWEEN, _LEFT, _TOP = 46, 12, 44, 30
+_LANE, _BETWEEN, _LEFT, _TOP = 46, 24, 24, 24
 _SPAN, _MOST = 300.0, 24  # s of a panel, and how many there are at most
 
 
@@ -62,7 +62,7 @@ def _panel(title: str, table: pd.DataFrame, labels: list[str], low: float, high:
         for value in (0, 1):
             drawing.line(*axes.at(low / unit, value), *axes.at(high / unit, value))
             drawing.text(_LEFT - 6, axes.at(0, value)[1] + 4, value, "soft", "end")
-        drawing.text(_LEFT - 6, top + _LANE / 2 + 4, name, "small", "end")
+        drawing.text(_LEFT, top - 6, name, "small")
         p = table[f"p_{name}"].to_numpy()
         for first, last in _runs(~gap):
             steps = [

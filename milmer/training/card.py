@@ -36,8 +36,8 @@ _CAVEATS = [
     "The classes are participants' ratings of their own feeling during a stimulus in a laboratory, "
     "cut at a threshold. Nothing here says how well other people, other stimuli or daily life are "
     "recognised; do not decide about a person by it.",
-    "Input has to be prepared as the training data was, see below; channels in another order or "
-    "another backbone give numbers without meaning.",
+    "Input has to be prepared as the training data was, which `milmer predict` does; channels in "
+    "another order or another backbone give numbers without meaning.",
     "The recordings' licence decides whether weights trained on them may be passed on.",
 ]
 

@@ -1,16 +1,12 @@
 """`milmer predict` gives what the pipeline gave, and tells what is wrong in one line."""
 
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from milmer import storage
-from milmer.calibration import tempered
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import Recording, predict
-from tests.prediction.trained import originals, train
+from tests.prediction.trained import train
 
 KEYS = ["experiment_id", "position"]
 
