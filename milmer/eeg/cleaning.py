@@ -18,6 +18,10 @@ from milmer.errors import MilmerError
 from milmer.montage import MOST_MADE, interpolation
 
 
+class TooManyBadChannels(MilmerError):
+    """More of a trial's channels are bad than the others can stand in for."""
+
+
 def clean(
     eeg: Mapping[int, np.ndarray],
     eog: Mapping[int, np.ndarray] | None,
@@ -121,7 +125,7 @@ def _refuse_too_many(bad: Mapping[int, Mapping[str, str]], channels: list[str]) 
     for experiment_id, why in bad.items():
         if len(why) > MOST_MADE * len(channels):
             named = ", ".join(f"{name} ({reason})" for name, reason in why.items())
-            raise MilmerError(
+            raise TooManyBadChannels(
                 f"EEG of experiment_id {experiment_id}: {len(why)} of {len(channels)} channels are "
                 f"bad, too many to interpolate: {named}; leave the subject out (dataset.subjects) "
                 "or set eeg.bad_channels to keep"

@@ -24,8 +24,8 @@ from milmer.segmentation import Segment, SegmentationOptions, segment_grid
 class EEGPart(Protocol):
     """EEG that gives prepared segments."""
 
-    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray]:
-        """The segments of ``grid``, float32 (channel, sample), in their order."""
+    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
+        """The segments of ``grid``, float32 (channel, sample), in their order; None: too bad."""
 
 
 @dataclass(frozen=True)

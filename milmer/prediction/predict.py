@@ -75,7 +75,7 @@ def predict(model: Path, recording: Recording, options: PredictOptions, out: Pat
         total = sum(len(piece.grid) for piece in pieces)
         rows = _rows(processor, network, track(segments, "segments", total), device)
     table = pd.DataFrame(rows)
-    gaps = _require_faces(table, recording)
+    gaps = _gaps(table, recording)
     notes = [note for piece in pieces for note in piece.notes] + gaps
     for note in gaps:
         _log.info("%s", note)
@@ -134,7 +134,7 @@ def _rows(
     waiting: list[tuple[dict[str, Any], Piece, Prepared]] = []
     for piece, prepared in segments:
         rows.append(_blank(processor, piece, prepared))
-        if prepared.bag is None or prepared.bag.valid.any():
+        if prepared.complete:
             waiting.append((rows[-1], piece, prepared))
         if len(waiting) == processor.remembered.computed.batch_size:
             _fill(processor, network, waiting, device)
@@ -159,7 +159,8 @@ def _blank(processor: MilmerProcessor, piece: Piece, prepared: Prepared) -> dict
         | {f"p_{name}": np.nan for name in labels}
         | {f"raw_{name}": np.nan for name in labels}
         | {
-            "face_seen": None if bag is None else bool(bag.valid.any()),
+            "eeg_usable": prepared.eeg_usable,
+            "face_seen": prepared.face_seen,
             "faces": None if bag is None else int(bag.valid.sum()),
             **dict.fromkeys(("chosen", "scores", "frames", "frame_times")),
         }
@@ -213,17 +214,28 @@ def _chosen(
     }
 
 
-def _require_faces(table: pd.DataFrame, recording: Recording) -> list[str]:
-    """What is to be said about segments without a face; refused where there is no other."""
-    gaps = int(table["class"].isna().sum())
-    if gaps == len(table):
+def _gaps(table: pd.DataFrame, recording: Recording) -> list[str]:
+    """What is to be said about segments without a prediction; refused where there is no other."""
+    faceless, bad = (int((table[name] == False).sum()) for name in ("face_seen", "eeg_usable"))  # noqa: E712
+    if faceless == len(table):
         name = recording.video or recording.trials
         raise MilmerError(
-            f"{name}: no face was seen in any of {gaps} segments, and the model looks at faces"
+            f"{name}: no face was seen in any of {faceless} segments, and the model looks at faces"
         )
-    if not gaps:
-        return []
-    return [f"{gaps} of {len(table)} segments show no face: nothing is predicted there."]
+    if table["class"].isna().all():
+        raise MilmerError(
+            f"{recording.eeg or recording.trials}: no segment has both a face and EEG of which "
+            "few enough channels are bad"
+        )
+    told = (
+        (faceless, "show no face"),
+        (bad, "have too many bad channels of EEG"),
+    )
+    return [
+        f"{count} of {len(table)} segments {what}: nothing is predicted there."
+        for count, what in told
+        if count
+    ]
 
 
 def _write(
@@ -244,9 +256,8 @@ def _write(
     }
     figure = timeline(table, known.labels)
     text = page(table, known, notes, figure)
-    for name in ("face_seen", "faces"):
-        table[name] = table[name].astype({"face_seen": "boolean", "faces": "Int32"}[name])
-    table["class"] = table["class"].astype("string")
+    kinds = {"eeg_usable": "boolean", "face_seen": "boolean", "faces": "Int32", "class": "string"}
+    table = table.astype(kinds)
     with storage.replacing_folder(out) as folder:
         storage.write_table(folder / MARKER, table, made | {"about": about})
         storage.write_text(folder / "predictions.csv", _csv(table))

@@ -71,11 +71,26 @@ class Source:
 
 
 class Prepared(NamedTuple):
-    """A segment that the model can look at: EEG (channel, sample) in µV and its bag."""
+    """A segment as the model looks at it: EEG (channel, sample) in µV and its bag.
+
+    Each is null where the model does not look at it; ``eeg_usable`` is false where the EEG is null
+    because too many of its channels are bad, and null where the model does not look at EEG.
+    """
 
     segment: Segment
     eeg: np.ndarray | None
     bag: Bag | None
+    eeg_usable: bool | None
+
+    @property
+    def face_seen(self) -> bool | None:
+        """Whether an instance is valid; null where the model does not look at faces."""
+        return None if self.bag is None else bool(self.bag.valid.any())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is there that the model looks at."""
+        return self.eeg_usable is not False and self.face_seen is not False
 
 
 class MilmerProcessor:
@@ -213,16 +228,16 @@ class MilmerProcessor:
         video = piece.video
         own = bags.bags(video.path, video.clip, video.numbers) if video is not None else None
         for segment in piece.grid:
-            yield Prepared(
-                segment,
-                next(eeg) if eeg is not None else None,
-                next(own) if own is not None else None,
-            )
+            x = next(eeg) if eeg is not None else None
+            bag = next(own) if own is not None else None
+            yield Prepared(segment, x, bag, None if eeg is None else x is not None)
 
     def inputs(self, prepared: Sequence[Prepared]) -> BatchFeature:
         """The model's arguments for these segments."""
         made: dict[str, Tensor] = {}
-        if prepared[0].eeg is not None:
+        if "eeg" in self.modalities:
+            if not all(p.eeg_usable for p in prepared):
+                raise MilmerError("eeg: in part of it too many channels are bad; leave it out")
             made["eeg"] = torch.from_numpy(np.stack([p.eeg for p in prepared]))
         if prepared[0].bag is not None:
             faces = torch.stack([p.bag.faces for p in prepared]).float()

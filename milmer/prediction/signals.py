@@ -18,7 +18,7 @@ from milmer.deap.layout import BASELINE_SECONDS, GENEVA, SFREQ
 from milmer.deap.readers import read_preprocessed
 from milmer.deap.recordings import EOG_ROWS, Recording
 from milmer.eeg.artefacts import Removal
-from milmer.eeg.cleaning import chosen_method, fitted_removal
+from milmer.eeg.cleaning import TooManyBadChannels, chosen_method, clean, fitted_removal
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import cut
 from milmer.errors import MilmerError
@@ -99,10 +99,14 @@ class ContinuousEEG:
         self._options = _options(known.options, eog is not None)
         self._trial_seconds, self._start, self._seconds = known.trial_seconds, start, seconds
 
-    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray]:
-        """The segments of ``grid``, float32 (channel, sample), in their order."""
+    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
+        """The segments of ``grid``, float32 (channel, sample), in their order.
+
+        None in a block in which too many channels are bad; refused where there is no other.
+        """
         blocks = self._blocks(grid)
         removal = self._fitted(blocks) if len(blocks) > 1 else None
+        good = 0
         for block in blocks:
             segments = [
                 Segment(0, i, s.start - block.start)
@@ -110,6 +114,11 @@ class ContinuousEEG:
             ]
             try:
                 yield from cut(self._recording(block), segments, self._options, removal)[0]
+                good += 1
+            except TooManyBadChannels as error:
+                if block is blocks[-1] and not good:
+                    raise self._told(error, block) from error
+                yield from [None] * block.count
             except MilmerError as error:
                 raise self._told(error, block) from error
 
@@ -151,6 +160,7 @@ class ContinuousEEG:
         count = min(FITTED_BLOCKS, len(blocks))
         chosen = np.linspace(0, len(blocks) - 1, count).round().astype(int)
         parts = {int(i): self._recording(blocks[i]) for i in chosen}
+        parts = {i: part for i, part in parts.items() if self._good(part)} or parts
         eeg = {i: part.eeg[0] for i, part in parts.items()}
         eog = {i: part.eog[0] for i, part in parts.items() if part.eog is not None}
         try:
@@ -159,6 +169,15 @@ class ContinuousEEG:
             )[0]
         except MilmerError as error:
             raise self._told(error, blocks[0]) from error
+
+    def _good(self, part: Recording) -> bool:
+        """Whether its bad channels can be made from the others."""
+        plain = self._options.eeg.but({"artefacts": "none"})
+        try:
+            clean(part.eeg, None, list(self._channels), self._rate, False, plain)
+        except TooManyBadChannels:
+            return False
+        return True
 
     def _told(self, error: MilmerError, block: _Block) -> MilmerError:
         """The stage's error in the words of who predicts."""

@@ -24,7 +24,8 @@ def timeline(table: pd.DataFrame, labels: list[str]) -> Figure:
         "timeline",
         "Probabilities over time",
         "A lane for each class, from 0 to 1; dots mark the segments in which it is the most "
-        "probable. Where it is hatched no face was seen, and nothing is predicted.",
+        "probable. Where it is hatched nothing is predicted: no face was seen, or too many EEG "
+        "channels were bad.",
         panels,
         "There is no segment.",
     )
@@ -96,7 +97,7 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 def _told(table: pd.DataFrame, labels: list[str], gap: np.ndarray) -> str:
     named = table["class"].value_counts()
     said = ", ".join(f"{name} {int(named.get(name, 0))}" for name in labels)
-    without = f"; no face in {int(gap.sum())}" if gap.any() else ""
+    without = f"; without a prediction {int(gap.sum())}" if gap.any() else ""
     return f"{len(table)} segments, by their most probable class: {said}{without}."
 
 

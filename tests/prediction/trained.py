@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import av
+import numpy as np
+
+from milmer import storage
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
@@ -31,9 +35,44 @@ def train(
     return out / "seed0"
 
 
-def originals(root: Path, folder: Path) -> tuple[Path, Path]:
+def originals(root: Path, folder: Path, eeg: dict | None = None) -> tuple[Path, Path]:
     """Trials and segments of the twin's original recording of s01."""
     trials, segments = folder / "trials/s01.parquet", folder / "segments/s01.h5"
     make_trials(root, "s01", TrialsOptions(source="bdf"), trials)
-    make_segments(trials, root, SegmentsOptions(), segments)
+    make_segments(trials, root, SegmentsOptions(eeg=eeg or {}), segments)
     return trials, segments
+
+
+def film(path: Path, clips: list[Path | None], seconds: float, fps: int = 10) -> Path:
+    """A video of ``seconds`` of each clip after the other; None is black."""
+    frames: list[np.ndarray] = []
+    size = None
+    for clip in clips:
+        if clip is not None and size is None:
+            with av.open(str(clip)) as container:
+                size = next(container.decode(video=0)).to_ndarray(format="rgb24").shape
+    size = size or (96, 128, 3)
+    count = round(seconds * fps)
+    for clip in clips:
+        if clip is None:
+            frames += [np.zeros(size, np.uint8)] * count
+            continue
+        with av.open(str(clip)) as container:
+            held = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+        frames += (held * (1 + count // len(held)))[:count]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width, stream.pix_fmt = size[0], size[1], "yuv420p"
+        for picture in frames:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def clip(twin: Path, made: tuple, experiment_id: int) -> Path:
+    """The video of a trial of s01."""
+    table = storage.read_table(made[0]).set_index("experiment_id")
+    return twin / table.loc[experiment_id, "video_file"]
