@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 DEMO := results/demo
 
-.PHONY: env demo test lint docs clean
+.PHONY: env demo test test-long lint docs clean
 
 env: $(VENV)/.ready
 
@@ -27,7 +27,11 @@ $(DEMO)/deap/truth.json: | env
 	$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin --options "$$(cat workflow/demo-twin.json)"
 
 test: env
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile -m "not long"
+
+# What takes many minutes: a run is killed again and again.
+test-long: env
+	$(BIN)/pytest -n auto -m long
 
 lint: env
 	$(BIN)/ruff check .

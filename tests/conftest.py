@@ -205,11 +205,11 @@ def _content(folder: Path | None) -> dict[Path, bytes]:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """``small_disk(size)`` mounts a file system of that size."""
+    """``small_disk(size)`` mounts a file system of that size, where nothing is or in a folder."""
     mounted = []
 
-    def mount(size):
-        folder = tmp_path / f"disk{len(mounted)}"
+    def mount(size, folder=None):
+        folder = folder or tmp_path / f"disk{len(mounted)}"
         folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
         done = subprocess.run(command, capture_output=True, text=True)

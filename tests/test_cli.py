@@ -83,6 +83,13 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     assert "Traceback" in done.stderr
 
 
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path, inside):
+    (tmp_path / "logs").touch()
+    code, _, error = inside("--log", tmp_path / "logs/a.log", "trials", "s01", "out", "--root", ".")
+    assert code == 1
+    assert error == f"milmer: {tmp_path}/logs/a.log: the log cannot be written (File exists)\n"
+
+
 def test_help_loads_no_stage():
     code = (
         "import sys; from milmer.cli import app\n"

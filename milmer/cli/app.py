@@ -79,10 +79,13 @@ _console: int | None = None  # the real stderr, while descriptor 2 goes to a log
 def _send_stderr_to(log: Path) -> None:
     """Send all that is written to stderr to ``log``, also by libraries in C."""
     global _console
-    log.parent.mkdir(parents=True, exist_ok=True)
-    _console = os.dup(2)
-    with open(log, "wb") as file:
-        os.dup2(file.fileno(), 2)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "wb") as file:
+            _console = os.dup(2)
+            os.dup2(file.fileno(), 2)
+    except OSError as error:
+        raise MilmerError(f"{log}: the log cannot be written ({error.strerror})") from error
 
 
 def _say(line: str) -> None:

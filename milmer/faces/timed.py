@@ -1,7 +1,8 @@
 """Face video of any rate, also a variable one, by the times that its frames carry.
 
 A trial may begin anywhere in a long recording, so that decoding starts at the key frame before it.
-Containers whose times cannot serve (see :mod:`milmer.faces.video`) are counted in frames instead.
+An AVI holds decoding times alone: they serve where no frame is predicted from a later one, else its
+frames are counted from the beginning, as those of a bare stream are.
 """
 
 from collections.abc import Iterator
@@ -24,19 +25,31 @@ from milmer.faces.video import (
     video_of,
 )
 
-_COUNTED = ("avi", "h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # decoding times, or none
+_AVI = "avi"
+_BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # without any times
 _BACK = (0.0, 10.0, 60.0, np.inf)  # s before a frame at which a key frame is looked for
 
 
-@dataclass(frozen=True)
-class TimedClip(Clip):
-    """A clip whose frames carry times: ``times`` (frame,) in s from the first, rising.
+@dataclass(frozen=True, eq=False)
+class SeekableClip(Clip):
+    """A clip that can be decoded from any key frame on.
 
-    ``stamps`` int64 (frame,) are the same in the container's own units; ``fps`` is the mean rate.
+    ``stamps`` int64 (frame,) are the frames' times in the container's own units, ``kind`` says
+    whether they are those of showing (pts) or of decoding (dts).
+    """
+
+    stamps: np.ndarray = field(repr=False)
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class TimedClip(SeekableClip):
+    """A clip of a variable rate: ``times`` (frame,) in s from the first, rising.
+
+    ``fps`` is the mean rate.
     """
 
     times: np.ndarray = field(repr=False)
-    stamps: np.ndarray = field(repr=False)
 
     @property
     def seconds(self) -> float:
@@ -60,29 +73,34 @@ class TimedClip(Clip):
 def probe_any(path: Path) -> Clip:
     """What a video of any container holds; see :func:`milmer.faces.video.probe`."""
     with reading(path, *NONSENSE), opened(path) as container:
-        counted = container.format.name in _COUNTED
-        if not counted:
-            stream = video_of(container, path)
-            packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-            stamps = [packet.pts for packet in packets]
-            width, height = stream.codec_context.width, stream.codec_context.height
-            unit = float(stream.time_base or 0)
-    if counted or None in stamps:
+        if container.format.name in _BARE:
+            return probe(path)
+        stream = video_of(container, path)
+        kind = "dts" if container.format.name == _AVI else "pts"
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        known = [getattr(packet, kind) for packet in packets]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        reordered, unit = stream.codec_context.has_b_frames, float(stream.time_base or 0)
+    if None in known or (kind == "dts" and reordered):
         return probe(path)
-    stamps = np.unique(np.array(stamps, np.int64))
+    stamps = np.unique(np.array(known, np.int64))
+    even = len(stamps) > 1 and np.ptp(np.diff(stamps)) == 0
+    if kind == "dts" and even:
+        clip = probe(path)
+        return SeekableClip(clip.fps, clip.frames, clip.width, clip.height, stamps, kind)
     if len(stamps) < 2 or not width:
         raise MilmerError(f"{path}: holds no video; {REMEDY}")
     times = (stamps - stamps[0]) * unit
     rate = (len(stamps) - 1) / times[-1]
     require_plain(path, rate, width, height)
-    return TimedClip(rate, len(stamps), width, height, times, stamps)
+    return TimedClip(rate, len(stamps), width, height, stamps, kind, times)
 
 
 def frames_of(
     path: Path, clip: Clip, wanted: np.ndarray, threads: int
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Yield ``(number, frame)`` of the ``wanted`` frame numbers of ``clip``, which rise."""
-    if not isinstance(clip, TimedClip):
+    if not isinstance(clip, SeekableClip):
         yield from decode(path, wanted, threads)
         return
     left = iter(wanted)
@@ -110,7 +128,7 @@ def frames_of(
 
 
 def _numbered(
-    container: av.container.InputContainer, stream: av.VideoStream, clip: TimedClip, first: int
+    container: av.container.InputContainer, stream: av.VideoStream, clip: SeekableClip, first: int
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decoded frames with their numbers, from a key frame before ``first`` on."""
     unit = float(stream.time_base or 1)
@@ -126,13 +144,14 @@ def _numbered(
 
 
 def _stamped(
-    container: av.container.InputContainer, stream: av.VideoStream, clip: TimedClip
+    container: av.container.InputContainer, stream: av.VideoStream, clip: SeekableClip
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     for frame in container.decode(stream):
-        if frame.pts is None:
+        stamp = getattr(frame, clip.kind)
+        if stamp is None:
             continue
-        number = int(np.searchsorted(clip.stamps, frame.pts))
-        if number < clip.frames and clip.stamps[number] == frame.pts:
+        number = int(np.searchsorted(clip.stamps, stamp))
+        if number < clip.frames and clip.stamps[number] == stamp:
             yield number, frame
 
 

@@ -90,9 +90,13 @@ class ManifestDataset(Dataset):
 
     def _require_files(self, subject: str) -> None:
         rows = self._manifest.of(subject)
+        there: set[str] = set()
         if not any(row.eeg_file for row in rows):
             raise MilmerError(f"{self._manifest.path}: {subject}: no row names an EEG file")
         for row in rows:
             for column, name in (("eeg_file", row.eeg_file), ("video_file", row.video_file)):
-                if name and not self._manifest.at(name).is_file():
+                if name is None or name in there:
+                    continue
+                if not self._manifest.at(name).is_file():
                     raise self._manifest.error(row, f"{column}: no such file: {name}")
+                there.add(name)

@@ -155,7 +155,8 @@ class TrainingPlan(DatasetPlan):
 
     @property
     def _place(self) -> str:
-        return self.config.dataset.manifest or self.config.dataset.root
+        dataset = self.config.dataset
+        return str(dataset.manifest) if dataset.kind == "manifest" else dataset.root
 
     def _possible(self, experiment: Experiment) -> Experiment | None:
         """What of an experiment the dataset allows; what it does not is told in ``warnings``."""

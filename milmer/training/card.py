@@ -30,11 +30,15 @@ _SELECTED = {
     "last": "the last epoch",
     "best_on_test": "the epoch with the best accuracy on the test part",
 }
+_RATED = (
+    "The classes are participants' ratings of their own feeling during a stimulus in a laboratory, "
+    "cut at a threshold."
+)
+_NAMED = "The classes are the names that the laboratory gave to its trials."
 _CAVEATS = [
     "These are the numbers of one fold. The tables of all folds, with intervals and baselines, are "
     "what a claim can rest on.",
-    "The classes are participants' ratings of their own feeling during a stimulus in a laboratory, "
-    "cut at a threshold. Nothing here says how well other people, other stimuli or daily life are "
+    "{classes} Nothing here says how well other people, other stimuli or daily life are "
     "recognised; do not decide about a person by it.",
     "Input has to be prepared as the training data was, which `milmer predict` does; channels in "
     "another order or another backbone give numbers without meaning.",
@@ -76,7 +80,7 @@ def model_card(
         "## Calibration",
         _calibration(metrics),
         "## Caveats",
-        "\n".join(f"* {text}" for text in [*_own_caveats(metrics), *_CAVEATS]),
+        "\n".join(f"* {text}" for text in [*_own_caveats(metrics), *_caveats(made)]),
         "## Use",
         _USE.format(recording=_recording(config), inputs=_inputs(config)),
         "## How it was made",
@@ -106,7 +110,7 @@ def statement(parts: Mapping[str, pd.DataFrame], metrics: Mapping[str, Any]) -> 
         "majority": metrics["majority"],
         "calibration": metrics["calibration"],
         "calibration_means": _calibration(metrics),
-        "caveats": [*_own_caveats(metrics), *_CAVEATS],
+        "caveats": [*_own_caveats(metrics), *_caveats(metrics["provenance"])],
     }
 
 
@@ -187,6 +191,12 @@ def _calibration(metrics: Mapping[str, Any]) -> str:
             "probabilities are as the model gives them."
         )
     return f"{text} There was no validation part: probabilities are as the model gives them."
+
+
+def _caveats(made: Mapping[str, Any]) -> list[str]:
+    labels = _options(made).get("split", {}).get("labels", {})
+    classes = _NAMED if labels.get("scheme") == "label" else _RATED
+    return [text.format(classes=classes) for text in _CAVEATS]
 
 
 def _own_caveats(metrics: Mapping[str, Any]) -> list[str]:

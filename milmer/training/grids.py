@@ -46,12 +46,13 @@ def joined(
     file holds comes as a third. Raises :class:`MilmerError` where a file lacks a segment, or is
     damaged.
     """
-    arrays, grids, files = [], [], []
+    arrays, grids, files, montages = [], [], [], {}
     for path in paths:
         storage.require_intact(path)
         with storage.open_h5(path, stage) as file:
             if dataset is not None:
                 arrays.append(storage.mapped(file[dataset]))
+            montages.setdefault(tuple(map(str, file.attrs.get("channels", ()))), path)
             files.append({n: file[n][()] for n in ("bag", "valid", "detected") if n in file})
             grids.append(
                 pd.DataFrame(
@@ -62,6 +63,8 @@ def joined(
                     }
                 )
             )
+    if len(montages) > 1:
+        raise _other_channels(*list(montages.items())[:2])
     if len({a.shape[1:] for a in arrays}) > 1:
         raise MilmerError(f"{paths[0].parent}: subjects differ in the shape of their {dataset}")
     keys = ["subject", "experiment_id", "position"]
@@ -74,6 +77,18 @@ def joined(
     return arrays, row, files
 
 
+def _other_channels(
+    first: tuple[tuple[str, ...], Path], second: tuple[tuple[str, ...], Path]
+) -> MilmerError:
+    """The error of two subjects whose EEG channels are not the same in the same order."""
+    alone = sorted(set(first[0]) ^ set(second[0]))
+    told = f"{', '.join(alone[:8])} in one alone" if alone else "in another order"
+    return MilmerError(
+        f"{second[1]}: not the EEG channels of {first[1]} ({told}); name those to take in "
+        "dataset.channels"
+    )
+
+
 def sampling_rate(paths: Sequence[Path]) -> float:
     """The sampling rate of the subjects' segments in Hz; the same for all, or an error."""
     rates = set()
@@ -81,7 +96,9 @@ def sampling_rate(paths: Sequence[Path]) -> float:
         with storage.open_h5(path, "segments") as file:
             rates.add(float(file.attrs["sfreq"]))
     if len(rates) > 1:
-        raise MilmerError(f"{paths[0].parent}: subjects differ in their sampling rate")
+        raise MilmerError(
+            f"{paths[0].parent}: subjects differ in their sampling rate; set dataset.sfreq"
+        )
     return rates.pop()
 
 

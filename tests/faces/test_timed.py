@@ -8,7 +8,7 @@ import pytest
 from milmer.faces import timed
 from milmer.faces.crops import frame_numbers
 from milmer.faces.timed import TimedClip, frames_of, probe_any
-from milmer.faces.video import probe
+from milmer.faces.video import decode, probe
 from milmer.segmentation import Segment
 from tests.faces.test_video import write
 
@@ -95,11 +95,48 @@ def test_a_trial_late_in_a_long_video_is_not_decoded_from_its_beginning(
     assert levels(path, [0])[0] == pytest.approx(0, abs=1)
 
 
-def test_avi_is_counted_as_ever_and_a_bare_stream_too(tmp_path, twin):
-    path = twin / "face_video/s01/s01_trial01.avi"
-    assert probe_any(path) == probe(path)
-    bare = write(tmp_path / "a.h264", 30)
-    assert probe_any(bare) == probe(bare)
+@pytest.mark.parametrize("b_frames", [0, 3])
+@pytest.mark.parametrize("name", ["a.avi", "a.h264"])
+def test_avi_of_an_even_rate_and_a_bare_stream_are_counted_as_deaps(tmp_path, name, b_frames):
+    path = write(tmp_path / name, 30, b_frames=b_frames)
+    mine, theirs = probe_any(path), probe(path)
+    for fact in ("fps", "frames", "width", "height", "seconds"):
+        assert getattr(mine, fact) == getattr(theirs, fact)
+    times = np.arange(0, 3, 0.0123)
+    assert (mine.at(times) == theirs.at(times)).all()
+    wanted = np.array([0, 7, 12, 29])
+    found = [frame.to_ndarray() for _, frame in frames_of(path, mine, wanted, 2)]
+    known = [frame.to_ndarray() for _, frame in decode(path, wanted, 2)]
+    assert len(found) == 4
+    assert all((a == b).all() for a, b in zip(found, known, strict=True))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_late_trial_of_an_avi_without_reordering_begins_at_a_key_frame(
+    tmp_path, codec, monkeypatch
+):
+    times = 20 * np.arange(100)
+    path = film(tmp_path / "a.avi", times, codec, b_frames=0)
+    decoded = []
+    stamped = timed._stamped
+
+    def counted(*args):
+        for number, frame in stamped(*args):
+            decoded.append(number)
+            yield number, frame
+
+    monkeypatch.setattr(timed, "_stamped", counted)
+    for number, level in levels(path, [85, 97]).items():
+        assert level == pytest.approx(number, abs=1)
+    assert decoded[0] >= 80
+
+
+def test_an_avi_with_frames_left_out_goes_by_their_times(tmp_path):
+    times = np.array([0, 20, 40, 140, 160, 400, 420])
+    clip = probe_any(film(tmp_path / "a.avi", times, "mpeg4", b_frames=0))
+    assert isinstance(clip, TimedClip)
+    assert clip.times * 1000 == pytest.approx(times, abs=1)
+    assert clip.at(np.array([0.1, 0.15, 0.39])).tolist() == [2, 3, 4]
 
 
 def test_a_picture_that_lies_on_its_side_is_set_upright():

@@ -135,6 +135,9 @@ def test_classes_and_channels_go_through_to_model_and_tables(project, done):
     )
     joined = tested.merge(trials, on=["subject", "experiment_id"], suffixes=("", "_name"))
     assert (joined["label_name"] == joined["label"].map({0: "left", 1: "right"})).all()
+    card = (run / "model/README.md").read_text()
+    assert "Names one of left, right" in card
+    assert "the names that the laboratory gave" in card
     assert "left" in (project / "results/tables/confusion.csv").read_text()
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from milmer import storage
+from milmer.eeg.segments import SCHEMA
 from milmer.errors import MilmerError
 from milmer.training.bags import Rows, read_fold
 from milmer.training.options import SplitOptions
@@ -87,3 +88,31 @@ def test_files_of_another_segmentation_are_refused(twin_results, tmp_path):
     make_split([twin_results / "trials/s01.parquet"], "trial", "s01-k0", options, out)
     with pytest.raises(MilmerError, match="other segmentation than"):
         read_fold(out, [twin_results / "segments/default/s01.h5"], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda names: ["Fpz", *names[1:]], "Fp1, Fpz in one alone"),
+        (lambda names: names[::-1], "in another order"),
+    ],
+)
+def test_subjects_with_other_channels_are_refused(twin_results, tmp_path, change, part):
+    paths = [twin_results / f"trials/{s}.parquet" for s in ("s01", "s02")]
+    split = tmp_path / "loso.parquet"
+    make_split(paths, "loso", "s01", SplitOptions(), split)
+    first = twin_results / "segments/default/s01.h5"
+    second = tmp_path / "s02.h5"
+    made = storage.read_provenance(twin_results / "segments/default/s02.h5")
+    with (
+        storage.open_h5(twin_results / "segments/default/s02.h5") as file,
+        storage.new_h5(second, SCHEMA, made) as other,
+    ):
+        for name in SCHEMA:
+            other[name] = file[name][()]
+        other.attrs["channels"] = change(list(file.attrs["channels"]))
+        other.attrs["sfreq"] = file.attrs["sfreq"]
+    with pytest.raises(MilmerError, match="not the EEG channels of") as caught:
+        read_fold(split, [first, second], [])
+    assert part in str(caught.value)
+    assert "dataset.channels" in str(caught.value)

@@ -72,8 +72,11 @@ class Snakemake:
     def to_run(self, *arguments: str) -> list[Job]:
         """The jobs that a dry run would run, without the one that stands for all."""
         text = self("--dry-run", *arguments)
+        # Jobs of a group stand below its name, indented.
+        text = re.sub(r"^\[.*\] Group job .*\n\n", "", text, flags=re.MULTILINE)
         jobs = []
-        for block in re.split(r"^\[.*\]\n", text, flags=re.MULTILINE)[1:]:
+        for block in re.split(r"^ *\[.*\]\n", text, flags=re.MULTILINE)[1:]:
+            block = re.sub(r"^    (?=rule|    )", "", block, flags=re.MULTILINE)
             rule = re.match(r"(?:local)?rule (\w+):\n", block)[1]
             wildcards = dict(pair.split("=") for pair in _listed(block, "wildcards"))
             jobs.append(Job(rule, wildcards, frozenset(_listed(block, "output"))))
