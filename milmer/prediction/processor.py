@@ -122,6 +122,8 @@ class MilmerProcessor:
         """
         folder = Path(folder)
         remembered = Remembered.read(folder)
+        if not (folder / "config.json").is_file():
+            raise MilmerError(f"{folder}: holds a processor and no model; save the model there too")
         config = MilmerConfig.from_pretrained(folder)
         holds = config.backbone_config is not None and "face" in config.model.modalities
         pictures = AutoImageProcessor.from_pretrained(folder) if holds else None
