@@ -21,7 +21,7 @@ from milmer import storage
 from milmer.backbone import tokens as tokens_stage
 from milmer.eeg import segments as segments_stage
 from milmer.training.bags import FoldData, Rows
-from milmer.training.loop import TrainOptions, Training
+from milmer.training.loop import Training, TrainOptions
 
 _MADE = {"stage": "", "options": {}, "inputs": {}, "upstream": {}}
 
