@@ -13,6 +13,7 @@ from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import Recording, predict
 from tests.manifest.described import describe_twin
+from tests.manifest.recordings import edf, waves
 from tests.prediction.trained import train
 
 NAMES = ("HAHV", "LAHV", "LALV", "HALV")
@@ -58,8 +59,9 @@ def test_a_subjects_trials_and_a_stretch_of_its_file_give_the_folds_predictions(
     assert same(run, found, experiment_id) == len(found) == 2
 
 
-def test_a_baseline_that_was_not_recorded_is_one_clear_line(own, bdf, tmp_path, refused):
+def test_a_baseline_that_was_not_recorded_is_one_clear_line(own, tmp_path, refused):
     run, _, _ = own
+    eeg = edf(tmp_path / "e.edf", waves(8, 9.0, 256.0), GENEVA[::-4], 256.0)
     options = PredictOptions(start=1.0, stop=5.0)
-    with refused("s01.bdf", "are recorded before", "eeg.baseline subtract needs 3 s"):
-        predict(run, Recording(eeg=bdf), options, tmp_path / "out")
+    with refused("e.edf", "1 s are recorded before", "eeg.baseline subtract needs 3 s"):
+        predict(run, Recording(eeg=eeg), options, tmp_path / "out")
