@@ -30,7 +30,7 @@ def main() -> None:
     frames = 2 if asked.quick else asked.frames
     sizes = asked.batch_size or [BackboneOptions().batch_size]
     with tempfile.TemporaryDirectory() as folder:
-        _write_swin(Path(folder), small=asked.quick)
+        write_swin(Path(folder), small=asked.quick)
         print(_compare(folder, frames, sizes, asked.rounds))
     print()
     print(machine(asked.threads, ["torch", "transformers"]))
@@ -66,7 +66,8 @@ def _compare(folder: str, frames: int, sizes: list[int], rounds: int) -> str:
     return table(["contestant", "frames/s", "times float32", "mean cosine similarity"], rows)
 
 
-def _write_swin(folder: Path, small: bool) -> None:
+def write_swin(folder: Path, small: bool) -> None:
+    """A Swin-T with random weights in Hugging Face format."""
     config = SwinConfig(
         image_size=224,
         patch_size=4,

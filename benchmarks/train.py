@@ -21,7 +21,7 @@ from milmer import storage
 from milmer.backbone import tokens as tokens_stage
 from milmer.eeg import segments as segments_stage
 from milmer.training.bags import FoldData, Rows
-from milmer.training.loop import TrainOptions, _Run
+from milmer.training.loop import Training, TrainOptions
 
 _MADE = {"stage": "", "options": {}, "inputs": {}, "upstream": {}}
 
@@ -53,7 +53,7 @@ def main() -> None:
 def _compare(folder: Path, asked: argparse.Namespace) -> str:
     runs = {p: _run(folder, p, asked) for p in ("float32", "auto")}
 
-    def trainer(run: _Run):
+    def trainer(run: Training):
         batches = [rows for _, rows in zip(range(asked.steps), run._batches(0), strict=False)]
 
         def train() -> None:
@@ -93,13 +93,13 @@ def _memory(asked: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _run(folder: Path, precision: str, asked: argparse.Namespace) -> _Run:
+def _run(folder: Path, precision: str, asked: argparse.Namespace) -> Training:
     options = TrainOptions(
         model={"num_queries": 16, "num_layers": 1} if asked.quick else {},
         training={"precision": precision, "select": "last", "threads": asked.threads},
     )
     torch.use_deterministic_algorithms(True, warn_only=True)  # as the stage does
-    run = _Run(_fold(folder), options, 0, torch.device("cpu"))
+    run = Training(_fold(folder), options, 0, torch.device("cpu"))
     run.model.train()
     return run
 

@@ -28,6 +28,7 @@ rule train:
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
         card="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/README.md",
+        processor="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/milmer_processor.json",
         weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
         predictions="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/predictions.parquet",
         history="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/history.parquet",

@@ -22,6 +22,7 @@ from tests.conftest import REPOSITORY
         ["finetune.py"],
         ["selection.py"],
         ["eeg.py"],
+        ["predict.py"],
     ],
     ids=lambda a: a[0],
 )

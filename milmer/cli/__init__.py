@@ -3,7 +3,7 @@
 ``milmer STAGE --options JSON …`` is what the rules run; each line can be pasted from a log.
 """
 
-from milmer.cli import stages, tools
+from milmer.cli import predicting, stages, tools
 from milmer.cli.app import app, main
 
-__all__ = ["app", "main", "stages", "tools"]
+__all__ = ["app", "main", "predicting", "stages", "tools"]

@@ -11,7 +11,7 @@ from milmer.deap import bdf
 from milmer.deap.layout import BASELINE_SECONDS, GENEVA, PERIPHERAL, SFREQ
 from milmer.deap.readers import read_preprocessed
 
-_EOG = [PERIPHERAL.index(name) for name in bdf.EOG]
+EOG_ROWS = [PERIPHERAL.index(name) for name in bdf.EOG]
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ def read_recording(path: Path, trials: pd.DataFrame) -> Recording:
     content = read_preprocessed(path)
     rows = {int(e): int(e) - 1 for e in wanted["experiment_id"] if e <= len(content.eeg)}
     eeg = {e: content.eeg[row] for e, row in rows.items()}
-    eog = {e: content.peripheral[row, _EOG] for e, row in rows.items()}
+    eog = {e: content.peripheral[row, EOG_ROWS] for e, row in rows.items()}
     return Recording(eeg, eog, referenced=True)

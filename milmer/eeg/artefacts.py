@@ -1,7 +1,7 @@
 """Blinks and eye movements taken out of the EEG by what hEOG and vEOG measured of them.
 
 Both methods are fitted once a subject, on all trials without what is slower than 1 Hz, and then
-act on the given trials as they are, sample by sample; so they commute with any filter along time.
+act on any trial as it is, sample by sample; so they commute with any filter along time.
 
 * ``eog_regression`` takes from each channel its least-squares share of hEOG and vEOG (Gratton et
   al. 1983; Croft & Barry 2000). What the EOG electrodes picked up of the brain goes with it.
@@ -11,7 +11,7 @@ act on the given trials as they are, sample by sample; so they commute with any 
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,25 +29,31 @@ _ITERATIONS = 200  # more change nothing of what follows the eyes; that is found
 
 _log = logging.getLogger(__name__)
 
+Removal = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""Takes eye artefacts out of a trial (channel, sample), given its EOG (2, sample)."""
+
 
 def eog_regression(
     eeg: Mapping[int, np.ndarray],
     eog: Mapping[int, np.ndarray] | None,
     channels: list[str],
     sfreq: float,
-) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
-    """Take the least-squares share of hEOG and vEOG from each channel.
+) -> tuple[Removal, dict[str, Any]]:
+    """Fit what takes the least-squares share of hEOG and vEOG from each channel.
 
     ``eeg`` maps experiment_id to (channel, sample) and ``eog`` to (2, sample), both in µV at
-    ``sfreq`` Hz. Returns the trials and, as plain JSON values, the ``coefficients`` by EOG channel
-    and channel and the share of each channel's variance that was ``removed_variance``. Raises
+    ``sfreq`` Hz. Returns it and, as plain JSON values, the ``coefficients`` by EOG channel
+    and channel and the share of each channel's variance that is ``removed_variance``. Raises
     :class:`MilmerError` where the EOG is missing or silent.
     """
     eog = _usable(eeg, eog, "eog_regression")
     fitted, eyes = _joined(eeg, sfreq), _joined(eog, sfreq)  # (channel, time), (2, time)
     weights = np.linalg.lstsq(eyes.T, fitted.T)[0].T  # (channel, 2)
-    cleaned = {e: trial - weights @ eog[e] for e, trial in eeg.items()}
-    return cleaned, {
+
+    def remove(trial: np.ndarray, eyes: np.ndarray | None) -> np.ndarray:
+        return trial - weights @ eyes
+
+    return remove, {
         "coefficients": {name: _by_channel(channels, weights[:, i]) for i, name in enumerate(EOG)},
         "removed_variance": _by_channel(channels, _share(weights @ eyes, fitted)),
     }
@@ -59,12 +65,12 @@ def ica(
     channels: list[str],
     sfreq: float,
     eog_correlation: float,
-) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
-    """Take out the independent components that correlate with hEOG or vEOG.
+) -> tuple[Removal, dict[str, Any]]:
+    """Fit what takes out the independent components that correlate with hEOG or vEOG.
 
     ``eeg`` maps experiment_id to (channel, sample) and ``eog`` to (2, sample), both in µV at
     ``sfreq`` Hz. As many ``components`` are fitted as the data has dimensions: an average
-    reference and interpolated channels leave fewer than there are channels. Returns the trials
+    reference and interpolated channels leave fewer than there are channels. Returns it
     and, as plain JSON values, how many components there are, whether FastICA ``converged``, what
     was ``removed`` (index in the order of variance, |r| with hEOG and vEOG, share of the whole
     variance, µV by channel at one standard deviation) and the share of each channel's variance
@@ -78,7 +84,11 @@ def ica(
     variance = (mixing**2).sum(axis=0) * sources.var(axis=1)
     out = np.flatnonzero(correlation.max(axis=1) > eog_correlation)
     removal = mixing[:, out] @ unmixing[out]  # (channel, channel)
-    return {e: trial - removal @ trial for e, trial in eeg.items()}, {
+
+    def remove(trial: np.ndarray, _: np.ndarray | None) -> np.ndarray:
+        return trial - removal @ trial
+
+    return remove, {
         "components": len(unmixing),
         "converged": converged,
         "removed": [

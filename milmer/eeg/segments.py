@@ -9,12 +9,14 @@ and time are scrambled ("segment 0" is channels 0 and 1 over the whole minute), 
 import itertools
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from milmer import storage
 from milmer.deap.layout import BASELINE_SECONDS
 from milmer.deap.recordings import Recording, read_recording
+from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import clean
 from milmer.eeg.filtering import band_pass, baseline_corrected, notched
 from milmer.eeg.options import SegmentsOptions
@@ -31,6 +33,20 @@ SCHEMA = {
 }
 
 
+class SubjectSegments(NamedTuple):
+    """A subject's segments: ``eeg`` float32 (segment, channel, sample) in µV along ``grid``.
+
+    ``cleaned`` is what was found and taken out, ``inputs`` the digests of the recordings.
+    """
+
+    eeg: np.ndarray
+    grid: list[Segment]
+    channels: tuple[str, ...]
+    sfreq: float
+    cleaned: dict
+    inputs: dict[str, str]
+
+
 def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path) -> None:
     """Write the EEG segments of one subject.
 
@@ -38,6 +54,21 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
     ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
     within the trial) and ``start`` in s, ordered by experiment_id, then position.
     """
+    found = subject_segments(trials, root, options)
+    made = storage.provenance(
+        "segments", __name__, options.result(), {"trials": trials, **found.inputs}
+    )
+    with storage.new_h5(out, SCHEMA, made) as file:
+        file["eeg"] = found.eeg
+        for name, values in zip(Segment._fields, zip(*found.grid, strict=True), strict=True):
+            file[name] = np.array(values, SCHEMA[name].dtype)
+        file.attrs["channels"] = found.channels
+        file.attrs["sfreq"] = found.sfreq
+        file.attrs["cleaned"] = json.dumps(found.cleaned, sort_keys=True, allow_nan=False)
+
+
+def subject_segments(trials: Path, root: Path, options: SegmentsOptions) -> SubjectSegments:
+    """The EEG segments of one subject; see :func:`make_segments`."""
     table = storage.read_table(trials, "trials")
     files = sorted(table["eeg_file"].dropna().unique())
     if not files or (len(files) > 1 and options.recording is None):
@@ -67,25 +98,20 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
         eeg, cleaned = cut(recording, grid, options)
     except MilmerError as error:
         raise MilmerError(f"{path}: {error}") from error
-    made = storage.provenance(
-        "segments", __name__, options.result(), {"trials": trials, **contents}
-    )
-    with storage.new_h5(out, SCHEMA, made) as file:
-        file["eeg"] = eeg
-        for name, values in zip(Segment._fields, zip(*grid, strict=True), strict=True):
-            file[name] = np.array(values, SCHEMA[name].dtype)
-        file.attrs["channels"] = recording.channels
-        file.attrs["sfreq"] = recording.sfreq
-        file.attrs["cleaned"] = json.dumps(cleaned, sort_keys=True, allow_nan=False)
+    return SubjectSegments(eeg, grid, tuple(recording.channels), recording.sfreq, cleaned, contents)
 
 
 def cut(
-    recording: Recording, grid: list[Segment], options: SegmentsOptions
+    recording: Recording,
+    grid: list[Segment],
+    options: SegmentsOptions,
+    removal: Removal | None = None,
 ) -> tuple[np.ndarray, dict]:
     """Clean and filter ``recording`` and cut it along ``grid``.
 
-    Returns float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean`
-    found and took out.
+    ``removal`` of eye artefacts is given where it was fitted on more than this recording. Returns
+    float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean` found and
+    took out.
     """
     sfreq, chosen = recording.sfreq, options.eeg
     if chosen.artefacts == "auto" and recording.without_eog:
@@ -106,6 +132,7 @@ def cut(
             sfreq,
             recording.referenced,
             chosen,
+            removal,
         )
     segments = np.empty((len(grid), len(recording.channels), length), np.float32)
     for experiment_id, places in itertools.groupby(enumerate(grid), lambda at: at[1].experiment_id):

@@ -29,7 +29,7 @@ def read_manifest_recording(
             channels, rate, first = file.channels, options.sfreq or file.sfreq, file.path
         _require_alike(first, channels, rate, file, options)
         for row in rows.itertuples():
-            lead = _lead(row.eeg_start, rate)
+            lead = lead_of(row.eeg_start, rate)
             start, seconds = row.eeg_start - lead, lead + row.eeg_seconds
             key = int(row.experiment_id)
             before[key] = lead
@@ -48,7 +48,7 @@ def read_manifest_recording(
     )
 
 
-def _lead(start: float, rate: float) -> float:
+def lead_of(start: float, rate: float) -> float:
     """Seconds in front of a trial that starts at ``start`` s, in whole samples of ``rate``."""
     return BASELINE_SECONDS if start >= BASELINE_SECONDS else int(start * rate) / rate
 

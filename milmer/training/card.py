@@ -40,8 +40,8 @@ _CAVEATS = [
     "what a claim can rest on.",
     "{classes} Nothing here says how well other people, other stimuli or daily life are "
     "recognised; do not decide about a person by it.",
-    "Input has to be prepared as the training data was, see below; channels in another order or "
-    "another backbone give numbers without meaning.",
+    "Input has to be prepared as the training data was, which `milmer predict` does; channels in "
+    "another order or another backbone give numbers without meaning.",
     "The recordings' licence decides whether weights trained on them may be passed on.",
 ]
 
@@ -77,10 +77,12 @@ def model_card(
         f"({metrics['epoch']}, counted from 0).",
         "## Results on the test part",
         _results(metrics),
+        "## Calibration",
+        _calibration(metrics),
         "## Caveats",
         "\n".join(f"* {text}" for text in [*_own_caveats(metrics), *_caveats(made)]),
         "## Use",
-        _USE.format(inputs=_inputs(config)),
+        _USE.format(recording=_recording(config), inputs=_inputs(config)),
         "## How it was made",
         "Options of the training, and of the stages before it:",
         "\n".join(
@@ -91,13 +93,50 @@ def model_card(
     return "\n\n".join(lines) + "\n"
 
 
-_USE = """```python
+def statement(parts: Mapping[str, pd.DataFrame], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to go along with every prediction, in the card's words, as plain JSON values."""
+    people = {part: sorted(held["subject"].unique()) for part, held in parts.items()}
+    return {
+        "trained_on": {"subjects": people["train"], "segments": len(parts["train"])},
+        "validated_on": {"subjects": people["val"], "segments": len(parts["val"])},
+        "tested_on": {"subjects": people["test"], "segments": len(parts["test"])},
+        "protocol": metrics["protocol"],
+        "protocol_means": _PROTOCOLS[metrics["protocol"]],
+        "fold": metrics["fold"],
+        "seed": metrics["seed"],
+        "results": {
+            level: {name: metrics[level][name] for name in _SHOWN} for level in ("segment", "trial")
+        },
+        "majority": metrics["majority"],
+        "calibration": metrics["calibration"],
+        "calibration_means": _calibration(metrics),
+        "caveats": [*_own_caveats(metrics), *_caveats(metrics["provenance"])],
+    }
+
+
+_USE = """`milmer predict` does to a new recording what was done to the training data, by the file
+`milmer_processor.json` beside this one. In Python:
+
+```python
+from milmer.prediction.processor import MilmerProcessor
+
+inputs = MilmerProcessor.from_pretrained("this folder")({recording})
+```
+
+or, with inputs that are prepared already:
+
+```python
 import milmer.model.modeling  # makes the model known to transformers
 from transformers import AutoModel
 
 model = AutoModel.from_pretrained("this folder").eval()
 model({inputs}).logits.softmax(dim=1)  # classes as in config.json's id2label
 ```"""
+
+
+def _recording(config: MilmerConfig) -> str:
+    given = {"eeg": 'eeg="recording.bdf"', "face": 'video="face.mp4"'}
+    return ", ".join(given[m] for m in config.model.modalities)
 
 
 def _inputs(config: MilmerConfig) -> str:
@@ -132,6 +171,26 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _calibration(metrics: Mapping[str, Any]) -> str:
+    known = metrics["calibration"]
+    text = (
+        "The mean gap between how sure the model is and how often it is right (expected "
+        f"calibration error) is {_number(known['ece'])} on the test part."
+    )
+    if known["temperature"] is not None:
+        return (
+            f"{text} At the temperature {known['temperature']:.3g}, fitted on the "
+            f"{metrics['segments']['val']} segments of the validation part, it is "
+            f"{_number(known['tempered_ece'])}."
+        )
+    if metrics["segments"]["val"]:
+        return (
+            f"{text} The validation part, all of it named rightly, tells no temperature: "
+            "probabilities are as the model gives them."
+        )
+    return f"{text} There was no validation part: probabilities are as the model gives them."
 
 
 def _caveats(made: Mapping[str, Any]) -> list[str]:

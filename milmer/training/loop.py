@@ -25,7 +25,7 @@ from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.device import choose_device, describe, fast_bfloat16
 from milmer.errors import MilmerError, Stopped
-from milmer.metrics import baselines, class_shares, measure
+from milmer.metrics import measure
 from milmer.model.configuration import MilmerConfig
 from milmer.model.eeg import LogPowerEEGEncoder
 from milmer.model.modeling import MilmerForEmotionClassification
@@ -34,9 +34,10 @@ from milmer.options import Options
 from milmer.progress import track
 from milmer.stopping import stop_requests
 from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
-from milmer.training.card import model_card
 from milmer.training.checkpoints import ResumeState
 from milmer.training.options import TrainingOptions
+from milmer.training.outcome import write_run
+from milmer.training.preprocessing import preprocessing
 
 _log = logging.getLogger(__name__)
 
@@ -108,10 +109,11 @@ def train_fold(
     made = storage.provenance(
         "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
     )
-    run = _Run(data, options, seed, device, backbone)
+    run = Training(data, options, seed, device, backbone)
     state = ResumeState(out, made, options.training.checkpoint_minutes)
     run.fit(state)
-    _write(run, made, out)
+    borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
+    write_run(run, preprocessing(segments, faces, borrowed), made, out)
     state.remove()
 
 
@@ -121,7 +123,7 @@ def _backbone(options: TokensOptions, name: str | None, device: torch.device) ->
     return load_backbone(options.backbone.but(changes), device)
 
 
-class _Run:
+class Training:
     """One fold's training: the model, its optimizer and what has been seen so far."""
 
     def __init__(
@@ -140,13 +142,13 @@ class _Run:
             self.rows |= {"train": np.sort(np.concatenate(both)), "val": np.array([], int)}
         self._require_parts()
         self.words = [seed, zlib.crc32("{protocol} {fold}".format(**data.facts).encode())]
-        bfloat16 = {"bfloat16": True, "float32": False}.get(
+        self.bfloat16 = {"bfloat16": True, "float32": False}.get(
             self.training.precision, fast_bfloat16(device)
         )
         self.fabric = Fabric(
             accelerator=device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
-            precision="bf16-mixed" if bfloat16 else "32-true",
+            precision="bf16-mixed" if self.bfloat16 else "32-true",
             plugins=LightningEnvironment(),  # one process, also where SLURM would offer more
         )
         torch.manual_seed(self._seed("weights"))
@@ -221,7 +223,7 @@ class _Run:
         watched = {"validation": "val", "best_on_test": "test"}.get(self.select)
         for part in ("val", "test"):
             if len(self.rows[part]) and (part == "val" or watched == "test"):
-                measured = self._measured(self.predict(part))
+                measured = self.measured(self.predict(part))
                 entry |= {f"{part}_{k}": v for k, v in measured["segment"].items()}
                 entry |= {f"{part}_trial_{k}": v for k, v in measured["trial"].items()}
         self.history.append(entry)
@@ -267,7 +269,8 @@ class _Run:
         table["chosen"], table["scores"] = columns["chosen"], columns["scores"]
         return table
 
-    def _measured(self, predictions: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    def measured(self, predictions: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+        """Metrics of predictions, by segment and by trial."""
         return measure(predictions, self.data.labels)
 
     # ------------------------------------------------------------------- details
@@ -340,57 +343,3 @@ class _Run:
 
 def _listed(tensor: Tensor | None, count: int) -> list:
     return [None] * count if tensor is None else tensor.float().cpu().numpy().tolist()
-
-
-def _write(run: _Run, made: dict[str, Any], out: Path) -> None:
-    predictions = run.predict("test")
-    history = pd.DataFrame(run.history)
-    data, facts = run.data, run.data.facts
-    on_test = run.select == "best_on_test"
-    measured = run._measured(predictions)
-    if on_test:
-        measured = _best_of_each(run.history, measured)
-    counts = {part: len(rows) for part, rows in run.rows.items()}
-    training = data.table["label"].to_numpy()[run.rows["train"]]
-    metrics = {
-        **measured,
-        **baselines(training, predictions, data.labels),
-        "shares": class_shares(training, len(data.labels)).tolist(),
-        "protocol": facts["protocol"],
-        "fold": facts["fold"],
-        "seed": made["options"]["seed"],
-        "labels": data.labels,
-        "select": run.select,
-        "epoch": run.best["epoch"],
-        "leaky": facts["leaky"],
-        "permuted": facts.get("permuted", False),  # a split of before there was a control
-        "selected_on_test": on_test,
-        "segments": counts,
-        "without_valid_face": data.dropped,
-        "parameters": sum(p.numel() for p in run.bare.parameters()),
-        "warnings": facts["warnings"],
-        "provenance": made,
-    }
-    with storage.replacing_folder(out / "model") as folder:
-        run.bare.save_pretrained(folder)
-        card = model_card(run.bare.config, run.parts, metrics)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        if run.processor is not None:
-            run.processor.save_pretrained(folder)
-    storage.write_table(out / "predictions.parquet", predictions, made | {"stage": "predictions"})
-    storage.write_table(out / "history.parquet", history, made | {"stage": "history"})
-    storage.write_json(out / "metrics.json", metrics)
-
-
-def _best_of_each(
-    history: list[dict[str, Any]], measured: dict[str, dict[str, float | None]]
-) -> dict[str, dict[str, float | None]]:
-    """Each metric's best epoch on the test part by itself, as the published numbers are."""
-    better = {"loss": min}
-    best: dict[str, dict[str, float | None]] = {}
-    for level, prefix in (("segment", "test_"), ("trial", "test_trial_")):
-        best[level] = {}
-        for name in measured[level]:
-            values = [e[prefix + name] for e in history if e[prefix + name] is not None]
-            best[level][name] = better.get(name, max)(values) if values else None
-    return best

@@ -101,7 +101,7 @@ def test_the_saved_model_and_processor_repeat_the_predictions(run, files):
 def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
     run, files, backbone, tmp_path, monkeypatch
 ):
-    out, train_on, steps = tmp_path / "seed0", loop._Run._train_on, []
+    out, train_on, steps = tmp_path / "seed0", loop.Training._train_on, []
 
     def stopping(self, rows):
         if len(steps) == 3:
@@ -109,7 +109,7 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
         steps.append(rows)
         train_on(self, rows)
 
-    monkeypatch.setattr(loop._Run, "_train_on", stopping)
+    monkeypatch.setattr(loop.Training, "_train_on", stopping)
     with pytest.raises(KeyboardInterrupt):
         train_fold(*files, options(checkpoint_minutes=0), 0, out, backbone)
     monkeypatch.undo()

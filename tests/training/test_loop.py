@@ -74,12 +74,14 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monk
         plain(self, rows)
         steps.append(self.step)
 
-    plain = loop._Run._train_on
-    monkeypatch.setattr(loop._Run, "_train_on", interrupted)
+    plain = loop.Training._train_on
+    monkeypatch.setattr(loop.Training, "_train_on", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_fold(*files, options(checkpoint_minutes=0), 0, out)
     assert not (out / "metrics.json").exists()
-    monkeypatch.setattr(loop._Run, "_train_on", lambda s, r: (plain(s, r), steps.append(s.step)))
+    monkeypatch.setattr(
+        loop.Training, "_train_on", lambda s, r: (plain(s, r), steps.append(s.step))
+    )
     train_fold(*files, options(checkpoint_minutes=0), 0, out)
     assert steps == list(range(1, len(steps) + 1))
     assert same_bytes(run, out)
@@ -99,8 +101,8 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(
         plain(self, rows)
         steps.append(self.step)
 
-    plain, before = loop._Run._train_on, signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(loop._Run, "_train_on", counted)
+    plain, before = loop.Training._train_on, signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(loop.Training, "_train_on", counted)
     with pytest.raises(Stopped, match=rf"asked to stop at step {stop_at + 1}; the same command"):
         train_fold(*files, options(checkpoint_minutes=60), 0, out)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -122,7 +124,7 @@ def test_damaged_tokens_are_found_before_training(files, tmp_path, monkeypatch):
         byte = file.read(1)[0]
         file.seek(place)
         file.write(bytes([byte ^ 4]))
-    monkeypatch.setattr(loop._Run, "_train_on", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(loop.Training, "_train_on", lambda *_: pytest.fail("it trained"))
     with pytest.raises(MilmerError, match=r"s01\.h5: damaged: .*; delete it and run again"):
         train_fold(split, segments, [bad], options(), 0, tmp_path / "seed0")
     assert not (tmp_path / "seed0").exists()
@@ -130,14 +132,14 @@ def test_damaged_tokens_are_found_before_training(files, tmp_path, monkeypatch):
 
 def test_a_state_of_other_options_is_not_taken_up(files, tmp_path, monkeypatch):
     out = tmp_path / "seed0"
-    plain = loop._Run._train_on
+    plain = loop.Training._train_on
 
     def interrupted(self, rows):
         if self.step == 3:
             raise KeyboardInterrupt
         plain(self, rows)
 
-    monkeypatch.setattr(loop._Run, "_train_on", interrupted)
+    monkeypatch.setattr(loop.Training, "_train_on", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_fold(*files, options(checkpoint_minutes=0), 0, out)
     monkeypatch.undo()
@@ -248,7 +250,7 @@ def test_the_eegs_scale_is_that_of_the_training_part_alone(files):
         eeg = data.eeg.take(np.arange(data.eeg.first[-1]))
         eeg[data.eeg_row[data.rows(loud)]] *= 3
         data.eeg._resident = eeg
-        return dict(loop._Run(data, options(), 0, torch.device("cpu")).bare.eeg.named_buffers())
+        return dict(loop.Training(data, options(), 0, torch.device("cpu")).bare.eeg.named_buffers())
 
     plain, test, train = buffers("nothing"), buffers("test"), buffers("train")
     assert set(plain) == {"scale", "mean", "std"}
@@ -276,7 +278,7 @@ def test_the_scale_of_the_eeg_is_that_of_the_training_part_alone(files, tmp_path
             file["eeg"][...] = eeg
             file.attrs["digest"] = storage.content_digest(file)
         data = read_fold(split, [out], [])
-        run = loop._Run(data, options({"modalities": ["eeg"]}), 0, torch.device("cpu"))
+        run = loop.Training(data, options({"modalities": ["eeg"]}), 0, torch.device("cpu"))
         return [run.bare.eeg.get_buffer(name) for name in ("scale", "mean", "std")]
 
     plain = scale([])

@@ -87,6 +87,7 @@ MODULES = {
     "milmer/storage.py": ALL,
     "milmer/source.py": ALL,  # a file's provenance names the code
     "milmer/device.py": "pretrain tokens train explain",
+    "milmer/calibration.py": "train explain tables report",
     "milmer/metrics.py": "pretrain train baseline explain tables report",
     "milmer/stopping.py": "pretrain train explain",
     "milmer/progress.py": "faces pretrain tokens train explain",
@@ -122,6 +123,7 @@ MODULES = {
     "milmer/backbone/resuming.py": "pretrain",
     "milmer/backbone/tokens.py": "tokens",
     "milmer/model/*.py": MODEL,
+    "milmer/prediction/*": "",  # no stage: a person's command
     "milmer/model/published.py": "",
     "milmer/training/*.py": MODEL,
     "milmer/training/__init__.py": "split train baseline explain",
@@ -137,7 +139,7 @@ MODULES = {
     "milmer/evaluation/band_power*.py": "baseline",
     "milmer/evaluation/explain.py": "explain",
     "milmer/evaluation/explain_options.py": "explain report",
-    "milmer/evaluation/calibration.py": "tables report",
+    "milmer/evaluation/calibration.py": "tables",
     "milmer/evaluation/formats.py": "tables report",
     "milmer/evaluation/runs.py": "tables report",
     "milmer/evaluation/report/*": "report",

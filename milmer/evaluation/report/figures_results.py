@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from milmer.evaluation.calibration import expected_calibration_error
+from milmer.calibration import expected_calibration_error
 from milmer.evaluation.report.sources import Group, Results, doubts
 from milmer.evaluation.report.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
 

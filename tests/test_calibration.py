@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from milmer.evaluation.calibration import expected_calibration_error, reliability
+from milmer.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+    tempered,
+)
 
 
 def two_classes(confidence):
@@ -43,3 +48,40 @@ def test_a_calibrated_model_has_next_to_none_and_a_boastful_one_its_boast():
     gap = (boast - confidence).mean()
     error = expected_calibration_error(reliability(truth, two_classes(boast)))
     assert error == pytest.approx(gap, abs=0.01)
+
+
+def planted(temperature, count=20_000, seed=2):
+    """Truth drawn from probabilities, and those probabilities as of a model that is too sure."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (count, 4))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = (honest.cumsum(1) > rng.random((count, 1))).argmax(1)
+    shown = np.exp(logits * temperature)
+    return truth, (shown / shown.sum(1, keepdims=True)).astype(np.float32), honest
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5, 6.0])
+def test_the_temperature_finds_a_planted_one_and_names_the_same_classes(temperature):
+    truth, shown, honest = planted(temperature)
+    found = fit_temperature(truth, shown)
+    assert found == pytest.approx(temperature, rel=0.05)
+    mended = tempered(shown, found)
+    assert (mended.argmax(1) == shown.argmax(1)).all()
+    assert np.abs(mended - honest).max() < 0.05
+    assert mended.sum(1) == pytest.approx(1)
+    assert expected_calibration_error(reliability(truth, mended)) < 0.02
+    if temperature != 1:
+        assert expected_calibration_error(reliability(truth, shown)) > 0.05
+
+
+def test_where_all_is_right_or_nothing_is_there_no_temperature_is_made_up():
+    right = np.array([[0.7, 0.3], [0.2, 0.8], [0.9, 0.1]])
+    assert fit_temperature(np.array([0, 1, 0]), right) is None
+    assert fit_temperature(np.array([], int), np.zeros((0, 2))) is None
+    assert tempered(right, None).tolist() == right.tolist()
+
+
+def test_a_probability_of_zero_stays_finite():
+    p = tempered(np.array([[1.0, 0.0, 0.0]], np.float32), 3.0)
+    assert np.isfinite(p).all()
+    assert p.argmax() == 0

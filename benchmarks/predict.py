@@ -1,0 +1,134 @@
+"""`milmer predict` beside the sum of the pipeline's stages on the same recording.
+
+The recording is one trial of the synthetic twin, of DEAP's format: 32 channels at 128 Hz, and video
+of 720 x 576 at 50 fps in H.264. The model has its default size, and its Swin-T real size; weights
+are random or trained for one epoch, which takes as long. The stages are segments, faces, tokens
+and the model on their files; each of them writes and validates what it makes, which `milmer
+predict` does not. Both read weights and libraries' code once before.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from timing import Timed, arguments, interleaved, machine, memory, ratio, table
+from tokens import write_swin
+
+from milmer.backbone.options import TokensOptions
+from milmer.backbone.tokens import make_tokens
+from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.deap.trials import TrialsOptions, make_trials
+from milmer.device import fast_bfloat16
+from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.segments import make_segments
+from milmer.faces.crops import make_faces
+from milmer.faces.options import FaceStageOptions
+from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.prediction.options import PredictOptions
+from milmer.prediction.predict import Recording, predict
+from milmer.training.bags import read_fold
+from milmer.training.loop import TrainOptions, train_fold
+from milmer.training.options import SplitOptions
+from milmer.training.splits import make_split
+
+_TRIALS = 2  # one to train on and one to predict
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="length of the recording")
+    parser.add_argument("--yunet", type=Path, help="YuNet's model file, in place of Haar")
+    asked = parser.parse_args()
+    seconds = 6 if asked.quick else 60 * asked.minutes
+    torch.set_num_threads(asked.threads)
+    with tempfile.TemporaryDirectory() as name:
+        bench = _Bench(Path(name), seconds, asked.yunet, asked.threads, asked.quick)
+        bench.prepare()
+        print(bench.compare(1 if asked.quick else asked.rounds))
+    print()
+    print(f"Resident memory at its peak: {memory()['peak']:.0f} MiB.")
+    print()
+    print(machine(asked.threads, ["torch", "av", "opencv-python-headless", "numpy"]))
+
+
+class _Bench:
+    """A recording of ``seconds``, a model, and both ways from one to the other."""
+
+    def __init__(self, folder: Path, seconds: float, yunet: Path | None, threads: int, quick: bool):
+        self.folder, self.seconds, self.quick = folder, seconds, quick
+        self.yunet, self.threads = str(yunet) if yunet else None, threads
+        detector = {"detector": "yunet" if yunet else "haar", "threads": threads}
+        self.faces = FaceStageOptions(faces=detector | {"detector_model": self.yunet})
+        self.tokens = TokensOptions(backbone={"threads": threads}).but(
+            {"backbone": {"name": "a local directory"}}
+        )
+        self.root, self.swin = folder / "deap", folder / "swin"
+
+    def prepare(self) -> None:
+        """The recording, the backbone and a model that was trained for one epoch."""
+        write_swin(self.swin, small=self.quick)
+        twin = {"subjects": 1, "trials": 2 * _TRIALS, "seconds": 6, "formats": ["dat"]}
+        synthesize(self.folder / "small", TwinOptions(**twin))
+        trials, files = self.stages(self.folder / "small", "small")
+        split = self.folder / "s01-k0.parquet"
+        make_split([trials], "trial", "s01-k0", SplitOptions(folds=2), split)
+        how = {"epochs": 1, "threads": self.threads, "select": "last"}
+        small = {"hidden_size": 48, "feed_forward": 64} if self.quick else {}
+        options = TrainOptions(model=small, training=how, validation=False)
+        train_fold(split, [files["segments"]], [files["tokens"]], options, 0, self.folder / "run")
+        synthesize(self.root, TwinOptions(**twin | {"trials": 1, "seconds": self.seconds}))
+
+    def stages(self, root: Path, name: str, timed: dict | None = None) -> tuple[Path, dict]:
+        """The files of the stages; each can be run again by ``timed``."""
+        trials = self.folder / name / "trials/s01.parquet"
+        files = {n: self.folder / name / n / "s01.h5" for n in ("segments", "faces", "tokens")}
+        make_trials(root, "s01", TrialsOptions(), trials)
+        runs = {
+            "segments": lambda: make_segments(trials, root, SegmentsOptions(), files["segments"]),
+            "faces": lambda: make_faces(trials, root, self.faces, files["faces"]),
+            "tokens": lambda: make_tokens(
+                files["faces"], self.tokens, files["tokens"], str(self.swin)
+            ),
+        }
+        for run in runs.values():
+            run()
+        if timed is not None:
+            timed |= runs
+        return trials, files
+
+    def compare(self, rounds: int) -> str:
+        """The table of both, and of each stage."""
+        contestants: dict = {}
+        trials, files = self.stages(self.root, "whole", contestants)
+        split = self.folder / "whole/s01-k0.parquet"
+        make_split([trials], "segment", "s01", SplitOptions(validation=0), split)
+        contestants["model"] = lambda: self.model(split, files)
+        (eeg,) = self.root.rglob("s01.dat")
+        (video,) = self.root.rglob("s01_trial01.avi")
+        options = PredictOptions(trial=1, backbone=str(self.swin), detector_model=self.yunet)
+        contestants["predict"] = lambda: predict(
+            self.folder / "run", Recording(eeg, video), options, self.folder / "out"
+        )
+        timed = interleaved(contestants, rounds)
+        own = timed.pop("predict")
+        whole = Timed(tuple(map(sum, zip(*(t.seconds for t in timed.values()), strict=True))))
+        rows = [[f"stage {n}", t.median, self.seconds / t.median, ""] for n, t in timed.items()]
+        rows.append(["sum of the stages", whole.median, self.seconds / whole.median, 1.0])
+        rows.append(["milmer predict", own.median, self.seconds / own.median, ratio(own, whole)])
+        return table(["contestant", "s", "times real time", "times the sum"], rows)
+
+    def model(self, split: Path, files: dict[str, Path]) -> None:
+        """The model on the files of the stages, in batches as it was trained."""
+        model = MilmerForEmotionClassification.from_pretrained(self.folder / "run/model").eval()
+        data, device = read_fold(split, [files["segments"]], [files["tokens"]]), model.device
+        fast = fast_bfloat16(device)
+        precision = MixedPrecision("bf16-mixed", "cpu") if fast else Precision()
+        for first in range(0, len(data.table), 14):
+            rows = data.table.index.to_numpy()[first : first + 14]
+            with torch.no_grad(), precision.forward_context():
+                model(**precision.convert_input(data.batch(rows, device)))
+
+
+if __name__ == "__main__":
+    main()

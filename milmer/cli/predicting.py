@@ -1,0 +1,72 @@
+"""The command that predicts a new recording."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from milmer.cli.app import app
+from milmer.gpus import gpu_lease
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run's folder, or the folder model/ in it.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the predictions.")],
+    eeg: Annotated[
+        Path | None, typer.Option("--eeg", help="EEG of any format that MNE reads, or DEAP's.")
+    ] = None,
+    video: Annotated[Path | None, typer.Option("--video", help="Video of the face.")] = None,
+    offset: Annotated[
+        float | None, typer.Option(help="Where the video begins in the EEG, in s; default 0.")
+    ] = None,
+    start: Annotated[float | None, typer.Option(help="Begin here in the EEG, in s.")] = None,
+    stop: Annotated[float | None, typer.Option(help="End here in the EEG, in s.")] = None,
+    trial: Annotated[
+        int | None, typer.Option(min=1, help="Which trial of a .dat or .mat of DEAP.")
+    ] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option(help="In place of --eeg and --video: all trials of this table of a subject."),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="With --trials: folder of the dataset.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Where the Swin of the training data lies.")
+    ] = None,
+    detector_model: Annotated[
+        str | None, typer.Option(help="The face detector's model file.")
+    ] = None,
+    missing_channels: Annotated[
+        str | None,
+        typer.Option(help="refuse or interpolate; default as in training.", metavar="WHAT"),
+    ] = None,
+    without_eog: Annotated[
+        bool, typer.Option("--without-eog", help="Go on where there is no EOG to clean with.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Predict emotions over a recording: a row a segment, a timeline and a page."""
+    from pydantic import ValidationError
+
+    from milmer.cli.app import options_error
+    from milmer.prediction.options import PredictOptions
+
+    try:
+        options = PredictOptions(
+            offset=offset,
+            start=start,
+            stop=stop,
+            trial=trial,
+            missing_channels=missing_channels,
+            use_eog=not without_eog,
+            backbone=backbone,
+            detector_model=detector_model,
+            device=device,
+        )
+    except ValidationError as error:
+        raise options_error(error) from error
+    with gpu_lease(device):  # before anything imports torch
+        from milmer.prediction.predict import Recording, predict
+
+        predict(model, Recording(eeg, video, trials, root), options, out)
+    typer.echo(f"wrote {out}: predictions.parquet, predictions.csv, timeline.svg, index.html")

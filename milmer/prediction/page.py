@@ -1,0 +1,120 @@
+"""The page of a prediction: one file that needs no other and no network."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from milmer.evaluation.report import svg
+from milmer.evaluation.report.svg import Figure
+from milmer.prediction.remembered import Remembered
+from milmer.prediction.timeline import clock
+
+_ROWS = 2000  # segments that are listed on the page; all are in the table beside it
+_REPORT = Path(svg.__file__).parent
+
+
+def page(table: pd.DataFrame, known: Remembered, notes: list[str], figure: Figure) -> str:
+    """The HTML of predictions ``table`` by the model that ``known`` describes."""
+    environment = Environment(
+        loader=ChoiceLoader(
+            [
+                PackageLoader("milmer.prediction", "."),
+                PackageLoader("milmer.evaluation.report", "."),
+            ]
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = _svg
+    style = "".join((_REPORT / n).read_text(encoding="utf-8") for n in ("figures.css", "page.css"))
+    return environment.get_template("prediction.html").render(
+        style=Markup(style),
+        lead=_lead(table, known),
+        figure=figure,
+        notes=notes,
+        card=known.card,
+        model=_model(known),
+        shares=_shares(table, known.labels),
+        temperature=known.temperature,
+        columns=_columns(table, known.labels),
+        rows=_rows(table, known.labels),
+        more=max(0, len(table) - _ROWS),
+    )
+
+
+def _svg(figure: Figure) -> list[dict[str, Any]]:
+    """A figure's panels for the template."""
+    return [
+        {"title": panel.title, "told": panel.told, "svg": Markup(panel.svg(f"{figure.name}-{i}"))}
+        for i, panel in enumerate(figure.panels, 1)
+    ]
+
+
+def _lead(table: pd.DataFrame, known: Remembered) -> str:
+    seconds = known.segmentation.seconds
+    begin, end = clock(table["start"].min()), clock(table["stop"].max())
+    if "trial" in table and table["trial"].nunique() > 1:
+        return f"{table['trial'].nunique()} trials, {len(table)} segments of {seconds:g} s."
+    return f"From {begin} to {end}, {len(table)} segments of {seconds:g} s."
+
+
+def _model(known: Remembered) -> list[tuple[str, str]]:
+    """Who the model was trained and tested on, as terms and their text."""
+    card = known.card
+
+    def people(part: str) -> str:
+        told = card[part]
+        return f"{', '.join(told['subjects']) or 'none'} ({told['segments']} segments)"
+
+    by_segment, majority = card["results"]["segment"], card["majority"]["segment"]
+    accuracy = by_segment["accuracy"]
+    return [
+        ("trained on", people("trained_on")),
+        ("validated on", people("validated_on")),
+        ("tested on", people("tested_on")),
+        ("protocol", f"{card['protocol']}: {card['protocol_means']}"),
+        ("fold, seed", f"{card['fold']}, {card['seed']}"),
+        ("accuracy", f"{accuracy:.2f} of the test segments; the majority class {majority:.2f}"),
+    ]
+
+
+def _shares(table: pd.DataFrame, labels: list[str]) -> list[tuple[str, str]]:
+    """How often each class is the most probable, and its mean probability."""
+    there = table[table["class"].notna()]
+    return [
+        (
+            name,
+            f"{(there['class'] == name).mean():.0%} of the segments, "
+            f"mean probability {there[f'p_{name}'].mean():.2f}",
+        )
+        for name in labels
+    ]
+
+
+def _columns(table: pd.DataFrame, labels: list[str]) -> list[str]:
+    trial = ["trial"] if "trial" in table else []
+    faces = ["faces", "chosen frames at"] if table["face_seen"].notna().any() else []
+    return [*trial, "time", "class", *labels, *faces]
+
+
+def _rows(table: pd.DataFrame, labels: list[str]) -> list[list[str]]:
+    found = []
+    faces = table["face_seen"].notna().any()
+    for row in table.head(_ROWS).to_dict("records"):
+        cells = [str(row["trial"])] if "trial" in row else []
+        cells += [clock(row["start"]), row["class"] or "–"]
+        cells += ["–" if pd.isna(row[f"p_{n}"]) else f"{row[f'p_{n}']:.2f}" for n in labels]
+        if faces:
+            times = row["frame_times"]
+            cells += [str(row["faces"]), "–" if times is None else _times(times)]
+        found.append(cells)
+    return found
+
+
+def _times(times: list[float]) -> str:
+    return ", ".join(f"{time:.1f} s" for time in times)

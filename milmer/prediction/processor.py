@@ -1,0 +1,338 @@
+"""The processor of a trained model: from a recording to what the model takes.
+
+It is Hugging Face's way: ``inputs = processor(eeg=…, video=…)``, then ``model(**inputs)``. It knows
+channels, rate, filters, segmentation, face and backbone options from the file that training wrote
+beside the weights, so that a new recording is treated as the training data was.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoImageProcessor, BatchFeature
+
+from milmer import storage
+from milmer.backbone.loading import load_backbone, prepare
+from milmer.backbone.options import LOCAL
+from milmer.calibration import tempered
+from milmer.device import choose_device
+from milmer.errors import MilmerError
+from milmer.manifest.eeg import Missing
+from milmer.model.configuration import MilmerConfig
+from milmer.prediction.bags import Bag, Bags, Encode, look_at
+from milmer.prediction.pieces import EEGPart, Piece, Span, VideoPart, covered, whole_segments
+from milmer.prediction.remembered import PREPROCESSED, Remembered
+from milmer.prediction.signals import (
+    ArrayEEG,
+    ContinuousEEG,
+    Signal,
+    TrialEEG,
+    chosen_channels,
+    open_signal,
+    require_rate,
+    unlike,
+)
+from milmer.segmentation import Segment
+from milmer.training.bags import evenly_spaced
+from milmer.training.preprocessing import FILE
+
+_CROPS_AT_ONCE = 32  # of a model that holds its backbone
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording: files, or EEG in memory (channel, sample) in µV with its rate and channels.
+
+    ``eog`` (2, sample) are hEOG and vEOG that belong to an array. ``trial`` is the number of a
+    trial in a ``.dat`` or ``.mat`` of DEAP. ``missing`` says what is done where a file lacks
+    channels (None: as the training data did), ``use_eog`` whether eye artefacts are removed by
+    EOG where the training data's were.
+    """
+
+    eeg: Path | np.ndarray | None = None
+    video: Path | None = None
+    sfreq: float | None = None
+    channels: Sequence[str] | None = None
+    eog: np.ndarray | None = None
+    trial: int | None = None
+    missing: Missing | None = None
+    use_eog: bool = True
+
+    @property
+    def name(self) -> str:
+        """The recording in an error for people."""
+        given = self.video if self.eeg is None else self.eeg
+        return "eeg" if isinstance(given, np.ndarray) else str(given)
+
+
+class Prepared(NamedTuple):
+    """A segment as the model looks at it: EEG (channel, sample) in µV and its bag.
+
+    Each is null where the model does not look at it; ``eeg_usable`` is false where the EEG is null
+    because too many of its channels are bad, and null where the model does not look at EEG.
+    """
+
+    segment: Segment
+    eeg: np.ndarray | None
+    bag: Bag | None
+    eeg_usable: bool | None
+
+    @property
+    def face_seen(self) -> bool | None:
+        """Whether an instance is valid; null where the model does not look at faces."""
+        return None if self.bag is None else bool(self.bag.valid.any())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is there that the model looks at."""
+        return self.eeg_usable is not False and self.face_seen is not False
+
+
+class MilmerProcessor:
+    """What makes a model's inputs of recordings.
+
+    ``backbone`` is where the Swin lies that made the training data's tokens, if not where it lay
+    then; one with other weights is refused. ``detector_model`` is the file of the face detector,
+    ``device`` where the backbone computes.
+    """
+
+    def __init__(
+        self,
+        remembered: Remembered,
+        config: MilmerConfig,
+        image_processor: Any = None,
+        backbone: str | None = None,
+        detector_model: str | None = None,
+        device: str = "auto",
+    ):
+        self.remembered, self.config = remembered, config
+        self._image_processor, self._backbone = image_processor, backbone
+        self._detector_model, self._device = detector_model, device
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **how: Any) -> Self:
+        """Read it from a model's folder; ``how`` are the arguments of the class.
+
+        Raises :class:`MilmerError` where the folder is not a model's. Nothing in it is run.
+        """
+        folder = Path(folder)
+        remembered = Remembered.read(folder)
+        if not (folder / "config.json").is_file():
+            raise MilmerError(f"{folder}: holds a processor and no model; save the model there too")
+        config = MilmerConfig.from_pretrained(folder)
+        holds = config.backbone_config is not None and "face" in config.model.modalities
+        pictures = AutoImageProcessor.from_pretrained(folder) if holds else None
+        return cls(remembered, config, pictures, **how)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the processor to a folder, beside a model that is saved there."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write_json(folder / FILE, self.remembered.model_dump(mode="json"))
+        if self._image_processor is not None:
+            self._image_processor.save_pretrained(folder)
+
+    def __call__(
+        self,
+        eeg: str | Path | np.ndarray | None = None,
+        video: str | Path | None = None,
+        *,
+        sfreq: float | None = None,
+        channels: Sequence[str] | None = None,
+        eog: np.ndarray | None = None,
+        trial: int | None = None,
+        offset: float | None = None,
+        start: float | None = None,
+        stop: float | None = None,
+    ) -> BatchFeature:
+        """The model's inputs for all segments of a recording: ``model(**inputs)``.
+
+        ``eeg`` is a file, or (channel, sample) in µV at ``sfreq`` Hz whose rows are ``channels``;
+        see :class:`Source`. The video begins at ``offset`` s of the EEG; ``start`` and ``stop`` in
+        s bound what is taken. Returns ``eeg`` (segment, channel, sample) in µV, and ``face_tokens``
+        (segment, instance, token, dim) or ``pixel_values`` (segment, instance, 3, height, width)
+        with ``valid`` (segment, instance), as the model takes them. What it says of a segment
+        without a valid instance means nothing. All of it lies in memory; `milmer predict` does
+        not need that. Raises :class:`MilmerError` in one line.
+        """
+        eeg = Path(eeg) if isinstance(eeg, str) else eeg
+        video = Path(video) if video is not None else None
+        source = Source(eeg, video, sfreq, channels, eog, trial)
+        bags = self.bags(source.video is not None)
+        if bags is None:
+            return self.inputs(list(self.prepared(self.piece(source, Span(start, stop, offset)))))
+        with bags:
+            piece = self.piece(source, Span(start, stop, offset), bags)
+            return self.inputs(list(self.prepared(piece, bags)))
+
+    @property
+    def modalities(self) -> list[str]:
+        """What the model looks at: eeg, face, or both."""
+        return list(self.config.model.modalities)
+
+    def probabilities(self, logits: Tensor) -> np.ndarray:
+        """Probabilities (segment, class) of the model's logits, calibrated where they can be."""
+        return tempered(logits.float().softmax(dim=1).cpu().numpy(), self.remembered.temperature)
+
+    # ---------------------------------------------------------------- parts, for milmer predict
+
+    def piece(self, source: Source, span: Span, bags: Bags | None = None) -> Piece:
+        """The one piece that a new recording is; ``bags`` where the model looks at faces."""
+        self._require(source)
+        notes: list[str] = []
+        if "face" not in self.modalities:
+            notes += ["The model looks at EEG alone: the video is not read."] * bool(source.video)
+        if "eeg" not in self.modalities:
+            notes += ["The model looks at faces alone: the EEG is not read."] * (
+                source.eeg is not None
+            )
+        segmentation = self.remembered.segmentation
+        clip = look_at(source.video) if bags is not None else None
+        lacking = 0.0
+        if clip is not None:
+            coverage = self.remembered.face.options.faces.min_coverage
+            lacking = (1 - coverage) * segmentation.seconds
+        about: dict[str, Any] = {}
+        if "eeg" not in self.modalities:
+            begin, end, told = span.over(None, source.name, clip, lacking)
+            eeg: EEGPart | None = None
+        elif source.trial is not None:
+            about, part = {"experiment_id": source.trial}, self._trial(source)
+            notes += unlike(self.remembered.eeg, preprocessed=True)
+            begin, end, told = span.over(part.seconds, source.name, clip, lacking)
+            if begin > 0 or end < part.seconds:
+                raise MilmerError(
+                    "--start, --stop and an --offset above 0 go with continuous recordings, not "
+                    "with --trial"
+                )
+            eeg = part
+        else:
+            signal, pairs, told = self._signal(source)
+            notes += told + unlike(self.remembered.eeg, preprocessed=False)
+            begin, end, told = span.over(signal.seconds, source.name, clip, lacking)
+            eeg = ContinuousEEG(source.name, signal, self.remembered.eeg, pairs, begin, end - begin)
+        grid, video = whole_segments(source.name, end - begin, segmentation), None
+        offset = (span.offset or 0.0) if eeg is not None else 0.0
+        if clip is not None:
+            video = VideoPart(source.video, clip, bags.numbers(grid, clip, begin - offset))
+            grid, video, short = covered(grid, video)
+            told = told + short
+        return Piece(about, grid, begin, eeg, video, offset, notes + told)
+
+    def prepared(self, piece: Piece, bags: Bags | None = None) -> Iterator[Prepared]:
+        """The segments of a piece in their order, each made when it is asked for."""
+        eeg = piece.eeg.segments(piece.grid) if piece.eeg is not None else None
+        video = piece.video
+        own = bags.bags(video.path, video.clip, video.numbers) if video is not None else None
+        for segment in piece.grid:
+            x = next(eeg) if eeg is not None else None
+            bag = next(own) if own is not None else None
+            yield Prepared(segment, x, bag, None if eeg is None else x is not None)
+
+    def inputs(self, prepared: Sequence[Prepared]) -> BatchFeature:
+        """The model's arguments for these segments."""
+        made: dict[str, Tensor] = {}
+        if "eeg" in self.modalities:
+            if not all(p.eeg_usable for p in prepared):
+                raise MilmerError("eeg: in part of it too many channels are bad; leave it out")
+            made["eeg"] = torch.from_numpy(np.stack([p.eeg for p in prepared]))
+        if prepared[0].bag is not None:
+            faces = torch.stack([p.bag.faces for p in prepared]).float()
+            made["face_tokens" if self._image_processor is None else "pixel_values"] = faces
+            made["valid"] = torch.from_numpy(np.stack([p.bag.valid for p in prepared]))
+        return BatchFeature(made)
+
+    def bags(self, with_video: bool = True) -> Bags | None:
+        """What makes bags of videos; None where the model does not look at faces."""
+        known = self.remembered.face
+        if known is None or not with_video:
+            return None
+        batch = _CROPS_AT_ONCE if known.backbone is None else known.backbone.batch_size
+        return Bags(known, self._detector_model, self._encode, batch, self._row, self.instances)
+
+    @cached_property
+    def instances(self) -> np.ndarray:
+        """Which of a bag's cached instances the model looks at (instance,)."""
+        cached = self.remembered.face.options.faces.instances
+        return evenly_spaced(cached, self.config.model.num_instances)
+
+    @property
+    def _row(self) -> Tensor:
+        """What the model sees of a frame that is not valid."""
+        if self._image_processor is None:
+            return torch.zeros(self.config.num_tokens, self.config.token_dim, dtype=torch.float16)
+        side = self.config.backbone_config["image_size"]
+        return torch.zeros(3, side, side)
+
+    @cached_property
+    def _encode(self) -> Encode:
+        known, device = self.remembered.face, choose_device(self._device)
+        if self._image_processor is not None:
+            processor = self._image_processor
+            mean, std = (
+                torch.tensor(v, device=device) for v in (processor.image_mean, processor.image_std)
+            )
+            size = self.config.backbone_config["image_size"]
+            return lambda x: prepare(x.to(device), size, mean, std, torch.float32)
+        name = self._backbone or known.backbone.name
+        if name == LOCAL:
+            raise MilmerError(
+                "the backbone that made the training data's tokens lay in a local directory: say "
+                f"where it is (--backbone); its weights have the digest {known.fingerprint[:12]}…"
+            )
+        backbone = load_backbone(known.backbone.but({"name": name}), device)
+        if backbone.fingerprint != known.fingerprint:
+            raise MilmerError(
+                f"{name}: not the backbone that the model was trained with: its weights have the "
+                f"digest {backbone.fingerprint[:12]}…, not {known.fingerprint[:12]}…; give the "
+                "right one (--backbone)"
+            )
+        return backbone
+
+    def _require(self, source: Source) -> None:
+        given = {"eeg": source.eeg is not None, "face": source.video is not None}
+        absent = [m for m in self.modalities if not given[m]]
+        if absent:
+            looks = {"eeg": "EEG", "face": "faces"}
+            seen = " and ".join(looks[m] for m in self.modalities)
+            option = {"eeg": "--eeg", "face": "--video"}[absent[0]]
+            raise MilmerError(f"the model looks at {seen}: give {option} as well")
+
+    def _trial(self, source: Source) -> TrialEEG:
+        if isinstance(source.eeg, np.ndarray) or source.eeg.suffix[1:].lower() not in PREPROCESSED:
+            raise MilmerError(f"{source.name}: --trial goes with a .dat or .mat of DEAP")
+        return TrialEEG(source.eeg, source.trial, self.remembered.eeg)
+
+    def _signal(self, source: Source) -> tuple[Signal, Sequence[Sequence[str]] | None, list[str]]:
+        known = self.remembered.eeg
+        if not isinstance(source.eeg, np.ndarray):
+            if source.eeg.suffix[1:].lower() in PREPROCESSED:
+                raise MilmerError(
+                    f"{source.eeg}: holds one trial after the other; say which one (--trial)"
+                )
+            recorded = known.options.recording
+            usual = recorded.missing_channels if recorded is not None else "refuse"
+            return open_signal(source.eeg, known, source.missing or usual, source.use_eog)
+        if source.sfreq is None or source.channels is None or source.eeg.ndim != 2:
+            raise MilmerError("eeg: an array is (channel, sample); give its sfreq and channels too")
+        if len(source.channels) != len(source.eeg):
+            raise MilmerError(
+                f"eeg: {len(source.channels)} channels are named and {len(source.eeg)} given"
+            )
+        if not np.isfinite(source.eeg).all():
+            raise MilmerError("eeg: holds values that are not finite")
+        picks = chosen_channels("eeg", source.channels, known.channels)
+        require_rate("eeg", source.sfreq, known)
+        wants = known.artefacts != "none" and source.use_eog
+        if wants and source.eog is None:
+            raise MilmerError(
+                "eeg: eye artefacts were removed from the training data by hEOG and vEOG: give "
+                "them as eog (2, sample)"
+            )
+        signal = ArrayEEG(source.eeg[picks], source.sfreq, source.eog if wants else None)
+        return signal, [[name] for name in ("hEOG", "vEOG")] if wants else None, []

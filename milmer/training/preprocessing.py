@@ -1,0 +1,84 @@
+"""What a model's inputs were made with, kept beside the model for recordings of the future.
+
+All of it stands in the provenance of the files that it was trained on.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from milmer import storage
+
+FILE = "milmer_processor.json"
+"""The file in a model's folder, which ``milmer.prediction`` reads."""
+
+FORMAT = 1
+_Known = TypeVar("_Known")
+
+
+def preprocessing(
+    segments: Sequence[Path], faces: Sequence[Path], use_borrowed_boxes: bool | None
+) -> dict[str, Any]:
+    """What the subjects' ``segments`` and tokens or face crops (``faces``) were made with.
+
+    As plain JSON values ``eeg`` and ``face``, each null where the model does not look at it.
+    ``use_borrowed_boxes`` is that of a model that holds its backbone and looks at crops, else None.
+    Raises :class:`~milmer.errors.MilmerError` where subjects differ.
+    """
+    return {
+        "format": FORMAT,
+        "eeg": _same("preprocessing of the EEG", segments, _eeg),
+        "face": _same("preprocessing of faces", faces, lambda p: _face(p, use_borrowed_boxes)),
+    }
+
+
+def _same(what: str, paths: Sequence[Path], read: Callable[[Path], _Known]) -> _Known | None:
+    """What ``read`` says of all files; ``trial_seconds`` alone may differ, the largest counts."""
+    known = [read(path) for path in paths]
+    if not known:
+        return None
+    longest = [one.pop("trial_seconds", None) for one in known]
+    for path, one in zip(paths, known, strict=True):
+        storage.require_same(what, (paths[0], known[0]), (path, one))
+    return known[0] | ({} if longest[0] is None else {"trial_seconds": max(longest)})
+
+
+def _eeg(path: Path) -> dict[str, Any]:
+    made = storage.read_provenance(path)
+    with storage.open_h5(path, "segments") as file:
+        cleaned = json.loads(file.attrs.get("cleaned", "{}"))
+        known = {
+            "channels": [str(name) for name in file.attrs["channels"]],
+            "sfreq": float(file.attrs["sfreq"]),
+            "trial_seconds": float(file["start"][()].max())
+            + made["options"]["segmentation"]["seconds"],
+        }
+    return known | {
+        "options": made["options"],
+        "source": _source(made),
+        "artefacts": cleaned.get("artefacts", "none"),
+    }
+
+
+def _source(made: dict[str, Any]) -> str:
+    """``dat``, ``mat`` or ``bdf`` of DEAP, or ``manifest``."""
+    if made["options"].get("recording") is not None:
+        return "manifest"
+    return made["upstream"]["trials"]["options"].get("source", "dat")
+
+
+def _face(path: Path, use_borrowed_boxes: bool | None) -> dict[str, Any]:
+    made = storage.read_provenance(path)
+    crops, backbone, fingerprint = made, None, None
+    if use_borrowed_boxes is None:
+        crops = made["upstream"]["faces"]
+        backbone, fingerprint = made["options"]["backbone"], made["inputs"]["backbone"]
+        use_borrowed_boxes = made["options"]["use_borrowed_boxes"]
+    return {
+        "options": crops["options"],
+        "detector_model": crops["inputs"].get("detector_model"),
+        "use_borrowed_boxes": use_borrowed_boxes,
+        "backbone": backbone,
+        "fingerprint": fingerprint,
+    }
