@@ -107,7 +107,6 @@ def main() -> None:
             ),
         }
         timed = interleaved(run, 1 if asked.quick else asked.rounds)
-    print(machine(asked.threads, ["snakemake", "pydantic"]))
     print(f"{jobs['ours']} jobs, {jobs['bare']} in the bare Snakefile")
     print(table(["", "median s", "all"], [
         [name, t.median, " ".join(f"{s:.2f}" for s in t.seconds)] for name, t in timed.items()
@@ -120,6 +119,7 @@ def main() -> None:
             f"{first}: {more[len(more) // 2]:.2f} s more than {second}, "
             f"{ratio(a, b):.2f} times as long (medians of the rounds)"
         )
+    print(machine(asked.threads, ["snakemake", "pydantic"]))
 
 
 def _snakemake(folder: Path, *options: str) -> str:

@@ -23,6 +23,7 @@ from tests.conftest import REPOSITORY
         ["selection.py"],
         ["eeg.py"],
         ["predict.py"],
+        ["orchestration.py"],
     ],
     ids=lambda a: a[0],
 )
