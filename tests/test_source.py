@@ -212,7 +212,7 @@ import cv2, h5py, lightning_fabric, mne.filter, pandas, scipy.io, sklearn.linear
 from transformers import AutoImageProcessor, AutoModel, SwinModel, Trainer  # once for all
 from milmer.source import closure
 # Runs a stage and decides nothing of what it makes.
-cli = {{"milmer.gpus"}} | {{f"milmer.cli{{part}}" for part in ("", ".app", ".stages", ".tools")}}
+around = ("milmer.cli", "milmer.gpus")
 report = {{}}
 for stage, *arguments in {[[*map(str, command)] for command in commands]}:
     read, write = os.pipe()
@@ -226,7 +226,8 @@ for stage, *arguments in {[[*map(str, command)] for command in commands]}:
     assert status == 0, stage
     seen = set(json.loads(os.read(read, 100_000)))
     assert {STAGES}[stage] in seen
-    report.setdefault(stage, []).extend(sorted(seen - set(closure({STAGES}[stage])) - cli))
+    more = sorted(n for n in seen - set(closure({STAGES}[stage])) if not n.startswith(around))
+    report.setdefault(stage, []).extend(more)
 print(json.dumps(report))
 """
     assert python(code) == {stage: [] for stage in STAGES}
