@@ -21,17 +21,19 @@ from selection import interval
 from timing import machine, table
 
 from milmer import storage
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.evaluation.band_power import class_probabilities, log_band_power
 from milmer.evaluation.band_power_options import BandPowerOptions
-from milmer.metrics import measure
-from milmer.training.bags import read_fold
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.metrics.scores import measure
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.synthetic.twin import TwinOptions, synthesize
+from milmer.training.fold_data import read_fold
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 
 ENCODERS = {
     "log_power": {"eeg_encoder": "log_power"},
@@ -93,7 +95,7 @@ def compare(
         folder = Path(name)
         trials, segments = folder / f"{subject}.parquet", folder / f"{subject}.h5"
         make_trials(root, subject, TrialsOptions(), trials)
-        make_segments(trials, root, SegmentsOptions(), segments)
+        make_segments(trials, root, SegmentsOptions(), segments, read_recording)
         for seed in range(seeds):
             options = SplitOptions(folds=folds, seed=seed)
             splits = [folder / f"{seed}-k{k}.parquet" for k in range(folds)]

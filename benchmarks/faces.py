@@ -15,10 +15,10 @@ import numpy as np
 from timing import arguments, interleaved, machine, ratio, table
 
 from milmer import storage
-from milmer.deap.synthetic import TwinOptions, synthesize
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FacesOptions, FaceStageOptions
+from milmer.synthetic.twin import TwinOptions, synthesize
 
 
 def main() -> None:
@@ -58,7 +58,16 @@ def _compare(root: Path, folder: Path, yunet: Path | None, threads: int, rounds:
     stages = {name: lambda name=name: ours(name) for name in options}
     timed = interleaved({"bare": bare} | stages, rounds)
     frames = sum(decoded)
-    rows = [["bare decoding", timed["bare"].median, frames / timed["bare"].median, 1.0, "", ""]]
+    rows = [
+        [
+            "bare decoding",
+            timed["bare"].median,
+            frames / timed["bare"].median,
+            1.0,
+            "",
+            "",
+        ]
+    ]
     truth = json.loads((root / "truth.json").read_text())
     for name in options:
         seconds = timed[name].median

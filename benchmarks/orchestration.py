@@ -103,7 +103,7 @@ def main() -> None:
             "nothing to do, bare Snakefile": lambda: _idle(bare, []),
             "python -c pass": lambda: _python("pass"),
             "import what the Snakefile imports": lambda: _python(
-                "import milmer.plan, milmer.recovery"
+                "import milmer.plan, milmer.plan.resume"
             ),
         }
         timed = interleaved(run, 1 if asked.quick else asked.rounds)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from timing import arguments, child, interleaved, machine, memory, ratio, table
 
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
+from milmer.synthetic.twin import TwinOptions, synthesize
 
 BDF = "data_original/s01.bdf"
 
@@ -70,7 +71,7 @@ def _once(what: str, root: Path, artefacts: str) -> None:
         mne.io.read_raw_bdf(root / BDF, preload=True, verbose="error")
         return
     options = SegmentsOptions.model_validate({"eeg": {"artefacts": artefacts}})
-    make_segments(root / "s01.parquet", root, options, root / "s01.h5")
+    make_segments(root / "s01.parquet", root, options, root / "s01.h5", read_recording)
 
 
 def _peak(what: str, root: Path, artefacts: str) -> float:

@@ -21,13 +21,13 @@ from torch import Tensor
 from milmer import storage
 from milmer.backbone.options import BackboneOptions, TokensOptions
 from milmer.backbone.tokens import make_tokens
-from milmer.deap.synthetic import TwinOptions, synthesize, write_backbone
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FacesOptions, FaceStageOptions
-from milmer.training.bags import FoldData, read_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.synthetic.twin import TwinOptions, synthesize, write_backbone
+from milmer.training.fold_data import FoldData, read_fold
 
 INSTANCES, CLASSES = 10, 4
 _SUBJECTS, _BAGS = 4, 4  # of a twin, and of a trial

@@ -17,9 +17,8 @@ from tokens import write_swin
 
 from milmer.backbone.options import TokensOptions
 from milmer.backbone.tokens import make_tokens
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
-from milmer.device import fast_bfloat16
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.faces.crops import make_faces
@@ -27,10 +26,13 @@ from milmer.faces.options import FaceStageOptions
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import Recording, predict
-from milmer.training.bags import read_fold
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.runtime.device import fast_bfloat16
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.synthetic.twin import TwinOptions, synthesize
+from milmer.training.fold_data import read_fold
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 
 _TRIALS = 2  # one to train on and one to predict
 
@@ -60,7 +62,7 @@ class _Bench:
         self.yunet, self.threads = str(yunet) if yunet else None, threads
         detector = {"detector": "yunet" if yunet else "haar", "threads": threads}
         self.faces = FaceStageOptions(faces=detector | {"detector_model": self.yunet})
-        self.tokens = TokensOptions(backbone={"threads": threads}).but(
+        self.tokens = TokensOptions(backbone={"threads": threads}).updated(
             {"backbone": {"name": "a local directory"}}
         )
         self.root, self.swin = folder / "deap", folder / "swin"
@@ -85,7 +87,9 @@ class _Bench:
         files = {n: self.folder / name / n / "s01.h5" for n in ("segments", "faces", "tokens")}
         make_trials(root, "s01", TrialsOptions(), trials)
         runs = {
-            "segments": lambda: make_segments(trials, root, SegmentsOptions(), files["segments"]),
+            "segments": lambda: make_segments(
+                trials, root, SegmentsOptions(), files["segments"], read_recording
+            ),
             "faces": lambda: make_faces(trials, root, self.faces, files["faces"]),
             "tokens": lambda: make_tokens(
                 files["faces"], self.tokens, files["tokens"], str(self.swin)

@@ -19,6 +19,7 @@ from timing import arguments, interleaved, machine, once, ratio, table
 from milmer import storage
 from milmer.deap.layout import GENEVA, SFREQ
 from milmer.deap.readers import read_preprocessed
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
@@ -51,7 +52,9 @@ def _compare(root: Path, trials: int, rounds: int, real: Path | None, ica: bool)
     eeg = data[:, : len(GENEVA)]  # (trial, channel, sample) in µV
 
     def ours() -> None:
-        make_segments(root / "s01.parquet", root, SegmentsOptions(), root / "s01.h5")
+        make_segments(
+            root / "s01.parquet", root, SegmentsOptions(), root / "s01.h5", read_recording
+        )
 
     def mne_filter() -> np.ndarray:
         return mne.filter.filter_data(eeg, SFREQ, 1, 50, verbose="error")

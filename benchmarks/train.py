@@ -20,8 +20,9 @@ from timing import arguments, child, interleaved, machine, memory, ratio, table
 from milmer import storage
 from milmer.backbone import tokens as tokens_stage
 from milmer.eeg import segments as segments_stage
-from milmer.training.bags import FoldData, Rows
-from milmer.training.loop import Training, TrainOptions
+from milmer.training.fold_data import FoldData, Rows
+from milmer.training.loop import Training
+from milmer.training.options import TrainOptions
 
 _MADE = {"stage": "", "options": {}, "inputs": {}, "upstream": {}}
 
@@ -64,7 +65,7 @@ def _compare(folder: Path, asked: argparse.Namespace) -> str:
 
     train = {p: trainer(run) for p, run in runs.items()}
     timed = interleaved({p: function for p, (function, _) in train.items()}, asked.rounds)
-    parameters = sum(p.numel() for p in runs["auto"].bare.parameters())
+    parameters = sum(p.numel() for p in runs["auto"].unwrapped.parameters())
     names = {
         "float32": "float32",
         "auto": f"`auto`, {runs['auto'].fabric._precision.precision} here",

@@ -4,11 +4,10 @@ Imported by the command line and by the Snakefile, never by a stage: a stage get
 as JSON. Precedence is defaults < preset < what the user gives.
 """
 
-import difflib
 import itertools
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -20,23 +19,18 @@ from milmer.backbone.options import (
     SwinOptions,
     TokensOptions,
 )
-from milmer.deap.options import DatasetOptions
+from milmer.data.options import DatasetOptions, LabelsOptions
+from milmer.data.segmentation import SegmentationOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.evaluation.options import BASELINE
 from milmer.evaluation.report.options import ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.model.options import ModelOptions
-from milmer.options import Options, is_section
-from milmer.segmentation import SegmentationOptions
-from milmer.training.folds import NUMBERED
-from milmer.training.options import (
-    LabelsOptions,
-    Protocol,
-    ProtocolsOptions,
-    SplitOptions,
-    TrainingOptions,
-)
+from milmer.options import Options, options_error
+from milmer.splits.folds import NUMBERED
+from milmer.splits.options import Protocol, ProtocolsOptions, SplitOptions
+from milmer.training.options import TrainingOptions
 
 PRESETS: dict[str, dict[str, Any]] = {
     "published": {
@@ -73,6 +67,7 @@ BUILT_IN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 Name = str
+Validated = TypeVar("Validated")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -133,6 +128,16 @@ class Config(Options):
     )
     report: ReportOptions = ReportOptions()
 
+    @classmethod
+    def section_at(cls, path: str) -> type[Options] | None:
+        """The model of the keys right below ``path``, also in an experiment or a variant."""
+        section, *below = path.split(".")
+        if section == "experiments" and below:
+            return cls.section_at(".".join(below[1:])) if below[1:] else ExperimentOptions
+        if section == "variants" and below:
+            return super().section_at(".".join([below[0], *below[2:]]))
+        return super().section_at(path)
+
     def variant(self, kind: str, name: str) -> Options:
         """The section ``kind`` as configured (``default``) or as the variant ``name``."""
         section = getattr(self, kind)
@@ -144,7 +149,7 @@ class Config(Options):
                 f"config: there is no variant {name!r} of {kind}; variants.{kind} has "
                 f"{', '.join(['default', *changes])}"
             )
-        return _validated(f"variants.{kind}.{name}", lambda: section.but(changes[name]))
+        return _validated(f"variants.{kind}.{name}", lambda: section.updated(changes[name]))
 
     def experiment(self, name: str) -> "Experiment":
         """The experiment ``name`` with all its options resolved."""
@@ -152,11 +157,11 @@ class Config(Options):
         where = f"experiments.{name}"
         preset = PRESETS[given.preset] if given.preset else {}
         model = _validated(
-            f"{where}.model", lambda: self.model.but(preset.get("model", {}) | given.model)
+            f"{where}.model", lambda: self.model.updated(preset.get("model", {}) | given.model)
         )
         training = _validated(
             f"{where}.training",
-            lambda: self.training.but(preset.get("training", {}) | given.training),
+            lambda: self.training.updated(preset.get("training", {}) | given.training),
         )
         variants = {
             kind: getattr(given, kind)
@@ -229,9 +234,9 @@ class Config(Options):
         lie.
         """
         options = self.variant("backbone", backbone)
-        frozen = options.only(FrozenOptions)
+        frozen = options.narrowed_to(FrozenOptions)
         if options.pretrain.images:
-            frozen = frozen.but({"name": LOCAL, "revision": None})
+            frozen = frozen.updated({"name": LOCAL, "revision": None})
         return TokensOptions(
             backbone=frozen.without_path(),
             use_borrowed_boxes=self.variant("faces", faces).use_borrowed_boxes,
@@ -244,7 +249,9 @@ class Config(Options):
     def pretrain_json(self, backbone: str) -> str:
         """Options of the stage ``pretrain``."""
         options = self.variant("backbone", backbone)
-        stage = PretrainStageOptions(backbone=options.only(SwinOptions), pretrain=options.pretrain)
+        stage = PretrainStageOptions(
+            backbone=options.narrowed_to(SwinOptions), pretrain=options.pretrain
+        )
         return stage.without_paths().result_json()
 
     def split_json(self, labels: str, protocol: str, classes: list[str] | None = None) -> str:
@@ -384,81 +391,8 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _validated(where: str, make: Any) -> Any:
+def _validated(path: str, make: Callable[[], Validated]) -> Validated:
     try:
         return make()
     except ValidationError as error:
-        raise MilmerError(_explain(where, error)) from error
-
-
-def _explain(where: str, error: ValidationError) -> str:
-    """The first error as one line: path, value, what is allowed, the nearest known key."""
-    errors = error.errors()
-    first = errors[0]
-    parts = ([where] if where else []) + [str(p) for p in first["loc"] if not _is_type(p)]
-    path = ".".join(parts)
-    # Each branch of a union gives an error of its own: count the places, not the errors.
-    places = {tuple(p for p in e["loc"] if not _is_type(p)) for e in errors}
-    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        near = _nearest(path)
-        hint = f"; did you mean {near}?" if near else "; config.yaml lists them all"
-        return f"config: {path}: unknown key{hint}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"config: {path}: {message}{more}" if path else f"config: {message}{more}"
-    allowed = _describe(path)
-    return f"config: {path}: {first['input']!r} is not allowed: {message}{allowed}{more}"
-
-
-def _is_type(part: str | int) -> bool:
-    # pydantic adds the branch of a union to the path: list[str], literal['all'], float …
-    return isinstance(part, str) and (
-        "[" in part or part in ("float", "int", "str", "tuple", "bool")
-    )
-
-
-def _nearest(path: str) -> str | None:
-    """The known key most like ``path``: beside it, or of that name in another section."""
-    parent, _, name = path.rpartition(".")
-    model = _model(parent)
-    beside = difflib.get_close_matches(name, model.model_fields if model else (), 1, 0.6)
-    if beside:
-        return f"{parent}.{beside[0]}" if parent else beside[0]
-    elsewhere = {}
-    for section in _sections(Config):
-        elsewhere |= {key: f"{section}.{key}" for key in _model(section).model_fields}
-    near = difflib.get_close_matches(name, elsewhere, 1, 0.8)
-    return elsewhere[near[0]] if near else None
-
-
-def _sections(model: type[Options]) -> list[str]:
-    """Paths of all sections below ``model``, the deepest first."""
-    direct = {k: f.annotation for k, f in model.model_fields.items() if is_section(f.annotation)}
-    below = [f"{key}.{path}" for key, section in direct.items() for path in _sections(section)]
-    return [*below, *direct]
-
-
-def _model(path: str) -> type[Options] | None:
-    """The model of the keys right below ``path``, also in an experiment or a variant."""
-    if not path:
-        return Config
-    section, *below = path.split(".")
-    if section == "experiments" and below:
-        return _model(".".join(below[1:])) if below[1:] else ExperimentOptions
-    if section == "variants" and below:
-        return _model(".".join([below[0], *below[2:]]))
-    model = Config
-    for part in path.split("."):
-        field = model.model_fields.get(part)
-        if field is None or not is_section(field.annotation):
-            return None
-        model = field.annotation
-    return model
-
-
-def _describe(path: str) -> str:
-    parent, _, key = path.rpartition(".")
-    model = _model(parent)
-    option = model.model_fields.get(key) if model else None
-    return f" ({option.description})" if option and option.description else ""
+        raise options_error(Config, error, "config", path) from error

@@ -4,11 +4,14 @@ A section is a pydantic model in the ``options.py`` beside its stage: the defaul
 the reason of each option stand there and nowhere else. Reading one loads no heavy library.
 """
 
+import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from milmer.errors import MilmerError
 
 
 def execution(default: Any, **kwargs: Any) -> Any:
@@ -58,11 +61,29 @@ class Options(BaseModel):
         """:meth:`result` as one JSON string with sorted keys: the trigger and the argument."""
         return json.dumps(self.result(), sort_keys=True, separators=(",", ":"))
 
-    def but(self, changes: Mapping[str, Any] | None) -> Self:
+    @classmethod
+    def section_at(cls, path: str) -> "type[Options] | None":
+        """The model of the keys right below ``path``, such as ``backbone.pretrain``, if any."""
+        model: type[Options] = cls
+        for part in path.split(".") if path else []:
+            field = model.model_fields.get(part)
+            if field is None or not is_section(field.annotation):
+                return None
+            model = field.annotation
+        return model
+
+    @classmethod
+    def section_paths(cls) -> list[str]:
+        """Paths of all sections below this one, the deepest first."""
+        direct = {k: f.annotation for k, f in cls.model_fields.items() if is_section(f.annotation)}
+        below = [f"{key}.{path}" for key, model in direct.items() for path in model.section_paths()]
+        return [*below, *direct]
+
+    def updated(self, changes: Mapping[str, Any] | None) -> Self:
         """A validated copy with some options changed, those of a nested section one by one."""
         return type(self).model_validate(_changed(self, changes or {}))
 
-    def only(self, base: type[Base]) -> Base:
+    def narrowed_to(self, base: type[Base]) -> Base:
         """The options that ``base``, a class that this one extends, knows."""
         return base.model_validate({name: getattr(self, name) for name in base.model_fields})
 
@@ -85,3 +106,71 @@ def _without_execution(options: Options) -> dict[str, Any]:
         value = getattr(options, name)
         result[name] = value.result() if isinstance(value, Options) else plain[name]
     return result
+
+
+# ------------------------------------------------------------ errors of options, for people
+
+
+def read_options(model: type[Base], text: str) -> Base:
+    """A stage's options from JSON; raises :class:`MilmerError` where they are wrong."""
+    try:
+        return model.from_json(text)
+    except ValidationError as error:
+        raise options_error(model, error) from error
+
+
+def options_error(
+    model: type[Options], error: ValidationError, source: str = "options", path: str = ""
+) -> MilmerError:
+    """The first of pydantic's errors: which key, its value, what is allowed, the nearest known key.
+
+    ``source`` is where the options come from, ``path`` the section of ``model`` that was validated.
+    """
+    errors = error.errors()
+    first = errors[0]
+    parts = ([path] if path else []) + [str(p) for p in first["loc"] if not _is_type(p)]
+    key = ".".join(parts)
+    where = f"{source}: {key}" if key else source
+    # Each branch of a union gives an error of its own: count the places, not the errors.
+    places = {tuple(p for p in e["loc"] if not _is_type(p)) for e in errors}
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        nearest = _nearest(model, key)
+        remedy = f"did you mean {nearest}?" if nearest else "config.yaml lists them all"
+        return MilmerError("unknown key", where=where, remedy=remedy + more)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return MilmerError(message + more, where=where)
+    shown = f"{first['input']!r} is not allowed: {message}{_description(model, key)}{more}"
+    return MilmerError(shown, where=where)
+
+
+def _is_type(part: str | int) -> bool:
+    # pydantic adds the branch of a union to the path: list[str], literal['all'], float …
+    return isinstance(part, str) and (
+        "[" in part or part in ("float", "int", "str", "tuple", "bool")
+    )
+
+
+def _nearest(model: type[Options], path: str) -> str | None:
+    """The known key most like ``path``: beside it, or of that name in another section."""
+    parent, _, name = path.rpartition(".")
+    section = model.section_at(parent)
+    beside = difflib.get_close_matches(name, section.model_fields if section else (), 1, 0.6)
+    if beside:
+        return f"{parent}.{beside[0]}" if parent else beside[0]
+    elsewhere = {
+        key: f"{other}.{key}"
+        for other in model.section_paths()
+        for key in model.section_at(other).model_fields
+    }
+    nearest = difflib.get_close_matches(name, elsewhere, 1, 0.8)
+    return elsewhere[nearest[0]] if nearest else None
+
+
+def _description(model: type[Options], path: str) -> str:
+    """What an option is for, in brackets."""
+    parent, _, key = path.rpartition(".")
+    section = model.section_at(parent)
+    option = section.model_fields.get(key) if section else None
+    return f" ({option.description})" if option and option.description else ""

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 from milmer.errors import MilmerError
-from milmer.source import closure
+from milmer.fingerprints import closure
 
 _LIBRARIES = ("numpy", "scipy", "mne", "av", "opencv-python-headless", "torch", "transformers")
 _CHUNK = 1 << 24  # bytes looked at at once while a file is validated
@@ -57,15 +57,16 @@ Schema = Mapping[str, Array]
 
 def provenance(
     stage: str,
-    module: str,
+    modules: str | Sequence[str],
     options: Mapping[str, Any],
     inputs: Mapping[str, Path | str],
     device: str | None = None,
 ) -> dict[str, Any]:
     """What a file of ``stage`` is made of.
 
-    ``module`` is the stage's ``__name__``; ``inputs`` are files, or digests that are known
-    already. An input that is one of this package's own files brings its own provenance along.
+    ``modules`` is the stage's ``__name__``, with those of parts that it is handed; ``inputs`` are
+    files, or digests that were taken already. An input that is one of this package's own files
+    brings its own provenance along.
     """
     made: dict[str, Any] = {"stage": stage, "options": dict(options), "inputs": {}, "upstream": {}}
     for name, source in sorted(inputs.items()):
@@ -76,7 +77,7 @@ def provenance(
         if source.suffix in (".h5", ".parquet"):
             known = read_provenance(source)
             made["upstream"][name] = {k: known[k] for k in ("options", "inputs", "upstream")}
-    made["code"] = closure(module)
+    made["code"] = closure(*([modules] if isinstance(modules, str) else modules))
     made["versions"] = {name: version(name) for name in _LIBRARIES}
     if device is not None:
         made["device"] = device

@@ -17,8 +17,8 @@ for variable, folder in (
     os.environ[variable] = os.pathsep.join([str(folder), *others])
 
 from milmer.errors import MilmerError
-from milmer.plan import Aside, Plan
-from milmer.recovery import Run
+from milmer.plan import Untracked, Plan
+from milmer.plan.resume import Run
 
 try:
     PLAN = Plan.read(config)

@@ -36,7 +36,7 @@ rule segments:
         mem_mb=2000,
     params:
         options=lambda wildcards: PLAN.config.segments_json(wildcards.eeg),
-        code=PLAN.code("milmer.eeg.segments"),
+        code=PLAN.code("milmer.eeg.segments", PLAN.dataset.recordings_module),
         root=PLAN.root,
     shell:
         "milmer --log {log} segments --trials {input.trials} {output} --root {params.root}"

@@ -16,7 +16,7 @@ rule baseline:
     params:
         options=PLAN.baseline_json(),
         code=PLAN.code("milmer.evaluation.band_power"),
-        segments=lambda wildcards, input: PLAN.listed(input, "segments"),
+        segments=lambda wildcards, input: PLAN.file_arguments(input, "segments"),
     shell:
         "milmer --log {log} baseline --split {input.split} {params.segments} {output}"
         " --options {params.options:q}"
@@ -49,7 +49,7 @@ rule tables:
 rule report:
     input:
         tables=TABLES,
-        shown=PLAN.shown(),
+        shown=PLAN.report_inputs(),
     output:
         page=report(
             "results/report/index.html",

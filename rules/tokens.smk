@@ -22,12 +22,12 @@ rule pretrain:
         options=lambda wildcards: PLAN.config.pretrain_json(wildcards.backbone),
         code=PLAN.code("milmer.backbone.pretraining"),
         pictures=lambda wildcards: PLAN.pictures(wildcards),
-        images=lambda wildcards: Aside(PLAN.backbone(wildcards).pretrain.images),
+        images=lambda wildcards: Untracked(PLAN.backbone(wildcards).pretrain.images),
         device=lambda wildcards: PLAN.device(PLAN.backbone(wildcards).device),
-        minutes=lambda wildcards: Aside(
+        minutes=lambda wildcards: Untracked(
             PLAN.backbone(wildcards).pretrain.checkpoint_minutes
         ),
-        name=lambda wildcards: Aside(PLAN.backbone(wildcards).name),
+        name=lambda wildcards: Untracked(PLAN.backbone(wildcards).name),
         out=lambda wildcards, output: Path(output.metrics).parent,
     shell:
         "milmer --log {log} finetune-backbone {params.images} {params.out}"

@@ -14,8 +14,8 @@ rule split:
         "results/benchmarks/splits/{labels}/{protocol}/{fold}.tsv"
     params:
         options=lambda wildcards: PLAN.split_json(wildcards),
-        code=PLAN.code("milmer.training.splits"),
-        trials=lambda wildcards, input: PLAN.listed(input, "trials"),
+        code=PLAN.code("milmer.splits.splits"),
+        trials=lambda wildcards, input: PLAN.file_arguments(input, "trials"),
     shell:
         "milmer --log {log} split {wildcards.protocol} {wildcards.fold} {output}"
         " {params.trials} --options {params.options:q}"
@@ -47,7 +47,7 @@ rule train:
         options=lambda wildcards: PLAN.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
         how=lambda wildcards: PLAN.how_to_train(wildcards),
-        data=lambda wildcards, input: PLAN.listed(input, "segments", "tokens", "faces"),
+        data=lambda wildcards, input: PLAN.file_arguments(input, "segments", "tokens", "faces"),
     shell:
         "milmer --log {log} train --split {input.split} {params.data}"
         " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"
@@ -73,7 +73,7 @@ rule explain:
         options=lambda wildcards: PLAN.explain_json(wildcards),
         code=PLAN.code("milmer.evaluation.explain"),
         device=lambda wildcards: PLAN.device(PLAN.training(wildcards).device),
-        data=lambda wildcards, input: PLAN.listed(input, "segments", "tokens", "faces"),
+        data=lambda wildcards, input: PLAN.file_arguments(input, "segments", "tokens", "faces"),
     shell:
         "milmer --log {log} explain"
         " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"

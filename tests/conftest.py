@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 
 from milmer.cli import main
+from milmer.deap.recordings import read_recording
 from milmer.errors import MilmerError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -76,7 +77,7 @@ def twin(once) -> Path:
     """A small synthetic twin: 2 subjects of 8 trials of 6 s, with truth.json."""
 
     def make(path: Path) -> None:
-        from milmer.deap.synthetic import TwinOptions, synthesize
+        from milmer.synthetic.twin import TwinOptions, synthesize
 
         small = {"trials": 8, "seconds": 6, "width": 360, "height": 288, "fps": 10}
         synthesize(path, TwinOptions(formats=["dat", "mat", "bdf"], **small))
@@ -95,7 +96,7 @@ def twin_backbone(once) -> Path:
     """A folder with a small random Swin."""
 
     def make(path: Path) -> None:
-        from milmer.deap.synthetic import write_backbone
+        from milmer.synthetic.twin import write_backbone
 
         write_backbone(path)
 
@@ -134,7 +135,13 @@ def twin_results(once, twin, twin_user) -> Path:
             trials = path / "trials" / f"{subject}.parquet"
             crops = path / "faces" / "default" / f"{subject}.h5"
             make_trials(twin, subject, TrialsOptions(), trials)
-            make_segments(trials, twin, segments, path / "segments" / "default" / f"{subject}.h5")
+            make_segments(
+                trials,
+                twin,
+                segments,
+                path / "segments" / "default" / f"{subject}.h5",
+                read_recording,
+            )
             make_faces(trials, twin, faces, crops)
             make_tokens(
                 crops,

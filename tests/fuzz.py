@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from milmer import storage
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
@@ -83,7 +84,9 @@ def _said(kind: str, root: Path, out: Path) -> str | None:
             with storage.open_h5(out / "faces" / "s01.h5", "faces") as file:
                 assert len(file["bag"])
         elif kind != "csv":
-            make_segments(trials, root, SegmentsOptions(), out / "segments" / "s01.h5")
+            make_segments(
+                trials, root, SegmentsOptions(), out / "segments" / "s01.h5", read_recording
+            )
             with storage.open_h5(out / "segments" / "s01.h5", "segments") as file:
                 assert len(file["eeg"])
     except MilmerError as error:

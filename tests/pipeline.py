@@ -9,17 +9,19 @@ from scipy.stats import binom
 from milmer import storage
 from milmer.backbone.options import TokensOptions
 from milmer.backbone.tokens import make_tokens
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
-from milmer.metrics import by_trials, probabilities
+from milmer.metrics.scores import by_trials, probabilities
 from milmer.plan import Plan
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 
 
 def run(root: Path | None, folder: Path, user: dict) -> Plan:
@@ -45,7 +47,9 @@ def _run(plan: Plan, root: Path) -> None:
         _make_trials(plan, root, subject, trials)
         for eeg in {config.experiment(name).eeg for name in config.experiments}:
             options = SegmentsOptions.from_json(config.segments_json(eeg))
-            make_segments(trials, root, options, results / f"segments/{eeg}/{subject}.h5")
+            make_segments(
+                trials, root, options, results / f"segments/{eeg}/{subject}.h5", read_recording
+            )
         if any(config.experiment(n).needs_faces for n in config.experiments):
             faces = results / f"faces/default/{subject}.h5"
             options = FaceStageOptions.from_json(config.faces_json("default"))

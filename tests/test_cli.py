@@ -54,6 +54,7 @@ def test_the_report_needs_the_tables(tmp_path, inside):
     ("text", "parts"),
     [
         ("{", ["options", "JSON"]),
+        ('{"eeg": {"bnd": [4, 45]}}', ["options: eeg.bnd: unknown key; did you mean eeg.band?"]),
         ("[]", ["options"]),
         ('{"eeg": {"bnad": 3}}', ["options: eeg.bnad"]),
         ('{"eeg": {"band": [50, 1]}}', ["options: eeg", "rising"]),
@@ -79,8 +80,29 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "ZeroDivisionError" in done.stderr
-    assert "Traceback" in done.stderr
+    assert done.stderr.startswith(
+        "milmer: unexpected error (ZeroDivisionError: division by zero); "
+    )
+    line, log = done.stderr.rstrip().split("please report it with the traceback in ")
+    assert line.count("\n") == 0
+    assert "in <lambda>" in Path(log).read_text()
+    Path(log).unlink()
+
+
+def test_the_traceback_of_a_bug_goes_to_the_log_of_the_stage(tmp_path):
+    code = (
+        "import sys, milmer.deap.trials, milmer.cli\n"
+        "milmer.deap.trials.make_trials = lambda *_: 1 / 0\n"
+        f"sys.argv = ['milmer', '--log', '{tmp_path}/a.log', 'trials', 's01', 'o', '--root', '.']\n"
+        "milmer.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "milmer: unexpected error (ZeroDivisionError: division by zero); please report it with the "
+        f"traceback in {tmp_path}/a.log\n"
+    )
+    assert "in <lambda>" in (tmp_path / "a.log").read_text()
 
 
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path, inside):

@@ -466,4 +466,4 @@ def test_a_control_exchanges_ratings_and_changes_nothing_else():
         {"labels": {"scheme": "valence"}, "experiments": {"control": {"labels": "permuted"}}}
     )
     assert config.experiment("control").labels == "permuted"
-    assert config.variant("labels", "permuted") == config.labels.but({"permuted": True})
+    assert config.variant("labels", "permuted") == config.labels.updated({"permuted": True})

@@ -18,7 +18,7 @@ COUNT = {"dat": 100, "mat": 100, "plain_mat": 100, "bdf": 100, "avi": 100, "csv"
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """One subject of four trials that are just long enough for a segment."""
-    from milmer.deap.synthetic import TwinOptions, synthesize
+    from milmer.synthetic.twin import TwinOptions, synthesize
 
     path = tmp_path_factory.mktemp("small") / "deap"
     size = {"subjects": 1, "trials": 4, "seconds": 3, "video_missing": 0.5}

@@ -46,15 +46,15 @@ def test_what_is_unknown_out_of_bounds_or_not_finite_is_refused(wrong):
     with pytest.raises(ValidationError):
         Outer.model_validate(wrong)
     with pytest.raises(ValidationError):
-        Outer().but(wrong)
+        Outer().updated(wrong)
     with pytest.raises(ValidationError):
         Outer.from_json(json.dumps(wrong))
 
 
 def test_a_changed_copy_leaves_the_original():
     options = Outer()
-    assert options.but({"share": 1}).share == 1
+    assert options.updated({"share": 1}).share == 1
     assert options.share == 0.5
-    assert options.but(None) == options
+    assert options.updated(None) == options
     with pytest.raises(ValidationError):
         options.share = 1

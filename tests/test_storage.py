@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from milmer import storage
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
@@ -132,7 +133,7 @@ def test_the_same_inputs_give_the_same_bytes(twin, twin_results, tmp_path):
     shutil.copytree(twin, tmp_path / "moved" / "twin")
     root = tmp_path / "moved" / "twin"
     make_trials(root, "s01", TrialsOptions(), tmp_path / "s01.parquet")
-    make_segments(trials, root, SegmentsOptions(), tmp_path / "segments.h5")
+    make_segments(trials, root, SegmentsOptions(), tmp_path / "segments.h5", read_recording)
     make_faces(trials, root, HAAR, tmp_path / "faces.h5")
     assert (tmp_path / "s01.parquet").read_bytes() == trials.read_bytes()
     for name in ("segments", "faces"):
@@ -186,7 +187,9 @@ def test_a_file_of_another_stage_is_refused(twin, twin_results, tmp_path, refuse
         pass
     storage.write_table(tmp_path / "a.parquet", pd.DataFrame({"x": [1]}), made("split"))
     with refused("a.parquet: holds split, not trials", nothing_in=tmp_path):
-        make_segments(tmp_path / "a.parquet", twin, SegmentsOptions(), tmp_path / "out.h5")
+        make_segments(
+            tmp_path / "a.parquet", twin, SegmentsOptions(), tmp_path / "out.h5", read_recording
+        )
 
 
 def test_a_missing_file_is_told_by_its_name(tmp_path, refused):
@@ -240,7 +243,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(
         if stage == "trials":
             make_trials(twin, "s01", TrialsOptions(), disk / "s01.parquet")
         elif stage == "segments":
-            make_segments(trials, twin, SegmentsOptions(), disk / "s01.h5")
+            make_segments(trials, twin, SegmentsOptions(), disk / "s01.h5", read_recording)
         else:
             make_faces(trials, twin, HAAR, disk / "s01.h5")
     assert files(disk) == []

@@ -1,1 +1,1 @@
-"""Swin: loading and turning face crops into tokens."""
+"""Vision encoders: loading, tokens, pre-training."""

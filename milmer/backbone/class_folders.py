@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import Dataset
 
 from milmer.errors import MilmerError
-from milmer.progress import track
+from milmer.runtime.progress import track
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

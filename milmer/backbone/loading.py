@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from milmer.backbone.options import SwinOptions
-from milmer.device import fast_bfloat16
 from milmer.errors import MilmerError
+from milmer.runtime.device import fast_bfloat16
 
 FAMILIES = ("swin", "swinv2")
 

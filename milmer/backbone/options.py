@@ -29,7 +29,7 @@ class SwinOptions(Options):
     def without_path(self) -> Self:
         """The same, where a directory is known by its weights and not by where it lies."""
         here = Path(self.name).is_dir()
-        return self.but({"name": LOCAL, "revision": None}) if here else self
+        return self.updated({"name": LOCAL, "revision": None}) if here else self
 
 
 class FrozenOptions(SwinOptions):
@@ -96,4 +96,6 @@ class PretrainStageOptions(Options):
 
     def without_paths(self) -> Self:
         """The same, where pictures and backbone are known by content, not by where they lie."""
-        return self.but({"backbone": self.backbone.without_path(), "pretrain": {"images": LOCAL}})
+        return self.updated(
+            {"backbone": self.backbone.without_path(), "pretrain": {"images": LOCAL}}
+        )

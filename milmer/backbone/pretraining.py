@@ -34,11 +34,11 @@ from milmer.backbone.class_folders import Part, Pictures, read_pictures
 from milmer.backbone.loading import choose_dtype, prepare, read_backbone, weights_digest
 from milmer.backbone.options import PretrainOptions, PretrainStageOptions
 from milmer.backbone.resuming import Checkpoints
-from milmer.device import choose_device, describe
 from milmer.errors import MilmerError, Stopped
-from milmer.metrics import NAMES, scores
-from milmer.progress import track
-from milmer.stopping import stop_requests
+from milmer.metrics.scores import NAMES, scores
+from milmer.runtime.device import choose_device, describe
+from milmer.runtime.progress import track
+from milmer.runtime.stopping import stop_requests
 
 _STEPS = 10  # between two looks at the loss and at the clock
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def pretrain_backbone(
     torch.set_num_threads(options.backbone.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     named = {"name": backbone_name} if backbone_name else {}
-    options = options.but({"backbone": named})
+    options = options.updated({"backbone": named})
     how, device = options.pretrain, choose_device(options.backbone.device)
     encoder, processor = read_backbone(options.backbone)
     pictures = read_pictures(images, how.validation, how.seed, options.backbone.threads)

@@ -9,10 +9,10 @@ import torch
 from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import TokensOptions
-from milmer.device import choose_device, describe
 from milmer.errors import MilmerError
-from milmer.faces.pictures import decoded, valid_instances
-from milmer.progress import track
+from milmer.faces.bags import decoded, valid_instances
+from milmer.runtime.device import choose_device, describe
+from milmer.runtime.progress import track
 
 SCHEMA = {
     "tokens": storage.Array("float16", ("frame", "token", "dim")),
@@ -37,7 +37,7 @@ def make_tokens(
     torch.set_num_threads(options.backbone.threads)
     device = choose_device(options.backbone.device)
     named = {"name": backbone_name} if backbone_name else {}
-    backbone = load_backbone(options.backbone.but(named), device)
+    backbone = load_backbone(options.backbone.updated(named), device)
     with storage.open_h5(faces, "faces") as source:
         images, bag, detected = source["image"], source["bag"][()], source["detected"][()]
         shape = (len(images), backbone.tokens, backbone.dim)

@@ -1,1 +1,1 @@
-"""What a copy of the data holds, said before the first run: facts, findings, needs, text."""
+"""What a dataset and a configuration will do, before they do it."""

@@ -9,14 +9,15 @@ another; on a cluster they do not. What was not looked into is taken to be as lo
 
 from dataclasses import dataclass
 
-from milmer.check.facts import Facts, Subject
+from milmer.check.deap import Facts, Subject
+from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.deap.layout import GENEVA, SFREQ
 from milmer.faces.crops import frame_numbers
 from milmer.faces.options import FacesOptions
-from milmer.faces.video import Clip
-from milmer.segmentation import SegmentationOptions, segment_grid
-from milmer.training.folds import fold_names, fold_subjects
-from milmer.training.options import ProtocolsOptions, TrainingOptions
+from milmer.readers.video import Clip
+from milmer.splits.folds import fold_names, fold_subjects
+from milmer.splits.options import ProtocolsOptions
+from milmer.training.options import TrainingOptions
 
 SEGMENTS_RATE = 2400 / 1.0  # s of EEG a s: about 1 s a subject of 40 trials of 60 s
 FACES_RATE = 1221  # decoded frames a s

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from milmer import storage
-from milmer.check.facts import Facts, Subject, gather
-from milmer.check.findings import Finding, disk, findings
+from milmer.check.deap import Facts, Subject, gather
+from milmer.check.deap_findings import Finding, disk, findings
 from milmer.check.needs import Need, needs
+from milmer.data.labels import QUADRANTS
 from milmer.deap.layout import EEG_KINDS
-from milmer.training.labels import QUADRANTS
 
 
 @dataclass(frozen=True)

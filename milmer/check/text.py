@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from milmer.check.facts import Facts, Subject
-from milmer.check.findings import Finding, usual_picture
+from milmer.check.deap import Facts, Subject
+from milmer.check.deap_findings import Finding, usual_picture
+from milmer.check.ranges import names, span
 from milmer.check.report import Report
-from milmer.check.words import names, span
 from milmer.deap.layout import EEG_KINDS, has_clip
 
 WIDTH = 100

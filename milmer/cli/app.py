@@ -5,20 +5,18 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from milmer.errors import MilmerError, Stopped
-from milmer.options import Options
 
 OptionsJSON = Annotated[
     str, typer.Option("--options", metavar="JSON", help="The stage's options; missing: defaults.")
 ]
-Section = TypeVar("Section", bound=Options)
 _STOPPED = 128 + signal.SIGTERM
 
 app = typer.Typer(
@@ -38,8 +36,8 @@ def main() -> None:
     except MilmerError as error:
         _say(f"milmer: {error}")
         sys.exit(_STOPPED if isinstance(error, Stopped) else 1)
-    except Exception:  # a bug, whose traceback is worth more than a line
-        _say(f"milmer: failed in a way that was not foreseen:\n{traceback.format_exc().rstrip()}")
+    except Exception as error:
+        _say_unexpected(error)
         sys.exit(1)
 
 
@@ -58,34 +56,20 @@ def _common(
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def read_options(model: type[Section], text: str) -> Section:
-    """A stage's options from JSON; what is wrong with them is told in one line."""
-    try:
-        return model.from_json(text)
-    except ValidationError as error:
-        raise options_error(error) from error
-
-
-def options_error(error: ValidationError) -> MilmerError:
-    """The first error as one line: path, reason, value."""
-    first = error.errors()[0]
-    path = ".".join(map(str, first["loc"]))
-    return MilmerError(f"options: {path}: {first['msg']} (given {first['input']!r})")
-
-
 _console: int | None = None  # the real stderr, while descriptor 2 goes to a log
+_log_file: Path | None = None
 
 
 def _send_stderr_to(log: Path) -> None:
     """Send all that is written to stderr to ``log``, also by libraries in C."""
-    global _console
+    global _console, _log_file
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "wb") as file:
-            _console = os.dup(2)
+            _console, _log_file = os.dup(2), log
             os.dup2(file.fileno(), 2)
     except OSError as error:
-        raise MilmerError(f"{log}: the log cannot be written ({error.strerror})") from error
+        raise MilmerError(f"the log cannot be written ({error.strerror})", where=log) from error
 
 
 def _say(line: str) -> None:
@@ -93,3 +77,19 @@ def _say(line: str) -> None:
     if _console is not None:
         with contextlib.suppress(OSError):
             os.write(_console, f"{line}\n".encode())
+
+
+def _say_unexpected(error: Exception) -> None:
+    """Say in one line that this is a bug of ours, and where its traceback is."""
+    lines = traceback.format_exc()
+    if _log_file is not None:
+        place: str | Path = _log_file
+        print(lines, file=sys.stderr, flush=True)
+    else:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="milmer-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(lines)
+        place = file.name
+    what = MilmerError(f"{type(error).__name__}: {error}")  # in one line
+    _say(f"milmer: unexpected error ({what}); please report it with the traceback in {place}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from milmer.cli.app import app
-from milmer.gpus import gpu_lease
+from milmer.runtime.gpus import gpu_lease
 
 
 @app.command()
@@ -48,7 +48,7 @@ def predict(
     """Predict emotions over a recording: a row a segment, a timeline and a page."""
     from pydantic import ValidationError
 
-    from milmer.cli.app import options_error
+    from milmer.options import options_error
     from milmer.prediction.options import PredictOptions
 
     try:
@@ -64,7 +64,7 @@ def predict(
             device=device,
         )
     except ValidationError as error:
-        raise options_error(error) from error
+        raise options_error(PredictOptions, error) from error
     with gpu_lease(device):  # before anything imports torch
         from milmer.prediction.predict import Recording, predict
 

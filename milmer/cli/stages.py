@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from milmer.cli.app import OptionsJSON, app, read_options
+from milmer.cli.app import OptionsJSON, app
 from milmer.errors import MilmerError
-from milmer.gpus import gpu_lease
+from milmer.options import read_options
+from milmer.runtime.gpus import gpu_lease
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the dataset.")]
 Trials = Annotated[Path, typer.Option("--trials", help="The subject's table of trials.")]
@@ -49,7 +50,12 @@ def segments(trials: Trials, out: Out, root: Root, options: OptionsJSON = "{}") 
     from milmer.eeg.options import SegmentsOptions
     from milmer.eeg.segments import make_segments
 
-    make_segments(trials, root, read_options(SegmentsOptions, options), out)
+    stage = read_options(SegmentsOptions, options)
+    if stage.recording is None:
+        from milmer.deap.recordings import read_recording
+    else:
+        from milmer.manifest.recordings import read_recording
+    make_segments(trials, root, stage, out, read_recording)
 
 
 @app.command()
@@ -76,17 +82,17 @@ def faces(
     from milmer.faces.options import FaceStageOptions
 
     how = {"threads": threads} | ({"detector_model": detector_model} if detector_model else {})
-    stage = read_options(FaceStageOptions, options).but({"faces": how})
+    stage = read_options(FaceStageOptions, options).updated({"faces": how})
     subject = [given for given in (trials, root, out) if given is not None]
     if video is not None and sheet is not None and not subject:
-        from milmer.faces.sheet import draw_video_sheet
+        from milmer.faces.contact_sheet import draw_video_sheet
 
         draw_video_sheet(video, stage, sheet)
         typer.echo(f"wrote {sheet}")
     elif video is not None or len(subject) < 3:
         raise MilmerError("faces: give OUT, --trials and --root, or --video and --sheet")
     elif sheet is not None:
-        from milmer.faces.sheet import draw_subject_sheets
+        from milmer.faces.contact_sheet import draw_subject_sheets
 
         written = draw_subject_sheets(trials, root, out, sheet)
         typer.echo(f"wrote {len(written)} sheets to {sheet}")
@@ -113,7 +119,7 @@ def finetune_backbone(
 
         how = {"checkpoint_minutes": checkpoint_minutes}
         changes = {"backbone": {"device": device}, "pretrain": how}
-        stage = read_options(PretrainStageOptions, options).but(changes)
+        stage = read_options(PretrainStageOptions, options).updated(changes)
         pretrain_backbone(images, stage, out, backbone)
 
 
@@ -134,8 +140,8 @@ def tokens(
         from milmer.backbone.tokens import make_tokens
 
         stage = read_options(TokensOptions, options)
-        chosen = stage.backbone.but({"device": device})
-        make_tokens(faces, stage.but({"backbone": chosen}), out, backbone)
+        chosen = stage.backbone.updated({"device": device})
+        make_tokens(faces, stage.updated({"backbone": chosen}), out, backbone)
 
 
 @app.command()
@@ -147,8 +153,8 @@ def split(
     options: OptionsJSON = "{}",
 ) -> None:
     """Divide segments into train, val and test."""
-    from milmer.training.options import SplitOptions
-    from milmer.training.splits import make_split
+    from milmer.splits.options import SplitOptions
+    from milmer.splits.splits import make_split
 
     make_split(trials, protocol, fold, read_options(SplitOptions, options), out)
 
@@ -173,7 +179,8 @@ def train(
 ) -> None:
     """Train and test one fold."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
-        from milmer.training.loop import TrainOptions, train_fold
+        from milmer.training.loop import train_fold
+        from milmer.training.options import TrainOptions
 
         stage = read_options(TrainOptions, options)
         how = {
@@ -181,7 +188,7 @@ def train(
             "jobs_per_gpu": jobs_per_gpu,
             "checkpoint_minutes": checkpoint_minutes,
         }
-        stage = stage.but({"training": stage.training.but(how)})
+        stage = stage.updated({"training": stage.training.updated(how)})
         seen = faces if stage.finetune else tokens
         train_fold(split, segments or [], seen or [], stage, seed, out, backbone)
 
@@ -205,7 +212,7 @@ def explain(
         from milmer.evaluation.explain import explain_run
         from milmer.evaluation.explain_options import ExplainOptions
 
-        stage = read_options(ExplainOptions, options).but({"device": device})
+        stage = read_options(ExplainOptions, options).updated({"device": device})
         explain_run(run, split, segments or [], faces or tokens or [], stage, out)
 
 

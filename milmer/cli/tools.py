@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from milmer.cli.app import OptionsJSON, app, options_error, read_options
+from milmer.cli.app import OptionsJSON, app
 from milmer.errors import MilmerError
+from milmer.options import options_error, read_options
 
 Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
 
@@ -36,17 +37,21 @@ def check(
     """
     import json
 
-    from milmer.check.asked import asked
     from milmer.check.report import check
+    from milmer.check.target import asked
     from milmer.check.text import screen
 
     dataset, labels = asked(root, source)
     if dataset.kind == "manifest":
-        from milmer.check import own_text
-        from milmer.check.own import look
+        from milmer.check import manifest_text
+        from milmer.check.manifest import look
 
         own = look(dataset, labels, quick)
-        said = json.dumps(own_text.as_json(own), indent=1) if as_json else own_text.screen(own)
+        said = (
+            json.dumps(manifest_text.as_json(own), indent=1)
+            if as_json
+            else manifest_text.screen(own)
+        )
         stops = own.stops
     else:
         report = check(Path(dataset.root), dataset.source, quick, directory)
@@ -78,7 +83,7 @@ def status(
     """Tell what is done, running and missing, by stage and subject."""
     import json
 
-    from milmer.status import status
+    from milmer.plan.status import status
 
     found = status(directory)
     typer.echo(json.dumps(found.as_json(), indent=1) if as_json else found.screen())
@@ -95,9 +100,9 @@ def resume(
     """Go on with the last run, also after it was killed; more options are Snakemake's."""
     import os
 
-    from milmer import recovery
+    from milmer.plan import resume as resuming
 
-    folder, command = recovery.resume(directory, context.args, ended)
+    folder, command = resuming.resume(directory, context.args, ended)
     os.chdir(folder)
     os.execv(command[0], command)
 
@@ -169,7 +174,7 @@ def synth(
     given = {k: v for k, v in locals().items() if v is not None}
     from tqdm import tqdm
 
-    from milmer.deap.synthetic import TwinOptions, synthesize, write_backbone
+    from milmer.synthetic.twin import TwinOptions, synthesize, write_backbone
 
     known = TwinOptions.model_fields
     changes = {k: v for k, v in given.items() if k in known}
@@ -183,7 +188,7 @@ def synth(
 
             synthesize(out, TwinOptions.model_validate(twin), progress)
     except ValidationError as error:
-        raise options_error(error) from error
+        raise options_error(TwinOptions, error) from error
     if backbone is not None:
         write_backbone(backbone)
     typer.echo(f"wrote {out}; use it with snakemake --config dataset='{{root: {out}}}'")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from milmer.deap.layout import BASELINE_SECONDS, GENEVA, SFREQ
-from milmer.edf import BIOSEMI, damaged, require_whole
+from milmer.data.recording import BASELINE_SECONDS
+from milmer.deap.layout import GENEVA, SFREQ
 from milmer.errors import MilmerError
-from milmer.resampling import resampled_trial
+from milmer.readers.edf import BIOSEMI, damaged, require_whole
+from milmer.readers.resampling import resampled_trial
 
 if TYPE_CHECKING:
     import mne

@@ -2,17 +2,17 @@
 
 import json
 
-from milmer.dataset import Dataset
+from milmer.data.dataset import Dataset
+from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.deap.layout import Copy, no_eeg, ratings_file
-from milmer.deap.options import DatasetOptions
 from milmer.errors import MilmerError
-from milmer.training.options import LabelsOptions
 
 
 class DeapDataset(Dataset):
     """The subjects of a copy that ``options`` ask for; errors are for people."""
 
     trials_module = "milmer.deap.trials"
+    recordings_module = "milmer.deap.recordings"
     subject_pattern = r"s\d\d"
 
     def __init__(self, copy: Copy, options: DatasetOptions):

@@ -89,9 +89,6 @@ PERIPHERAL = ["hEOG", "vEOG", "zEMG", "tEMG", "GSR", "Resp", "Plet", "Temp"]
 SFREQ = 128.0
 """Sampling rate of the preprocessed files in Hz."""
 
-BASELINE_SECONDS = 3.0
-"""Seconds before the music video with which a preprocessed trial begins."""
-
 EEG_KINDS = ("dat", "mat", "bdf")
 """Kinds of EEG file, in the order in which they are preferred."""
 
@@ -174,14 +171,6 @@ def no_eeg(copy: Copy, source: str) -> MilmerError:
     return MilmerError(
         f"dataset.root: {copy.root} holds no .{source} file sNN.{source} (EEG files there: {kinds})"
     )
-
-
-def subject_name(value: str | int) -> str:
-    """``s01`` for ``1``, ``"1"`` or ``"s01"``; raises ValueError for anything else."""
-    match = re.fullmatch(r"[sS]?0*([1-9]\d?)", str(value).strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not a subject; write s01 or 1")
-    return f"s{int(match[1]):02d}"
 
 
 def _add(files: dict, key: str | int, path: Path, root: Path) -> None:

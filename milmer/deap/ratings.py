@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from milmer.deap.layout import subject_name
+from milmer.data.options import subject_name
 from milmer.errors import MilmerError
 
 SCALES = ["valence", "arousal", "dominance", "liking"]

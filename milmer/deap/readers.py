@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from milmer.deap.layout import BASELINE_SECONDS, GENEVA, PERIPHERAL, SFREQ
+from milmer.data.recording import BASELINE_SECONDS
+from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
 from milmer.deap.matlab import read_arrays
 from milmer.errors import MilmerError
 

@@ -15,7 +15,7 @@ from milmer.eeg.artefacts import Removal, eog_regression, ica
 from milmer.eeg.bad_channels import find_bad_channels
 from milmer.eeg.options import EEGOptions
 from milmer.errors import MilmerError
-from milmer.montage import MOST_MADE, interpolation
+from milmer.readers.channels import MOST_MADE, interpolation
 
 
 class TooManyBadChannels(MilmerError):
@@ -52,7 +52,7 @@ def clean(
     method = chosen_method(referenced, options)
     # The number of threads decides the order of summing, and ICA would carry that far.
     with threadpool_limits(1):
-        cleaned, report = _mended(eeg, channels, referenced, options)
+        cleaned, report = _repaired(eeg, channels, referenced, options)
         about: dict[str, Any] = {}
         if removal is None:
             removal, about = _fitted(cleaned, eog, channels, sfreq, method, options)
@@ -82,12 +82,12 @@ def fitted_removal(
     """
     method = chosen_method(referenced, options)
     with threadpool_limits(1):
-        mended, _ = _mended(eeg, channels, referenced, options)
+        mended, _ = _repaired(eeg, channels, referenced, options)
         removal, about = _fitted(mended, eog, channels, sfreq, method, options)
     return removal, {"artefacts": method, **about}
 
 
-def _mended(
+def _repaired(
     eeg: Mapping[int, np.ndarray], channels: list[str], referenced: bool, options: EEGOptions
 ) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
     """Trials with their bad channels interpolated and the average reference, and what was done."""

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from milmer.manifest.options import RecordingOptions
+from milmer.data.options import RecordingOptions
+from milmer.data.segmentation import SegmentationOptions
 from milmer.options import Options
-from milmer.segmentation import SegmentationOptions
 
 
 class EEGOptions(Options):

@@ -9,21 +9,21 @@ and time are scrambled ("segment 0" is channels 0 and 1 over the whole minute), 
 import itertools
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 
 from milmer import storage
-from milmer.deap.layout import BASELINE_SECONDS
-from milmer.deap.recordings import Recording, read_recording
+from milmer.data.options import RecordingOptions
+from milmer.data.recording import BASELINE_SECONDS, Recording
+from milmer.data.segmentation import Segment, segment_grid
 from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import clean
 from milmer.eeg.filtering import band_pass, baseline_corrected, notched
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
-from milmer.manifest.files import eeg_digests
-from milmer.manifest.recordings import read_manifest_recording
-from milmer.segmentation import Segment, segment_grid
+from milmer.readers.digests import eeg_digests
 
 SCHEMA = {
     "eeg": storage.Array("float32", ("segment", "channel", "sample")),
@@ -47,16 +47,30 @@ class SubjectSegments(NamedTuple):
     inputs: dict[str, str]
 
 
-def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path) -> None:
+class ReadRecording(Protocol):
+    """How a dataset's recordings are read: ``deap.recordings`` or ``manifest.recordings``."""
+
+    def __call__(
+        self, root: Path, trials: pd.DataFrame, options: RecordingOptions | None
+    ) -> Recording:
+        """Read the trials with EEG of a subject's table; their files lie below ``root``."""
+
+
+def make_segments(
+    trials: Path, root: Path, options: SegmentsOptions, out: Path, read: ReadRecording
+) -> None:
     """Write the EEG segments of one subject.
 
-    ``trials`` is the subject's table; the recording that it names lies below ``root``. Writes
-    ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
+    ``trials`` is the subject's table; ``read`` reads the recording that it names, below ``root``.
+    Writes ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
     within the trial) and ``start`` in s, ordered by experiment_id, then position.
     """
-    found = subject_segments(trials, root, options)
+    found = subject_segments(trials, root, options, read)
     made = storage.provenance(
-        "segments", __name__, options.result(), {"trials": trials, **found.inputs}
+        "segments",
+        (__name__, read.__module__),
+        options.result(),
+        {"trials": trials, **found.inputs},
     )
     with storage.new_h5(out, SCHEMA, made) as file:
         file["eeg"] = found.eeg
@@ -67,7 +81,9 @@ def make_segments(trials: Path, root: Path, options: SegmentsOptions, out: Path)
         file.attrs["cleaned"] = json.dumps(found.cleaned, sort_keys=True, allow_nan=False)
 
 
-def subject_segments(trials: Path, root: Path, options: SegmentsOptions) -> SubjectSegments:
+def subject_segments(
+    trials: Path, root: Path, options: SegmentsOptions, read: ReadRecording
+) -> SubjectSegments:
     """The EEG segments of one subject; see :func:`make_segments`."""
     table = storage.read_table(trials, "trials")
     files = sorted(table["eeg_file"].dropna().unique())
@@ -90,18 +106,15 @@ def subject_segments(trials: Path, root: Path, options: SegmentsOptions) -> Subj
             f"{path}: trials of {table['eeg_seconds'].max():g} s hold no segment of "
             f"{options.segmentation.seconds:g} s (segmentation.seconds)"
         )
-    if options.recording is None:
-        recording = read_recording(path, table)
-    else:
-        recording = read_manifest_recording(root, table, options.recording)
+    recording = read(root, table, options.recording)
     try:
-        eeg, cleaned = cut(recording, grid, options)
+        eeg, cleaned = cut_segments(recording, grid, options)
     except MilmerError as error:
         raise MilmerError(f"{path}: {error}") from error
     return SubjectSegments(eeg, grid, tuple(recording.channels), recording.sfreq, cleaned, contents)
 
 
-def cut(
+def cut_segments(
     recording: Recording,
     grid: list[Segment],
     options: SegmentsOptions,
@@ -115,7 +128,7 @@ def cut(
     """
     sfreq, chosen = recording.sfreq, options.eeg
     if chosen.artefacts == "auto" and recording.without_eog:
-        chosen = chosen.but({"artefacts": "none"})
+        chosen = chosen.updated({"artefacts": "none"})
     length = round(options.segmentation.seconds * sfreq)
     if chosen.layout == "as_published":
         if not recording.referenced:

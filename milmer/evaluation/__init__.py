@@ -1,1 +1,1 @@
-"""From predictions to metrics, statistics and tables."""
+"""From predictions to scores, baselines, comparisons, tables and the report."""

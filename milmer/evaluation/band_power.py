@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.evaluation.band_power_options import BandPowerOptions
-from milmer.metrics import class_shares
-from milmer.training.grids import joined, read_split, require_fit, sampling_rate
+from milmer.metrics.scores import class_shares
+from milmer.splits.rows import joined, read_split, require_fit, sampling_rate
 
 _AT_ONCE = 512  # segments whose spectra are in memory
 _FLOOR = 1e-12  # µV², the power of a channel that is flat

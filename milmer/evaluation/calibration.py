@@ -1,13 +1,13 @@
-"""The table of how far models' confidence is what it says, see :mod:`milmer.calibration`.
+"""The table of how far models' confidence is what it says, see :mod:`milmer.metrics.calibration`.
 
 By segment, over all folds and seeds together.
 """
 
 import pandas as pd
 
-from milmer.calibration import expected_calibration_error, reliability
 from milmer.evaluation.runs import Run, groups, pooled
-from milmer.metrics import probabilities
+from milmer.metrics.calibration import expected_calibration_error, reliability
+from milmer.metrics.scores import probabilities
 
 
 def calibration_table(runs: list[Run]) -> pd.DataFrame:

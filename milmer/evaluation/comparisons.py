@@ -20,7 +20,7 @@ from milmer.evaluation.runs import (
     TablesOptions,
     baseline_name,
 )
-from milmer.evaluation.statistics import holm, sign_flip_test
+from milmer.metrics.statistics import holm, sign_flip_test
 
 TESTED = ("accuracy", "macro_f1")
 """Metrics that experiments are compared by."""

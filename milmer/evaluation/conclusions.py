@@ -13,7 +13,7 @@ from scipy.stats import binom
 from milmer.evaluation.comparisons import HONEST, MORE_DATA
 from milmer.evaluation.options import BASELINE
 from milmer.evaluation.runs import TablesOptions
-from milmer.evaluation.statistics import FEWEST
+from milmer.metrics.statistics import FEWEST
 
 _UNLIKELY = 0.01  # a control so far above chance is not there by chance
 _CALIBRATED = 0.03  # difference of confidence and accuracy that is not worth a word

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from milmer import storage
 from milmer.backbone.loading import prepare
-from milmer.device import choose_device, describe
 from milmer.errors import MilmerError
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.modeling import MilmerForEmotionClassification
-from milmer.progress import track
-from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
-from milmer.training.loop import TrainOptions
+from milmer.runtime.device import choose_device, describe
+from milmer.runtime.progress import track
+from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
+from milmer.training.options import TrainOptions
 
 SCHEMA = {
     "channel": storage.Array("float32", ("channel",)),

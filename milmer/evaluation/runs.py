@@ -17,7 +17,7 @@ from pydantic import Field
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.evaluation.options import BASELINE, SummaryOptions
-from milmer.metrics import by_trials, probabilities, without_model
+from milmer.metrics.scores import by_trials, probabilities, without_model
 from milmer.options import Options
 
 LEVELS = ("segment", "trial")

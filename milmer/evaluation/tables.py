@@ -29,8 +29,8 @@ from milmer.evaluation.runs import (
     pooled,
     read_runs,
 )
-from milmer.evaluation.statistics import bootstrap_interval
-from milmer.metrics import NAMES, macro_f1, measure, probabilities
+from milmer.metrics.scores import NAMES, macro_f1, measure, probabilities
+from milmer.metrics.statistics import bootstrap_interval
 
 BESIDE = ("majority", "chance", "band_power")
 """Accuracies of the baselines on the segments of a row."""

@@ -18,9 +18,9 @@ import numpy as np
 
 from milmer.faces.detection import Face, FaceFinder
 from milmer.faces.options import FacesOptions
-from milmer.faces.timed import frames_of
 from milmer.faces.tracking import Boxed, Searched, borrow, follow, smooth
-from milmer.faces.video import Clip, reading
+from milmer.readers.seekable_video import frames_of
+from milmer.readers.video import Clip, reading
 
 _WAITING = 16  # frames that may wait for a thread at once, so that memory stays flat
 _In = TypeVar("_In")

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
 from milmer.faces.cropper import Crop, Cropper
 from milmer.faces.detection import model_digest
 from milmer.faces.options import FaceStageOptions
-from milmer.faces.timed import probe_any
-from milmer.faces.video import Clip, probe
-from milmer.progress import track
-from milmer.segmentation import Segment, segment_grid
+from milmer.readers.seekable_video import probe
+from milmer.readers.video import Clip, probe_constant_rate
+from milmer.runtime.progress import track
 
 SCHEMA = {
     "image": storage.Array("jpeg", ("frame",)),
@@ -111,7 +111,7 @@ def probe_of(clips: pd.DataFrame) -> Callable[[Path], Clip]:
 
     One recording may hold many trials, so that each is looked into once.
     """
-    return functools.cache(probe_any if "video_start" in clips else probe)
+    return functools.cache(probe if "video_start" in clips else probe_constant_rate)
 
 
 def starts_of(clips: pd.DataFrame) -> dict[int, float]:

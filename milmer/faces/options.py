@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from milmer.data.segmentation import SegmentationOptions
 from milmer.options import Options, execution
-from milmer.segmentation import SegmentationOptions
 
 
 class FacesOptions(Options):

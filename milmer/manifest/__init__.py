@@ -1,1 +1,1 @@
-"""A lab's own recordings, described by a table of one row a trial: the manifest."""
+"""A lab's own recordings, described by a manifest: a table of one row a trial."""

@@ -4,18 +4,18 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from milmer.dataset import Dataset
-from milmer.deap.options import DatasetOptions
+from milmer.data.dataset import Dataset
+from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.errors import MilmerError
-from milmer.manifest.companions import companions
 from milmer.manifest.table import SUBJECT, Manifest, nearest
-from milmer.training.options import LabelsOptions
+from milmer.readers.sidecars import companions
 
 
 class ManifestDataset(Dataset):
     """The subjects of a manifest that ``options`` ask for; errors are for people."""
 
     trials_module = "milmer.manifest.trials"
+    recordings_module = "milmer.manifest.recordings"
     subject_pattern = SUBJECT
     source = "manifest"
     preprocessed = False

@@ -5,16 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from milmer.deap.layout import BASELINE_SECONDS
-from milmer.deap.recordings import Recording
+from milmer.data.options import RecordingOptions
+from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.errors import MilmerError
-from milmer.manifest.eeg import EEGFile
-from milmer.manifest.options import RecordingOptions
+from milmer.readers.eeg import EEGFile
 
 
-def read_manifest_recording(
-    root: Path, trials: pd.DataFrame, options: RecordingOptions
-) -> Recording:
+def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) -> Recording:
     """Read the trials with EEG of a subject's table; their files lie below ``root``.
 
     In front of each trial stands what the recording holds of the 3 s before it, so that it

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.manifest.eeg import EEGFile
-from milmer.manifest.files import eeg_digests
 from milmer.manifest.table import SCALES, Manifest, Row, read_manifest
 from milmer.options import Options
+from milmer.readers.digests import eeg_digests
+from milmer.readers.eeg import EEGFile
 
 _log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from milmer.backbone.options import BackboneOptions
 from milmer.config import Config
-from milmer.dataset import Dataset
+from milmer.data.dataset import Dataset
+from milmer.data.options import DatasetOptions
 from milmer.deap.dataset import DeapDataset
 from milmer.deap.layout import scan
-from milmer.deap.options import DatasetOptions
 from milmer.manifest.dataset import ManifestDataset
 from milmer.manifest.table import read_manifest
-from milmer.plan.aside import Aside
+from milmer.plan.untracked import Untracked
 
 
 def open_dataset(options: DatasetOptions) -> Dataset:
@@ -35,14 +35,14 @@ class DatasetPlan:
         self.with_video = dataset.with_video
 
     @property
-    def root(self) -> Aside:
+    def root(self) -> Untracked:
         """The dataset's folder; what lies in it counts by the inputs."""
-        return Aside(self.dataset.root)
+        return Untracked(self.dataset.root)
 
     @property
-    def manifest(self) -> Aside:
+    def manifest(self) -> Untracked:
         """The option that says where a manifest is; its rows count by themselves."""
-        return Aside(*self.dataset.trials_arguments())
+        return Untracked(*self.dataset.trials_arguments())
 
     @property
     def fold_pattern(self) -> str:
@@ -55,11 +55,11 @@ class DatasetPlan:
         classes = self.dataset.classes
         return self.config.split_json(wildcards.labels, wildcards.protocol, classes)
 
-    def detector_model(self, wildcards: Any) -> Aside:
+    def detector_model(self, wildcards: Any) -> Untracked:
         """The option that says where the detector's model file lies."""
         options = self.config.variant("faces", wildcards.faces)
         given = options.detector != "haar" and options.detector_model
-        return Aside(*(["--detector-model", options.detector_model] if given else []))
+        return Untracked(*(["--detector-model", options.detector_model] if given else []))
 
     def face_threads(self, wildcards: Any) -> int:
         """Threads of one job that crops faces."""
@@ -90,9 +90,9 @@ class DatasetPlan:
         names = ("config.json", "model.safetensors", "preprocessor_config.json")
         return [f"{self._pretrained(variant)}/{name}" for name in names]
 
-    def backbone_name(self, variant: str) -> Aside:
+    def backbone_name(self, variant: str) -> Untracked:
         """Where that backbone lies, or its name on the hub."""
-        return Aside(self._backbone_at(variant))
+        return Untracked(self._backbone_at(variant))
 
     def pictures(self, wildcards: Any) -> str:
         """Names and sizes of the files to pre-train on, as a digest: too many to be inputs.

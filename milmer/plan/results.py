@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from milmer import drawing
 from milmer.config import Experiment, load
 from milmer.evaluation import report
 from milmer.evaluation.band_power_options import BandPowerOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
+from milmer.fingerprints import fingerprint
 from milmer.plan.dataset import open_dataset
 from milmer.plan.training import TrainingPlan
-from milmer.source import fingerprint
-from milmer.training.folds import LEAKY
+from milmer.splits.folds import LEAKY
 
 
 class Plan(TrainingPlan):
@@ -135,14 +136,14 @@ class Plan(TrainingPlan):
             for name, experiment in self._experiments.items()
         }
         options = {
-            "report": self.config.report.only(SummaryOptions).result(),
+            "report": self.config.report.narrowed_to(SummaryOptions).result(),
             "experiments": experiments,
             "baselines": self._baselines(),
             "seeds": self._seeds,
         }
         return json.dumps(options, separators=(",", ":"))
 
-    def shown(self) -> list[str]:
+    def report_inputs(self) -> list[str]:
         """What the report reads beside the tables: the runs, what explains them, and their data."""
         runs = [run for name in self._experiments for _, run in self._runs_of(name)]
         histories = [f"results/runs/{run}/history.parquet" for run in runs]
@@ -176,8 +177,13 @@ class Plan(TrainingPlan):
     @staticmethod
     def page_files() -> str:
         """A digest of the page's template, style and script, which are no modules."""
-        folder = Path(report.__file__).parent
-        files = sorted(p for p in folder.iterdir() if p.suffix in (".html", ".css", ".js"))
+        folders = (Path(package.__file__).parent for package in (drawing, report))
+        files = [
+            path
+            for folder in folders
+            for path in sorted(folder.iterdir())
+            if path.suffix in (".html", ".css", ".js")
+        ]
         return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
 
     def _told(self, name: str) -> dict[str, Any]:
@@ -202,13 +208,13 @@ class Plan(TrainingPlan):
         }
 
     @staticmethod
-    def listed(given: Any, *names: str) -> str:
+    def file_arguments(given: Any, *names: str) -> str:
         """``--NAME PATH`` for each file among a job's inputs of these names."""
         files = ((name, path) for name in names for path in getattr(given, name))
         return " ".join(f"--{name} {shlex.quote(str(path))}" for name, path in files)
 
     @staticmethod
     @functools.cache
-    def code(module: str) -> str:
-        """Fingerprints of the modules that a stage can import."""
-        return fingerprint(module)
+    def code(*modules: str) -> str:
+        """Fingerprints of the modules that a stage, and what it is handed, can import."""
+        return fingerprint(*modules)

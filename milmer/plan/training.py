@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from milmer.config import Config, Experiment
-from milmer.dataset import Dataset
+from milmer.data.dataset import Dataset
 from milmer.errors import MilmerError
-from milmer.gpus import visible_gpus
-from milmer.plan.aside import Aside
 from milmer.plan.dataset import DatasetPlan
-from milmer.training.folds import WITHIN_SUBJECT, fold_names, fold_subjects
+from milmer.plan.untracked import Untracked
+from milmer.runtime.gpus import visible_gpus
+from milmer.splits.folds import WITHIN_SUBJECT, fold_names, fold_subjects
 from milmer.training.options import TrainingOptions
 
 
@@ -78,10 +78,10 @@ class TrainingPlan(DatasetPlan):
         variant = self.finetuned(wildcards)
         return self.backbone_files(variant) if variant else []
 
-    def how_to_train(self, wildcards: Any) -> Aside:
+    def how_to_train(self, wildcards: Any) -> Untracked:
         """The options of a training job that cannot change its result."""
         how, variant = self.training(wildcards), self.finetuned(wildcards)
-        return Aside(
+        return Untracked(
             *self._device(how.device),
             *("--checkpoint-minutes", how.checkpoint_minutes),
             *(["--backbone", self._backbone_at(variant)] if variant else []),
@@ -102,9 +102,9 @@ class TrainingPlan(DatasetPlan):
         """Jobs that the GPUs of this machine take at once."""
         return len(visible_gpus()) * self.config.training.jobs_per_gpu
 
-    def device(self, device: str) -> Aside:
+    def device(self, device: str) -> Untracked:
         """The options that say on which device a job computes and how many share a GPU."""
-        return Aside(*self._device(device))
+        return Untracked(*self._device(device))
 
     def _device(self, device: str) -> list[object]:
         return ["--device", device, "--jobs-per-gpu", self.config.training.jobs_per_gpu]
@@ -187,4 +187,4 @@ class TrainingPlan(DatasetPlan):
                     f"{where}: protocol {protocol} is left out: it needs two subjects, there is "
                     f"{subjects[0]} alone"
                 )
-        return experiment.but({"protocols": protocols}) if protocols else None
+        return experiment.updated({"protocols": protocols}) if protocols else None

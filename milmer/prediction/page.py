@@ -1,39 +1,20 @@
 """The page of a prediction: one file that needs no other and no network."""
 
-from pathlib import Path
-from typing import Any
-
 import pandas as pd
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from milmer.evaluation.report import svg
-from milmer.evaluation.report.svg import Figure
-from milmer.prediction.remembered import Remembered
+from milmer.drawing.page import page_environment, page_style
+from milmer.drawing.svg import Figure
+from milmer.prediction.recipe import Remembered
 from milmer.prediction.timeline import clock
 
 _ROWS = 2000  # segments that are listed on the page; all are in the table beside it
-_REPORT = Path(svg.__file__).parent
 
 
 def page(table: pd.DataFrame, known: Remembered, notes: list[str], figure: Figure) -> str:
     """The HTML of predictions ``table`` by the model that ``known`` describes."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [
-                PackageLoader("milmer.prediction", "."),
-                PackageLoader("milmer.evaluation.report", "."),
-            ]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["svg"] = _svg
-    style = "".join((_REPORT / n).read_text(encoding="utf-8") for n in ("figures.css", "page.css"))
+    environment = page_environment("milmer.prediction")
     return environment.get_template("prediction.html").render(
-        style=Markup(style),
+        style=page_style(),
         lead=_lead(table, known),
         figure=figure,
         notes=notes,
@@ -45,14 +26,6 @@ def page(table: pd.DataFrame, known: Remembered, notes: list[str], figure: Figur
         rows=_rows(table, known.labels),
         more=max(0, len(table) - _ROWS),
     )
-
-
-def _svg(figure: Figure) -> list[dict[str, Any]]:
-    """A figure's panels for the template."""
-    return [
-        {"title": panel.title, "told": panel.told, "svg": Markup(panel.svg(f"{figure.name}-{i}"))}
-        for i, panel in enumerate(figure.panels, 1)
-    ]
 
 
 def _lead(table: pd.DataFrame, known: Remembered) -> str:

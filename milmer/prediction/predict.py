@@ -17,17 +17,17 @@ import torch
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
 from milmer import storage
-from milmer.device import choose_device, describe
 from milmer.errors import MilmerError
-from milmer.manifest.files import eeg_digests
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.page import page
-from milmer.prediction.pieces import Piece, Span, table_pieces
 from milmer.prediction.processor import MilmerProcessor, Prepared, Source
+from milmer.prediction.stretches import Piece, Span, table_pieces
 from milmer.prediction.timeline import timeline
-from milmer.progress import track
-from milmer.training.preprocessing import FILE
+from milmer.readers.digests import eeg_digests
+from milmer.runtime.device import choose_device, describe
+from milmer.runtime.progress import track
+from milmer.training.recipe import FILE
 
 MARKER = "predictions.parquet"
 _log = logging.getLogger(__name__)

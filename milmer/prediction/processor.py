@@ -19,15 +19,12 @@ from transformers import AutoImageProcessor, BatchFeature
 from milmer import storage
 from milmer.backbone.loading import load_backbone, prepare
 from milmer.backbone.options import LOCAL
-from milmer.calibration import tempered
-from milmer.device import choose_device
+from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
-from milmer.manifest.eeg import Missing
+from milmer.faces.bags import evenly_spaced
+from milmer.metrics.calibration import apply_temperature
 from milmer.model.configuration import MilmerConfig
-from milmer.prediction.bags import Bag, Bags, Encode, look_at
-from milmer.prediction.pieces import EEGPart, Piece, Span, VideoPart, covered, whole_segments
-from milmer.prediction.remembered import PREPROCESSED, Remembered
-from milmer.prediction.signals import (
+from milmer.prediction.eeg import (
     ArrayEEG,
     ContinuousEEG,
     Signal,
@@ -37,9 +34,12 @@ from milmer.prediction.signals import (
     require_rate,
     unlike,
 )
-from milmer.segmentation import Segment
-from milmer.training.bags import evenly_spaced
-from milmer.training.preprocessing import FILE
+from milmer.prediction.faces import Bag, Bags, Encode, look_at
+from milmer.prediction.recipe import PREPROCESSED, Remembered
+from milmer.prediction.stretches import EEGPart, Piece, Span, VideoPart, covered, whole_segments
+from milmer.readers.eeg import Missing
+from milmer.runtime.device import choose_device
+from milmer.training.recipe import FILE
 
 _CROPS_AT_ONCE = 32  # of a model that holds its backbone
 
@@ -177,7 +177,9 @@ class MilmerProcessor:
 
     def probabilities(self, logits: Tensor) -> np.ndarray:
         """Probabilities (segment, class) of the model's logits, calibrated where they can be."""
-        return tempered(logits.float().softmax(dim=1).cpu().numpy(), self.remembered.temperature)
+        return apply_temperature(
+            logits.float().softmax(dim=1).cpu().numpy(), self.remembered.temperature
+        )
 
     # ---------------------------------------------------------------- parts, for milmer predict
 
@@ -285,7 +287,7 @@ class MilmerProcessor:
                 "the backbone that made the training data's tokens lay in a local directory: say "
                 f"where it is (--backbone); its weights have the digest {known.fingerprint[:12]}…"
             )
-        backbone = load_backbone(known.backbone.but({"name": name}), device)
+        backbone = load_backbone(known.backbone.updated({"name": name}), device)
         if backbone.fingerprint != known.fingerprint:
             raise MilmerError(
                 f"{name}: not the backbone that the model was trained with: its weights have the "

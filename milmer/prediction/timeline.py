@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from milmer.evaluation.report.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
 
 _LANE, _BETWEEN, _LEFT, _TOP = 46, 24, 24, 24
 _SPAN, _MOST = 300.0, 24  # s of a panel, and how many there are at most

@@ -1,1 +1,1 @@
-"""Bags, splits and the training of one fold."""
+"""One fold: its data, the training loop, and what a run writes."""

@@ -23,36 +23,21 @@ from torch import Tensor
 from milmer import storage
 from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
-from milmer.device import choose_device, describe, fast_bfloat16
 from milmer.errors import MilmerError, Stopped
-from milmer.metrics import measure
+from milmer.metrics.scores import measure
 from milmer.model.configuration import MilmerConfig
 from milmer.model.eeg import LogPowerEEGEncoder
 from milmer.model.modeling import MilmerForEmotionClassification
-from milmer.model.options import ModelOptions
-from milmer.options import Options
-from milmer.progress import track
-from milmer.stopping import stop_requests
-from milmer.training.bags import FoldData, read_fold, read_fold_with_pictures
+from milmer.runtime.device import choose_device, describe, fast_bfloat16
+from milmer.runtime.progress import track
+from milmer.runtime.stopping import stop_requests
 from milmer.training.checkpoints import ResumeState
-from milmer.training.options import TrainingOptions
-from milmer.training.outcome import write_run
-from milmer.training.preprocessing import preprocessing
+from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
+from milmer.training.options import TrainOptions
+from milmer.training.recipe import preprocessing
+from milmer.training.results import write_run
 
 _log = logging.getLogger(__name__)
-
-
-class TrainOptions(Options):
-    """What the stage ``train`` depends on.
-
-    Without ``validation`` the validation part trains as well. ``finetune`` says which backbone is
-    trained with the model, from face crops; null where tokens are cached.
-    """
-
-    model: ModelOptions = ModelOptions()
-    training: TrainingOptions = TrainingOptions()
-    validation: bool = True
-    finetune: TokensOptions | None = None
 
 
 def train_fold(
@@ -120,7 +105,7 @@ def train_fold(
 def _backbone(options: TokensOptions, name: str | None, device: torch.device) -> Backbone:
     """The backbone to begin from, in float32: what it learns in a step is smaller than bfloat16."""
     changes = {"dtype": "float32"} | ({"name": name} if name else {})
-    return load_backbone(options.backbone.but(changes), device)
+    return load_backbone(options.backbone.updated(changes), device)
 
 
 class Training:
@@ -153,15 +138,15 @@ class Training:
         )
         torch.manual_seed(self._seed("weights"))
         self.processor = backbone.processor if backbone else None
-        self.bare = MilmerForEmotionClassification(self._config(backbone))
+        self.unwrapped = MilmerForEmotionClassification(self._config(backbone))
         if backbone is not None:
-            self.bare.backbone.swin.load_state_dict(backbone.model.state_dict())
-            self.bare.backbone.frames_at_once = options.finetune.backbone.batch_size
-        trained = [p for p in self.bare.parameters() if p.requires_grad]
+            self.unwrapped.backbone.swin.load_state_dict(backbone.model.state_dict())
+            self.unwrapped.backbone.frames_at_once = options.finetune.backbone.batch_size
+        trained = [p for p in self.unwrapped.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             trained, lr=self.training.lr, weight_decay=self.training.weight_decay
         )
-        self.model, self.optimizer = self.fabric.setup(self.bare, optimizer)
+        self.model, self.optimizer = self.fabric.setup(self.unwrapped, optimizer)
         data.to(device, self.training.jobs_per_gpu)
         self._fit_scale()
         self.step = 0
@@ -198,7 +183,7 @@ class Training:
             time.monotonic() - began,
             self.best["epoch"],
         )
-        self.bare.load_state_dict(self.best["model"])
+        self.unwrapped.load_state_dict(self.best["model"])
 
     def _train_on(self, rows: np.ndarray) -> None:
         torch.manual_seed(self._seed("step", self.step))
@@ -231,7 +216,7 @@ class Training:
         metric = {"val": "val_macro_f1", "test": "test_accuracy"}.get(watched)
         rank = (entry[metric], -entry[f"{watched}_loss"]) if metric else (epoch, 0.0)
         if not self.best or rank > tuple(self.best["rank"]):
-            weights = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
+            weights = {k: v.detach().cpu().clone() for k, v in self.unwrapped.state_dict().items()}
             self.best = {"epoch": epoch, "rank": list(rank), "model": weights}
 
     def _batches(self, epoch: int) -> Iterator[np.ndarray]:
@@ -297,10 +282,10 @@ class Training:
 
     def _fit_scale(self) -> None:
         """Let the EEG encoder know the scale of the training part, and of it alone."""
-        if isinstance(self.bare.eeg, LogPowerEEGEncoder):
+        if isinstance(self.unwrapped.eeg, LogPowerEEGEncoder):
             rows, size = self.rows["train"], 64
             parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-            self.bare.eeg.fit_scale(
+            self.unwrapped.eeg.fit_scale(
                 lambda: (self.data.eeg_of(p, self.fabric.device) for p in parts)
             )
 
@@ -326,7 +311,7 @@ class Training:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "model": self.bare.state_dict(),
+            "model": self.unwrapped.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "loss_sum": self.loss_sum,
@@ -335,7 +320,7 @@ class Training:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.bare.load_state_dict(state["model"])
+        self.unwrapped.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.loss_sum = state["step"], state["loss_sum"]
         self.history, self.best = state["history"], state["best"]

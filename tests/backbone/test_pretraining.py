@@ -19,7 +19,7 @@ from milmer.backbone.loading import load_backbone, prepare
 from milmer.backbone.options import BackboneOptions, PretrainStageOptions
 from milmer.backbone.pretraining import class_weights, pretrain_backbone
 from milmer.errors import Stopped
-from milmer.metrics import scores
+from milmer.metrics.scores import scores
 
 FILES = ["config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"]
 TINY = {"image_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 16}

@@ -67,7 +67,7 @@ def test_tokens_can_be_mapped_from_their_file(faces, twin_backbone, tmp_path):
 
 
 def test_other_weights_give_another_fingerprint(twin_backbone, tmp_path):
-    from milmer.deap.synthetic import write_backbone
+    from milmer.synthetic.twin import write_backbone
 
     write_backbone(tmp_path / "other", seed=1)
     first, second = (

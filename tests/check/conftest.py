@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milmer.check.facts import Facts, Subject, Trial
+from milmer.check.deap import Facts, Subject, Trial
 from milmer.check.needs import DEAP_CLIP
+from milmer.data.labels import QUADRANTS
 from milmer.deap.layout import has_clip
-from milmer.training.labels import QUADRANTS
 
 
 @pytest.fixture

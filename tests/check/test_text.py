@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from milmer.check.findings import Finding, findings
+from milmer.check.deap_findings import Finding, findings
 from milmer.check.needs import needs
 from milmer.check.report import Report
 from milmer.check.text import WIDTH, screen

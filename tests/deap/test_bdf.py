@@ -61,7 +61,7 @@ def table(root, subject="s01", source="bdf", out=None):
 def trials_of(root, subject, source, out, band=(4, 45)):
     """Band-passed and average-referenced trials by experiment_id."""
     trials = table(root, subject, source, out)
-    recording = read_recording(root / trials["eeg_file"].dropna().iloc[0], trials)
+    recording = read_recording(root, trials)
     return {
         e: band_pass(x - x.mean(axis=0), recording.sfreq, band) for e, x in recording.eeg.items()
     }
@@ -294,7 +294,7 @@ def test_a_damaged_header_is_never_anything_but_one_line(copy, tmp_path):
             mutated[r.randrange(256 * 49)] = r.randrange(256)
         (copy / BDF).write_bytes(mutated)
         with suppress(MilmerError):  # any other exception comes through
-            read_recording(copy / BDF, table(copy))
+            read_recording(copy, table(copy))
 
 
 def test_a_missing_recording_is_told_by_its_name(tmp_path, refused):

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from milmer.deap.layout import GENEVA, TWENTE, has_clip, ratings_file, scan, subject_name
+from milmer.data.options import subject_name
+from milmer.deap.layout import GENEVA, TWENTE, has_clip, ratings_file, scan
 
 NAMES = [
     "data_preprocessed_python/s01.dat",

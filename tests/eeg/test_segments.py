@@ -9,16 +9,17 @@ import pytest
 from pydantic import ValidationError
 
 from milmer import storage
+from milmer.data.labels import label
+from milmer.data.options import LabelsOptions
+from milmer.data.recording import Recording
+from milmer.data.segmentation import segment_grid
 from milmer.deap.layout import GENEVA
 from milmer.deap.readers import read_preprocessed
-from milmer.deap.recordings import Recording
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.filtering import band_pass
 from milmer.eeg.options import SegmentsOptions
-from milmer.eeg.segments import cut, make_segments, scramble
-from milmer.segmentation import segment_grid
-from milmer.training.labels import label
-from milmer.training.options import LabelsOptions
+from milmer.eeg.segments import cut_segments, make_segments, scramble
 
 DAT = "data_preprocessed_python/s01.dat"
 
@@ -34,13 +35,16 @@ def segments(recording, chosen):
     trials = [
         (e, x.shape[-1] / recording.sfreq - recording.baseline) for e, x in recording.eeg.items()
     ]
-    return cut(recording, segment_grid(trials, chosen.segmentation), chosen)[0]
+    return cut_segments(recording, segment_grid(trials, chosen.segmentation), chosen)[0]
+
+
+KIND = {"referenced": True, "channels": tuple(GENEVA), "sfreq": 128.0}
 
 
 def recording(eeg, **about):
     """A recording of (trial, channel, sample) in µV."""
     trials = {row + 1: trial for row, trial in enumerate(eeg)}
-    return Recording(trials, None, **({"referenced": True} | about))
+    return Recording(trials, None, **(KIND | about))
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +144,7 @@ def test_scrambling_mixes_channels_and_time_as_published():
 
 def test_no_band_leaves_the_data(twin, twin_results, tmp_path):
     trials = twin_results / "trials" / "s01.parquet"
-    make_segments(trials, twin, options(band=None), tmp_path / "s01.h5")
+    make_segments(trials, twin, options(band=None), tmp_path / "s01.h5", read_recording)
     with storage.open_h5(tmp_path / "s01.h5", "segments") as file:
         eeg = file["eeg"][:2]
     data = pickle.loads((twin / DAT).read_bytes())["data"]
@@ -152,13 +156,13 @@ def test_no_band_leaves_the_data(twin, twin_results, tmp_path):
 def test_a_band_at_or_above_half_the_rate_is_refused(twin, twin_results, tmp_path, high, refused):
     trials = twin_results / "trials" / "s01.parquet"
     with refused("eeg.band", f"{high} Hz", "128 Hz", nothing_in=tmp_path):
-        make_segments(trials, twin, options(band=(1, high)), tmp_path / "s01.h5")
+        make_segments(trials, twin, options(band=(1, high)), tmp_path / "s01.h5", read_recording)
 
 
 def test_trials_shorter_than_a_segment_are_refused(twin, twin_results, tmp_path, refused):
     trials = twin_results / "trials" / "s01.parquet"
     with refused("6 s", "7 s", "segmentation.seconds", nothing_in=tmp_path):
-        make_segments(trials, twin, options(7), tmp_path / "s01.h5")
+        make_segments(trials, twin, options(7), tmp_path / "s01.h5", read_recording)
 
 
 def test_trials_without_eeg_are_refused(twin, twin_results, tmp_path, refused):
@@ -167,7 +171,9 @@ def test_trials_without_eeg_are_refused(twin, twin_results, tmp_path, refused):
     made = storage.provenance("trials", "milmer.deap.trials", {}, {})
     storage.write_table(tmp_path / "s01.parquet", table, made)
     with refused("s01.parquet", "dataset.root", nothing_in=tmp_path):
-        make_segments(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
+        make_segments(
+            tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5", read_recording
+        )
 
 
 def test_a_recording_that_is_not_the_one_of_the_trials_is_refused(
@@ -185,13 +191,13 @@ def test_a_recording_that_is_not_the_one_of_the_trials_is_refused(
         (root / DAT).parent.mkdir(parents=True)
         (root / DAT).write_bytes(pickle.dumps(changed, 2))
         with refused(str(root / DAT), str(trials), "trials again", nothing_in=tmp_path):
-            make_segments(trials, root, options(), tmp_path / "s01.h5")
+            make_segments(trials, root, options(), tmp_path / "s01.h5", read_recording)
 
 
 def test_a_variant_lives_beside_the_default_with_its_own_options(twin, twin_results, tmp_path):
     trials = twin_results / "trials" / "s01.parquet"
     chosen = options(layout="as_published")
-    make_segments(trials, twin, chosen, tmp_path / "s01.h5")
+    make_segments(trials, twin, chosen, tmp_path / "s01.h5", read_recording)
     about = storage.read_provenance(tmp_path / "s01.h5")
     assert about["options"] == json.loads(chosen.result_json())
     first = twin_results / "segments/default/s01.h5"
@@ -247,7 +253,9 @@ def test_segments_of_an_original_recording_are_those_of_the_preprocessed_one(
         trials = tmp_path / f"{source}.parquet"
         make_trials(twin, subject, TrialsOptions(source=source), trials)
         # Within the twin's own band, whose edges are brick walls.
-        make_segments(trials, twin, options(band=(6, 40)), tmp_path / f"{source}.h5")
+        make_segments(
+            trials, twin, options(band=(6, 40)), tmp_path / f"{source}.h5", read_recording
+        )
         with storage.open_h5(tmp_path / f"{source}.h5", "segments") as file:
             made[source] = {name: data[()] for name, data in file.items()}
             channels, sfreq = file.attrs["channels"].tolist(), file.attrs["sfreq"]
@@ -268,7 +276,7 @@ def test_an_original_recording_has_its_eye_artefacts_removed_by_default(twin, tm
     trials = tmp_path / "s01.parquet"
     for source, method in (("bdf", "eog_regression"), ("dat", "none")):
         make_trials(twin, "s01", TrialsOptions(source=source), trials)
-        make_segments(trials, twin, SegmentsOptions(), tmp_path / "s01.h5")
+        make_segments(trials, twin, SegmentsOptions(), tmp_path / "s01.h5", read_recording)
         with storage.open_h5(tmp_path / "s01.h5", "segments") as file:
             assert json.loads(file.attrs["cleaned"])["artefacts"] == method
 
@@ -277,7 +285,9 @@ def test_the_published_layout_is_not_that_of_original_recordings(twin, tmp_path,
     trials = tmp_path / "s01.parquet"
     make_trials(twin, "s01", TrialsOptions(source="bdf"), trials)
     with refused("s01.bdf", "eeg.layout", "dataset.source", nothing_in=tmp_path):
-        make_segments(trials, twin, options(layout="as_published"), tmp_path / "s01.h5")
+        make_segments(
+            trials, twin, options(layout="as_published"), tmp_path / "s01.h5", read_recording
+        )
 
 
 def test_the_published_layout_does_not_overlap():
@@ -293,6 +303,6 @@ def test_original_recordings_of_which_trials_are_missing_give_the_rest(twin, tmp
     table.loc[table["experiment_id"] == 3, ["eeg_start", "eeg_seconds"]] = np.nan
     table.loc[table["experiment_id"] == 3, "eeg_file"] = pd.NA
     storage.write_table(trials, table, about)
-    make_segments(trials, twin, options(), tmp_path / "s01.h5")
+    make_segments(trials, twin, options(), tmp_path / "s01.h5", read_recording)
     with storage.open_h5(tmp_path / "s01.h5", "segments") as file:
         assert sorted(set(file["experiment_id"][()])) == [1, 2, 4, 5, 6, 7, 8]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.metrics import baselines, class_shares, measure
+from milmer.metrics.scores import baselines, class_shares, measure
 
 LABELS = ["HAHV", "LAHV", "LALV", "HALV"]
 TRAINED = np.array([0, 1, 2, 3, 3])  # labels of every training part

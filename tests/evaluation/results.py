@@ -15,8 +15,8 @@ from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
 from milmer.faces.crops import SCHEMA as FACES
-from milmer.metrics import baselines, measure
-from milmer.training.folds import fold_names
+from milmer.metrics.scores import baselines, measure
+from milmer.splits.folds import fold_names
 from tests.evaluation.made_up import LABELS
 
 CHANNELS = tuple(GENEVA)

@@ -8,15 +8,16 @@ from scipy import signal
 from scipy.stats import binom
 
 from milmer import storage
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
 from milmer.evaluation.band_power import class_probabilities, log_band_power, make_baseline
 from milmer.evaluation.band_power_options import BandPowerOptions
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.synthetic.twin import TwinOptions, synthesize
 
 BANDS = BandPowerOptions().bands
 
@@ -29,7 +30,7 @@ def subject(tmp_path_factory):
     synthesize(folder / "deap", TwinOptions(**twin, eeg_signal=1, fingerprint=1))
     trials, segments = folder / "trials/s01.parquet", folder / "segments/s01.h5"
     make_trials(folder / "deap", "s01", TrialsOptions(), trials)
-    make_segments(trials, folder / "deap", SegmentsOptions(), segments)
+    make_segments(trials, folder / "deap", SegmentsOptions(), segments, read_recording)
     return trials, segments
 
 

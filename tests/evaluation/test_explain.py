@@ -6,16 +6,18 @@ import torch
 
 from milmer import storage
 from milmer.deap.layout import GENEVA
-from milmer.deap.synthetic import OCCIPITAL_FIRST, TwinOptions, synthesize
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.evaluation.explain import explain_run
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.fusion import CrossAttention
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.synthetic.twin import OCCIPITAL_FIRST, TwinOptions, synthesize
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 
 SMALL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
 
@@ -40,7 +42,7 @@ def occipital(tmp_path_factory):
     synthesize(folder / "deap", TwinOptions(signal_channels=6, eeg_signal=2, **size))
     trials, segments, split = (folder / name for name in ("t.parquet", "s01.h5", "k0.parquet"))
     make_trials(folder / "deap", "s01", TrialsOptions(), trials)
-    make_segments(trials, folder / "deap", SegmentsOptions(), segments)
+    make_segments(trials, folder / "deap", SegmentsOptions(), segments, read_recording)
     make_split([trials], "trial", "s01-k0", SplitOptions(folds=4, validation=0), split)
     train(folder / "run", split, [segments], [], epochs=25, modalities=["eeg"])
     return folder / "run", split, [segments], []

@@ -9,9 +9,10 @@ from milmer.evaluation.band_power import make_baseline
 from milmer.evaluation.band_power_options import BandPowerOptions
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 
 FOLDS = {"trial": [f"s0{s}-k{k}" for s in (1, 2) for k in range(2)], "segment": ["s01", "s02"]}
 TINY = {"modalities": ["eeg"], "hidden_size": 16, "num_heads": 2, "feed_forward": 16}

@@ -14,13 +14,13 @@ import yaml
 from PIL import Image
 
 from milmer import storage
+from milmer.drawing.svg import ticks
 from milmer.evaluation.report.figures_results import inflation
+from milmer.evaluation.report.markdown import html
 from milmer.evaluation.report.options import FIGURES, ReportStageOptions
 from milmer.evaluation.report.page import make_report
 from milmer.evaluation.report.pictures import bags, blurred
 from milmer.evaluation.report.sources import Results
-from milmer.evaluation.report.svg import ticks
-from milmer.evaluation.report.text import html
 from milmer.plan import Plan
 from tests.conftest import REPOSITORY
 from tests.evaluation.results import EXPERIMENTS, LABELS, made, make_results
@@ -109,7 +109,7 @@ def test_band_power_stands_beside_where_it_was_measured(work):
     results = Results(*work)
     results.tables["summary"]["band_power"] = 0.333
     drawn = inflation(results).panels[0]
-    assert drawn.told.count("band power 0.33") == 2
+    assert drawn.description.count("band power 0.33") == 2
     assert drawn.body.count("l5 5l-5 5l-5 -5z") == 2
 
 
@@ -194,7 +194,7 @@ def test_cleaning_and_explanations_are_drawn(page):
 def test_conclusions_and_literature_are_shown(page):
     assert "<h3>What holds</h3>" in page
     assert "<p>The <strong>leaky</strong> split adds much.</p>" in page
-    assert "<li>one <code>a&lt;b</code></li><li>two</li>" in page
+    assert "<li>one <code>a&lt;b</code></li>\n<li>two</li>" in page
     assert ["Wang et al. 2025", "0.967", "–"] in Reader(page).rows
 
 
@@ -208,7 +208,7 @@ def test_names_are_text_and_not_markup(page):
     assert "a<b>" not in page
     assert "a&lt;b&gt;&amp;c" in page
     assert html("<script>`<i>`</script>") == (
-        "<p>&lt;script&gt;<code>&lt;i&gt;</code>&lt;/script&gt;</p>"
+        "<p>&lt;script&gt;<code>&lt;i&gt;</code>&lt;/script&gt;</p>\n"
     )
 
 
@@ -234,7 +234,7 @@ def test_no_face_is_shown_unless_it_is_asked_for(work, page, tmp_path):
     folder, options = work
     assert "data:image/jpeg" not in page
     assert "report.faces</code> is none" in page
-    shown, hidden = (options.but({"report": {"faces": how}}) for how in ("shown", "blurred"))
+    shown, hidden = (options.updated({"report": {"faces": how}}) for how in ("shown", "blurred"))
     make_report(folder, shown, tmp_path)
     text = (tmp_path / "index.html").read_text()
     assert text.count("data:image/jpeg") == 3  # one bag a subject
@@ -264,7 +264,7 @@ def test_a_missing_table_is_one_clear_line(work, tmp_path, refused):
         make_report(tmp_path, options, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with refused("trials/s09.parquet: no such file"):
-        make_report(folder, options.but({"subjects": ["s09"]}), tmp_path / "out")
+        make_report(folder, options.updated({"subjects": ["s09"]}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -292,7 +292,7 @@ def test_a_report_of_faces_alone_reads_no_eeg(tmp_path):
 def test_all_of_deap_stays_below_5_mb(tmp_path):
     only = {"milmer": EXPERIMENTS["milmer"]}
     options = make_results(tmp_path / "results", 22, folds=5, experiments=only)
-    shown = options.but({"report": {"faces": "shown"}})
+    shown = options.updated({"report": {"faces": "shown"}})
     make_report(tmp_path / "results", shown, tmp_path / "report")
     # Six experiments under three protocols are nine times as much.
     assert (tmp_path / "report/index.html").stat().st_size < 5e6 / 9
@@ -336,4 +336,4 @@ def test_the_plan_gives_the_report_its_options_and_inputs(twin):
         "results/segments/as_published/s02.h5",
         "results/faces/default/s01.h5",
         "results/trials/s02.parquet",
-    } <= set(plan.shown())
+    } <= set(plan.report_inputs())

@@ -23,7 +23,7 @@ def opened(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     options = make_results(folder / "results", 2)
     make_report(
-        folder / "results", options.but({"report": {"faces": "blurred"}}), folder / "report"
+        folder / "results", options.updated({"report": {"faces": "blurred"}}), folder / "report"
     )
     with browser(found(), folder / "profile") as page:
         yield page, folder / "report" / "index.html"

@@ -10,7 +10,7 @@ from milmer.faces import cropper as module
 from milmer.faces.cropper import Cropper
 from milmer.faces.detection import Face
 from milmer.faces.options import FacesOptions
-from milmer.faces.video import Clip
+from milmer.readers.video import Clip
 
 CLIP = Clip(50.0, 10**6, 64, 64)
 _ALIVE = weakref.WeakSet()

@@ -11,14 +11,14 @@ from skimage.data import astronaut
 from milmer import storage
 from milmer.backbone.options import TokensOptions
 from milmer.backbone.tokens import make_tokens
+from milmer.data.segmentation import Segment
 from milmer.faces import crops
+from milmer.faces.bags import decode
 from milmer.faces.cropper import crop
 from milmer.faces.crops import frame_numbers, make_faces
 from milmer.faces.detection import Face
 from milmer.faces.options import FacesOptions, FaceStageOptions
-from milmer.faces.pictures import decode
-from milmer.faces.video import Clip
-from milmer.segmentation import Segment
+from milmer.readers.video import Clip
 
 FPS = 10  # of the twin
 

@@ -18,9 +18,9 @@ from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
 from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
-from milmer.training.bags import read_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.training.fold_data import read_fold
 
 FPS = 10
 OPTIONS = FaceStageOptions.model_validate({"faces": {"detector": "haar"}})

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from milmer import storage
-from milmer.segmentation import SegmentationOptions
-from milmer.training.guard import require_sound
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.data.segmentation import SegmentationOptions
+from milmer.splits.guard import require_sound
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
 
 LABELS = {"scheme": "label", "classes": ["a", "b", "c"]}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from milmer import storage
+from milmer.data.options import RecordingOptions
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
-from milmer.manifest.options import RecordingOptions
-from milmer.manifest.recordings import read_manifest_recording
+from milmer.manifest.recordings import read_recording
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from tests.manifest.described import write_manifest
@@ -42,12 +42,14 @@ def lab(tmp_path):
 
         def recording(self, *rows, **options):
             table = self.trials(*rows)
-            return read_manifest_recording(tmp_path, table, RecordingOptions(**options))
+            return read_recording(tmp_path, table, RecordingOptions(**options))
 
         def segments(self, *rows, eeg=RAW, **options):
             self.trials(*rows)
             stage = SegmentsOptions(eeg=eeg, recording=options)
-            make_segments(tmp_path / "out/p1.parquet", tmp_path, stage, tmp_path / "p1.h5")
+            make_segments(
+                tmp_path / "out/p1.parquet", tmp_path, stage, tmp_path / "p1.h5", read_recording
+            )
             with storage.open_h5(tmp_path / "p1.h5", "segments") as file:
                 found = {name: file[name][()] for name in file}
                 return found, {k: v for k, v in file.attrs.items()}
@@ -127,7 +129,9 @@ def test_a_recording_that_changed_after_its_trials_is_refused(lab, refused):
     edf(lab.folder / "a.edf", lab.eeg["b"])
     stage = SegmentsOptions(recording=RecordingOptions())
     with refused("a.edf", "not the recording", "stage trials again"):
-        make_segments(lab.folder / "out/p1.parquet", lab.folder, stage, lab.folder / "p1.h5")
+        make_segments(
+            lab.folder / "out/p1.parquet", lab.folder, stage, lab.folder / "p1.h5", read_recording
+        )
 
 
 def test_what_is_recorded_before_a_trial_stands_in_front_up_to_3_s(lab):

@@ -134,14 +134,15 @@ def test_a_trial_that_begins_after_the_end_of_its_video_is_refused(lab, tmp_path
 
 
 def test_a_video_is_looked_into_once_for_all_of_its_trials(lab, tmp_path, monkeypatch):
-    from milmer.faces import crops, timed
+    from milmer.faces import crops
+    from milmer.readers import seekable_video
 
     looked = []
 
     def probe(path):
         looked.append(path)
-        return timed.probe_any(path)
+        return seekable_video.probe(path)
 
-    monkeypatch.setattr(crops, "probe_any", probe)
+    monkeypatch.setattr(crops, "probe", probe)
     made(lab, tmp_path, (1, 7, 0), (8, 14, 8))
     assert len(looked) == 1

@@ -8,11 +8,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel
 
-from milmer.deap.synthetic import TwinOptions, synthesize
 from milmer.model.configuration import MilmerConfig
 from milmer.model.eeg import LogPowerEEGEncoder, PublishedEEGEncoder
 from milmer.model.modeling import MilmerForEmotionClassification
-from milmer.training.bags import read_fold
+from milmer.synthetic.twin import TwinOptions, synthesize
+from milmer.training.fold_data import read_fold
 from tests.pipeline import predictions, right_trials, run
 
 SMALL = {"modalities": ["eeg"], "hidden_size": 64, "num_heads": 4, "feed_forward": 128}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from milmer import storage
+from milmer.data.options import RecordingOptions
 from milmer.deap.layout import GENEVA
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
-from milmer.manifest.options import RecordingOptions
+from milmer.manifest.recordings import read_recording
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.prediction.options import PredictOptions
@@ -29,7 +30,7 @@ def own(twin, tmp_path_factory):
     make_manifest_trials(manifest, "s01", options, trials)
     recording = RecordingOptions(channels=GENEVA[::-4], sfreq=256.0)
     stage = SegmentsOptions(recording=recording, eeg={"baseline": "subtract"})
-    make_segments(trials, manifest.parent, stage, segments)
+    make_segments(trials, manifest.parent, stage, segments, read_recording)
     run = train(folder, trials, [segments], [], {"modalities": ["eeg"]})
     return run, trials, manifest.parent
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.calibration import tempered
+from milmer.metrics.calibration import apply_temperature
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import Recording, predict
 from tests.prediction.trained import clip, film, originals, train
@@ -109,7 +109,7 @@ def test_predictions_are_both_raw_and_calibrated(run, whole):
     table = storage.read_table(whole / "predictions.parquet")
     raw, p = (table[[f"{k}_{n}" for n in known["labels"]]].to_numpy(float) for k in ("raw", "p"))
     assert known["temperature"] is not None
-    np.testing.assert_allclose(p, tempered(raw, known["temperature"]), atol=1e-6)
+    np.testing.assert_allclose(p, apply_temperature(raw, known["temperature"]), atol=1e-6)
     assert not np.allclose(p, raw, atol=1e-3)
     assert table["class"].tolist() == [known["labels"][i] for i in raw.argmax(1)]
 
@@ -187,7 +187,7 @@ def test_the_video_may_begin_later_and_end_earlier(run, bdf, twin, made, twin_ba
     times = found["frame_times"].iloc[0]
     assert all(10.5 <= time < 13.5 for time in times)
     # The same as when the stretch is asked for.
-    options = options.but({"start": 13.5, "stop": 16.5})
+    options = options.updated({"start": 13.5, "stop": 16.5})
     predict(run, Recording(eeg=bdf, video=video), options, tmp_path / "part")
     part = storage.read_table(tmp_path / "part/predictions.parquet")
     assert part["frames"].iloc[0].tolist() == found["frames"].iloc[1].tolist()

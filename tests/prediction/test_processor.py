@@ -5,19 +5,20 @@ import pytest
 import torch
 
 from milmer import storage
+from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.deap.layout import GENEVA
 from milmer.eeg.options import SegmentsOptions
 from milmer.model.modeling import MilmerForEmotionClassification
-from milmer.prediction.bags import Bags
+from milmer.prediction.eeg import ArrayEEG, ContinuousEEG
+from milmer.prediction.faces import Bags
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import Recording, predict
 from milmer.prediction.processor import MilmerProcessor
-from milmer.prediction.remembered import RememberedEEG
-from milmer.prediction.signals import ArrayEEG, ContinuousEEG
-from milmer.segmentation import SegmentationOptions, segment_grid
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.prediction.recipe import RememberedEEG
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 from tests.manifest.recordings import edf, waves
 from tests.prediction.trained import MODEL, clip, film
 
@@ -192,8 +193,8 @@ def test_memory_does_not_grow_with_the_video(face_run, twin, made, twin_backbone
             return super()._bag(own, rows)
 
     from milmer.prediction import processor as module
-    from milmer.prediction.pieces import Span
     from milmer.prediction.processor import Source
+    from milmer.prediction.stretches import Span
 
     original, module.Bags = module.Bags, Counted
     try:

@@ -4,7 +4,7 @@ import json
 import shutil
 
 from milmer.deap.layout import GENEVA
-from milmer.deap.synthetic import write_backbone
+from milmer.synthetic.twin import write_backbone
 from tests.manifest.recordings import edf, waves
 from tests.prediction.trained import clip, film
 

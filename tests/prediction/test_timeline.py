@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from milmer.prediction.page import page
-from milmer.prediction.remembered import Remembered
+from milmer.prediction.recipe import Remembered
 from milmer.prediction.timeline import clock, timeline
 from tests.browser import browser, found
 
@@ -42,11 +42,11 @@ def test_each_class_has_a_lane_whose_line_breaks_at_gaps():
     assert panel.body.count('class="edged"') == 2
     assert panel.body.count("<circle") == 17
     assert all(f">{name}</text>" in panel.body for name in LABELS)
-    assert "20 segments" in panel.told
-    assert "without a prediction 3" in panel.told
+    assert "20 segments" in panel.description
+    assert "without a prediction 3" in panel.description
     assert "nan" not in panel.body
     for name in LABELS:
-        assert f"{name} {(made['class'] == name).sum()}" in panel.told
+        assert f"{name} {(made['class'] == name).sum()}" in panel.description
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ import av
 import numpy as np
 
 from milmer import storage
+from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 
 MODEL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
 
@@ -39,7 +41,7 @@ def originals(root: Path, folder: Path, eeg: dict | None = None) -> tuple[Path, 
     """Trials and segments of the twin's original recording of s01."""
     trials, segments = folder / "trials/s01.parquet", folder / "segments/s01.h5"
     make_trials(root, "s01", TrialsOptions(source="bdf"), trials)
-    make_segments(trials, root, SegmentsOptions(eeg=eeg or {}), segments)
+    make_segments(trials, root, SegmentsOptions(eeg=eeg or {}), segments, read_recording)
     return trials, segments
 
 

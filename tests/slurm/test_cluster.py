@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.synthetic.twin import TwinOptions, synthesize
 from tests.slurm.cluster import cluster, missing
 from tests.slurm.runner import run, said, start
 from tests.workflow.runner import snakemake, to_run, write_config

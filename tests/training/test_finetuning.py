@@ -17,11 +17,12 @@ from transformers import (
 from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import BackboneOptions
-from milmer.faces.pictures import decoded
+from milmer.faces.bags import decoded
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
 from milmer.training import loop
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 from tests.training.test_loop import same_bytes
 
 MODEL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}

@@ -12,13 +12,14 @@ import torch
 
 from milmer import storage
 from milmer.errors import MilmerError, Stopped
-from milmer.metrics import measure
+from milmer.metrics.scores import measure
 from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
 from milmer.training import loop
-from milmer.training.bags import read_fold
-from milmer.training.loop import TrainOptions, train_fold
-from milmer.training.options import SplitOptions
-from milmer.training.splits import make_split
+from milmer.training.fold_data import read_fold
+from milmer.training.loop import train_fold
+from milmer.training.options import TrainOptions
 
 MODEL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
 FILES = [
@@ -250,7 +251,9 @@ def test_the_eegs_scale_is_that_of_the_training_part_alone(files):
         eeg = data.eeg.take(np.arange(data.eeg.first[-1]))
         eeg[data.eeg_row[data.rows(loud)]] *= 3
         data.eeg._resident = eeg
-        return dict(loop.Training(data, options(), 0, torch.device("cpu")).bare.eeg.named_buffers())
+        return dict(
+            loop.Training(data, options(), 0, torch.device("cpu")).unwrapped.eeg.named_buffers()
+        )
 
     plain, test, train = buffers("nothing"), buffers("test"), buffers("train")
     assert set(plain) == {"scale", "mean", "std"}
@@ -279,7 +282,7 @@ def test_the_scale_of_the_eeg_is_that_of_the_training_part_alone(files, tmp_path
             file.attrs["digest"] = storage.content_digest(file)
         data = read_fold(split, [out], [])
         run = loop.Training(data, options({"modalities": ["eeg"]}), 0, torch.device("cpu"))
-        return [run.bare.eeg.get_buffer(name) for name in ("scale", "mean", "std")]
+        return [run.unwrapped.eeg.get_buffer(name) for name in ("scale", "mean", "std")]
 
     plain = scale([])
     assert all(torch.equal(a, b) for a, b in zip(scale(["val", "test"]), plain, strict=True))

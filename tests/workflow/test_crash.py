@@ -13,8 +13,8 @@ import time
 import psutil
 import pytest
 
-from milmer import snakemake_folder
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.plan import snakemake_state
+from milmer.synthetic.twin import TwinOptions, synthesize
 from tests.workflow.runner import REPOSITORY, write_config
 
 COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
@@ -111,7 +111,7 @@ def at_work(run, folder, kind):
         jobs = [(job, stage) for job, stage in jobs if stage == "train"]
         return jobs if list(folder.glob("results/runs/*/*/*/.seed0.resume.pt")) else []
     if kind == "all":
-        return [(None, "all")] if snakemake_folder.locked(folder) else []
+        return [(None, "all")] if snakemake_state.locked(folder) else []
     return jobs
 
 

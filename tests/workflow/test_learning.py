@@ -2,7 +2,7 @@
 
 import pytest
 
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.synthetic.twin import TwinOptions, synthesize
 from tests.pipeline import p_above, predictions, right_trials, run
 
 SMALL = {"hidden_size": 64, "num_heads": 4, "feed_forward": 128, "num_queries": 16}

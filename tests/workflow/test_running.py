@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from milmer.deap.synthetic import TwinOptions, synthesize
+from milmer.synthetic.twin import TwinOptions, synthesize
 from tests.conftest import fake_gpus
 from tests.workflow.runner import REPOSITORY, SMALL
 

@@ -13,8 +13,8 @@ import torch
 from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import BackboneOptions
-from milmer.deap.synthetic import TwinOptions, synthesize
-from milmer.status import status
+from milmer.plan.status import status
+from milmer.synthetic.twin import TwinOptions, synthesize
 from tests.workflow.runner import REPOSITORY, snakemake, to_run, write_config
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from milmer.evaluation.report.scalp import scalp_map, strongest
+from milmer.drawing.scalp import scalp_map, strongest
+from milmer.drawing.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
 from milmer.evaluation.report.sources import Cleaning, Group, Results
-from milmer.evaluation.report.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
 
 _SCORE_BINS = np.linspace(-3, 3, 25)
 _MOST_MAPS = 12  # of removed components, the greatest first

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from milmer.calibration import expected_calibration_error
-from milmer.evaluation.report.sources import Group, Results, doubts
-from milmer.evaluation.report.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.evaluation.report.sources import Group, Results, caveats
+from milmer.metrics.calibration import expected_calibration_error
 
 _SHARES = (0, 0.25, 0.5, 0.75, 1)
 _PEEKS = "best_on_test"
@@ -45,7 +45,7 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
     for i, row in enumerate(rows):
         top = step * i
         known = {"leaky": row.leaky, "on_test": row.select == _PEEKS, "permuted": row.permuted}
-        words = [row.protocol, *doubts(**known)]
+        words = [row.protocol, *caveats(**known)]
         drawing.text(
             10, top + 16, ", ".join(words), "bold" if honest[experiment, row.protocol] else ""
         )

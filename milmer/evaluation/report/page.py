@@ -8,20 +8,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from milmer import storage
+from milmer.drawing.page import page_environment, page_style
+from milmer.drawing.svg import Figure
 from milmer.evaluation.report import (
     figures_inputs,
     figures_results,
-    listing,
+    markdown,
     pictures,
-    text,
+    tables,
 )
 from milmer.evaluation.report.options import FIGURES, ReportStageOptions
 from milmer.evaluation.report.sources import Results
-from milmer.evaluation.report.svg import Figure
 
 _KINDS = {
     "dat": "preprocessed EEG (.dat)",
@@ -29,7 +29,6 @@ _KINDS = {
     "bdf": "original recordings (.bdf)",
     "manifest": "own recordings, by a manifest",
 }
-_HERE = Path(__file__).parent
 
 
 def make_report(folder: Path, options: ReportStageOptions, out: Path) -> None:
@@ -54,46 +53,32 @@ def _figure(name: str, results: Results) -> Figure:
 
 
 def _page(results: Results, figures: dict[str, Figure]) -> str:
-    environment = Environment(
-        loader=PackageLoader("milmer.evaluation.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"svg": _svg, "markdown": text.html}
+    environment = page_environment("milmer.evaluation.report")
+    environment.filters["markdown"] = markdown.html
     faces = pictures.bags(results)
     shown: dict[str, Any] = {
-        "style": Markup(_file("figures.css") + _file("page.css")),
-        "script": Markup(_file("page.js")),
+        "style": page_style(),
+        "script": Markup((Path(__file__).parent / "page.js").read_text(encoding="utf-8")),
         "lead": _lead(results),
         "facts": _facts(results),
         "conclusions": results.conclusions,
         "figures": figures,
         "bags": faces,
         "faces": results.options.report.faces,
-        "experiments": listing.experiments(results),
-        "summary": listing.summary(results),
-        "tests": listing.tests(results),
-        "ablation": listing.ablation(results),
-        "folds": listing.folds(results),
-        "literature": listing.literature(results),
-        "cleaning": listing.cleaning(results),
-        "missing": listing.missing(results),
-        "dropped": listing.dropped(results),
-        "warnings": listing.warnings(results),
+        "experiments": tables.experiments(results),
+        "summary": tables.summary(results),
+        "tests": tables.tests(results),
+        "ablation": tables.ablation(results),
+        "folds": tables.folds(results),
+        "literature": tables.literature(results),
+        "cleaning": tables.cleaning(results),
+        "missing": tables.missing(results),
+        "dropped": tables.dropped(results),
+        "warnings": tables.warnings(results),
     }
     # Last, when all that is read has been read.
-    shown |= {"inputs": listing.inputs(results), "provenance": _provenance(results)}
+    shown |= {"inputs": tables.inputs(results), "provenance": _provenance(results)}
     return environment.get_template("page.html").render(shown)
-
-
-def _svg(figure: Figure) -> list[dict[str, Any]]:
-    """A figure's panels for the template."""
-    return [
-        {"title": panel.title, "told": panel.told, "svg": Markup(panel.svg(f"{figure.name}-{i}"))}
-        for i, panel in enumerate(figure.panels, 1)
-    ]
 
 
 def _lead(results: Results) -> str:
@@ -135,7 +120,3 @@ def _provenance(results: Results) -> dict[str, Any]:
         "options": [(what, json.dumps(held, sort_keys=True)) for what, held in options.items()],
         "versions": made["versions"],
     }
-
-
-def _file(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import numpy as np
 
 from milmer import storage
 from milmer.evaluation.report.sources import Results
-from milmer.faces.pictures import decode
+from milmer.faces.bags import decode
 
 _SIDE = 72  # px of a picture on the page
 _POINTS = 8  # that a blurred face is made of, along a side
@@ -24,7 +24,7 @@ class Bag:
     """A segment's frames in their order, as one JPEG strip, and which were chosen."""
 
     heading: str
-    told: str
+    description: str
     strip: str
     width: int
     height: int
@@ -60,9 +60,9 @@ def _bag(results: Results, title: str, variant: str, row: tuple, how: str) -> Ba
     )
     assert done
     heading = f"{title}: {row.subject}, experiment_id {row.experiment_id}, segment {row.position}"
-    told = f"{len(bag)} frames of which {', '.join(map(str, sorted(chosen)))} were chosen"
+    description = f"{len(bag)} frames of which {', '.join(map(str, sorted(chosen)))} were chosen"
     uri = "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode()
-    return Bag(heading, told, uri, strip.shape[1], strip.shape[0])
+    return Bag(heading, description, uri, strip.shape[1], strip.shape[0])
 
 
 def _tile(picture: np.ndarray | None, how: str, chosen: bool) -> np.ndarray:

@@ -21,7 +21,7 @@ from milmer.evaluation.report.options import ReportStageOptions
 _KEY = ["experiment", "protocol"]
 
 
-def doubts(*, leaky: bool, on_test: bool = False, permuted: bool) -> list[str]:
+def caveats(*, leaky: bool, on_test: bool = False, permuted: bool) -> list[str]:
     """What has to stand where a number is read, in the page's words."""
     holds = {"leaky": leaky, "epoch chosen on test": on_test, "ratings exchanged": permuted}
     return [words for words, true in holds.items() if true]
@@ -46,7 +46,7 @@ class Group:
     def title(self) -> str:
         """How a panel about it is headed."""
         permuted = any(known["permuted"] for known in self.metrics.values())
-        words = ", ".join(doubts(leaky=self.leaky, permuted=permuted))
+        words = ", ".join(caveats(leaky=self.leaky, permuted=permuted))
         return f"{self.experiment}, {self.protocol}" + (f" ({words})" if words else "")
 
     @property

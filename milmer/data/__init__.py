@@ -1,0 +1,1 @@
+"""What a recording is, whoever made it: subjects, trials, segments, labels."""

@@ -1,0 +1,64 @@
+"""What the workflow asks of a dataset, whoever described it; nothing heavy, for the Snakefile."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from milmer.data.options import LabelsOptions
+
+
+class Dataset(ABC):
+    """Subjects, and the files and triggers of each.
+
+    ``root`` is the folder that files in tables of trials are relative to; ``source`` says in a
+    word what EEG there is; ``preprocessed``: whether it is DEAP's preprocessed; ``subjects`` are
+    those that take part, ``with_video`` those of them with face video; ``subject_pattern`` is a
+    regular expression that all names of subjects match.
+    """
+
+    trials_module: str
+    """The module of the stage ``trials``."""
+
+    recordings_module: str
+    """The module that reads its recordings for the stage ``segments``."""
+
+    root: str
+    source: str
+    preprocessed: bool
+    subject_pattern: str
+    subjects: list[str]
+    with_video: list[str]
+    notes: Sequence[str] = ()
+    """What is told before a run."""
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes where trials have a label by name."""
+        return None
+
+    @abstractmethod
+    def lacks(self, labels: LabelsOptions) -> str | None:
+        """Why trials cannot be labelled so; None where they can."""
+
+    @abstractmethod
+    def eeg_files(self, subject: str) -> list[str]:
+        """The subject's EEG files."""
+
+    @abstractmethod
+    def video_files(self, subject: str) -> list[str]:
+        """The subject's videos."""
+
+    @abstractmethod
+    def trials_files(self) -> list[str]:
+        """What the tables of trials are made of beside EEG."""
+
+    @abstractmethod
+    def trials_json(self, subject: str) -> str:
+        """Options of the stage ``trials``."""
+
+    @abstractmethod
+    def trials_trigger(self, subject: str) -> str:
+        """What else a table of trials depends on."""
+
+    @abstractmethod
+    def trials_arguments(self) -> list[str]:
+        """Arguments of the stage ``trials`` that change no result."""

@@ -1,0 +1,34 @@
+"""A subject's EEG, trial by trial, whoever recorded it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+BASELINE_SECONDS = 3.0
+"""Seconds before the music video with which a preprocessed trial begins."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One subject's EEG.
+
+    ``eeg`` maps experiment_id to (channel, sample) in µV, with ``baseline`` s before the music
+    video in front, of all trials or by experiment_id; ``eog`` maps to (2, sample), hEOG and vEOG,
+    and is None where they were not recorded. ``referenced``: whether the common average was taken
+    out already. ``without_eog``: EOG is not to be expected, so that its lack is no error.
+    """
+
+    eeg: dict[int, np.ndarray]
+    eog: dict[int, np.ndarray] | None
+    referenced: bool
+    channels: tuple[str, ...]
+    sfreq: float
+    baseline: float | Mapping[int, float] = BASELINE_SECONDS
+    without_eog: bool = False
+
+    def before(self, experiment_id: int) -> float:
+        """Seconds that stand in front of a trial."""
+        if isinstance(self.baseline, Mapping):
+            return self.baseline[experiment_id]
+        return self.baseline

@@ -1,0 +1,91 @@
+"""Values of EEG channels as a map of the head (MNE; Gramfort et al. 2013)."""
+
+import base64
+import io
+from collections.abc import Mapping
+
+import numpy as np
+
+from milmer.drawing.svg import Drawing, Panel
+from milmer.readers import channels as montage
+
+_LINES = "#7a828e"  # is seen on light and on dark paper
+_SIZE = 240  # CSS px that the picture is shown at; it has twice as many dots
+
+
+def scalp_map(title: str, values: Mapping[str, float], what: str, description: str) -> Panel:
+    """A map of ``values`` by channel; ``what`` names them and their unit.
+
+    A channel that has no place on the head is left out and named.
+    """
+    known = montage.placed_names().values()
+    placed = {name: float(v) for name, v in values.items() if name in known}
+    drawing = Drawing(_SIZE + 40, _SIZE + 66)
+    if len(placed) < 4:  # too few to interpolate between
+        drawing.height = 40
+        drawing.text(8, 24, "no channel of the 10–20 system")
+        return drawing.panel(title, description)
+    most = max(map(abs, placed.values())) or 1.0
+    signed = min(placed.values()) < 0
+    drawing.picture(20, 0, _SIZE, _drawn(placed, most, signed))
+    _scale(drawing, (-most if signed else 0.0, most), signed)
+    drawing.text(20, _SIZE + 60, what, "soft")
+    absent = [name for name in values if name not in placed]
+    if absent:
+        description += f" Without a place on the head: {', '.join(absent)}."
+    return drawing.panel(title, description)
+
+
+def strongest(values: Mapping[str, float], count: int = 3) -> str:
+    """The channels with the greatest values, in words."""
+    first = sorted(values, key=lambda name: -abs(values[name]))[:count]
+    return ", ".join(f"{name} {values[name]:.3g}" for name in first)
+
+
+def _drawn(values: Mapping[str, float], most: float, signed: bool) -> str:
+    import mne
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    info = montage.info(list(values))
+    figure = Figure(figsize=(2.4, 2.4), dpi=2 * _SIZE / 2.4)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
+    with mne.utils.use_log_level("error"):
+        mne.viz.plot_topomap(
+            np.array(list(values.values())),
+            info,
+            axes=axes,
+            show=False,
+            cmap="RdBu_r" if signed else "Blues",
+            vlim=(-most if signed else 0.0, most),
+            contours=4,
+            res=48,
+        )
+    for line in axes.lines:  # head, nose and ears
+        line.set_color(_LINES)
+        line.set_linewidth(1.6)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", transparent=True, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(_small(file.getvalue())).decode()
+
+
+def _small(png: bytes) -> bytes:
+    """The picture with a palette of its own: a third of the size, and the same to the eye."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).quantize(128, Image.Quantize.FASTOCTREE)
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _scale(drawing: Drawing, ends: tuple[float, float], signed: bool) -> None:
+    from matplotlib import colormaps
+
+    colours = colormaps["RdBu_r" if signed else "Blues"](np.linspace(0, 1, 24))
+    for i, colour in enumerate(colours):
+        code = "".join(f"{round(255 * part):02x}" for part in colour[:3])
+        drawing.block(20 + 10 * i, _SIZE + 8, 10.4, 10, f"#{code}")
+    for x, value, at in ((20, ends[0], "start"), (260, ends[1], "end")):
+        drawing.text(x, _SIZE + 34, f"{value:.3g}", "soft", at)

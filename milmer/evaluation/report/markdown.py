@@ -1,0 +1,15 @@
+"""Markdown of the conclusions as HTML (CommonMark, by markdown-it-py)."""
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+_PARSER = MarkdownIt("commonmark", {"html": False}).disable(["image", "html_block", "html_inline"])
+
+
+def html(markdown: str) -> Markup:
+    """Markdown as HTML. HTML in it stays text, and its headings go below a section's own."""
+    tokens = _PARSER.parse(markdown)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = "h3"
+    return Markup(_PARSER.renderer.render(tokens, _PARSER.options, {}))

@@ -1,0 +1,158 @@
+"""Fingerprints of the code behind a stage, so that an edit reruns exactly what it can change.
+
+Snakemake does not see code behind ``python -m milmer``. Each rule therefore carries, among its
+params, the fingerprints of the modules that its stage can import: the static import closure of
+the stage's module within this package. Comments, docstrings and formatting do not count, nor does
+the version of Python that reads the code.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = __name__.partition(".")[0]
+_ROOT = Path(__file__).resolve().parent
+_MEMORY = _ROOT / "__pycache__" / "fingerprints.json"
+
+
+def closure(*modules: str) -> dict[str, str]:
+    """Names and hashes of ``modules`` and of all they import from this package, sorted."""
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += _imports(name)
+    hashes = {name: _hash(name) for name in sorted(seen)}
+    _remembered().keep()
+    return hashes
+
+
+def fingerprint(*modules: str) -> str:
+    """The closure of ``modules`` as one string, for a rule's params."""
+    return " ".join(f"{name}:{digest}" for name, digest in closure(*modules).items())
+
+
+@functools.cache
+def _path(module: str) -> Path | None:
+    base = _ROOT.joinpath(*module.split(".")[1:])
+    for path in (base / "__init__.py", base.with_suffix(".py")):  # a package is found first
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(module: str) -> list[str]:
+    """Modules of this package that ``module`` names in an import, with their packages."""
+    found: set[str] = set()
+    for name in _facts(module)[0]:
+        if _path(name) is not None:
+            parts = name.split(".")
+            found |= {".".join(parts[:i]) for i in range(1, len(parts) + 1)}
+    return sorted(found)
+
+
+def _hash(module: str) -> str:
+    return _facts(module)[1]
+
+
+def _facts(module: str) -> tuple[list[str], str]:
+    """All that ``module`` names below this package in an import, and the hash of its content."""
+    path = _path(module)
+    if path is None:
+        raise ModuleNotFoundError(module)
+    about, method = path.stat(), Path(__file__).stat()
+    state = [about.st_size, about.st_mtime_ns, method.st_size, method.st_mtime_ns]
+    known = _remembered()
+    if module not in known or known[module][0] != state:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        digest = hashlib.sha256(repr(_content(tree)).encode()).hexdigest()[:12]
+        known[module] = [state, _named(tree, package), digest]
+        known.changed = True
+    return known[module][1], known[module][2]
+
+
+def _named(tree: ast.Module, package: str) -> list[str]:
+    """Names of this package in the imports of a module of ``package``."""
+    names: set[str] = set()
+    for node in _statements(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            # `from milmer.eeg import filtering` names a module, `from … import PATTERN` does not.
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return sorted(name for name in names if name.split(".")[0] == _PACKAGE)
+
+
+class _Memory(dict):
+    """What is known of each module, by the size and time of its file, as Python keeps bytecode.
+
+    Each job on a cluster parses the Snakefile, and reading all modules takes longer than the rest
+    of that.
+    """
+
+    changed = False
+
+    def keep(self) -> None:
+        """Write it down where there is something new, and where that is allowed."""
+        if not self.changed:
+            return
+        self.changed = False
+        partial = _MEMORY.with_name(f"{_MEMORY.name}.{os.getpid()}")
+        with suppress(OSError):
+            _MEMORY.parent.mkdir(exist_ok=True)
+            partial.write_text(json.dumps(self), encoding="utf-8")
+            os.replace(partial, _MEMORY)
+
+
+@functools.cache
+def _remembered() -> _Memory:
+    try:
+        known = json.loads(_MEMORY.read_text(encoding="utf-8"))
+        return _Memory(known if isinstance(known, dict) else {})
+    except (OSError, ValueError):
+        return _Memory()
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node, without a look into expressions, which takes long."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, field, ()):
+            yield below
+            yield from _statements(below)
+
+
+def _content(node: Any) -> Any:
+    """A syntax tree as lists, without docstrings, also those of attributes and constants.
+
+    Fields that hold nothing are left out: a newer Python has more of them. So is whether a name is
+    read or set, which its place says.
+    """
+    if isinstance(node, ast.AST):
+        made: list[Any] = [type(node).__name__]
+        for name in node._fields:
+            held = getattr(node, name, None)
+            if held is not None and held != [] and name != "ctx":
+                made += name, _content(held)
+        return made
+    if isinstance(node, list):
+        return [_content(item) for item in node if not _is_text(item)]
+    return node
+
+
+def _is_text(node: Any) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

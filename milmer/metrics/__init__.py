@@ -1,0 +1,1 @@
+"""Numbers from predictions: scores, calibration, statistics. Reads and writes no files."""

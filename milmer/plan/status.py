@@ -1,0 +1,84 @@
+"""What of a working directory's results is done, running, or missing, by stage and subject."""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from milmer.plan import Plan, resume, snakemake_state
+
+WORDS = ("done", "running", "interrupted", "missing")
+
+
+@dataclass
+class StageStatus:
+    """A stage's outputs in each state, by the subject or fold that they are about."""
+
+    name: str
+    done: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"stage": self.name} | {word: getattr(self, word) for word in WORDS}
+
+
+@dataclass
+class Status:
+    """Whether a run is going on, and what each stage has."""
+
+    process: int | None
+    stages: list[StageStatus]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"process": self.process, "stages": [stage.as_json() for stage in self.stages]}
+
+    def screen(self) -> str:
+        """A line a stage, for people."""
+        width = max(len(stage.name) for stage in self.stages)
+        lines = [self._heading()]
+        for stage in self.stages:
+            total = sum(len(getattr(stage, word)) for word in WORDS)
+            line = f"{stage.name:<{width}}  {len(stage.done):>4} of {total:<4}"
+            for word in WORDS[1:]:
+                if left := getattr(stage, word):
+                    line += f"  {word}: {_shortened(left)}"
+            lines.append(line.rstrip())
+        return "\n".join(lines)
+
+    def _heading(self) -> str:
+        if self.process is not None:
+            return f"A run is going on (process {self.process})."
+        if any(stage.interrupted for stage in self.stages):
+            return "No run is going on; the last was cut short: milmer resume goes on with it."
+        if any(stage.missing for stage in self.stages):
+            return "No run is going on, and some is missing: snakemake --cores all makes it."
+        return "All is there. Whether it is up to date: snakemake --dry-run."
+
+
+def status(directory: Path) -> Status:
+    """The state of a working directory, under the configuration of the last run there."""
+    run = resume.last_run(directory)
+    begun = snakemake_state.incomplete(directory)
+    process = resume.running(directory)
+    word = "running" if process is not None or snakemake_state.cluster_jobs(directory) else None
+    stages: dict[str, StageStatus] = {}
+    with contextlib.chdir(directory):  # the dataset's folder may be relative to it
+        plan = Plan.read(run.config)
+    for name, unit, path in plan.targets():
+        stage = stages.setdefault(name, StageStatus(name))
+        if path in begun:
+            getattr(stage, word or "interrupted").append(unit)
+        else:
+            getattr(stage, "done" if (directory / path).exists() else "missing").append(unit)
+    return Status(process, list(stages.values()))
+
+
+def _shortened(units: Iterable[str], most: int = 8) -> str:
+    units = list(units)
+    more = f" and {len(units) - most} more" if len(units) > most else ""
+    return " ".join(units[:most]) + more

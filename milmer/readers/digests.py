@@ -1,0 +1,23 @@
+"""The files that a recording is made of, and their digests."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from milmer import storage
+from milmer.readers.sidecars import companions
+
+
+def eeg_digests(root: Path, files: Sequence[str]) -> dict[str, str]:
+    """The digest of each recording, under the name that it has among a stage's inputs.
+
+    ``files`` are relative to ``root``; one alone is ``eeg``, several are ``eeg000``, ``eeg001`` …
+    A recording of several files, as BrainVision's, has one digest of them all.
+    """
+    names = ["eeg"] if len(files) == 1 else [f"eeg{i:03d}" for i in range(len(files))]
+    return {n: _digest(Path(root) / file) for n, file in zip(names, files, strict=True)}
+
+
+def _digest(path: Path) -> str:
+    parts = [storage.digest(file) for file in (path, *companions(path))]
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -1,0 +1,164 @@
+"""Face video of any rate, also a variable one, by the times that its frames carry.
+
+A trial may begin anywhere in a long recording, so that decoding starts at the key frame before it.
+An AVI holds decoding times alone: they serve where no frame is predicted from a later one, else its
+frames are counted from the beginning, as those of a bare stream are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+
+from milmer.errors import MilmerError
+from milmer.readers.video import (
+    DECODING_ERRORS,
+    REMEDY,
+    Clip,
+    decode,
+    open_container,
+    probe_constant_rate,
+    reading,
+    require_plausible,
+    video_of,
+)
+
+_AVI = "avi"
+_BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # without any times
+_BACK = (0.0, 10.0, 60.0, np.inf)  # s before a frame at which a key frame is looked for
+
+
+@dataclass(frozen=True, eq=False)
+class SeekableClip(Clip):
+    """A clip that can be decoded from any key frame on.
+
+    ``stamps`` int64 (frame,) are the frames' times in the container's own units, ``kind`` says
+    whether they are those of showing (pts) or of decoding (dts).
+    """
+
+    stamps: np.ndarray = field(repr=False)
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class TimedClip(SeekableClip):
+    """A clip of a variable rate: ``times`` (frame,) in s from the first, rising.
+
+    ``fps`` is the mean rate.
+    """
+
+    times: np.ndarray = field(repr=False)
+
+    @property
+    def seconds(self) -> float:
+        """Length in s: the last frame is taken to last as long as most do."""
+        return float(self.times[-1] + np.median(np.diff(self.times)))
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Numbers of the frames that are seen at ``times`` in s."""
+        numbers = np.searchsorted(self.times, times + 1e-6, side="right") - 1
+        return np.clip(numbers, 0, self.frames - 1)
+
+    def time(self, number: int) -> float:
+        """When a frame begins, in s."""
+        return float(self.times[number])
+
+    def number(self, time: float) -> int:
+        """The frame that begins nearest to ``time`` in s."""
+        return int(np.abs(self.times - time).argmin())
+
+
+def probe(path: Path) -> Clip:
+    """What a video of any container holds; see :func:`milmer.readers.video.probe_constant_rate`."""
+    with reading(path, *DECODING_ERRORS), open_container(path) as container:
+        if container.format.name in _BARE:
+            return probe_constant_rate(path)
+        stream = video_of(container, path)
+        kind = "dts" if container.format.name == _AVI else "pts"
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        known = [getattr(packet, kind) for packet in packets]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        reordered, unit = stream.codec_context.has_b_frames, float(stream.time_base or 0)
+    if None in known or (kind == "dts" and reordered):
+        return probe_constant_rate(path)
+    stamps = np.unique(np.array(known, np.int64))
+    even = len(stamps) > 1 and np.ptp(np.diff(stamps)) == 0
+    if kind == "dts" and even:
+        clip = probe_constant_rate(path)
+        return SeekableClip(clip.fps, clip.frames, clip.width, clip.height, stamps, kind)
+    if len(stamps) < 2 or not width:
+        raise MilmerError(f"{path}: holds no video; {REMEDY}")
+    times = (stamps - stamps[0]) * unit
+    rate = (len(stamps) - 1) / times[-1]
+    require_plausible(path, rate, width, height)
+    return TimedClip(rate, len(stamps), width, height, stamps, kind, times)
+
+
+def frames_of(
+    path: Path, clip: Clip, wanted: np.ndarray, threads: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Yield ``(number, frame)`` of the ``wanted`` frame numbers of ``clip``, which rise."""
+    if not isinstance(clip, SeekableClip):
+        yield from decode(path, wanted, threads)
+        return
+    left = iter(wanted)
+    target = next(left, None)
+    if target is None:
+        return
+    with reading(path, *DECODING_ERRORS), open_container(path) as container:
+        stream = video_of(container, path)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        for number, frame in _numbered(container, stream, clip, int(target)):
+            if number > target:
+                break
+            if (frame.width, frame.height) != (clip.width, clip.height):
+                raise MilmerError(
+                    f"{path}: changes from {clip.width} x {clip.height} to {frame.width} x "
+                    f"{frame.height} px at {clip.time(number):.1f} s; convert it to one size"
+                )
+            if number == target:
+                yield number, _upright(frame)
+                target = next(left, None)
+                if target is None:
+                    return
+    raise MilmerError(f"{path}: damaged at {clip.time(int(target)):.2f} s; {REMEDY}")
+
+
+def _numbered(
+    container: av.container.InputContainer, stream: av.VideoStream, clip: SeekableClip, first: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decoded frames with their numbers, from a key frame before ``first`` on."""
+    unit = float(stream.time_base or 1)
+    for back in _BACK:
+        start = max(clip.stamps[first] - back / unit, clip.stamps[0])
+        container.seek(int(start), stream=stream)
+        frames = _stamped(container, stream, clip)
+        head = next(frames, None)
+        if head is not None and head[0] <= first:
+            yield head
+            yield from frames
+            return
+
+
+def _stamped(
+    container: av.container.InputContainer, stream: av.VideoStream, clip: SeekableClip
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    for frame in container.decode(stream):
+        stamp = getattr(frame, clip.kind)
+        if stamp is None:
+            continue
+        number = int(np.searchsorted(clip.stamps, stamp))
+        if number < clip.frames and clip.stamps[number] == stamp:
+            yield number, frame
+
+
+def _upright(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame as it is shown: telephones store pictures lying on their side."""
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    if not turns:
+        return frame
+    picture = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

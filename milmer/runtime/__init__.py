@@ -1,0 +1,1 @@
+"""How a stage runs: device, GPU leases, progress bars, requests to stop."""

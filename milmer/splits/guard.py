@@ -1,0 +1,164 @@
+"""The guard against leaks: what every split has to keep, checked when it is written and when read.
+
+A split is sound where no group of its protocol stands on two sides (Kaufman et al. 2012 on leakage
+in data mining; Saeb et al. 2017 on splits by record that should be by subject). Which group that
+is follows from the protocol's name alone, so that a leaky protocol leaks by name or not at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from milmer.data.segmentation import SegmentationOptions
+from milmer.errors import MilmerError
+from milmer.splits.folds import LEAKY, WITHIN_SUBJECT
+
+GROUPS = {
+    "segment": ["subject", "experiment_id", "position"],
+    "trial": ["subject", "experiment_id"],
+    "loso": ["subject"],
+    "stimulus": ["experiment_id"],
+}
+"""What a protocol keeps on one side of the test part."""
+
+PARTS = ("train", "val", "test")
+_TRIAL = GROUPS["trial"]
+_AGAIN = "delete the split and run snakemake again"
+
+
+def require_sound(
+    table: pd.DataFrame,
+    facts: Mapping[str, Any],
+    segmentation: SegmentationOptions,
+    where: str,
+) -> None:
+    """Refuse a split that leaks or cannot be used; the message names the first offender.
+
+    ``table`` has ``subject, experiment_id, position, label, part``, a row a segment; ``facts`` are
+    those of its provenance: ``protocol``, ``fold``, ``leaky``, ``labels`` (names of the classes)
+    and, where there is a validation part, ``validation_groups``; ``same_stimulus`` are lists of
+    experiment_ids that showed the same. ``where`` begins the message.
+    Raises :class:`MilmerError`.
+    """
+    protocol = facts["protocol"]
+    if protocol not in GROUPS:
+        raise MilmerError(f"{where}: there is no protocol {protocol!r}; use one of {_all(GROUPS)}")
+    if bool(facts["leaky"]) != (protocol in LEAKY):
+        raise MilmerError(f"{where}: {protocol} is not marked as it leaks; {_AGAIN}")
+    _require_rows(table, facts, where)
+    _require_parts(table, protocol, facts["fold"], where)
+    shown = _by_stimulus(table, facts) if protocol == "stimulus" else table
+    _require_apart(shown, "test", GROUPS[protocol], where)
+    rest = shown[shown["part"] != "test"]
+    if (rest["part"] == "val").any():
+        _require_apart(rest, "val", _validation_groups(facts, where), where)
+    _require_no_overlap(table, segmentation, where)
+
+
+def _by_stimulus(table: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with one experiment_id for all presentations of a stimulus."""
+    first = {e: same[0] for same in facts.get("same_stimulus", []) for e in same}
+    return table.assign(experiment_id=table["experiment_id"].replace(first))
+
+
+def _require_rows(table: pd.DataFrame, facts: Mapping[str, Any], where: str) -> None:
+    """Each segment once, in a known part, of a known class that is its trial's."""
+    segment = GROUPS["segment"]
+    twice = table.duplicated(segment)
+    if twice.any():
+        raise MilmerError(f"{where}: {_name(table[twice], segment)} stands twice; {_AGAIN}")
+    unknown = ~table["part"].isin(PARTS)
+    if unknown.any():
+        raise MilmerError(
+            f"{where}: {_name(table[unknown], segment)} is in the part "
+            f"{table.loc[unknown, 'part'].iloc[0]!r} and not in one of {_all(PARTS)}; {_AGAIN}"
+        )
+    wrong = ~table["label"].isin(range(len(facts["labels"])))
+    if wrong.any():
+        raise MilmerError(
+            f"{where}: {_name(table[wrong], segment)} has the label "
+            f"{table.loc[wrong, 'label'].iloc[0]} and there are {len(facts['labels'])} classes; "
+            f"{_AGAIN}"
+        )
+    mixed = _first_of_several(table, _TRIAL, "label")
+    if mixed is not None:
+        raise MilmerError(f"{where}: {mixed} has two labels; {_AGAIN}")
+
+
+def _require_parts(table: pd.DataFrame, protocol: str, fold: str, where: str) -> None:
+    """Something to train on and to test on, of the subjects that the fold names."""
+    subjects = set(table["subject"])
+    if protocol not in WITHIN_SUBJECT and len(subjects) < 2:
+        raise MilmerError(f"{where}: needs two subjects or more to train and to test")
+    for part in ("train", "test"):
+        if not (table["part"] == part).any():
+            raise MilmerError(f"{where}: no segment is left to {part}; add trials or subjects")
+    tested = set(table.loc[table["part"] == "test", "subject"])
+    found = {"loso": tested, "stimulus": None}.get(protocol, subjects)
+    if found is not None and found != {fold.partition("-")[0]}:
+        raise MilmerError(f"{where}: fold {fold} is of other subjects: {_all(found)}; {_AGAIN}")
+
+
+def _require_apart(table: pd.DataFrame, part: str, groups: Sequence[str], where: str) -> None:
+    """No group on both sides of ``part``."""
+    found = _first_of_several(table.assign(side=table["part"] == part), groups, "side")
+    if found is not None:
+        raise MilmerError(f"{where}: leaks: {found} stands in {part} and outside of it; {_AGAIN}")
+
+
+def _validation_groups(facts: Mapping[str, Any], where: str) -> list[str]:
+    """How validation was grouped; no finer than the protocol allows."""
+    protocol, groups = facts["protocol"], facts.get("validation_groups")
+    # Too few subjects may be left to spare one, so that trials of theirs validate.
+    allowed = [GROUPS[protocol], *([_TRIAL] if protocol == "loso" else [])]
+    if groups not in allowed:
+        raise MilmerError(
+            f"{where}: validation is grouped by {groups}, under {protocol} it is by {allowed[0]}; "
+            f"{_AGAIN}"
+        )
+    return groups
+
+
+def _require_no_overlap(table: pd.DataFrame, segmentation: SegmentationOptions, where: str) -> None:
+    """No two windows of a trial that share time and stand in different parts.
+
+    In the order of time two such windows have a neighbouring pair between them that does so too.
+    """
+    step = segmentation.seconds - segmentation.overlap
+    rows = table.sort_values([*_TRIAL, "position"], kind="stable")
+    before = rows.groupby(_TRIAL, sort=False)[["position", "part"]].shift()
+    apart = (rows["position"] - before["position"]) * step  # s; NaN at a trial's first
+    shared = (apart < segmentation.seconds - 1e-9) & (rows["part"] != before["part"])
+    if shared.any():
+        first = rows[shared].iloc[[0]]
+        raise MilmerError(
+            f"{where}: {_name(first, GROUPS['segment'])} shares time with the one before, which is "
+            f"in another part; set segmentation.overlap to 0, or take another protocol"
+        )
+
+
+def _first_of_several(table: pd.DataFrame, groups: Sequence[str], column: str) -> str | None:
+    """The first group with several values of ``column``, in words; none if there is none."""
+    groups = list(groups)
+    several = table.groupby(groups, sort=True)[column].nunique() > 1
+    if not several.any():
+        return None
+    first = several.index[int(np.argmax(several.to_numpy()))]
+    return _words(groups, first if isinstance(first, tuple) else (first,))
+
+
+def _name(rows: pd.DataFrame, groups: Sequence[str]) -> str:
+    return _words(groups, tuple(rows.iloc[0][list(groups)]))
+
+
+def _words(groups: Sequence[str], values: Sequence[Any]) -> str:
+    return ", ".join(
+        str(value) if group == "subject" else f"{group} {value}"
+        for group, value in zip(groups, values, strict=True)
+    )
+
+
+def _all(names: Any) -> str:
+    return ", ".join(sorted(map(str, names)))

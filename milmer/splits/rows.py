@@ -1,0 +1,111 @@
+"""A fold's split, and the rows of its subjects' files that it names; loads no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from milmer import storage
+from milmer.data.segmentation import SegmentationOptions
+from milmer.errors import MilmerError
+from milmer.splits.guard import require_sound
+
+
+def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A split and its provenance, once the guard has let it through.
+
+    Raises :class:`MilmerError` where it leaks, see :func:`milmer.splits.guard.require_sound`.
+    """
+    table, made = storage.read_table(path, "split"), storage.read_provenance(path)
+    segmentation = SegmentationOptions.model_validate(made["options"]["segmentation"])
+    require_sound(table, made["facts"], segmentation, str(path))
+    return table, made
+
+
+def require_fit(split: Path, made: dict, path: Path, maker: dict) -> None:
+    """Refuse a subject's file whose grid was made from other trials or another segmentation."""
+    if maker["inputs"]["trials"] not in made["inputs"].values():
+        raise MilmerError(
+            f"{path}: made from other trials than {split}; run snakemake again, or delete it"
+        )
+    storage.require_same(
+        "segmentation",
+        (split, made["options"]["segmentation"]),
+        (path, maker["options"]["segmentation"]),
+    )
+
+
+def joined(
+    table: pd.DataFrame, paths: Sequence[Path], stage: str, dataset: str | None, split: Path
+) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, np.ndarray]]]:
+    """Each file's ``dataset`` as it is mapped, and each split row's row in the files' grids.
+
+    The grids follow one another; −1 where a subject has no file. What small arrays about bags a
+    file holds comes as a third. Raises :class:`MilmerError` where a file lacks a segment, or is
+    damaged.
+    """
+    arrays, grids, files, montages = [], [], [], {}
+    for path in paths:
+        storage.require_intact(path)
+        with storage.open_h5(path, stage) as file:
+            if dataset is not None:
+                arrays.append(storage.mapped(file[dataset]))
+            montages.setdefault(tuple(map(str, file.attrs.get("channels", ()))), path)
+            files.append({n: file[n][()] for n in ("bag", "valid", "detected") if n in file})
+            grids.append(
+                pd.DataFrame(
+                    {
+                        "subject": path.stem,
+                        "experiment_id": file["experiment_id"][()],
+                        "position": file["position"][()],
+                    }
+                )
+            )
+    if len(montages) > 1:
+        raise _other_channels(*list(montages.items())[:2])
+    if len({a.shape[1:] for a in arrays}) > 1:
+        raise MilmerError(f"{paths[0].parent}: subjects differ in the shape of their {dataset}")
+    keys = ["subject", "experiment_id", "position"]
+    grid = pd.concat(grids, ignore_index=True)
+    place = pd.Series(np.arange(len(grid)), index=pd.MultiIndex.from_frame(grid[keys]))
+    row = place.reindex(pd.MultiIndex.from_frame(table[keys])).fillna(-1).to_numpy(np.int64)
+    absent = (row < 0) & table["subject"].isin(set(grid["subject"])).to_numpy()
+    if absent.any():
+        raise unknown_segment(table, np.where(absent, -1, 0), split)
+    return arrays, row, files
+
+
+def _other_channels(
+    first: tuple[tuple[str, ...], Path], second: tuple[tuple[str, ...], Path]
+) -> MilmerError:
+    """The error of two subjects whose EEG channels are not the same in the same order."""
+    alone = sorted(set(first[0]) ^ set(second[0]))
+    told = f"{', '.join(alone[:8])} in one alone" if alone else "in another order"
+    return MilmerError(
+        f"{second[1]}: not the EEG channels of {first[1]} ({told}); name those to take in "
+        "dataset.channels"
+    )
+
+
+def sampling_rate(paths: Sequence[Path]) -> float:
+    """The sampling rate of the subjects' segments in Hz; the same for all, or an error."""
+    rates = set()
+    for path in paths:
+        with storage.open_h5(path, "segments") as file:
+            rates.add(float(file.attrs["sfreq"]))
+    if len(rates) > 1:
+        raise MilmerError(
+            f"{paths[0].parent}: subjects differ in their sampling rate; set dataset.sfreq"
+        )
+    return rates.pop()
+
+
+def unknown_segment(table: pd.DataFrame, row: np.ndarray, split: Path) -> MilmerError:
+    """The error of a split that names a segment whose ``row`` is below 0."""
+    missing = table.iloc[int(np.flatnonzero(row < 0)[0])]
+    return MilmerError(
+        f"{split}: names {missing.subject}, experiment_id {missing.experiment_id}, position "
+        f"{missing.position}, which the subject's files do not hold; run snakemake again"
+    )

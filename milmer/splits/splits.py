@@ -1,0 +1,216 @@
+"""Stage ``split``: who trains, who validates and who tests, one table a fold.
+
+``segment`` (published) draws segments and so puts those of one trial on both sides: it leaks.
+``trial`` keeps a trial together, ``loso`` a subject, ``stimulus`` what was shown. Parts are
+stratified by dealing: items are put in order of their class, shuffled within it, and dealt round,
+so that classes are even to one item also where there are fewer of a class than folds.
+"""
+
+import logging
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from milmer import storage
+from milmer.data.labels import DROPPED, label, label_names, thresholds
+from milmer.data.options import LabelsOptions
+from milmer.data.segmentation import segment_grid
+from milmer.errors import MilmerError
+from milmer.splits.folds import LEAKY
+from milmer.splits.guard import GROUPS, require_sound
+from milmer.splits.options import SplitOptions
+
+_TEST_PART = 0.2  # of protocol segment, as published
+_FEWEST_SUBJECTS = 3  # left for training, so that one of them can be spared for validation
+_log = logging.getLogger(__name__)
+
+
+def make_split(
+    trials: list[Path], protocol: str, fold: str, options: SplitOptions, out: Path
+) -> None:
+    """Write the split ``fold`` of ``protocol`` over the subjects whose tables are ``trials``.
+
+    Columns ``subject, experiment_id, position, label, part``; ``part`` is train, val or test. The
+    provenance holds what the split decided: thresholds, how validation was grouped, warnings.
+    """
+    tables = [storage.read_table(path, "trials") for path in trials]
+    rated = pd.concat(tables, ignore_index=True)
+    if options.labels.permuted:
+        rated = _permuted(rated, options)
+    segments = _segments(rated, options)
+    if segments.empty:
+        raise MilmerError(f"{trials[0]}: no trial with EEG that has a label; nothing to split")
+    part = np.full(len(segments), "train", dtype=object)
+    part[_test_rows(segments, protocol, fold, options)] = "test"
+    facts: dict = {"protocol": protocol, "fold": fold, "leaky": protocol in LEAKY, "warnings": []}
+    facts |= {"labels": label_names(options.labels), "permuted": options.labels.permuted}
+    facts |= _presented_again(segments)
+    if options.validation:
+        groups = GROUPS[protocol]
+        candidates = segments[part == "train"]
+        if protocol == "loso":
+            # A subject without video could validate no experiment with faces.
+            seen = rated.loc[rated["video_file"].notna(), "subject"].unique()
+            filmed = candidates[candidates["subject"].isin(seen)]
+            if filmed["subject"].nunique() >= _FEWEST_SUBJECTS:
+                candidates = filmed
+            elif candidates["subject"].nunique() < _FEWEST_SUBJECTS or len(seen):
+                groups = GROUPS["trial"]
+        facts["validation_groups"] = groups
+        rng = _rng(options.seed, protocol, fold, "validation")
+        held_out = _hold_out(candidates, groups, options.validation, rng)
+        part[candidates.index[held_out]] = "val"
+    segments["part"] = part
+    _relabel(segments, rated, options.labels, facts)
+    columns = ["subject", "experiment_id", "position", "label", "part"]
+    kept = segments.loc[segments["label"] != DROPPED, columns]
+    table = kept.sort_values(columns[:3], ignore_index=True)
+    require_sound(table, facts, options.segmentation, f"{protocol} {fold}")
+    facts["warnings"] += _warnings(table, facts["labels"])
+    for warning in facts["warnings"]:
+        _log.warning("%s %s: %s", protocol, fold, warning)
+    made = storage.provenance(
+        "split", __name__, options.result(), {f"trials{i}": p for i, p in enumerate(trials)}
+    )
+    storage.write_table(out, table, made | {"facts": facts})
+
+
+def _permuted(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+    """The trials with EEG of each subject under each other's ratings.
+
+    All that goes with a trial but its ratings stays, and so does how often a class occurs: a
+    control in which there is nothing to learn (Ojala and Garriga 2010).
+    """
+    rated, columns = rated.copy(), options.labels.scales or ["label"]
+    with_eeg = rated[rated["eeg_seconds"].notna()]
+    for subject, trials in with_eeg.groupby("subject", sort=True):
+        order = _rng(options.seed, subject, "permuted").permutation(len(trials))
+        rated.loc[trials.index, columns] = trials[columns].to_numpy()[order]
+    return rated
+
+
+def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+    """All segments, with the label by which parts are stratified (threshold as a number)."""
+    fixed = options.labels
+    if fixed.threshold == "median":  # a rating of 5 ties with nothing then, so none is dropped here
+        fixed = fixed.updated({"threshold": 5.0, "ties": "high"})
+    rated = rated.assign(stratum=label(rated, thresholds(rated, fixed), fixed))
+    rows = []
+    for subject, table in rated[rated["stratum"] != DROPPED].groupby("subject", sort=True):
+        grid = segment_grid(
+            zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
+        )
+        stratum = dict(zip(table["experiment_id"], table["stratum"], strict=True))
+        rows += [(subject, s.experiment_id, s.position, stratum[s.experiment_id]) for s in grid]
+    segments = pd.DataFrame(rows, columns=["subject", "experiment_id", "position", "stratum"])
+    return segments.assign(stimulus=segments["experiment_id"].map(_stimuli(rated)))
+
+
+def _stimuli(rated: pd.DataFrame) -> pd.Series:
+    """What was shown in a trial, by its experiment_id: the least one that showed the same.
+
+    That is the experiment_id itself, but for trials of a manifest in which a subject saw a stimulus
+    again.
+    """
+    shown = rated.drop_duplicates("experiment_id").set_index("experiment_id", drop=False)
+    if "stimulus" not in shown:
+        return shown["experiment_id"]
+    return shown.groupby("stimulus")["experiment_id"].transform("min")
+
+
+def _presented_again(segments: pd.DataFrame) -> dict[str, list[list[int]]]:
+    """For the guard: experiment_ids that showed the same, where there are such."""
+    shown = segments.drop_duplicates("experiment_id").groupby("stimulus", sort=True)
+    same = [sorted(map(int, ids)) for _, ids in shown["experiment_id"] if len(ids) > 1]
+    return {"same_stimulus": same} if same else {}
+
+
+def _test_rows(
+    segments: pd.DataFrame, protocol: str, fold: str, options: SplitOptions
+) -> np.ndarray:
+    """Indices of the segments that test; the same partition underlies all folds."""
+    subject, _, number = fold.rpartition("k")
+    drawn_for = "" if protocol == "stimulus" else subject or fold
+    rng = _rng(options.seed, protocol, drawn_for, "test")
+    match protocol:
+        case "segment":
+            return _hold_out(segments, GROUPS["segment"], _TEST_PART, rng)
+        case "loso":
+            return np.flatnonzero(segments["subject"] == fold)
+        case "trial" | "stimulus":
+            groups = _grouped(segments, GROUPS[protocol])
+            if len(groups) < options.folds:
+                raise MilmerError(
+                    f"{protocol} {fold}: {len(groups)} groups cannot make {options.folds} folds; "
+                    "set protocols.folds to less"
+                )
+            deal = _dealt(groups["stratum"].to_numpy(), rng) % options.folds
+            return np.concatenate(groups["rows"][deal == int(number)].to_list())
+    raise MilmerError(f"there is no protocol {protocol!r}")
+
+
+def _hold_out(
+    segments: pd.DataFrame, by: list[str], fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Positions (not index labels) in ``segments`` of a stratified part of its groups."""
+    groups = _grouped(segments.reset_index(drop=True), by)
+    if len(groups) < 2:
+        raise MilmerError(
+            f"{segments['subject'].iloc[0]}: one group alone cannot be divided; "
+            "set protocols.validation to 0, or add trials"
+        )
+    order = _dealt(groups["stratum"].to_numpy(), rng)
+    # Every 1/fraction-th of the dealt order, at least one group and never all.
+    taken = np.floor((order + 1) * fraction + 0.5) > np.floor(order * fraction + 0.5)
+    if taken.all() or not taken.any():
+        taken = (order == 0) ^ taken
+    return np.concatenate(groups["rows"][taken].to_list())
+
+
+def _grouped(segments: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """One row a group: its most common stratum and the positions of its segments."""
+    by = ["stimulus"] if by == GROUPS["stimulus"] else by
+    positions = segments.assign(row=np.arange(len(segments)))
+    return (
+        positions.groupby(by, sort=True)
+        .agg(stratum=("stratum", lambda s: s.mode().iloc[0]), rows=("row", np.array))
+        .reset_index()
+    )
+
+
+def _dealt(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each item's place when items are ordered by stratum, and at random within it."""
+    order = np.lexsort((rng.random(len(strata)), strata))
+    place = np.empty(len(strata), int)
+    place[order] = np.arange(len(strata))
+    return place
+
+
+def _rng(seed: int, *words: str) -> np.random.Generator:
+    return np.random.default_rng([seed, *(zlib.crc32(w.encode()) for w in words)])
+
+
+def _relabel(
+    segments: pd.DataFrame, rated: pd.DataFrame, options: LabelsOptions, facts: dict
+) -> None:
+    """Set ``label``; a median is that of the trials that train, and of no other."""
+    training = segments.loc[segments["part"] == "train", ["subject", "experiment_id"]]
+    trials = rated.merge(training.drop_duplicates(), on=["subject", "experiment_id"])
+    border = thresholds(trials, options)
+    facts["thresholds"] = border
+    labelled = rated.assign(label=label(rated, border, options)).set_index(
+        ["subject", "experiment_id"]
+    )["label"]
+    keys = pd.MultiIndex.from_frame(segments[["subject", "experiment_id"]])
+    segments["label"] = labelled.reindex(keys).to_numpy().astype(np.int64)
+
+
+def _warnings(table: pd.DataFrame, names: list[str]) -> list[str]:
+    """What else a reader should know of a split."""
+    training = set(table.loc[table["part"] == "train", "label"])
+    missing = sorted(set(table["label"]) - training)
+    if not missing:
+        return []
+    return [f"no training segment of class {', '.join(names[i] for i in missing)}"]

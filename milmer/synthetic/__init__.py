@@ -1,0 +1,1 @@
+"""The synthetic twin: a dataset in DEAP's layout whose truth is known."""

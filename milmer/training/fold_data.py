@@ -1,0 +1,267 @@
+"""A fold's data: EEG segments, bags of faces, and which rows belong to which part.
+
+A face is its tokens, or a picture where the backbone is trained too. Tokens and EEG stay where they
+are: mapped from their files, or on the device where they fit. A batch is an index look-up; pictures
+are decoded for it.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.faces.bags import decode, evenly_spaced, valid_instances
+from milmer.splits.rows import joined, read_split, require_fit, sampling_rate, unknown_segment
+
+Prepare = Callable[[Tensor], Tensor]
+_DEVICE_SHARE = 0.6  # of a device's free memory that a fold's data may take
+
+
+class Rows:
+    """Rows of several arrays under one numbering, read by index.
+
+    ``arrays`` have the same shape but for their first axis; they may be mapped from files.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray]):
+        self._arrays = list(arrays)
+        self.first = np.cumsum([0, *(len(a) for a in arrays)])
+        self._resident: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self._arrays[0].shape[1:]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return sum(a.nbytes for a in self._arrays)
+
+    def to(self, device: torch.device) -> None:
+        """Keep all rows in the memory of ``device`` from now on."""
+        parts = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in self._arrays]
+        self._resident = torch.cat(parts)
+
+    def take(self, index: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
+        """Rows ``index`` of any shape; zeros where not ``valid``, whose index is never used."""
+        if valid is None:
+            valid = index >= 0
+        if self._resident is not None:
+            where = torch.from_numpy(np.where(valid, index, 0)).to(self._resident.device)
+            mask = torch.from_numpy(valid).to(self._resident.device)
+            rows = self._resident[where]
+            return rows * mask.view(*mask.shape, *[1] * len(self.shape))
+        flat, used = index.ravel(), np.flatnonzero(valid.ravel())
+        out = np.zeros((flat.size, *self.shape), self._arrays[0].dtype)
+        source = np.searchsorted(self.first, flat[used], side="right") - 1
+        for i in np.unique(source):
+            mine = used[source == i]
+            out[mine] = self._arrays[i][flat[mine] - self.first[i]]
+        return torch.from_numpy(out.reshape(*index.shape, *self.shape))
+
+
+class Pictures:
+    """Face crops of several files under one numbering, decoded when they are taken.
+
+    ``prepare`` makes pixel values (frame, 3, height, width) of RGB uint8 pictures
+    (frame, height, width, 3), on its device. Files stay open as long as this lives.
+    """
+
+    def __init__(self, paths: Sequence[Path], prepare: Prepare, threads: int):
+        self._images = []
+        for path in paths:
+            with storage.readable(path):
+                self._images.append(h5py.File(path, "r")["image"])
+        self.first = np.cumsum([0, *(len(images) for images in self._images)])
+        self._prepare = prepare
+        self._pool = ThreadPoolExecutor(threads)
+
+    def take(self, index: np.ndarray, valid: np.ndarray) -> Tensor:
+        """Pixel values (*index.shape, 3, height, width); zeros where not ``valid``."""
+        rows = index[valid]
+        source = np.searchsorted(self.first, rows, side="right") - 1
+        coded = [self._images[i][row - self.first[i]] for i, row in zip(source, rows, strict=True)]
+        pictures = list(self._pool.map(decode, coded))
+        frames = self._prepare(torch.from_numpy(np.stack(pictures)))
+        x = frames.new_zeros(*index.shape, *frames.shape[1:])
+        x[torch.from_numpy(valid).to(frames.device)] = frames
+        return x
+
+
+@dataclass
+class FoldData:
+    """The segments of a fold, one row each of ``table`` (subject, …, label, part).
+
+    ``eeg_row`` (row,) and ``bag`` (row, instance) index :class:`Rows` or :class:`Pictures`;
+    ``valid`` (row, instance); ``instances`` (instance,) are the cached bag's that make up a row's;
+    ``sfreq`` is the EEG's rate in Hz.
+    What the model does not look at is null. ``dropped`` counts the segments without a valid
+    instance that were left out, by part.
+    """
+
+    table: pd.DataFrame
+    labels: list[str]
+    facts: dict
+    eeg: Rows | None
+    sfreq: float | None
+    eeg_row: np.ndarray | None
+    tokens: Rows | None
+    pictures: Pictures | None
+    bag: np.ndarray | None
+    valid: np.ndarray | None
+    instances: np.ndarray | None
+    dropped: dict[str, int]
+
+    def rows(self, part: str) -> np.ndarray:
+        """Row numbers of a part, in the one segment order."""
+        return np.flatnonzero(self.table["part"] == part)
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> dict[str, Tensor]:
+        """The model's arguments for ``rows``."""
+        labels = torch.from_numpy(self.table["label"].to_numpy(np.int64)[rows])
+        inputs = {"labels": labels.to(device)}
+        if self.eeg is not None:
+            inputs["eeg"] = self.eeg_of(rows, device)
+        if self.bag is not None:
+            bag, valid = self.bag[rows], self.valid[rows]  # (batch, instance)
+            if self.pictures is not None:
+                inputs["pixel_values"] = self.pictures.take(bag, valid).to(device)
+            else:
+                inputs["face_tokens"] = self.tokens.take(bag, valid).to(device).float()
+            inputs["valid"] = torch.from_numpy(valid).to(device)
+        return inputs
+
+    def eeg_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """EEG (batch, channel, sample) of ``rows`` in µV."""
+        return self.eeg.take(self.eeg_row[rows]).to(device)
+
+    def to(self, device: torch.device, jobs: int = 1) -> None:
+        """Keep the data on a GPU where it fits, else read batches from the host's memory.
+
+        ``jobs`` share the GPU, each a like part of its memory.
+        """
+        if device.type != "cuda":
+            return
+        free, total = torch.cuda.mem_get_info(device)
+        free = min(free, total / jobs) * _DEVICE_SHARE
+        for rows in (self.eeg, self.tokens):
+            if rows is not None and rows.nbytes < free:
+                free -= rows.nbytes
+                rows.to(device)
+
+
+def read_fold(
+    split: Path,
+    segments: Sequence[Path],
+    tokens: Sequence[Path],
+    instances: int | None = None,
+) -> FoldData:
+    """Read a fold: its split and the subjects' segments and tokens (none where not looked at).
+
+    ``instances`` takes that many of each cached bag, evenly spaced, and not all. A subject of the
+    split without tokens has no valid instance. Raises :class:`MilmerError` where files do not fit
+    together: other trials, another segment grid.
+    """
+    data = _read_table_and_eeg(split, segments)
+    if not tokens:
+        return data
+    made = storage.read_provenance(split)
+    for path in tokens:
+        faces = storage.read_provenance(path)["upstream"].get("faces")
+        if faces is None:
+            raise MilmerError(f"{path}: not a file of milmer's stage tokens")
+        require_fit(split, made, path, faces)
+    rows, row, files = joined(data.table, tokens, "tokens", "tokens", split)
+    data.tokens = Rows(rows)
+    _add_bags(data, files, row, data.tokens.first, instances)
+    return data
+
+
+def read_fold_with_pictures(
+    split: Path,
+    segments: Sequence[Path],
+    faces: Sequence[Path],
+    prepare: Prepare,
+    instances: int | None = None,
+    use_borrowed_boxes: bool = False,
+    threads: int = 1,
+) -> FoldData:
+    """The same with the subjects' face crops in place of tokens; see :class:`Pictures`."""
+    data = _read_table_and_eeg(split, segments)
+    made = storage.read_provenance(split)
+    for path in faces:
+        require_fit(split, made, path, storage.read_provenance(path))
+    _, row, files = joined(data.table, faces, "faces", None, split)
+    for file in files:
+        file["valid"] = valid_instances(file["bag"], file["detected"], use_borrowed_boxes)
+    data.pictures = Pictures(faces, prepare, threads)
+    _add_bags(data, files, row, data.pictures.first, instances)
+    return data
+
+
+def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
+    table, made = read_split(split)
+    eeg = eeg_row = sfreq = None
+    for path in segments:
+        require_fit(split, made, path, storage.read_provenance(path))
+    if segments:
+        arrays, eeg_row, _ = joined(table, segments, "segments", "eeg", split)
+        eeg, sfreq = Rows(arrays), sampling_rate(segments)
+        if (eeg_row < 0).any():
+            raise unknown_segment(table, eeg_row, split)
+    return FoldData(
+        table=table,
+        labels=made["facts"]["labels"],
+        facts=made["facts"],
+        eeg=eeg,
+        sfreq=sfreq,
+        eeg_row=eeg_row,
+        tokens=None,
+        pictures=None,
+        bag=None,
+        valid=None,
+        instances=None,
+        dropped={},
+    )
+
+
+def _add_bags(
+    data: FoldData,
+    files: list[dict[str, np.ndarray]],
+    row: np.ndarray,
+    first: np.ndarray,
+    instances: int | None,
+) -> None:
+    """Add the bags and leave out the segments that have no valid instance."""
+    bag, valid = _bags(files, row, first)
+    data.instances = evenly_spaced(bag.shape[1], instances)
+    bag, valid = bag[:, data.instances], valid[:, data.instances]
+    kept = valid.any(axis=1)
+    counts = data.table.loc[~kept, "part"].value_counts().sort_index()
+    data.dropped = {part: int(n) for part, n in counts.items()}
+    data.table = data.table[kept].reset_index(drop=True)
+    data.bag, data.valid = bag[kept], valid[kept]
+    data.eeg_row = data.eeg_row[kept] if data.eeg_row is not None else None
+
+
+def _bags(
+    files: list[dict[str, np.ndarray]], row: np.ndarray, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bags of the split's rows in the joint numbering of frames, and which instances are valid."""
+    bags = [
+        np.where(f["bag"] >= 0, f["bag"] + start, -1)
+        for f, start in zip(files, first, strict=False)
+    ]
+    bag, valid = np.concatenate(bags), np.concatenate([f["valid"] for f in files])
+    here = row >= 0
+    taken = np.where(here, row, 0)
+    return np.where(here[:, None], bag[taken], -1), valid[taken] & here[:, None]

@@ -1,0 +1,139 @@
+"""``milmer check`` of a manifest: what it finds, and in which words."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from milmer.check.manifest import look
+from milmer.data.options import DatasetOptions, LabelsOptions
+from tests.conftest import REPOSITORY
+from tests.manifest.described import write_manifest
+from tests.manifest.recordings import NAMES, edf, waves
+from tests.readers.test_video import write
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """``lab(row, …)``: what is found of six good trials of two subjects, some rows changed."""
+    for name in ("p1", "p2"):
+        edf(tmp_path / f"{name}.edf", waves(seconds=20))
+    write(tmp_path / "v.avi", frames=130)
+
+    def make(changes=(), labels=None, quick=False, **dataset):
+        rows = []
+        for i in range(12):
+            subject = f"p{1 + i // 6}"
+            row = {"subject": subject, "trial": i % 6 + 1, "stimulus": f"s{i % 6}"}
+            row |= {"eeg_file": f"{subject}.edf", "eeg_start": 1, "eeg_stop": 13}
+            row |= {"video_file": "v.avi", "video_start": 0, "label": "ab"[i % 2], "valence": ""}
+            rows.append(row)
+        for place, change in dict(changes).items():
+            rows[place] |= change
+        make.path = write_manifest(tmp_path / "m.csv", rows)
+        options = DatasetOptions(kind="manifest", manifest=str(make.path), **dataset)
+        own = look(options, labels, quick)
+        return {(f.about, f.stops): f.text for f in own.findings}
+
+    make.folder = tmp_path
+    return make
+
+
+def test_a_good_manifest_has_no_errors(lab):
+    found = lab()
+    assert set(found) == {("classes", False)}  # three trials of a class are fewer than five folds
+
+
+@pytest.mark.parametrize(
+    ("changes", "about", "stops", "part"),
+    [
+        ({0: {"eeg_file": "x.edf"}}, "eeg", True, "line 2 (p1 trial 1): eeg_file: no such file"),
+        ({0: {"video_file": "x.avi"}}, "video", True, "line 2 (p1 trial 1): video_file: no such"),
+        ({3: {"eeg_stop": 21}}, "eeg", True, "line 5 (p1 trial 4): eeg_stop 21 s lies beyond"),
+        ({3: {"video_start": 14}}, "video", True, "video_start 14 s lies beyond the end of v.avi"),
+        ({3: {"video_start": 4}}, "lengths", False, "by 3.00 s: p1 trial 4"),
+        ({7: {"eeg_stop": 3}}, "trials_short", False, "left out: p2 trial 2"),
+        ({7: {"eeg_file": ""}}, "no_eeg", False, "p2 trial 2"),
+        ({7: {"video_file": ""}}, "no_video", False, "p2 trial 2"),
+        ({7: {"label": ""}}, "unlabelled", False, "p2 trial 2"),
+        ({7: {"stimulus": "s0"}}, "repeated", False, "shown again"),
+        (
+            {i: {"video_file": ""} for i in range(6)},
+            "eeg_without_video",
+            False,
+            "EEG alone is used: p1",
+        ),
+        ({i: {"eeg_stop": 3} for i in (0, 1)}, "trials", True, "p1: 4 trials cannot make 5 folds"),
+        ({i: {"eeg_file": ""} for i in range(6)}, "eeg", True, "p1: no row names an EEG file"),
+        ({i: {"label": "a"} for i in range(12)}, "labels", True, "two names or more"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(lab, changes, about, stops, part):
+    assert part in lab(changes)[about, stops]
+
+
+def test_one_file_that_cannot_be_read_hides_no_other(lab):
+    (lab.folder / "p1.edf").write_bytes(b"")
+    (lab.folder / "v.avi").write_bytes(b"no video")
+    found = lab()
+    assert "p1.edf: is empty" in found["eeg", True]
+    assert "v.avi: cannot be decoded" in found["video", True]
+
+
+def test_files_that_differ_in_channels_or_rate(lab):
+    edf(lab.folder / "p2.edf", waves(5, 20, 250.0), NAMES[:5], 250.0)
+    found = lab()
+    assert "set dataset.channels, all have Fp1, Fp2, C3, C4, O1" in found["channels", True]
+    assert "200 Hz (1 files), 250 Hz (1 files); all is brought to 128 Hz" in found["rates", False]
+    found = lab(channels=NAMES[:4], sfreq=None)
+    assert ("channels", True) not in found
+    assert "set dataset.sfreq" in found["rates", True]
+    assert "p2.edf: no channel O2" in lab(channels=NAMES)["eeg", True]
+    assert ("eeg", True) not in lab(channels=NAMES, missing_channels="interpolate")
+    assert "no channel EXG1" in lab(heog=["EXG1"], veog=["C3"])["eeg", True]
+
+
+def test_labels_are_those_that_are_asked_for(lab):
+    assert "needs a column valence" in lab(labels=LabelsOptions())["labels", True]
+    rated = {i: {"valence": 1 + i % 5} for i in range(12)}
+    found = lab(rated, LabelsOptions(scheme="valence", threshold=3.0))
+    assert found["classes", False] == "p2: fewer trials than the 5 folds: low 3, high 3"
+
+
+def test_quick_opens_nothing(lab):
+    (lab.folder / "p1.edf").write_bytes(b"")
+    assert not [about for about, stops in lab(quick=True) if stops]
+
+
+def test_the_command_tells_of_a_manifest_and_of_a_configuration(lab, inside):
+    lab()
+    status, said, _ = inside("check", lab.path)
+    assert status == 0
+    assert "12 of 2 subjects, 6 stimuli" in said
+    assert re.search(r"p1 +6 +6 +12 +6 +200 +6\n", said)
+    assert said.endswith("Usable: no error, 2 notes.\n")
+    assert max(map(len, said.splitlines()[1:])) <= 100
+    path = lab.folder / "mine.yaml"
+    user = {"dataset": {"kind": "manifest", "manifest": str(lab.path), "channels": [*NAMES, "Cz"]}}
+    path.write_text(yaml.safe_dump(user | {"experiments": {"face_only": None}}))
+    status, said, _ = inside("check", path, "--json")
+    told = json.loads(said)
+    assert (status, told["usable"]) == (1, False)
+    assert "no channel Cz" in told["errors"][0]["text"]
+
+
+def test_the_command_still_tells_of_a_copy_of_deap(twin, tmp_path, inside):
+    path = tmp_path / "deap.yaml"
+    path.write_text(yaml.safe_dump({"dataset": {"root": str(twin)}}))
+    by_folder, by_configuration = (inside("check", at) for at in (twin, path))
+    assert by_folder[:2] == by_configuration[:2]
+    assert by_folder[0] == 0
+
+
+def test_keys_of_the_json_are_documented(lab, inside):
+    lab()
+    told = json.loads(inside("check", lab.path, "--json")[1])
+    page = (REPOSITORY / "docs/own-data.md").read_text()
+    keys = {*told, *told["subjects"]["p1"][0], *told["eeg"]["p1.edf"], *told["video"]["v.avi"]}
+    assert not [key for key in keys if f"`{key}`" not in page]

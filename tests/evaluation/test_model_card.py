@@ -1,0 +1,73 @@
+"""The model card says what the run's files say, and warns where there is ground to."""
+
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.training.loop import train_fold
+from tests.training.test_loop import options
+
+
+@pytest.fixture(scope="module")
+def train(twin_results, tmp_path_factory):
+    """``train(protocol, fold, **training)``: the card's text and the metrics of a run."""
+
+    def made(protocol, fold, model=None, **training):
+        folder = tmp_path_factory.mktemp("card")
+        split = folder / f"{fold}.parquet"
+        make_split(
+            [twin_results / "trials/s01.parquet"], protocol, fold, SplitOptions(folds=2), split
+        )
+        files = [
+            [twin_results / part / "s01.h5"]
+            for part in ("segments/default", "tokens/default/default")
+        ]
+        train_fold(split, *files, options(model, epochs=2, **training), 0, folder / "seed0")
+        metrics = json.loads((folder / "seed0/metrics.json").read_text())
+        return (folder / "seed0/model/README.md").read_text(), metrics
+
+    return made
+
+
+def cells(text, name):
+    row = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in row.split("|")[2:-1]]
+
+
+def test_it_tells_the_data_the_protocol_and_the_metrics(train):
+    text, metrics = train("trial", "s01-k0")
+    assert ModelCard(text).data.to_dict()["tags"] == [
+        "milmer",
+        "emotion-recognition",
+        "eeg",
+        "face",
+    ]
+    assert "protocol trial, fold s01-k0, seed 0" in text
+    for part, count in metrics["segments"].items():
+        assert cells(text, part) == ["s01", str(count)]
+    for row, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"), ("kappa", "kappa")):
+        levels = (metrics["segment"][key], metrics["trial"][key])
+        assert cells(text, row) == ["–" if v is None else f"{v:.3f}" for v in levels]
+    assert (
+        cells(text, "accuracy of the majority class")[0] == f"{metrics['majority']['segment']:.3f}"
+    )
+    assert f"({metrics['epoch']}, counted from 0)" in text
+    assert '"layout": "channels_by_time"' in text
+    assert "/tmp" not in text
+    assert "Leaky" not in text
+    assert "Selected on the test part" not in text
+
+
+def test_it_warns_of_a_leak_and_of_a_selection_on_the_test_part(train):
+    text, _ = train("segment", "s01", validation=False, select="best_on_test")
+    assert "**Leaky**: segments of the same trial lie in training and test" in text
+    assert "**Selected on the test part**" in text
+
+
+def test_it_names_what_the_model_looks_at(train):
+    text, _ = train("trial", "s01-k0", {"modalities": ["eeg"]})
+    assert "a segment of EEG." in text
+    assert "model(eeg=eeg)" in text

@@ -1,0 +1,87 @@
+"""Calibration: by hand, at the edges, and what a calibrated model has."""
+
+import numpy as np
+import pytest
+
+from milmer.metrics.calibration import (
+    apply_temperature,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+)
+
+
+def two_classes(confidence):
+    confidence = np.asarray(confidence)
+    return np.column_stack([confidence, 1 - confidence])
+
+
+def test_the_error_by_hand():
+    # Bins of a fifth: (0.4, 0.6] holds 0.55, 0.6; (0.6, 0.8] holds 0.7; (0.8, 1] 0.9, 1.0, 1.0.
+    table = reliability(
+        np.array([0, 1, 0, 0, 0, 1]), two_classes([0.55, 0.6, 0.7, 0.9, 1.0, 1.0]), bins=5
+    )
+    assert table["count"].tolist() == [0, 0, 2, 1, 3]
+    assert table["confidence"].tolist()[2:] == pytest.approx([0.575, 0.7, 2.9 / 3])
+    assert table["accuracy"].tolist()[2:] == pytest.approx([0.5, 1.0, 2 / 3])
+    assert table["confidence"].isna().tolist()[:2] == [True, True]
+    by_hand = (2 * 0.075 + 1 * 0.3 + 3 * 0.3) / 6
+    assert expected_calibration_error(table) == pytest.approx(by_hand)
+
+
+def test_each_prediction_is_in_one_of_fifteen_bins():
+    p = np.random.default_rng(0).dirichlet(np.ones(4), 500)
+    table = reliability(np.zeros(500, int), p)
+    assert (len(table), table["count"].sum()) == (15, 500)
+    assert table["low"].iloc[0] == 0
+    assert table["high"].iloc[-1] == 1
+    for bin_ in table[table["count"] > 0].itertuples():
+        assert bin_.low < bin_.confidence <= bin_.high
+
+
+def test_a_calibrated_model_has_next_to_none_and_a_boastful_one_its_boast():
+    rng = np.random.default_rng(1)
+    confidence = rng.uniform(0.5, 1, 50_000)
+    truth = (rng.random(50_000) > confidence).astype(int)
+    assert expected_calibration_error(reliability(truth, two_classes(confidence))) < 0.01
+    boast = np.clip(confidence + 0.2, 0, 1)
+    gap = (boast - confidence).mean()
+    error = expected_calibration_error(reliability(truth, two_classes(boast)))
+    assert error == pytest.approx(gap, abs=0.01)
+
+
+def planted(temperature, count=20_000, seed=2):
+    """Truth drawn from probabilities, and those probabilities as of a model that is too sure."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (count, 4))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = (honest.cumsum(1) > rng.random((count, 1))).argmax(1)
+    shown = np.exp(logits * temperature)
+    return truth, (shown / shown.sum(1, keepdims=True)).astype(np.float32), honest
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5, 6.0])
+def test_the_temperature_finds_a_planted_one_and_names_the_same_classes(temperature):
+    truth, shown, honest = planted(temperature)
+    found = fit_temperature(truth, shown)
+    assert found == pytest.approx(temperature, rel=0.05)
+    mended = apply_temperature(shown, found)
+    assert (mended.argmax(1) == shown.argmax(1)).all()
+    assert np.abs(mended - honest).max() < 0.05
+    assert mended.sum(1) == pytest.approx(1)
+    assert expected_calibration_error(reliability(truth, mended)) < 0.02
+    if temperature != 1:
+        assert expected_calibration_error(reliability(truth, shown)) > 0.05
+
+
+def test_where_all_is_right_or_nothing_is_there_no_temperature_is_made_up():
+    right = np.array([[0.7, 0.3], [0.2, 0.8], [0.9, 0.1]])
+    assert fit_temperature(np.array([0, 1, 0]), right) is None
+    assert fit_temperature(np.array([], int), np.zeros((0, 2))) is None
+    assert apply_temperature(right, None).tolist() == right.tolist()
+
+
+def test_a_probability_of_zero_stays_finite():
+    p = apply_temperature(np.array([[1.0, 0.0, 0.0]], np.float32), 3.0)
+    assert np.isfinite(p).all()
+    assert p.argmax() == 0

@@ -1,0 +1,183 @@
+"""GPUs: they are counted without torch, each job leases one, and an assigned one is left alone.
+
+No test needs a GPU: a program named nvidia-smi tells of as many as the test wants.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from milmer.runtime import gpus
+from milmer.runtime.gpus import gpu_lease, visible_gpus
+from milmer.training.fold_data import FoldData, Rows
+from tests.conftest import fake_gpus
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """``machine(2)``: this machine has two GPUs; leases of no other test are in the way."""
+
+    def made(count, lines=None):
+        monkeypatch.setenv("PATH", fake_gpus(tmp_path / "bin", count, lines))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        gpus._installed_gpus.cache_clear()
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield made
+    gpus._installed_gpus.cache_clear()
+
+
+def leased(device="auto", jobs=1):
+    with gpu_lease(device, jobs):
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_gpus_are_counted_by_their_uuids(machine, monkeypatch):
+    machine(0)
+    assert visible_gpus() == []
+    machine(2)
+    assert visible_gpus() == ["GPU-fake-0", "GPU-fake-1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
+    assert visible_gpus() == ["1", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def test_a_divided_gpu_is_as_many_as_its_parts(machine):
+    machine(
+        0,
+        [
+            "GPU 0: NVIDIA H100 (UUID: GPU-a)",
+            "  MIG 1g.10gb     Device  0: (UUID: MIG-b)",
+            "  MIG 1g.10gb     Device  1: (UUID: MIG-c)",
+            "GPU 1: NVIDIA H100 (UUID: GPU-d)",
+        ],
+    )
+    assert visible_gpus() == ["MIG-b", "MIG-c", "GPU-d"]
+
+
+def test_each_lease_has_a_gpu_of_its_own_and_gives_it_back(machine):
+    machine(2)
+    with gpu_lease("auto"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-fake-0"
+        assert other_process() == "GPU-fake-1"
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert other_process() == "GPU-fake-0"
+
+
+def test_jobs_spread_over_gpus_before_they_share_one(machine):
+    machine(2)
+    holders = [hold(jobs=2) for _ in range(4)]
+    assert [name for _, name in holders] == ["GPU-fake-0", "GPU-fake-1"] * 2
+    for process, _ in holders:
+        process.kill()  # kill -9 gives a lease back too
+        process.wait()
+    assert other_process() == "GPU-fake-0"
+
+
+def test_who_finds_no_free_gpu_waits(machine):
+    machine(1)
+    first, _ = hold()
+    second = begin()
+    time.sleep(1)
+    assert second.poll() is None
+    first.kill()
+    first.wait()
+    assert json.loads(second.stdout.readline()) == "GPU-fake-0"
+    second.kill()
+    assert "waits for one of 1 GPUs" in second.stderr.read()
+
+
+@pytest.mark.parametrize("assigned", ["3", "GPU-assigned", ""])
+def test_an_assigned_gpu_is_left_as_it_is(machine, monkeypatch, assigned):
+    machine(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", assigned)
+    assert leased() == assigned
+
+
+def test_of_several_that_may_be_used_one_is_leased(machine, monkeypatch):
+    machine(4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    with gpu_lease("auto"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_a_device_that_was_chosen_is_not_leased(machine, device):
+    machine(2)
+    assert leased(device) is None
+
+
+def test_without_a_gpu_nothing_is_leased(machine):
+    machine(0)
+    assert leased() is None
+
+
+def test_a_command_leases_before_torch_is_imported(machine):
+    """``milmer train`` fails for want of a split, after it has its GPU and before torch."""
+    machine(1)
+    code = (
+        "import sys, milmer.runtime.gpus, milmer.cli\n"
+        "free = milmer.runtime.gpus._free_gpu\n"
+        "def told(*a): print('torch' in sys.modules); return free(*a)\n"
+        "milmer.runtime.gpus._free_gpu = told\n"
+        "sys.argv = ['milmer', 'train', 'out', '--split', 'none.parquet']\n"
+        "milmer.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n"
+    assert done.returncode == 1
+
+
+def begin(jobs=1):
+    """Another process that leases a GPU, says which, and keeps it until it is killed."""
+    code = (
+        "import json, logging, os, sys, time; logging.basicConfig(level=logging.INFO)\n"
+        "from milmer.runtime.gpus import gpu_lease\n"
+        f"with gpu_lease('auto', {jobs}):\n"
+        "    print(json.dumps(os.environ['CUDA_VISIBLE_DEVICES']), flush=True); time.sleep(60)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def hold(jobs=1):
+    process = begin(jobs)
+    return process, json.loads(process.stdout.readline())
+
+
+def other_process():
+    process, name = hold()
+    process.kill()
+    process.wait()
+    return name
+
+
+@pytest.mark.parametrize(
+    ("free", "jobs", "resident"),
+    [(10**6, 1, ["eeg", "tokens"]), (10**6, 10**4, []), (9_000, 1, ["eeg"]), (0, 1, [])],
+)
+def test_what_does_not_fit_on_the_gpu_stays_in_host_memory(monkeypatch, free, jobs, resident):
+    rows = {"eeg": Rows([np.ones((9, 25), np.float32)]), "tokens": Rows([np.ones((99, 50))])}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**6))
+    kept = []
+    monkeypatch.setattr(Rows, "to", lambda self, _: kept.append(self))
+    data = FoldData(pd.DataFrame(), [], {}, rows["eeg"], 1.0, None, rows["tokens"], *[None] * 4, {})
+    data.to(SimpleNamespace(type="cuda"), jobs)
+    assert [name for name in rows if rows[name] in kept] == resident
