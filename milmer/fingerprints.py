@@ -2,8 +2,9 @@
 
 Snakemake does not see code behind ``python -m milmer``. Each rule therefore carries, among its
 params, the fingerprints of the modules that its stage can import: the static import closure of
-the stage's module within this package. Comments, docstrings and formatting do not count, nor does
-the version of Python that reads the code.
+the stage's module within this package. Comments, docstrings and formatting do not count, nor do
+descriptions of options and what an error advises to do, nor the version of Python that reads the
+code.
 """
 
 import ast
@@ -133,21 +134,32 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _content(node: Any) -> Any:
-    """A syntax tree as lists, without docstrings, also those of attributes and constants.
+    """A syntax tree as lists, without prose: docstrings, also those of attributes and constants,
+    descriptions of options, and remedies of errors.
 
     Fields that hold nothing are left out: a newer Python has more of them. So is whether a name is
     read or set, which its place says.
     """
     if isinstance(node, ast.AST):
-        made: list[Any] = [type(node).__name__]
+        content: list[Any] = [type(node).__name__]
         for name in node._fields:
-            held = getattr(node, name, None)
-            if held is not None and held != [] and name != "ctx":
-                made += name, _content(held)
-        return made
+            value = getattr(node, name, None)
+            if isinstance(node, ast.Call) and name == "keywords":
+                value = [word for word in value if not _is_prose(word, node.func)]
+            if value is not None and value != [] and name != "ctx":
+                content += name, _content(value)
+        return content
     if isinstance(node, list):
         return [_content(item) for item in node if not _is_text(item)]
     return node
+
+
+def _is_prose(word: ast.keyword, called: ast.expr) -> bool:
+    """Whether a keyword argument is read by people alone, and can change no result."""
+    function = getattr(called, "id", getattr(called, "attr", ""))
+    return word.arg == "remedy" or (
+        word.arg == "description" and function in ("Field", "execution")
+    )
 
 
 def _is_text(node: Any) -> bool:

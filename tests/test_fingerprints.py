@@ -110,6 +110,33 @@ def test_comments_docstrings_and_line_breaks_are_no_edit(package, edit):
     assert rerun(package, "faces/crops.py", edit) == set()
 
 
+def test_what_only_people_read_is_no_edit(package):
+    def describe(text):
+        assert 'description="Length of a segment in s."' in text
+        return text.replace('description="Length of a segment in s."', 'description="Seconds."')
+
+    assert rerun(package, "data/segmentation.py", describe) == set()
+
+    def advise(text):
+        return text + '\nraise MilmerError("too long", remedy=f"cut {1} s")\n'
+
+    def advise_otherwise(text):
+        return text.replace('remedy=f"cut {1} s"', 'remedy="cut it"')
+
+    before = rerun(package, "faces/tracking.py", advise)
+    assert before == {"faces"}
+    assert rerun(package, "faces/tracking.py", advise_otherwise) == set()
+
+
+def test_a_description_that_is_drawn_is_an_edit(package):
+    def add(text):
+        return text + '\nPANEL = panel("title", description="what it shows")\n'
+
+    assert rerun(package, "drawing/svg.py", add) == {"report"}
+    edited = rerun(package, "drawing/svg.py", lambda text: text.replace("what it shows", "other"))
+    assert edited == {"report"}
+
+
 @pytest.mark.parametrize(
     "line",
     [
