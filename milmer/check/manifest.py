@@ -19,7 +19,7 @@ from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.errors import MilmerError
-from milmer.manifest.table import SCALES, Manifest, Row, nearest, read_manifest
+from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, nearest, read_manifest
 from milmer.manifest.trials import span_of
 from milmer.readers.eeg import EEGFile
 from milmer.readers.seekable_video import probe
@@ -180,7 +180,10 @@ def _classes(own: Own, labels: LabelsOptions | None) -> None:
         own.stop("labels", "labels.scheme label needs two names or more in the column label")
         return
     table = pd.DataFrame(
-        [{s: row.ratings.get(s, np.nan) for s in SCALES} | {"label": row.label} for row in rows]
+        [
+            {s: row.ratings.get(s, np.nan) for s in RATING_COLUMNS} | {"label": row.label}
+            for row in rows
+        ]
     )
     own.names = label_names(labels)
     found = label(table, thresholds(table, labels), labels)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from milmer.config import load
+from milmer.config import load_config
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.errors import MilmerError
 from milmer.options import read_options
@@ -27,7 +27,7 @@ def asked(path: Path, source: str) -> tuple[DatasetOptions, LabelsOptions | None
             raise MilmerError(f"{path}: {error}") from error
         if not isinstance(user, dict):
             raise MilmerError(f"{path}: holds no sections; write them as in config.yaml")
-        config = load({name: user[name] for name in ("dataset", "labels") if name in user})
+        config = load_config({name: user[name] for name in ("dataset", "labels") if name in user})
         dataset = config.dataset if source == "auto" else config.dataset.updated({"source": source})
         return dataset, config.labels
     return _options({"kind": "manifest", "manifest": str(path)}), None

@@ -210,7 +210,7 @@ def config(
     import yaml
 
     from milmer import config_text
-    from milmer.config import Config, load
+    from milmer.config import Config, load_config
 
     if reference:
         typer.echo(config_text.reference(), nl=False)
@@ -226,7 +226,7 @@ def config(
             raise MilmerError(f"{given}: {error}".replace("\n", " ")) from error
         if not isinstance(user, dict):
             raise MilmerError(f"{given}: holds no sections; write them as in config.yaml")
-        load(user)
+        load_config(user)
     typer.echo(config_text.documented(user, _HEADING), nl=False)
 
 

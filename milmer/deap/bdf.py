@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VIDEO_STARTS, EXPERIMENT_STARTS = 4, 1
 """Status codes; the others are 2 synchronisation, 3 and 5 fixation, 7 the end."""
 
-EOG = {"hEOG": ("EXG1", "EXG2"), "vEOG": ("EXG3", "EXG4")}
+EOG_ELECTRODES = {"hEOG": ("EXG1", "EXG2"), "vEOG": ("EXG3", "EXG4")}
 """Electrodes of the two bipolar EOG channels of the preprocessed files: first minus second."""
 
 _CODES = range(1, 8)
@@ -117,7 +117,7 @@ def read_trials(
     missing = [name for name in GENEVA if name.lower() not in place]
     if missing:
         raise MilmerError(f"{path}: no channel {', '.join(missing)}; not a recording of DEAP")
-    electrodes = [name for pair in EOG.values() for name in pair]
+    electrodes = [name for pair in EOG_ELECTRODES.values() for name in pair]
     with_eog = all(name.lower() in place for name in electrodes)
     picks = [place[name.lower()] for name in GENEVA + electrodes * with_eog]
     eeg, eog = {}, {}

@@ -13,10 +13,10 @@ import pandas as pd
 from milmer.data.options import subject_name
 from milmer.errors import MilmerError
 
-SCALES = ["valence", "arousal", "dominance", "liking"]
+LABEL_SCALES = ["valence", "arousal", "dominance", "liking"]
 """The ratings that the EEG files repeat, in the order of their columns there."""
 
-_COLUMNS = ["Participant_id", "Trial", "Experiment_id", *(s.capitalize() for s in SCALES)]
+_COLUMNS = ["Participant_id", "Trial", "Experiment_id", *(s.capitalize() for s in LABEL_SCALES)]
 _OPTIONAL = ["Start_time", "Familiarity"]
 _TOLERANCE = 0.005  # ratings are given with two decimals
 
@@ -59,7 +59,7 @@ def read_ratings(path: Path) -> pd.DataFrame:
             raise MilmerError(f"{path}: {column} holds values that are not whole numbers from 1 on")
         ratings[column.lower()] = numbers[column].astype("int32")
     ratings["start_time"] = numbers["Start_time"].astype("float64")
-    for scale in SCALES:
+    for scale in LABEL_SCALES:
         ratings[scale] = numbers[scale.capitalize()].astype("float64")
         if not ratings[scale].between(1, 9).all():
             raise MilmerError(f"{path}: {scale} holds a rating outside 1 to 9")
@@ -83,7 +83,7 @@ def check_labels(subject: str, ratings: pd.DataFrame, labels: np.ndarray, path: 
             f"{path}: {subject} holds {len(labels)} trials, the ratings name "
             f"experiment_id {ratings['experiment_id'].max()}"
         )
-    rated = ratings[SCALES].to_numpy()  # (trial, 4)
+    rated = ratings[LABEL_SCALES].to_numpy()  # (trial, 4)
     in_file = labels[ratings["experiment_id"].to_numpy() - 1, :4]  # (trial, 4)
     wrong = np.flatnonzero(~(np.abs(rated - in_file) <= _TOLERANCE).all(axis=1))
     if len(wrong):

@@ -8,9 +8,9 @@ from milmer.data.options import RecordingOptions
 from milmer.data.recording import Recording
 from milmer.deap import bdf
 from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 
-EOG_ROWS = [PERIPHERAL.index(name) for name in bdf.EOG]
+EOG_ROWS = [PERIPHERAL.index(name) for name in bdf.EOG_ELECTRODES]
 
 
 def read_recording(

@@ -17,8 +17,8 @@ from milmer import storage
 from milmer.deap.bdf import Markers, read_markers
 from milmer.deap.layout import EEG_KINDS, ratings_file, scan
 from milmer.deap.onsets import match_onsets
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.ratings import check_labels, read_ratings
-from milmer.deap.readers import read_preprocessed
 from milmer.errors import MilmerError
 from milmer.options import Options
 
