@@ -16,13 +16,13 @@ from milmer.errors import MilmerError
 from milmer.readers.video import (
     BARE_STREAMS,
     DECODING_ERRORS,
-    REMEDY,
     Clip,
     decode_frames,
     open_container,
     probe_constant_rate,
     reading,
     require_plausible,
+    unusable,
     video_of,
 )
 
@@ -92,7 +92,7 @@ def probe(path: Path) -> Clip:
         clip = probe_constant_rate(path)
         return SeekableClip(clip.fps, clip.frames, clip.width, clip.height, stamps, kind)
     if len(stamps) < 2 or not width:
-        raise MilmerError("holds no video", where=path, remedy=REMEDY)
+        raise unusable(path, "holds no video")
     times = (stamps - stamps[0]) * unit
     rate = (len(stamps) - 1) / times[-1]
     require_plausible(path, rate, width, height)
@@ -132,7 +132,7 @@ def frames_of(
                 target = next(left, None)
                 if target is None:
                     return
-    raise MilmerError(f"damaged at {clip.time(int(target)):.2f} s", where=path, remedy=REMEDY)
+    raise unusable(path, f"damaged at {clip.time(int(target)):.2f} s")
 
 
 def _numbered(

@@ -17,7 +17,6 @@ from milmer.errors import MilmerError
 _SIDES = 16, 8192  # px; other sizes mean a damaged header, and frames that do not fit into memory
 _RATES = 1.0, 1000.0  # frames/s
 BARE_STREAMS = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
-REMEDY = "copy it again, or remove it to go on without this clip"
 # PyAV's errors for damaged headers: FFmpeg's own, and those of arithmetic.
 DECODING_ERRORS = (av.FFmpegError, ValueError, OverflowError, ZeroDivisionError, TypeError)
 
@@ -72,9 +71,9 @@ def probe_constant_rate(path: Path) -> Clip:
             span = float((times[-1] - times[0]) * stream.time_base) if times else 0.0
             rate = (frames - 1) / span if span > 0 else 0.0
     if frames < 2 or not width:
-        raise MilmerError("holds no video", where=path, remedy=REMEDY)
+        raise unusable(path, "holds no video")
     if not rate:
-        raise MilmerError("its frames have no times", where=path, remedy=REMEDY)
+        raise unusable(path, "its frames have no times")
     require_plausible(path, rate, width, height)
     return Clip(rate, frames, width, height)
 
@@ -82,9 +81,9 @@ def probe_constant_rate(path: Path) -> Clip:
 def require_plausible(path: Path, rate: float, width: int, height: int) -> None:
     """Refuse a ``rate`` in frames/s and a size in px that no camera has."""
     if not _RATES[0] <= rate <= _RATES[1]:
-        raise MilmerError(f"claims to have {rate:.3g} frames/s", where=path, remedy=REMEDY)
+        raise unusable(path, f"claims to have {rate:.3g} frames/s")
     if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):
-        raise MilmerError(f"claims to be {width} x {height} px", where=path, remedy=REMEDY)
+        raise unusable(path, f"claims to be {width} x {height} px")
 
 
 def decode_frames(
@@ -119,7 +118,16 @@ def decode_frames(
                 yield number, frame
                 target = next(left, None)
     if target is not None:
-        raise MilmerError(f"damaged after frame {number}", where=path, remedy=REMEDY)
+        raise unusable(path, f"damaged after frame {number}")
+
+
+def unusable(path: Path, problem: str) -> MilmerError:
+    """The error for a video that is damaged."""
+    return MilmerError(
+        problem,
+        where=path,
+        remedy="copy it again, or remove it to go on without this clip",
+    )
 
 
 @contextmanager
@@ -129,7 +137,7 @@ def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         reason = getattr(error, "strerror", None) or error
-        raise MilmerError(f"cannot be decoded ({reason})", where=path, remedy=REMEDY) from error
+        raise unusable(path, f"cannot be decoded ({reason})") from error
 
 
 def open_container(path: Path) -> av.container.InputContainer:
@@ -140,10 +148,10 @@ def open_container(path: Path) -> av.container.InputContainer:
 def video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     """The first video stream; raises :class:`MilmerError` where there is none."""
     if not container.streams.video:
-        raise MilmerError("holds no video", where=path, remedy=REMEDY)
+        raise unusable(path, "holds no video")
     stream = container.streams.video[0]
     if stream.codec_context is None:
-        raise MilmerError("unknown codec in its header", where=path, remedy=REMEDY)
+        raise unusable(path, "unknown codec in its header")
     return stream
 
 
@@ -154,9 +162,10 @@ def _require_whole(path: Path) -> None:
         with open(path, "rb") as file:
             head = file.read(12)
     except FileNotFoundError as error:
-        remedy = "run the stage trials again"
-        raise MilmerError("no such file", where=path, remedy=remedy) from error
+        raise MilmerError(
+            "no such file", where=path, remedy="run the stage trials again"
+        ) from error
     except OSError as error:
         raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
     if head[:4] == b"RIFF" and (expected := 8 + int.from_bytes(head[4:8], "little")) > size:
-        raise MilmerError(f"cut off ({size} of {expected} bytes)", where=path, remedy=REMEDY)
+        raise unusable(path, f"cut off ({size} of {expected} bytes)")
