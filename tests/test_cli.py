@@ -205,7 +205,7 @@ def test_a_backbone_is_finetuned_by_hand(tmp_path, twin_backbone):
     (tmp_path / "swin/thesis.txt").touch()
     done = milmer(*arguments, "--backbone", twin_backbone)
     assert (
-        done.stderr == f"milmer: {tmp_path / 'swin'}: is there and not empty; give a new folder\n"
+        done.stderr == f"milmer: {tmp_path / 'swin'}: exists and is not empty; give a new folder\n"
     )
     shutil.rmtree(tmp_path / "swin")
     assert list(tmp_path.iterdir()) == []

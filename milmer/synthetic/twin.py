@@ -92,11 +92,13 @@ def synthesize(
     ``informative`` (show the class, however weakly) and ``faceless``; and the ``options``.
     ``progress(done, total)`` is called after each trial. The folder appears when it is complete.
 
-    Raises :class:`MilmerError` where ``out`` holds something already.
+    Raises :class:`MilmerError` where ``out`` is not empty.
     """
     out = Path(out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MilmerError(f"{out}: exists and is not empty; name a new folder for the dataset")
+        raise MilmerError(
+            "exists and is not empty", where=out, remedy="name a new folder for the dataset"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     draft = hidden / out.name
@@ -122,11 +124,11 @@ def synthesize(
 def write_backbone(
     folder: str | Path, seed: int = 0, image_size: int = 224, hidden: int = 128
 ) -> None:
-    """Write a small random Swin in Hugging Face format, for where no weights can be downloaded.
+    """Write a small random Swin in Hugging Face format, for use without a download.
 
     Three stages of one block with patches of 8 px: images of 224 px give 49 tokens of ``hidden``
-    numbers (a multiple of 16), which hold less than those of a trained Swin, but enough to tell
-    the twin's expressions apart. The same arguments give the same weights.
+    numbers (a multiple of 16). They say less than those of a trained Swin, but enough to tell the
+    twin's expressions apart. The same arguments give the same weights.
     """
     import torch
     from transformers import SwinConfig, SwinModel, ViTImageProcessorPil
@@ -262,7 +264,7 @@ def _record(
     others, offset = _draw_external(rng, f, n)
     raw = np.concatenate([_back(spectrum, 4 * n), _back(others, 4 * n) + offset])  # (47, 4 n)
     raw[:32] += signs * _back(wave, 4 * period)[:, since % (4 * period)]
-    shared = _draw(rng, shape[:1], passed, 5.0, n)  # what all electrodes see: their reference
+    shared = _draw(rng, shape[:1], passed, 5.0, n)  # common to all electrodes: their reference
     raw[:32] += _back(shared, 4 * n) + 2 * np.sin(2 * np.pi * 50 * np.arange(4 * n) / _BDF_SFREQ)
 
     eeg = _back(spectrum * passed, n) + signs * _back(wave, period)[:, since[::4] // 4 % period]
@@ -304,7 +306,7 @@ def _back(spectrum: np.ndarray, n: int) -> np.ndarray:
 
 
 def _write_mat(path: Path, content: dict) -> None:
-    """A MATLAB file whose header does not tell the time, so that its bytes stay the same."""
+    """A MATLAB file without the time in its header, so that its bytes stay the same."""
     import scipy.io
 
     buffer = io.BytesIO()
@@ -316,7 +318,7 @@ def _write_mat(path: Path, content: dict) -> None:
 def _write_bdf(
     path: Path, subject: int, pieces: list[np.ndarray], start: int, onsets: list[int], length: int
 ) -> None:
-    """A continuous recording in presentation order; samples of 512 Hz, channels by the place."""
+    """A continuous recording in presentation order at 512 Hz, channels in the laboratory's order."""
     import edfio
 
     total = sum(piece.shape[1] for piece in pieces)
