@@ -72,14 +72,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class VariantsOptions(Options):
-    """Alternative settings of sections, by name."""
+    """Other settings of sections, by name."""
 
-    labels: dict[Name, dict[str, Any]] = Field({}, description="Alternative settings of `labels`.")
-    eeg: dict[Name, dict[str, Any]] = Field({}, description="Alternative settings of `eeg`.")
-    faces: dict[Name, dict[str, Any]] = Field({}, description="Alternative settings of `faces`.")
-    backbone: dict[Name, dict[str, Any]] = Field(
-        {}, description="Alternative settings of `backbone`."
-    )
+    labels: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `labels`.")
+    eeg: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `eeg`.")
+    faces: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `faces`.")
+    backbone: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `backbone`.")
 
 
 class ExperimentOptions(Options):
@@ -186,17 +184,14 @@ class Config(Options):
                 where=f"config: {where}",
                 remedy="set protocols.validation, or training.select to last",
             )
+        protocols = preset.get("protocols", {}).get("names") or self.protocols.names
         experiment = Experiment(
             name=name,
             model=model,
             training=training,
             finetune="face" in model.modalities
             and self.variant("backbone", variants["backbone"]).finetune,
-            protocols=list(
-                settings.protocols
-                or preset.get("protocols", {}).get("names")
-                or self.protocols.names
-            ),
+            protocols=list(settings.protocols or protocols),
             validation=validation,
             **variants,
         )

@@ -1,4 +1,4 @@
-"""A subject's EEG, trial by trial, whoever recorded it."""
+"""A subject's EEG, trial by trial, of any origin."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

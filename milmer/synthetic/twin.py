@@ -318,7 +318,7 @@ def _write_mat(path: Path, content: dict) -> None:
 def _write_bdf(
     path: Path, subject: int, pieces: list[np.ndarray], start: int, onsets: list[int], length: int
 ) -> None:
-    """A continuous recording in presentation order at 512 Hz, channels in the laboratory's order."""
+    """A continuous recording in presentation order, channels in the laboratory's order."""
     import edfio
 
     total = sum(piece.shape[1] for piece in pieces)
