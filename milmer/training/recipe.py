@@ -13,11 +13,11 @@ from milmer import storage
 FILE = "milmer_processor.json"
 """The file in a model's folder, which ``milmer.prediction`` reads."""
 
-FORMAT = 1
+FORMAT = 2
 _Known = TypeVar("_Known")
 
 
-def preprocessing(
+def training_recipe(
     segments: Sequence[Path], faces: Sequence[Path], use_borrowed_boxes: bool | None
 ) -> dict[str, Any]:
     """What the subjects' ``segments`` and tokens or face crops (``faces``) were made with.
