@@ -67,8 +67,9 @@ def train_fold(
     for name, what, files in (("eeg", "segments", segments), ("face", kind, faces)):
         if name in modalities and not files:
             raise MilmerError(
-                f"{split}: the model looks at {name} and no {what} were given; add --{what}, or "
-                "change model.modalities"
+                f"the model looks at {name} and no {what} were given",
+                where=split,
+                remedy=f"add --{what}, or change model.modalities",
             )
     device = choose_device(options.training.device)
     inputs: dict[str, Path | str] = {"split": split} | {
@@ -91,14 +92,14 @@ def train_fold(
             options.finetune.use_borrowed_boxes,
             options.training.threads,
         )
-    made = storage.provenance(
+    provenance = storage.provenance(
         "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
     )
     training = Training(data, options, seed, device, backbone)
-    state = ResumeState(out, made, options.training.checkpoint_minutes)
+    state = ResumeState(out, provenance, options.training.checkpoint_minutes)
     training.fit(state)
     borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
-    write_run(training.results(), training_recipe(segments, faces, borrowed), made, out)
+    write_run(training.results(), training_recipe(segments, faces, borrowed), provenance, out)
     state.remove()
 
 
@@ -159,23 +160,24 @@ class Training:
 
     def fit(self, state: ResumeState) -> None:
         """Train all epochs, or what is left of them, and go back to the chosen one."""
-        if (known := state.load()) is not None:
-            self._restore(known)
+        if (saved := state.load()) is not None:
+            self._restore(saved)
             _log.info("goes on from step %d", self.step)
         began = time.monotonic()
         batches = math.ceil(len(self.rows["train"]) / self.training.batch_size)
-        with stop_requests() as asked:
+        with stop_requests() as stop_requested:
             for epoch in track(range(len(self.history), self.training.epochs), self._name):
                 for group in self.optimizer.param_groups:
                     group["lr"] = self._lr(epoch)
                 self.model.train()
                 for rows in list(self._batches(epoch))[self.step - epoch * batches :]:
                     self._train_on(rows)
-                    state.save_if_due(self._state, now=asked())
-                    if asked():
+                    state.save_if_due(self._state, now=stop_requested())
+                    if stop_requested():
                         raise Stopped(
-                            f"{self._name}: asked to stop at step {self.step}; the same command "
-                            "goes on from there"
+                            f"asked to stop at step {self.step}",
+                            where=self._name,
+                            remedy="the same command goes on from there",
                         )
                 self._end_epoch(epoch, batches)
         _log.info(
@@ -196,7 +198,9 @@ class Training:
         self.step += 1
         if not math.isfinite(self.loss_sum):
             raise MilmerError(
-                f"{self._name}: the loss is no longer finite at step {self.step}; lower training.lr"
+                f"the loss is no longer finite at step {self.step}",
+                where=self._name,
+                remedy="lower training.lr",
             )
 
     def _end_epoch(self, epoch: int, batches: int) -> None:
@@ -335,8 +339,9 @@ class Training:
         for part in ("train", "test", *(["val"] if self.select == "validation" else [])):
             if len(self.rows[part]) == 0:
                 raise MilmerError(
-                    f"{self._name}: no segment is left for {part} "
-                    f"(without a valid face: {self.data.dropped or 'none'})"
+                    f"no segment is left for {part} "
+                    f"(without a valid face: {self.data.dropped or 'none'})",
+                    where=self._name,
                 )
 
     @property
