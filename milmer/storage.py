@@ -3,8 +3,8 @@
 A file is written under a temporary name, closed, read back and validated, flushed to disk and only
 then renamed, so a file under its final name is complete. It carries its provenance: the options of
 its stage, the content digest of each input, and for information the code and library versions. The
-digest covers the content only, so the same numbers always give the same digest. Files
-contain no clock, host name or absolute path: the same inputs give the same bytes.
+digest covers the content only, so the same numbers always give the same digest. Files contain no
+clock, host name or absolute path: the same inputs give the same bytes.
 """
 
 import errno

@@ -1,28 +1,30 @@
-"""A synthetic twin of DEAP: files in its layout whose classes and leaks are known.
+"""A synthetic twin of DEAP: files in its layout with known classes and leaks.
 
-Anyone can try the pipeline with it, without the dataset's licence, and a test can check against
-the truth that is written beside the data. Layout, orders, units and markers are those of the
-dataset's documentation (Koelstra et al. 2012); of a trial, the twin holds:
+Anyone can try the pipeline with it without a licence for the dataset, and tests can compare results
+with the truth written beside the data. Layout, orders, units and markers are those of the dataset's
+documentation (Koelstra et al. 2012). A trial of the twin holds:
 
 * **EEG** 1/f noise of 10 µV between 4 and 45 Hz. The class is one of four bands of 1 Hz
   (:data:`CLASS_BANDS`), raised with free phases on all channels, or on the occipital ones only.
   Free phases, so that a common average reference keeps the band. Narrow and strong, so that a
-  branch without a sense of amplitude (LayerNorm over samples, Linear, ReLU) can learn it too.
+  branch that cannot see amplitude (LayerNorm over samples, Linear, ReLU) can learn it too.
   With ``eeg_class: place`` it is where alpha (:data:`ALPHA`) has four times the power: in the
-  back eight channels, the next eight, … That branch cannot tell channels apart, so it cannot.
+  back eight channels, the next eight, … That branch cannot distinguish channels, so it cannot
+  learn this.
 * **Faces** the face of scikit-image's ``data.astronaut()`` on a plain ground, which sways and is
   lit differently in time. Some frames of each 3 s show the class as an expression (mouth and
   shade for valence, eyes and shade for arousal), the rest are neutral, and for short stretches
   there is no face.
-* **Fingerprint** what belongs to a trial and not to its class: the shape of the spectrum of each
+* **Fingerprint** what identifies a trial but not its class: the shape of the spectrum of each
   channel, a waveform that repeats every 3 s after the baseline, and coloured patches of light
-  on the face. All of it survives LayerNorm. A random split of segments can learn it by heart.
+  on the face. All of it survives LayerNorm. Under a random split of segments a model can memorise
+  it.
 
-All is drawn from (seed, subject, trial, kind), so that the same options give the same bytes, and
+Random numbers depend on (seed, subject, trial, kind), so the same options give the same bytes, and
 a subject stays the same when others are added.
 
-What a linear model sees of it, with 16 trials of 12 s a subject and the default strengths, split
-by trial: 1.0 of the segments by log band power; 1.0 by the tiny branch named above; 0.99 of the
+Accuracy of a linear model, with 16 trials of 12 s a subject and the default strengths, split by
+trial: 1.0 of the segments by log band power; 1.0 by the small branch mentioned above; 0.99 of the
 informative frames and 0.46 of all frames by mean tokens of :func:`write_backbone`'s Swin (chance
 0.25). With ``fingerprint=1`` and no class, a random split of segments gives 0.97 (band power),
 1.0 (branch) and 0.9 (mean tokens of a bag), and a split by trial gives chance. OpenCV's Haar
