@@ -235,9 +235,8 @@ def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     with file:
         if "digest" not in file.attrs or (stage and file.attrs["stage"] != stage):
-            raise MilmerError(
-                "not a file of milmer" + (f"'s stage {stage}" if stage else ""), where=path
-            )
+            origin = f"milmer's stage {stage}" if stage else "milmer"
+            raise MilmerError(f"not a file of {origin}", where=path)
         yield file
 
 
