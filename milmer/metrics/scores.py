@@ -57,13 +57,13 @@ def baselines(
     the expected accuracy of drawing classes as often as they occur there; ``tested`` counts rows.
     """
     shares = class_shares(training, len(labels))
-    levels: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
+    numbers: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
     for level, table in (("segment", predictions), ("trial", by_trials(predictions, labels))):
         truth = table["label"].to_numpy()
         for name, right in without_model(shares, truth).items():
-            levels[name][level] = float(right.mean())
-        levels["tested"][level] = len(truth)
-    return levels
+            numbers[name][level] = float(right.mean())
+        numbers["tested"][level] = len(truth)
+    return numbers
 
 
 def class_shares(training: np.ndarray, classes: int) -> np.ndarray:

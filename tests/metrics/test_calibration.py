@@ -51,7 +51,7 @@ def test_a_calibrated_model_has_next_to_none_and_a_boastful_one_its_boast():
 
 
 def planted(temperature, count=20_000, seed=2):
-    """Truth, the overconfident probabilities of a model, and those that the truth was drawn from."""
+    """Truth, a model's overconfident probabilities, and those that the truth was drawn from."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.5, (count, 4))
     calibrated = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
