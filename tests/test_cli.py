@@ -197,7 +197,8 @@ def test_a_backbone_is_finetuned_by_hand(tmp_path, twin_backbone):
     arguments = ["finetune-backbone", tmp_path / "faces", tmp_path / "swin"]
     done = milmer(*arguments, "--backbone", twin_backbone)
     assert done.returncode == 1
-    assert done.stderr == f"milmer: {tmp_path / 'faces'}: no such folder of pictures\n"
+    problem = f"{tmp_path / 'faces'}: no such folder of pictures; check the path"
+    assert done.stderr == f"milmer: {problem}\n"
     done = milmer(*arguments, "--options", '{"pretrain": {"epochs": 0}}')
     assert done.returncode == 1
     assert done.stderr.startswith("milmer: options: pretrain.epochs")

@@ -9,12 +9,12 @@ import pandas as pd
 
 from milmer import storage
 from milmer.deap.layout import GENEVA
-from milmer.eeg.segments import SCHEMA as SEGMENTS
+from milmer.eeg.segments import SEGMENTS_SCHEMA
 from milmer.evaluation.explain import SCHEMA as EXPLAIN
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from milmer.faces.crops import SCHEMA as FACES
+from milmer.faces.crops import FACES_SCHEMA
 from milmer.metrics.scores import baselines, measure
 from milmer.splits.folds import fold_names
 from tests.evaluation.made_up import LABELS
@@ -141,7 +141,7 @@ def _segments(folder, variant, subject):
         removed = {"index": 0, "r": {"hEOG": 0.1, "vEOG": 0.9}, "variance": 0.2, "map": by_channel}
         cleaned |= {"artefacts": "ica", "components": 31, "converged": True, "removed": [removed]}
     with storage.new_h5(
-        folder / "segments" / variant / f"{subject}.h5", SEGMENTS, made("segments")
+        folder / "segments" / variant / f"{subject}.h5", SEGMENTS_SCHEMA, made("segments")
     ) as file:
         file["eeg"] = np.zeros((count, len(CHANNELS), 2), np.float32)
         file["experiment_id"] = np.repeat(
@@ -157,7 +157,7 @@ def _faces(folder, subject):
     """All bags show the same frames, each a face of its own brightness with a mark in it."""
     count = TRIALS * SEGMENTS_A_TRIAL
     with storage.new_h5(
-        folder / "faces" / "default" / f"{subject}.h5", FACES, made("faces")
+        folder / "faces" / "default" / f"{subject}.h5", FACES_SCHEMA, made("faces")
     ) as file:
         file.create_dataset("image", (INSTANCES,), storage.h5py.vlen_dtype(np.uint8))
         for i in range(INSTANCES):
