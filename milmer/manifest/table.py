@@ -113,6 +113,25 @@ class Manifest:
             raise MilmerError(f"{self.path}: no row of {subject}")
         return self.trials[subject]
 
+    def require_eeg(self, subject: str) -> None:
+        """Refuse a subject none of whose rows names an EEG file."""
+        if not any(row.eeg_file for row in self.of(subject)):
+            raise MilmerError(f"{subject}: no row names an EEG file", where=self.path)
+
+    def require_file(self, row: Row, column: str) -> None:
+        """Refuse a row whose file of that column is not there; an empty cell is fine."""
+        name = getattr(row, column)
+        if name is not None and not self.at(name).is_file():
+            raise self.error(row, f"{column}: no such file: {name}")
+
+    @property
+    def unread_columns(self) -> list[str]:
+        """A line for people about each column that is not read."""
+        return [
+            f"column {name} is not read" + (f"; is it {near}?" if (near := nearest(name)) else "")
+            for name in self.ignored
+        ]
+
     def digest(self, subject: str) -> str:
         """What of the manifest a subject's table of trials is made of, as a digest."""
         rows = [asdict(row) | {"line": 0} for row in self.of(subject)]
