@@ -294,7 +294,7 @@ class Experiment(Options):
         return "eeg" in self.model.modalities
 
 
-def load(user: Mapping[str, Any]) -> Config:
+def load_config(user: Mapping[str, Any]) -> Config:
     """Put defaults, preset and the user's keys together.
 
     Raises :class:`MilmerError` with the path of the first wrong key, its value, what is allowed

@@ -100,7 +100,7 @@ def digest(path: Path) -> str:
             return str(file.attrs["digest"])
     if path.suffix == ".parquet":
         return _table_metadata(path)["digest"]
-    with readable(path), open(path, "rb") as file:
+    with read_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -223,7 +223,7 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
     """Open one of our HDF5 files; a missing, damaged or foreign one is refused in one line."""
-    with readable(path):
+    with read_errors(path):
         file = h5py.File(path, "r")
     with file:
         if "digest" not in file.attrs or (stage and file.attrs["stage"] != stage):
@@ -233,7 +233,7 @@ def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
 
 def require_intact(path: Path) -> None:
     """Refuse one of our HDF5 files whose content is no longer what was written: a damaged disk."""
-    with open_h5(path) as file, readable(path):
+    with open_h5(path) as file, read_errors(path):
         if content_digest(file) != file.attrs["digest"]:
             raise MilmerError(
                 f"{path}: damaged: its content does not have the digest that was recorded with it; "
@@ -246,7 +246,7 @@ def read_table(path: Path, stage: str | None = None) -> pd.DataFrame:
     known = _table_metadata(path)
     if stage and known["stage"] != stage:
         raise MilmerError(f"{path}: holds {known['stage']}, not {stage}")
-    with readable(path):
+    with read_errors(path):
         return pq.read_table(path).to_pandas()
 
 
@@ -268,7 +268,7 @@ def free_bytes(path: Path) -> int:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def read_errors(path: Path) -> Iterator[None]:
     """Turn what goes wrong while ``path`` is opened or read into one line for people."""
     try:
         yield
@@ -281,7 +281,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def _table_metadata(path: Path) -> dict[str, Any]:
-    with readable(path):
+    with read_errors(path):
         metadata = pq.read_schema(path).metadata or {}
     if _KEY not in metadata:
         raise MilmerError(f"{path}: not one of milmer's tables")

@@ -120,14 +120,14 @@ def twin_results(once, twin, twin_user) -> Path:
     def make(path: Path) -> None:
         from milmer.backbone.options import TokensOptions
         from milmer.backbone.tokens import make_tokens
-        from milmer.config import load
+        from milmer.config import load_config
         from milmer.deap.trials import TrialsOptions, make_trials
         from milmer.eeg.options import SegmentsOptions
         from milmer.eeg.segments import make_segments
         from milmer.faces.crops import make_faces
         from milmer.faces.options import FaceStageOptions
 
-        config = load(twin_user)
+        config = load_config(twin_user)
         segments = SegmentsOptions.from_json(config.segments_json("default"))
         faces = FaceStageOptions.from_json(config.faces_json("default"))
         tokens = TokensOptions.from_json(config.tokens_json("default", "default"))

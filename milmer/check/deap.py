@@ -15,8 +15,8 @@ from milmer.data.labels import label, label_names, thresholds
 from milmer.data.options import LabelsOptions
 from milmer.deap import bdf
 from milmer.deap.layout import EEG_KINDS, Copy, no_eeg, ratings_file, scan
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.ratings import check_labels, ratings_of, read_ratings
-from milmer.deap.readers import read_preprocessed
 from milmer.deap.trials import locate
 from milmer.readers.digests import file_size
 from milmer.readers.video import Clip, probe_constant_rate

@@ -15,7 +15,7 @@ from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.manifest.dataset import missing_labels
-from milmer.manifest.table import SCALES, Manifest, Row, read_manifest
+from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
 from milmer.manifest.trials import span_of
 from milmer.readers.eeg import EEGFile
 from milmer.readers.seekable_video import probe
@@ -131,7 +131,7 @@ def _open(path: Path, dataset: DatasetOptions) -> EEGContent:
 
 def _default_labels(manifest: Manifest) -> LabelsOptions:
     """The labels that a manifest allows: quadrants, names, or the first of its ratings."""
-    rated = {scale for row in manifest.rows for scale in row.ratings}
+    rated = {scale for row in manifest.rows for scale in row.ratings} - {"familiarity"}
     quadrant = {"valence", "arousal"} <= rated
     scheme = "quadrant" if quadrant else "label" if manifest.classes else min(rated, default="")
     return LabelsOptions.model_validate({"scheme": scheme or "quadrant"})
@@ -141,8 +141,11 @@ def _classify(facts: ManifestFacts, labels: LabelsOptions) -> None:
     """Which class each trial has."""
     rows = facts.rows
     table = pd.DataFrame(
-        [{s: row.ratings.get(s, np.nan) for s in SCALES} | {"label": row.label} for row in rows],
-        columns=[*SCALES, "label"],
+        [
+            {s: row.ratings.get(s, np.nan) for s in RATING_COLUMNS} | {"label": row.label}
+            for row in rows
+        ],
+        columns=[*RATING_COLUMNS, "label"],
     )
     facts.class_names = label_names(labels)
     numbers = label(table, thresholds(table, labels), labels)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from milmer.config import load
+from milmer.config import load_config
 from milmer.config_text import read_yaml
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.options import read_options
@@ -23,7 +23,7 @@ def read_target(path: Path, source: str) -> tuple[DatasetOptions, LabelsOptions 
     if suffix in _TABLES:
         return _dataset(kind="manifest", manifest=str(path)), None
     user = read_yaml(path)
-    config = load({name: user[name] for name in ("dataset", "labels") if name in user})
+    config = load_config({name: user[name] for name in ("dataset", "labels") if name in user})
     dataset = config.dataset if source == "auto" else config.dataset.updated({"source": source})
     return dataset, config.labels
 

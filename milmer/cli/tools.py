@@ -205,7 +205,7 @@ def config(
     import json
 
     from milmer import config_text
-    from milmer.config import Config, load
+    from milmer.config import Config, load_config
 
     if reference:
         typer.echo(config_text.reference(), nl=False)
@@ -216,7 +216,7 @@ def config(
     user = {}
     if file is not None:
         user = config_text.read_yaml(file)
-        load(user)
+        load_config(user)
     typer.echo(config_text.documented(user, _HEADING), nl=False)
 
 

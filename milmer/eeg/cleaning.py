@@ -15,7 +15,7 @@ from milmer.eeg.artefacts import Removal, eog_regression, ica
 from milmer.eeg.bad_channels import find_bad_channels
 from milmer.eeg.options import EEGOptions
 from milmer.errors import MilmerError
-from milmer.readers.channels import MOST_MADE, interpolation
+from milmer.readers.channels import MOST_INTERPOLATED, interpolation
 
 
 class TooManyBadChannels(MilmerError):
@@ -123,7 +123,7 @@ def _fitted(
 
 def _refuse_too_many(bad: Mapping[int, Mapping[str, str]], channels: list[str]) -> None:
     for experiment_id, why in bad.items():
-        if len(why) > MOST_MADE * len(channels):
+        if len(why) > MOST_INTERPOLATED * len(channels):
             named = ", ".join(f"{name} ({reason})" for name, reason in why.items())
             raise TooManyBadChannels(
                 f"EEG of experiment_id {experiment_id}: {len(why)} of {len(channels)} channels are "

@@ -17,7 +17,7 @@ import pandas as pd
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.manifest.table import COLUMNS, SCALES
+from milmer.manifest.table import COLUMNS, RATING_COLUMNS
 
 _EEG = [".edf", ".bdf", ".set", ".vhdr", ".fif"]
 _VIDEO = (".mp4", ".mkv", ".mov", ".avi", ".webm")
@@ -92,7 +92,7 @@ def _events(eeg: Path) -> list[dict[str, Any]]:
             "eeg_stop": round(float(timed.loc[i].sum()), 9),
             "label": kind,
         }
-        event |= {s: float(row[s]) for s in SCALES if s in row and pd.notna(row[s])}
+        event |= {s: float(row[s]) for s in RATING_COLUMNS if s in row and pd.notna(row[s])}
         events.append(event)
     return events
 

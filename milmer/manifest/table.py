@@ -20,11 +20,11 @@ from typing import Any
 from milmer.errors import MilmerError
 
 REQUIRED = ("subject", "trial", "stimulus", "eeg_file")
-SCALES = ("valence", "arousal", "dominance", "liking", "familiarity")
+RATING_COLUMNS = ("valence", "arousal", "dominance", "liking", "familiarity")
 COLUMNS = (
     *REQUIRED,
     *("eeg_start", "eeg_stop", "video_file", "video_start"),
-    *SCALES,
+    *RATING_COLUMNS,
     "label",
 )
 """All columns that are read, in the order in which they are written."""
@@ -265,7 +265,7 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
     start, stop = number("eeg_start", 0), number("eeg_stop", 0)
     if stop is not None and stop <= (start or 0):
         raise wrong("eeg_stop", f"{stop:g} s is not after eeg_start ({start or 0:g} s)")
-    ratings = {scale: r for scale in SCALES if (r := number(scale)) is not None}
+    ratings = {scale: r for scale in RATING_COLUMNS if (r := number(scale)) is not None}
     return Row(
         subject,
         int(trial),

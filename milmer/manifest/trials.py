@@ -12,7 +12,7 @@ from pydantic import Field
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.manifest.table import SCALES, Manifest, Row, read_manifest
+from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
 from milmer.options import Options
 from milmer.readers.digests import eeg_digests
 from milmer.readers.eeg import EEGFile
@@ -52,7 +52,7 @@ def make_manifest_trials(
             "experiment_id": np.array([row.experiment_id for row in rows], np.int32),
         }
     )
-    for scale in SCALES:
+    for scale in RATING_COLUMNS:
         table[scale] = np.array([row.ratings.get(scale, np.nan) for row in rows], float)
     table["eeg_file"] = _texts([described.relative(row.eeg_file) for row in rows])
     table["eeg_start"] = [start for start, _ in spans]

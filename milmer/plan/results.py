@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from milmer import drawing
-from milmer.config import Experiment, load
+from milmer.config import Experiment, load_config
 from milmer.evaluation import report
 from milmer.evaluation.band_power_options import BandPowerOptions
 from milmer.evaluation.explain_options import ExplainOptions
@@ -30,7 +30,7 @@ class Plan(TrainingPlan):
     @classmethod
     def read(cls, user: Mapping[str, Any]) -> "Plan":
         """The plan of a configuration as Snakemake merged it; errors are for people."""
-        config = load(user)
+        config = load_config(user)
         return cls(config, open_dataset(config.dataset))
 
     def targets(self) -> Iterator[tuple[str, str, str]]:

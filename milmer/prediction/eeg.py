@@ -17,7 +17,7 @@ from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment
 from milmer.deap import bdf
 from milmer.deap.layout import GENEVA, SFREQ
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.recordings import EOG_ROWS
 from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import TooManyBadChannels, chosen_method, clean, fitted_removal
@@ -62,7 +62,7 @@ class ArrayEEG:
         self, pair: Sequence[str], start: float, seconds: float, sfreq: float
     ) -> np.ndarray:
         """hEOG or vEOG (sample,) in µV, whichever of the two ``pair`` names."""
-        row = list(bdf.EOG).index(pair[0])
+        row = list(bdf.EOG_ELECTRODES).index(pair[0])
         return self._cut(np.asarray(self.eog, np.float64)[row : row + 1], start, seconds, sfreq)[0]
 
     def _cut(self, x: np.ndarray, start: float, seconds: float, sfreq: float) -> np.ndarray:
@@ -301,7 +301,7 @@ def _eog_of(known: RememberedEEG) -> tuple[Sequence[Sequence[str]] | None, bool]
         return None, False
     recording = known.options.recording
     if recording is None:
-        return list(bdf.EOG.values()), known.artefacts != "none"
+        return list(bdf.EOG_ELECTRODES.values()), known.artefacts != "none"
     if recording.heog is None or recording.veog is None:
         return None, False
     return [recording.heog, recording.veog], True

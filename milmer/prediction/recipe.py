@@ -82,7 +82,7 @@ class Remembered(Options):
                 + ("train it again with this version" if there else "give a run's folder model/")
             )
         try:
-            with storage.readable(path):
+            with storage.read_errors(path):
                 text = path.read_text(encoding="utf-8")
             return cls.model_validate_json(text)
         except (ValidationError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The files that a recording is made of: their digests and sizes."""
+"""Content digests and sizes of the files that a recording consists of."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from milmer.readers.sidecars import companions
 
 
 def eeg_digests(root: Path, files: Sequence[str]) -> dict[str, str]:
-    """The digest of each recording, under the name that it has among a stage's inputs.
+    """The digest of each recording, by its name among a stage's inputs.
 
-    ``files`` are relative to ``root``; one alone is ``eeg``, several are ``eeg000``, ``eeg001`` …
-    A recording of several files, as BrainVision's, has one digest of them all.
+    ``files`` are relative to ``root``; a single one is named ``eeg``, several are ``eeg000``,
+    ``eeg001`` … A recording of several files, such as BrainVision's, has one digest for all.
     """
     names = ["eeg"] if len(files) == 1 else [f"eeg{i:03d}" for i in range(len(files))]
     return {n: _digest(Path(root) / file) for n, file in zip(names, files, strict=True)}

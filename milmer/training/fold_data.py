@@ -79,7 +79,7 @@ class Pictures:
     def __init__(self, paths: Sequence[Path], prepare: Prepare, threads: int):
         self._images = []
         for path in paths:
-            with storage.readable(path):
+            with storage.read_errors(path):
                 self._images.append(h5py.File(path, "r")["image"])
         self.first = np.cumsum([0, *(len(images) for images in self._images)])
         self._prepare = prepare

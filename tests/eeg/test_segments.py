@@ -14,7 +14,7 @@ from milmer.data.options import LabelsOptions
 from milmer.data.recording import Recording
 from milmer.data.segmentation import segment_grid
 from milmer.deap.layout import GENEVA
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.filtering import band_pass

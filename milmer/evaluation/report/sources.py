@@ -88,7 +88,7 @@ class Results:
     def conclusions(self) -> str:
         """The conclusions in Markdown."""
         path = self.folder / "tables" / "conclusions.md"
-        with storage.readable(path):
+        with storage.read_errors(path):
             text = path.read_text(encoding="utf-8")
         self._seen(path)
         return text
