@@ -18,8 +18,8 @@ import torch
 from timing import arguments, child, interleaved, machine, memory, ratio, table
 
 from milmer import storage
-from milmer.backbone import tokens as tokens_stage
-from milmer.eeg import segments as segments_stage
+from milmer.backbone.tokens import TOKENS_SCHEMA
+from milmer.eeg.segments import SEGMENTS_SCHEMA
 from milmer.training.fold_data import FoldData, Rows
 from milmer.training.loop import Training
 from milmer.training.options import TrainOptions
@@ -148,13 +148,13 @@ def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) ->
         "position": np.arange(bags, dtype=np.int32) % 20,
     }
     made = _MADE | {"stage": "segments"}
-    with storage.new_h5(folder / "segments.h5", segments_stage.SCHEMA, made) as file:
+    with storage.new_h5(folder / "segments.h5", SEGMENTS_SCHEMA, made) as file:
         file["eeg"] = rng.standard_normal((bags, 32, 384), np.float32) * 10
         file["start"] = grid["position"].astype(np.float32) * 3
         for key, values in grid.items():
             file[key] = values
     made = _MADE | {"stage": "tokens"}
-    with storage.new_h5(folder / "tokens.h5", tokens_stage.SCHEMA, made) as file:
+    with storage.new_h5(folder / "tokens.h5", TOKENS_SCHEMA, made) as file:
         data = file.create_dataset("tokens", (frames, tokens, 768), "float16")
         for first in range(0, frames, instances):
             data[first : first + instances] = rng.standard_normal(

@@ -1,1 +1,1 @@
-"""SVG panels and head maps, for the report and for the page of a prediction."""
+"""SVG panels and head maps, for the report and for a prediction's page."""

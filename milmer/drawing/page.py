@@ -1,4 +1,4 @@
-"""What self-contained pages share: templates, style, and figures as panels."""
+"""What self-contained pages share: templates, a style sheet and figures as panels."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).parent
 
 
 def page_environment(package: str) -> Environment:
-    """Templates of ``package`` and of this one; the filter ``svg`` lists a figure's panels."""
+    """The templates of ``package`` and of this one; the filter ``svg`` lists a figure's panels."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("milmer.drawing", ".")]),
         autoescape=True,

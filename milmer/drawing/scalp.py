@@ -1,4 +1,4 @@
-"""Values of EEG channels as a map of the head (MNE; Gramfort et al. 2013)."""
+"""Head maps of a value per EEG channel, drawn with MNE (Gramfort et al. 2013)."""
 
 import base64
 import io
@@ -9,17 +9,17 @@ import numpy as np
 from milmer.drawing.svg import Drawing, Panel
 from milmer.readers import channels as montage
 
-_LINES = "#7a828e"  # is seen on light and on dark paper
-_SIZE = 240  # CSS px that the picture is shown at; it has twice as many dots
+_LINES = "#7a828e"  # visible on light and on dark paper
+_SIZE = 240  # of the picture in CSS px; it has twice as many dots
 
 
 def scalp_map(title: str, values: Mapping[str, float], what: str, description: str) -> Panel:
-    """A map of ``values`` by channel; ``what`` names them and their unit.
+    """A map of ``values`` by channel; ``what`` names the quantity and its unit.
 
-    A channel that has no place on the head is left out and named.
+    A channel without a position in the 10–20 system is left out, and the description names it.
     """
-    known = montage.placed_names().values()
-    placed = {name: float(v) for name, v in values.items() if name in known}
+    positioned = montage.placed_names().values()
+    placed = {name: float(v) for name, v in values.items() if name in positioned}
     drawing = Drawing(_SIZE + 40, _SIZE + 66)
     if len(placed) < 4:  # too few to interpolate between
         drawing.height = 40
@@ -27,7 +27,7 @@ def scalp_map(title: str, values: Mapping[str, float], what: str, description: s
         return drawing.panel(title, description)
     most = max(map(abs, placed.values())) or 1.0
     signed = min(placed.values()) < 0
-    drawing.picture(20, 0, _SIZE, _drawn(placed, most, signed))
+    drawing.picture(20, 0, _SIZE, _map(placed, most, signed))
     _scale(drawing, (-most if signed else 0.0, most), signed)
     drawing.text(20, _SIZE + 60, what, "soft")
     absent = [name for name in values if name not in placed]
@@ -37,12 +37,13 @@ def scalp_map(title: str, values: Mapping[str, float], what: str, description: s
 
 
 def strongest(values: Mapping[str, float], count: int = 3) -> str:
-    """The channels with the greatest values, in words."""
+    """The ``count`` channels of the largest magnitude and their values, as text."""
     first = sorted(values, key=lambda name: -abs(values[name]))[:count]
     return ", ".join(f"{name} {values[name]:.3g}" for name in first)
 
 
-def _drawn(values: Mapping[str, float], most: float, signed: bool) -> str:
+def _map(values: Mapping[str, float], most: float, signed: bool) -> str:
+    """The map as a data URI of a PNG; colours end at ±``most``, or at 0 and ``most``."""
     import mne
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ def _drawn(values: Mapping[str, float], most: float, signed: bool) -> str:
 
 
 def _small(png: bytes) -> bytes:
-    """The picture with a palette of its own: a third of the size, and the same to the eye."""
+    """The picture reduced to a palette: a third of the size, and no visible difference."""
     from PIL import Image
 
     file = io.BytesIO()

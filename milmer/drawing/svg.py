@@ -1,8 +1,8 @@
-"""Drawing: small SVG panels that stand side by side on a wide page and below each other on a phone.
+"""Small SVG panels that stand side by side on a wide page and below each other on a phone.
 
-A panel is about as wide as a phone, so that its text is never scaled down. Colours are the page's
-CSS variables, so that a figure is as legible in the dark and in print. The same numbers give the
-same bytes.
+A panel is about as wide as a phone, so its text is never scaled down. Colours are the page's CSS
+variables, so a figure is just as legible in dark mode and in print. The same numbers give the same
+bytes.
 """
 
 import math
@@ -15,7 +15,7 @@ WIDTH = 340
 """Width of a panel in CSS px."""
 
 DEEPEST = 0.48
-"""Opacity of the deepest colour that text still stands out from, in the light and the dark."""
+"""Opacity of the deepest colour on which text is still legible, in light and in dark mode."""
 
 STYLE = Path(__file__).with_name("figures.css")
 _GAP, _COLUMNS = 24, 3  # of a figure's own file
@@ -44,7 +44,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels on one subject; ``caption`` says how to read them, ``absent`` why there are none."""
+    """Panels on one question; ``caption`` says how to read them, ``absent`` why there are none."""
 
     name: str
     title: str
@@ -83,14 +83,14 @@ class Figure:
 
 
 class Drawing:
-    """SVG elements as they are drawn, in CSS px."""
+    """Collects SVG elements; coordinates and sizes are in CSS px."""
 
     def __init__(self, width: float = WIDTH, height: float = 240):
         self.width, self.height = width, height
         self._parts: list[str] = []
 
     def panel(self, title: str, description: str) -> Panel:
-        """What was drawn."""
+        """The elements drawn so far, as a panel."""
         return Panel(title, description, self.width, self.height, "".join(self._parts))
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "rule") -> None:
@@ -109,12 +109,12 @@ class Drawing:
         self._add("rect", kind, x=x, y=y, width=max(0.0, width), height=max(0.0, height), **opacity)
 
     def cell(self, x: float, y: float, width: float, height: float, share: float) -> None:
-        """A cell of a table, the deeper its colour the greater ``share``, 0 to 1."""
+        """A table cell whose colour deepens with ``share``, 0 to 1."""
         self.rect(x, y, width, height, "empty")
         self.rect(x, y, width, height, "strong", DEEPEST * share)
 
     def block(self, x: float, y: float, width: float, height: float, colour: str) -> None:
-        """A rectangle of a colour of its own."""
+        """A rectangle of any ``colour``, where the page's own do not do."""
         self._parts.append(
             f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}" '
             f'fill="{colour}"/>'
@@ -129,7 +129,7 @@ class Drawing:
         self._add("path", kind, d=f"M{_n(x)} {_n(y - 5)}l5 5l-5 5l-5 -5z")
 
     def text(self, x: float, y: float, text: object, kind: str = "", at: str = "start") -> None:
-        """Text whose baseline begins, has its middle or ends at a point."""
+        """Text whose baseline starts at, is centred on or ends at a point."""
         anchor = "" if at == "start" else f' text-anchor="{at}"'
         styled = f' class="{kind}"' if kind else ""
         self._parts.append(
@@ -137,14 +137,14 @@ class Drawing:
         )
 
     def picture(self, x: float, y: float, size: float, coded: str) -> None:
-        """A square picture, given as a data URI."""
+        """A square picture, ``coded`` as a data URI."""
         self._parts.append(
             f'<image x="{_n(x)}" y="{_n(y)}" width="{_n(size)}" height="{_n(size)}" '
             f'href="{coded}"/>'
         )
 
     def hatch(self) -> None:
-        """Make the pattern of the kind ``hatched`` known to this drawing."""
+        """Define the pattern that :meth:`hatched` fills with; once per drawing."""
         self._parts.append(
             '<defs><pattern id="HATCH" width="6" height="6" patternUnits="userSpaceOnUse" '
             'patternTransform="rotate(45)"><rect class="faint" width="6" height="6"/>'
@@ -159,10 +159,10 @@ class Drawing:
         )
 
     def _add(self, element: str, kind: str, **attributes: float | str) -> None:
-        given = " ".join(
+        text = " ".join(
             f'{k}="{v if isinstance(v, str) else _n(v)}"' for k, v in attributes.items()
         )
-        self._parts.append(f'<{element} class="{kind}" {given}/>')
+        self._parts.append(f'<{element} class="{kind}" {text}/>')
 
 
 class Axes:
@@ -179,7 +179,7 @@ class Axes:
         self._x, self._y = ((low, high if high > low else low + 1.0) for low, high in (x, y))
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies."""
+        """The point (x, y) of the data, in CSS px of the drawing."""
         left, top, width, height = self.box
         across = (x - self._x[0]) / (self._x[1] - self._x[0])
         up = (y - self._y[0]) / (self._y[1] - self._y[0])
@@ -203,7 +203,7 @@ class Axes:
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers from ``low`` to ``high``."""
+    """Round numbers between ``low`` and ``high``, about as many as ``about`` says."""
     span = high - low
     if not span > 0:
         return [low]
@@ -214,7 +214,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """Text as lines of about that many letters."""
+    """Text broken into lines of at most ``columns`` letters, longer words aside."""
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) >= columns and lines[-1]:
@@ -224,4 +224,5 @@ def wrapped(text: str, columns: int) -> list[str]:
 
 
 def _n(value: float) -> str:
+    """A number as SVG takes it, with at most two decimals."""
     return f"{round(float(value), 2):g}" if abs(value) < 1e5 else str(round(value))

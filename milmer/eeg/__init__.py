@@ -1,1 +1,1 @@
-"""From a trial's EEG to filtered segments."""
+"""EEG: from a subject's recording to clean, filtered segments."""

@@ -1,12 +1,12 @@
-"""Blinks and eye movements taken out of the EEG by what hEOG and vEOG measured of them.
+"""Removes blinks and eye movements from the EEG, guided by hEOG and vEOG.
 
-Both methods are fitted once a subject, on all trials without what is slower than 1 Hz, and then
-act on any trial as it is, sample by sample; so they commute with any filter along time.
+Both methods are fitted once per subject, on all trials high-passed at 1 Hz, and then applied to the
+unfiltered trials sample by sample; so they commute with any filter along time.
 
-* ``eog_regression`` takes from each channel its least-squares share of hEOG and vEOG (Gratton et
-  al. 1983; Croft & Barry 2000). What the EOG electrodes picked up of the brain goes with it.
-* ``ica`` splits the EEG into independent components (FastICA, Hyvärinen & Oja 2000) and takes out
-  those that follow hEOG or vEOG (Jung et al. 2000).
+* ``eog_regression`` subtracts from each channel its least-squares share of hEOG and vEOG (Gratton
+  et al. 1983; Croft & Barry 2000), and with it any brain activity that the EOG electrodes pick up.
+* ``ica`` decomposes the EEG into independent components (FastICA, Hyvärinen & Oja 2000) and removes
+  those that correlate with hEOG or vEOG (Jung et al. 2000).
 """
 
 import logging
@@ -19,18 +19,18 @@ import numpy as np
 from milmer.eeg.filtering import high_pass
 from milmer.errors import MilmerError
 
-EOG = ("hEOG", "vEOG")
+EOG_CHANNELS = ("hEOG", "vEOG")
 """The rows of the EOG, both bipolar."""
 
-_DRIFT = 1.0  # Hz, below which drift would decide the fit
-_NEGLIGIBLE = 1e-9  # share of the greatest variance below which a dimension is rounding
-_SAMPLES = 150_000  # as many are enough for FastICA: 150 times the square of 32 channels
-_ITERATIONS = 200  # more change nothing of what follows the eyes; that is found early
+_DRIFT = 1.0  # Hz; without a high-pass, drift would dominate the fit
+_NEGLIGIBLE = 1e-9  # a dimension with less than this share of the largest variance is rounding
+_SAMPLES = 150_000  # enough for FastICA: 150 times the square of 32 channels
+_ITERATIONS = 200  # eye components converge early; further iterations do not change them
 
 _log = logging.getLogger(__name__)
 
 Removal = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-"""Takes eye artefacts out of a trial (channel, sample), given its EOG (2, sample)."""
+"""Removes eye artefacts from a trial (channel, sample), given its EOG (2, sample)."""
 
 
 def eog_regression(
@@ -39,23 +39,25 @@ def eog_regression(
     channels: list[str],
     sfreq: float,
 ) -> tuple[Removal, dict[str, Any]]:
-    """Fit what takes the least-squares share of hEOG and vEOG from each channel.
+    """Fit the regression of each channel on hEOG and vEOG.
 
     ``eeg`` maps experiment_id to (channel, sample) and ``eog`` to (2, sample), both in µV at
-    ``sfreq`` Hz. Returns it and, as plain JSON values, the ``coefficients`` by EOG channel
-    and channel and the share of each channel's variance that is ``removed_variance``. Raises
-    :class:`MilmerError` where the EOG is missing or silent.
+    ``sfreq`` Hz. Returns the removal and a report of plain JSON values: the ``coefficients`` by EOG
+    channel and channel, and ``removed_variance``, the share of each channel's variance that is
+    removed. Raises :class:`MilmerError` if the EOG is missing, flat or not finite.
     """
-    eog = _usable(eeg, eog, "eog_regression")
-    fitted, eyes = _joined(eeg, sfreq), _joined(eog, sfreq)  # (channel, time), (2, time)
+    eog = _usable_eog(eeg, eog, "eog_regression")
+    fitted, eyes = _high_passed(eeg, sfreq), _high_passed(eog, sfreq)  # (channel, time), (2, time)
     weights = np.linalg.lstsq(eyes.T, fitted.T)[0].T  # (channel, 2)
 
     def remove(trial: np.ndarray, eyes: np.ndarray | None) -> np.ndarray:
         return trial - weights @ eyes
 
     return remove, {
-        "coefficients": {name: _by_channel(channels, weights[:, i]) for i, name in enumerate(EOG)},
-        "removed_variance": _by_channel(channels, _share(weights @ eyes, fitted)),
+        "coefficients": {
+            name: _by_channel(channels, weights[:, i]) for i, name in enumerate(EOG_CHANNELS)
+        },
+        "removed_variance": _by_channel(channels, _variance_share(weights @ eyes, fitted)),
     }
 
 
@@ -66,27 +68,30 @@ def ica(
     sfreq: float,
     eog_correlation: float,
 ) -> tuple[Removal, dict[str, Any]]:
-    """Fit what takes out the independent components that correlate with hEOG or vEOG.
+    """Fit an ICA whose components are removed where they correlate with hEOG or vEOG.
 
     ``eeg`` maps experiment_id to (channel, sample) and ``eog`` to (2, sample), both in µV at
-    ``sfreq`` Hz. As many ``components`` are fitted as the data has dimensions: an average
-    reference and interpolated channels leave fewer than there are channels. Returns it
-    and, as plain JSON values, how many components there are, whether FastICA ``converged``, what
-    was ``removed`` (index in the order of variance, |r| with hEOG and vEOG, share of the whole
-    variance, µV by channel at one standard deviation) and the share of each channel's variance
-    that was ``removed_variance``. Raises :class:`MilmerError` where the EOG is missing or silent.
+    ``sfreq`` Hz. A component is removed if its absolute correlation with either exceeds
+    ``eog_correlation``. As many components are fitted as the data has dimensions, which are fewer
+    than its channels after an average reference or an interpolation.
+
+    Returns the removal and a report of plain JSON values: the number of ``components``, whether
+    FastICA ``converged``, the components ``removed`` (index by falling variance, |r| with hEOG and
+    vEOG, share of the total variance, map in µV by channel at one standard deviation), and
+    ``removed_variance``, the share of each channel's variance that is removed. Raises
+    :class:`MilmerError` if the EOG is missing, flat or not finite.
     """
-    eog = _usable(eeg, eog, "ica")
-    fitted, eyes = _joined(eeg, sfreq), _joined(eog, sfreq)  # (channel, time), (2, time)
+    eog = _usable_eog(eeg, eog, "ica")
+    fitted, eyes = _high_passed(eeg, sfreq), _high_passed(eog, sfreq)  # (channel, time), (2, time)
     unmixing, mixing, converged = _components(fitted)
     sources = unmixing @ fitted  # (component, time)
     correlation = _correlation(sources, eyes)  # (component, 2)
     variance = (mixing**2).sum(axis=0) * sources.var(axis=1)
-    out = np.flatnonzero(correlation.max(axis=1) > eog_correlation)
-    removal = mixing[:, out] @ unmixing[out]  # (channel, channel)
+    removed = np.flatnonzero(correlation.max(axis=1) > eog_correlation)
+    projection = mixing[:, removed] @ unmixing[removed]  # (channel, channel)
 
     def remove(trial: np.ndarray, _: np.ndarray | None) -> np.ndarray:
-        return trial - removal @ trial
+        return trial - projection @ trial
 
     return remove, {
         "components": len(unmixing),
@@ -94,20 +99,22 @@ def ica(
         "removed": [
             {
                 "index": int(i),
-                "r": {name: _plain(r) for name, r in zip(EOG, correlation[i], strict=True)},
+                "r": {
+                    name: _plain(r) for name, r in zip(EOG_CHANNELS, correlation[i], strict=True)
+                },
                 "variance": _plain(variance[i] / variance.sum()),
                 "map": _by_channel(channels, mixing[:, i]),
             }
-            for i in out
+            for i in removed
         ],
-        "removed_variance": _by_channel(channels, _share(removal @ fitted, fitted)),
+        "removed_variance": _by_channel(channels, _variance_share(projection @ fitted, fitted)),
     }
 
 
-def _usable(
+def _usable_eog(
     eeg: Mapping[int, np.ndarray], eog: Mapping[int, np.ndarray] | None, method: str
 ) -> dict[int, np.ndarray]:
-    """The EOG of the trials of ``eeg`` in their order, if something was measured there."""
+    """The EOG of the trials of ``eeg``, in their order; refused if it measured nothing."""
     ordered = {e: eog[e] for e in eeg} if eog is not None else {}
     if eog is None:
         problem = "which the recording does not have"
@@ -117,24 +124,27 @@ def _usable(
         problem = "which are flat"
     else:
         return ordered
-    raise MilmerError(f"eeg.artefacts: {method} needs hEOG and vEOG, {problem}; set it to none")
+    raise MilmerError(
+        f"{method} needs hEOG and vEOG, {problem}", where="eeg.artefacts", remedy="set it to none"
+    )
 
 
-def _joined(trials: Mapping[int, np.ndarray], sfreq: float) -> np.ndarray:
+def _high_passed(trials: Mapping[int, np.ndarray], sfreq: float) -> np.ndarray:
+    """All ``trials`` (row, sample), high-passed and joined along time."""
     return np.concatenate([high_pass(t, sfreq, _DRIFT) for t in trials.values()], axis=1)
 
 
 def _components(fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Unmixing (component, channel), mixing (channel, component), and whether it converged.
+    """Unmixing (component, channel), mixing (channel, component), and whether FastICA converged.
 
-    Components have unit variance, stand in the order of the variance that they explain, and are
-    positive where their map is greatest.
+    Components have unit variance, are ordered by the variance that they explain, and are positive
+    where their map is largest.
     """
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
 
-    spread = np.linalg.eigvalsh(np.cov(fitted))
-    rank = int((spread > _NEGLIGIBLE * spread.max()).sum())
+    variances = np.linalg.eigvalsh(np.cov(fitted))
+    rank = int((variances > _NEGLIGIBLE * variances.max()).sum())
     model = FastICA(rank, whiten="unit-variance", max_iter=_ITERATIONS, random_state=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -146,24 +156,24 @@ def _components(fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         )
     mixing, unmixing = model.mixing_, model.components_
     order = np.argsort(-(mixing**2).sum(axis=0), kind="stable")
-    greatest = np.abs(mixing).argmax(axis=0)
-    sign = np.sign(mixing[greatest, np.arange(rank)])
+    peak = np.abs(mixing).argmax(axis=0)
+    sign = np.sign(mixing[peak, np.arange(rank)])
     return (unmixing * sign[:, None])[order], (mixing * sign)[:, order], converged
 
 
 def _correlation(sources: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-    """|r| (component, 2) of each component with each EOG channel, 0 where that one is flat."""
+    """|r| (component, 2) of each component with each EOG channel; 0 if that channel is flat."""
     centred = [x - x.mean(axis=1, keepdims=True) for x in (sources, eyes)]
     norms = [np.linalg.norm(x, axis=1) for x in centred]
     scale = np.outer(*norms)
-    together = np.abs(centred[0] @ centred[1].T)
-    return np.divide(together, scale, out=np.zeros_like(scale), where=scale > 0)
+    products = np.abs(centred[0] @ centred[1].T)
+    return np.divide(products, scale, out=np.zeros_like(scale), where=scale > 0)
 
 
-def _share(removed: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Variance of ``removed`` over that of ``fitted`` by channel, 0 where there is none."""
-    whole = fitted.var(axis=1)
-    return np.divide(removed.var(axis=1), whole, out=np.zeros_like(whole), where=whole > 0)
+def _variance_share(removed: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Variance of ``removed`` as a share of that of ``fitted``, by channel; 0 if that has none."""
+    total = fitted.var(axis=1)
+    return np.divide(removed.var(axis=1), total, out=np.zeros_like(total), where=total > 0)
 
 
 def _by_channel(channels: list[str], values: np.ndarray) -> dict[str, float]:

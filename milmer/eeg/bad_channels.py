@@ -1,13 +1,13 @@
-"""Channels that measured nothing, or something else than the brain, found and made anew.
+"""Finds channels that measured nothing, or something other than the brain.
 
-A channel is judged trial by trial on how much it moves from sample to sample (the median of its
-absolute first differences) against the median over channels. That is blind to drift and offsets,
-and to blinks, which are slow and rare. What all channels share, as mains against the amplifier's
-own reference or a bad channel that an average reference spread, is taken away before extremes are
-looked for.
+A channel is judged trial by trial: its movement from sample to sample (the median of its absolute
+first differences) is compared with the median over channels. Drift and offsets have no effect on
+that, nor do blinks, which are slow and rare. What all channels share, such as mains against the
+amplifier's reference, or a bad channel that an average reference spread over the others, is
+subtracted before extreme channels are looked for.
 
-A channel that was flat before someone else took the average reference is the others' mean now and
-looks alive: it cannot be found.
+A channel that was flat before someone else took the average reference now carries the mean of the
+others and looks alive: it cannot be found.
 """
 
 from collections.abc import Mapping
@@ -15,34 +15,35 @@ from collections.abc import Mapping
 import numpy as np
 
 FLAT = 1 / 20
-"""A channel that moves less than this share of the median over channels is flat."""
+"""A channel that moves at most this share of the median over channels is flat."""
 
 EXTREME = 8.0
 """A channel that moves more than this many times the median over channels is extreme."""
 
-_EVERY = 4  # each fourth difference tells the same median in a quarter of the time
+_EVERY = 4  # every fourth difference gives the same median in a quarter of the time
 
 
 def find_bad_channels(eeg: Mapping[int, np.ndarray], channels: list[str]) -> dict[int, dict]:
-    """For each trial with bad channels, by its experiment_id: channel → ``flat`` or ``extreme``.
+    """The bad channels of each trial that has any: experiment_id → channel → why.
 
-    ``eeg`` maps experiment_id to (channel, sample) in µV.
+    ``eeg`` maps experiment_id to (channel, sample) in µV; the reason is ``flat`` or ``extreme``.
     """
-    found = {}
+    bad_by_trial = {}
     for experiment_id, trial in eeg.items():
-        flat, extreme = _judged(trial)
+        flat, extreme = _flat_and_extreme(trial)
         bad = {
             name: "flat" if flat[i] else "extreme"
             for i, name in enumerate(channels)
             if flat[i] or extreme[i]
         }
         if bad:
-            found[experiment_id] = bad
-    return found
+            bad_by_trial[experiment_id] = bad
+    return bad_by_trial
 
 
-def _judged(trial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _flat_and_extreme(trial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two bool (channel,): which are flat, and which are extreme."""
     steps = trial[:, 1::_EVERY] - trial[:, :-1:_EVERY]  # (channel, step)
-    moved = np.median(np.abs(steps), axis=1)
-    alone = np.median(np.abs(steps - np.median(steps, axis=0)), axis=1)
-    return moved <= FLAT * np.median(moved), alone > EXTREME * np.median(alone)
+    movement = np.median(np.abs(steps), axis=1)
+    unshared = np.median(np.abs(steps - np.median(steps, axis=0)), axis=1)
+    return movement <= FLAT * np.median(movement), unshared > EXTREME * np.median(unshared)

@@ -1,4 +1,4 @@
-"""The section ``eeg``: from a trial's recording to segments."""
+"""The section ``eeg``: from a subject's recording to segments."""
 
 from typing import Any, Literal
 
@@ -10,44 +10,46 @@ from milmer.options import Options
 
 
 class EEGOptions(Options):
-    """From a trial's recording to segments."""
+    """From a subject's recording to segments."""
 
     bad_channels: Literal["interpolate", "keep"] = Field(
         "interpolate",
-        description="What is done with a channel that is flat or extreme in a trial: "
-        "`interpolate` makes it from its neighbours (spherical splines), `keep` only records it.",
+        description="What happens to a channel that is flat or extreme in a trial: `interpolate` "
+        "replaces it by an interpolation of the others (spherical splines), `keep` only records "
+        "it.",
     )
     artefacts: Literal["auto", "none", "eog_regression", "ica"] = Field(
         "auto",
-        description="How blinks and eye movements are removed; `auto` is `eog_regression` for "
-        "original recordings and `none` for preprocessed ones, whose EOG is removed already.",
+        description="How blinks and eye movements are removed. `auto` is `eog_regression` for "
+        "original recordings and `none` for preprocessed ones, from which they are removed "
+        "already.",
     )
     eog_correlation: float = Field(
         0.3,
         gt=0,
         lt=1,
         description="`artefacts: ica` removes the components whose correlation with hEOG or vEOG "
-        "is above this, whatever its sign.",
+        "exceeds this in absolute value.",
     )
     notch: float | None = Field(
         None,
         gt=0,
-        description="Frequency of the mains in Hz that is filtered out before the band-pass "
-        "(zero-phase FIR as MNE designs it), or null for none.",
+        description="Mains frequency in Hz, filtered out before the band-pass (zero-phase FIR of "
+        "MNE's design); null for no notch filter.",
     )
     band: tuple[float, float] | None = Field(
         (1.0, 50.0),
-        description="Band-pass in Hz (zero-phase FIR as MNE designs it), or null for none.",
+        description="Band-pass in Hz (zero-phase FIR of MNE's design); null for no filter.",
     )
     baseline: Literal["none", "subtract", "zscore"] = Field(
         "none",
-        description="Takes the mean of the 3 s before the music video from each channel of the "
-        "filtered trial, and with `zscore` divides by their standard deviation as well.",
+        description="`subtract` takes the mean of the 3 s before the music video from each channel "
+        "of the filtered trial; `zscore` also divides by their standard deviation.",
     )
     layout: Literal["channels_by_time", "as_published"] = Field(
         "channels_by_time",
-        description="`as_published` scrambles channels and time as the authors' notebook does; "
-        "goes with `bad_channels: keep` and neither artefacts, notch nor baseline.",
+        description="`as_published` scrambles channels and time as the authors' notebook does; it "
+        "requires `bad_channels: keep` and allows no artefact removal, notch or baseline.",
     )
 
     @model_validator(mode="after")
@@ -58,7 +60,7 @@ class EEGOptions(Options):
 
     @model_validator(mode="after")
     def _published_whole(self) -> "EEGOptions":
-        # The notebook cleans nothing, and once channels and time are mixed nothing can be.
+        # The notebook cleans nothing, and once channels and time are mixed nothing can be cleaned.
         cleaned = {
             "artefacts": self.artefacts not in ("auto", "none"),
             "bad_channels": self.bad_channels != "keep",
@@ -82,14 +84,12 @@ class SegmentsOptions(Options):
     recording: RecordingOptions | None = None  # of a manifest; DEAP's files say it themselves
 
     def result(self) -> dict[str, Any]:
-        """All that can change the result; what a manifest alone has is left out where there is
-        none.
-        """
-        known = super().result()
-        return {k: v for k, v in known.items() if k != "recording" or v is not None}
+        """Everything that can change the result, without ``recording`` where there is none."""
+        options = super().result()
+        return {k: v for k, v in options.items() if k != "recording" or v is not None}
 
     @model_validator(mode="after")
     def _published_rule(self) -> "SegmentsOptions":
         if self.eeg.layout == "as_published" and self.segmentation.overlap:
-            raise ValueError("segmentation.overlap: is 0 with eeg.layout as_published")
+            raise ValueError("segmentation.overlap: must be 0 with eeg.layout as_published")
         return self

@@ -1,9 +1,10 @@
 """Stage ``segments``: from a subject's recording to filtered EEG segments.
 
-The default cleans the recording, filters each channel over the whole trial with its baseline, so
-that the baseline absorbs the filter's edge, and cuts afterwards. ``layout: as_published`` does what
-the authors' notebook does: the baseline is dropped first and the array is reshaped so that channels
-and time are scrambled ("segment 0" is channels 0 and 1 over the whole minute), then filtered.
+By default the recording is cleaned, each channel is filtered over the whole trial with its
+baseline, so that the baseline absorbs the edge effect of the filter, and then cut. ``layout:
+as_published`` does what the authors' notebook does: it drops the baseline, reshapes the array so
+that channels and time are scrambled ("segment 0" is channels 0 and 1 over the whole minute), and
+filters that.
 """
 
 import itertools
@@ -19,13 +20,13 @@ from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.eeg.artefacts import Removal
-from milmer.eeg.cleaning import clean
-from milmer.eeg.filtering import band_pass, baseline_corrected, notched
+from milmer.eeg.cleaning import TrialError, clean
+from milmer.eeg.filtering import band_pass, correct_baseline, notch
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.readers.digests import eeg_digests
 
-SCHEMA = {
+SEGMENTS_SCHEMA = {
     "eeg": storage.Array("float32", ("segment", "channel", "sample")),
     "experiment_id": storage.Array("int32", ("segment",)),
     "position": storage.Array("int32", ("segment",)),
@@ -34,9 +35,10 @@ SCHEMA = {
 
 
 class SubjectSegments(NamedTuple):
-    """A subject's segments: ``eeg`` float32 (segment, channel, sample) in µV along ``grid``.
+    """A subject's segments: ``eeg`` float32 (segment, channel, sample) in µV, by ``grid``.
 
-    ``cleaned`` is what was found and taken out, ``inputs`` the digests of the recordings.
+    ``sfreq`` in Hz; ``cleaned`` reports what was found and removed, ``inputs`` are the digests of
+    the recordings.
     """
 
     eeg: np.ndarray
@@ -65,53 +67,63 @@ def make_segments(
     Writes ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
     within the trial) and ``start`` in s, ordered by experiment_id, then position.
     """
-    found = subject_segments(trials, root, options, read)
-    made = storage.provenance(
+    segments = subject_segments(trials, root, options, read)
+    provenance = storage.provenance(
         "segments",
         (__name__, read.__module__),
         options.result(),
-        {"trials": trials, **found.inputs},
+        {"trials": trials, **segments.inputs},
     )
-    with storage.new_h5(out, SCHEMA, made) as file:
-        file["eeg"] = found.eeg
-        for name, values in zip(Segment._fields, zip(*found.grid, strict=True), strict=True):
-            file[name] = np.array(values, SCHEMA[name].dtype)
-        file.attrs["channels"] = found.channels
-        file.attrs["sfreq"] = found.sfreq
-        file.attrs["cleaned"] = json.dumps(found.cleaned, sort_keys=True, allow_nan=False)
+    with storage.new_h5(out, SEGMENTS_SCHEMA, provenance) as file:
+        file["eeg"] = segments.eeg
+        for name, values in zip(Segment._fields, zip(*segments.grid, strict=True), strict=True):
+            file[name] = np.array(values, SEGMENTS_SCHEMA[name].dtype)
+        file.attrs["channels"] = segments.channels
+        file.attrs["sfreq"] = segments.sfreq
+        file.attrs["cleaned"] = json.dumps(segments.cleaned, sort_keys=True, allow_nan=False)
 
 
 def subject_segments(
     trials: Path, root: Path, options: SegmentsOptions, read: ReadRecording
 ) -> SubjectSegments:
-    """The EEG segments of one subject; see :func:`make_segments`."""
+    """The EEG segments of one subject; see :func:`make_segments`.
+
+    Raises :class:`MilmerError` if the table names no recording or another than it was made from, if
+    no trial is as long as a segment, or if the recording cannot be cleaned or filtered.
+    """
     table = storage.read_table(trials, "trials")
     files = sorted(table["eeg_file"].dropna().unique())
     if not files or (len(files) > 1 and options.recording is None):
-        raise MilmerError(f"{trials}: names {len(files)} EEG files, expected one; see dataset.root")
+        raise MilmerError(
+            f"names {len(files)} EEG files, expected one", where=trials, remedy="check dataset.root"
+        )
     path = Path(root) / files[0]
-    contents = eeg_digests(root, files)
-    known = storage.read_provenance(trials)["inputs"]
-    for file, (name, content) in zip(files, contents.items(), strict=True):
-        if content != known.get(name):
+    digests = eeg_digests(root, files)
+    expected = storage.read_provenance(trials)["inputs"]
+    for file, (name, digest) in zip(files, digests.items(), strict=True):
+        if digest != expected.get(name):
             raise MilmerError(
-                f"{Path(root) / file}: not the recording that {trials} was made from; run the "
-                "stage trials again"
+                f"not the recording that {trials} was made from",
+                where=Path(root) / file,
+                remedy="run the stage trials again",
             )
     grid = segment_grid(
         zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
     )
     if not grid:
         raise MilmerError(
-            f"{path}: trials of {table['eeg_seconds'].max():g} s hold no segment of "
-            f"{options.segmentation.seconds:g} s (segmentation.seconds)"
+            f"trials of {table['eeg_seconds'].max():g} s hold no segment of "
+            f"{options.segmentation.seconds:g} s",
+            where=path,
+            remedy="lower segmentation.seconds",
         )
     recording = read(root, table, options.recording)
     try:
         eeg, cleaned = cut_segments(recording, grid, options)
     except MilmerError as error:
-        raise MilmerError(f"{path}: {error}") from error
-    return SubjectSegments(eeg, grid, tuple(recording.channels), recording.sfreq, cleaned, contents)
+        error.within(path)
+        raise
+    return SubjectSegments(eeg, grid, tuple(recording.channels), recording.sfreq, cleaned, digests)
 
 
 def cut_segments(
@@ -120,21 +132,22 @@ def cut_segments(
     options: SegmentsOptions,
     removal: Removal | None = None,
 ) -> tuple[np.ndarray, dict]:
-    """Clean and filter ``recording`` and cut it along ``grid``.
+    """Clean and filter ``recording`` and cut it into the segments of ``grid``.
 
-    ``removal`` of eye artefacts is given where it was fitted on more than this recording. Returns
-    float32 (segment, channel, sample) in µV, and what :func:`~milmer.eeg.cleaning.clean` found and
-    took out.
+    Pass ``removal`` if eye artefacts were fitted on more than this recording. Returns float32
+    (segment, channel, sample) in µV, and the report of :func:`~milmer.eeg.cleaning.clean`. Raises
+    :class:`TrialError` for what is wrong with one trial, else :class:`MilmerError`.
     """
-    sfreq, chosen = recording.sfreq, options.eeg
-    if chosen.artefacts == "auto" and recording.without_eog:
-        chosen = chosen.updated({"artefacts": "none"})
+    sfreq, eeg_options = recording.sfreq, options.eeg
+    if eeg_options.artefacts == "auto" and recording.without_eog:
+        eeg_options = eeg_options.updated({"artefacts": "none"})
     length = round(options.segmentation.seconds * sfreq)
-    if chosen.layout == "as_published":
+    if eeg_options.layout == "as_published":
         if not recording.referenced:
             raise MilmerError(
-                "eeg.layout: as_published is that of preprocessed files; set dataset.source to dat "
-                "or mat"
+                "as_published needs preprocessed recordings",
+                where="eeg.layout",
+                remedy="set dataset.source to dat or mat",
             )
         trials, cleaned = recording.eeg, {}
     else:
@@ -144,25 +157,27 @@ def cut_segments(
             list(recording.channels),
             sfreq,
             recording.referenced,
-            chosen,
+            eeg_options,
             removal,
         )
     segments = np.empty((len(grid), len(recording.channels), length), np.float32)
-    for experiment_id, places in itertools.groupby(enumerate(grid), lambda at: at[1].experiment_id):
+    for experiment_id, rows in itertools.groupby(enumerate(grid), lambda row: row[1].experiment_id):
         trial = trials[experiment_id]  # (channel, sample)
-        baseline = round(recording.before(experiment_id) * sfreq)
-        if chosen.baseline != "none" and recording.before(experiment_id) < BASELINE_SECONDS:
-            raise MilmerError(
-                f"experiment_id {experiment_id}: {recording.before(experiment_id):.3g} s are "
-                f"recorded before the trial, eeg.baseline {chosen.baseline} needs "
-                f"{BASELINE_SECONDS:g} s; set it to none"
+        baseline_seconds = recording.before(experiment_id)
+        baseline = round(baseline_seconds * sfreq)  # samples
+        if eeg_options.baseline != "none" and baseline_seconds < BASELINE_SECONDS:
+            raise TrialError(
+                f"{baseline_seconds:.3g} s are recorded before the trial, eeg.baseline "
+                f"{eeg_options.baseline} needs {BASELINE_SECONDS:g} s",
+                where=f"experiment_id {experiment_id}",
+                remedy="set it to none",
             )
-        if chosen.layout == "as_published":
-            filtered = band_pass(scramble(trial[:, baseline:]), sfreq, chosen.band)
+        if eeg_options.layout == "as_published":
+            filtered = band_pass(scramble(trial[:, baseline:]), sfreq, eeg_options.band)
         else:
-            trial = band_pass(notched(trial, sfreq, chosen.notch), sfreq, chosen.band)
-            filtered = baseline_corrected(trial, baseline, chosen.baseline)[:, baseline:]
-        for i, segment in places:
+            trial = band_pass(notch(trial, sfreq, eeg_options.notch), sfreq, eeg_options.band)
+            filtered = correct_baseline(trial, baseline, eeg_options.baseline)[:, baseline:]
+        for i, segment in rows:
             first = round(segment.start * sfreq)
             segments[i] = filtered[:, first : first + length]
     return segments, cleaned
@@ -171,7 +186,7 @@ def cut_segments(
 def scramble(trial: np.ndarray) -> np.ndarray:
     """Mix channels and time of ``trial`` (channel, sample) as the published code does.
 
-    It reshapes to (sample, channel) where it should transpose.
+    That code reshapes the array to (sample, channel) where it should transpose it.
     """
     channels, samples = trial.shape
     return trial.reshape(samples, channels).T

@@ -1,9 +1,10 @@
-"""How far a model's confidence is what it says, and one number that brings it nearer.
+"""How well a model's confidence matches its accuracy, and the temperature that calibrates it.
 
-Guo et al. 2017, "On calibration of modern neural networks": reliability in 15 bins of equal width
-of the confidence, which is the largest probability; the expected calibration error, the mean gap
-between confidence and accuracy, weighted by how many predictions a bin holds; and temperature
-scaling, softmax(logits / T), which changes how sure a model is and never what it names.
+After Guo et al. 2017, "On calibration of modern neural networks": reliability in 15 bins of equal
+width of the confidence, which is the largest probability; the expected calibration error, which is
+the gap between confidence and accuracy averaged over the bins, weighted by their counts; and
+temperature scaling, softmax(logits / T), which changes the confidence and never the predicted
+class.
 """
 
 import numpy as np
@@ -11,23 +12,23 @@ import pandas as pd
 
 BINS = 15
 TEMPERATURES = 0.05, 20.0
-"""The least and the largest temperature that is looked for."""
+"""The bounds of the search for a temperature."""
 
-_EDGE = 1e-3  # of the logarithm: an optimum that near to a bound lies at it
-_TINY = np.finfo(np.float32).tiny  # a probability of 0 is one that float32 cannot hold
+_EDGE = 1e-3  # of the logarithm: an optimum this close to a bound counts as lying on it
+_TINY = np.finfo(np.float32).tiny  # stands for a probability of 0, which underflowed in float32
 
 
 def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = BINS) -> pd.DataFrame:
-    """One row a bin ``(low, high]``: ``count``, mean ``confidence`` and ``accuracy``, or null.
+    """One row per bin ``(low, high]``: ``count``, mean ``confidence`` and ``accuracy``.
 
-    ``truth`` (row,), ``probability`` (row, class).
+    ``truth`` (row,), ``probability`` (row, class). The means of an empty bin are null.
     """
     confidence = probability.max(axis=1)
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     right = probability.argmax(axis=1) == truth
-    held = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right.astype(float)})
-    by_bin = held.groupby("bin").agg(
+    rows = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right.astype(float)})
+    by_bin = rows.groupby("bin").agg(
         count=("confidence", "size"),
         confidence=("confidence", "mean"),
         accuracy=("accuracy", "mean"),
@@ -38,17 +39,17 @@ def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = BINS) ->
 
 
 def expected_calibration_error(table: pd.DataFrame) -> float:
-    """The error of a table of :func:`reliability`."""
+    """The expected calibration error, between 0 and 1, of a table from :func:`reliability`."""
     gap = (table["accuracy"] - table["confidence"]).abs().fillna(0.0)
     return float((gap * table["count"]).sum() / table["count"].sum())
 
 
 def fit_temperature(truth: np.ndarray, probability: np.ndarray) -> float | None:
-    """The temperature T of the least mean cross-entropy on held-out predictions.
+    """The temperature T that minimises the mean cross-entropy of held-out predictions.
 
-    ``truth`` (row,), ``probability`` (row, class) at T = 1. None where there are no rows, or where
-    the surer the better (T at its lower bound): then all rows are named rightly, and nothing tells
-    how sure of others to be.
+    ``truth`` (row,), ``probability`` (row, class) at T = 1. None if there are no rows, or if the
+    optimum lies at the lower bound: then every row is classified correctly, and nothing says how
+    confident the model should be of others.
     """
     from scipy.optimize import minimize_scalar
 
@@ -61,14 +62,14 @@ def fit_temperature(truth: np.ndarray, probability: np.ndarray) -> float | None:
         scaled = logits / np.exp(log_temperature)
         return float(np.mean(_log_sum(scaled) - scaled[np.arange(len(truth)), truth]))
 
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
-    return None if found.x < low + _EDGE else float(np.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
+    return None if optimum.x < low + _EDGE else float(np.exp(optimum.x))
 
 
 def apply_temperature(probability: np.ndarray, temperature: float | None) -> np.ndarray:
     """``probability`` (row, class) at another temperature: softmax(log p / T), float64.
 
-    None leaves them as they are.
+    With the temperature None the probabilities are left as they are.
     """
     if temperature is None:
         return np.asarray(probability, np.float64)
@@ -77,7 +78,7 @@ def apply_temperature(probability: np.ndarray, temperature: float | None) -> np.
 
 
 def _logits(probability: np.ndarray) -> np.ndarray:
-    """Logits up to a constant a row, which softmax does not see."""
+    """Logits, up to a constant per row, to which softmax is invariant."""
     return np.log(np.maximum(np.asarray(probability, np.float64), _TINY))
 
 

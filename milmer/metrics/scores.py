@@ -1,8 +1,8 @@
 """Metrics of one set of predictions, by segment and by trial.
 
-All metrics are scikit-learn's over the declared set of classes. A class that does not occur counts
-in none of the averages; AUROC is one against the rest over the classes that occur, and null where
-fewer than two do. By trial, a trial's probability is the mean over its segments.
+All metrics are scikit-learn's, over the declared set of classes. A class that does not occur is
+left out of every average; AUROC is one-vs-rest over the classes that occur, and null if fewer than
+two do. By trial, a trial's probability is the mean over its segments.
 """
 
 import numpy as np
@@ -20,14 +20,14 @@ NAMES = (
     "auroc",
     "loss",
 )
-"""All metrics, in the order of the tables' columns; for all but the loss more is better."""
+"""All metrics, in the order of the tables' columns; higher is better for all but the loss."""
 
 
 def measure(predictions: pd.DataFrame, labels: list[str]) -> dict[str, dict[str, float | None]]:
-    """Metrics by ``segment`` and by ``trial`` of a table of predictions.
+    """Metrics of a table of predictions, by ``segment`` and by ``trial``.
 
-    ``predictions`` has ``subject, experiment_id, label`` and a probability ``p_<class>`` for each
-    of ``labels``.
+    ``predictions`` has the columns ``subject, experiment_id, label`` and, for each of ``labels``, a
+    probability ``p_<class>``.
     """
     by_trial = by_trials(predictions, labels)
     return {
@@ -42,7 +42,7 @@ def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
 
 
 def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Predictions of trials: the mean probability over a trial's segments."""
+    """One row per trial: the mean of each probability over the trial's segments."""
     columns = [f"p_{name}" for name in labels]
     groups = predictions.groupby(["subject", "experiment_id"], sort=True)
     return groups.agg({"label": "first"} | dict.fromkeys(columns, "mean")).reset_index()
@@ -51,36 +51,36 @@ def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
 def baselines(
     training: np.ndarray, predictions: pd.DataFrame, labels: list[str]
 ) -> dict[str, dict[str, float]]:
-    """Accuracies that need no model, and how much was tested, by segment and by trial.
+    """Accuracies that need no model, and the number of test rows, by segment and by trial.
 
-    ``majority`` always names the most common of the ``training`` labels (row,); ``chance`` is the
-    expected accuracy of drawing classes as often as they occur there; ``tested`` counts.
+    ``majority`` always predicts the most common of the ``training`` labels (row,); ``chance`` is
+    the expected accuracy of drawing classes as often as they occur there; ``tested`` counts rows.
     """
     shares = class_shares(training, len(labels))
-    found: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
+    numbers: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
     for level, table in (("segment", predictions), ("trial", by_trials(predictions, labels))):
         truth = table["label"].to_numpy()
         for name, right in without_model(shares, truth).items():
-            found[name][level] = float(right.mean())
-        found["tested"][level] = len(truth)
-    return found
+            numbers[name][level] = float(right.mean())
+        numbers["tested"][level] = len(truth)
+    return numbers
 
 
 def class_shares(training: np.ndarray, classes: int) -> np.ndarray:
-    """How often each class occurs among the ``training`` labels (row,), as parts of 1."""
+    """The share (class,) of each class among the ``training`` labels (row,)."""
     return np.bincount(training, minlength=classes) / len(training)
 
 
 def without_model(shares: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """How right ``majority`` and ``chance`` are on each of ``truth`` (row,), between 0 and 1.
+    """The expected accuracy (row,) of ``majority`` and of ``chance`` on each row of ``truth``.
 
-    ``shares`` (class,) are those of the training labels.
+    ``truth`` (row,); ``shares`` (class,) are those of the training labels.
     """
     return {"majority": (truth == shares.argmax()).astype(float), "chance": shares[truth]}
 
 
 def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None]:
-    """All metrics of ``truth`` (row,) and ``probability`` (row, class)."""
+    """All metrics of ``probability`` (row, class) against ``truth`` (row,); null without rows."""
     if len(truth) == 0:
         return dict.fromkeys(NAMES)
     guess = probability.argmax(axis=1)
@@ -113,7 +113,7 @@ def macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
 
 def _kappa(truth: np.ndarray, guess: np.ndarray) -> float | None:
     if len(np.unique(np.concatenate([truth, guess]))) < 2:
-        return None  # one class alone agrees by chance as well as at all
+        return None  # with a single class, agreement cannot exceed chance
     return sk.cohen_kappa_score(truth, guess)
 
 

@@ -1,8 +1,8 @@
-"""Intervals and tests over subjects: what is exchanged is the subject, never the segment.
+"""Intervals and tests over subjects: subjects are resampled, never segments.
 
-Both are null below six subjects: a sign-flip test of five cannot reach 0.05 two-sided, and a
-bootstrap of so few says little. Folds of leave-one-subject-out share their training data, so that
-their intervals and p-values are approximate; the tables say so.
+Both are null below six subjects: a two-sided sign-flip test of five cannot reach 0.05, and a
+bootstrap of so few says little. Leave-one-subject-out folds share their training data, so their
+intervals and p-values are approximate; the tables say so.
 """
 
 import itertools
@@ -10,13 +10,16 @@ import itertools
 import numpy as np
 
 FEWEST = 6
-"""Subjects below which intervals and tests are null."""
+"""The number of subjects below which intervals and tests are null."""
 
 
 def bootstrap_interval(
     values: np.ndarray, confidence: float, resamples: int, seed: int
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean of ``values`` (subject,)."""
+    """Percentile bootstrap interval of the mean of ``values`` (subject,) (Efron 1979).
+
+    None for fewer than :data:`FEWEST` subjects.
+    """
     values = np.asarray(values, float)
     if len(values) < FEWEST:
         return None
@@ -29,8 +32,8 @@ def bootstrap_interval(
 def sign_flip_test(differences: np.ndarray, resamples: int, seed: int) -> float | None:
     """Two-sided p-value of a paired permutation test on ``differences`` (subject,).
 
-    All 2^n sign patterns where they are no more than ``resamples``, else that many random ones
-    and the observed one.
+    Enumerates all 2^n sign patterns if there are at most ``resamples`` of them; otherwise draws
+    that many and adds the observed one. None for fewer than :data:`FEWEST` subjects.
     """
     differences = np.asarray(differences, float)
     n = len(differences)
@@ -48,11 +51,11 @@ def sign_flip_test(differences: np.ndarray, resamples: int, seed: int) -> float 
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:
-    """Holm's step-down correction; nulls stay null and are not counted."""
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    """Holm's step-down correction (1979); nulls stay null and are not counted."""
+    ranked = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     running = 0.0
-    for rank, (p, i) in enumerate(known):
-        running = max(running, min(1.0, p * (len(known) - rank)))
+    for rank, (p, i) in enumerate(ranked):
+        running = max(running, min(1.0, p * (len(ranked) - rank)))
         adjusted[i] = running
     return adjusted

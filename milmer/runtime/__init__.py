@@ -1,1 +1,1 @@
-"""How a stage runs: device, GPU leases, progress bars, requests to stop."""
+"""How a stage runs: devices, GPU leases, progress and requests to stop."""

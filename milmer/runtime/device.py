@@ -1,20 +1,25 @@
-"""Which device a stage computes on, and what that device is fast with."""
+"""The device that a stage computes on, and which precision is fast there."""
 
 import torch
 
 from milmer.errors import MilmerError
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+def choose_device(name: str) -> torch.device:
+    """The device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises :class:`MilmerError` for any other name and for a GPU that this machine does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise MilmerError(f"device: {wanted!r} is none; use auto, cpu, cuda or cuda:N") from error
+        raise MilmerError(
+            f"{name!r} is not a device", where="device", remedy="use auto, cpu, cuda or cuda:N"
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise MilmerError(f"device: {wanted} is not there; use auto or cpu")
+        raise MilmerError(f"this machine has no {name}", where="device", remedy="use auto or cpu")
     return device
 
 

@@ -1,7 +1,7 @@
-"""NVIDIA GPUs of this machine: which there are, and a lease so that each job has one to itself.
+"""The NVIDIA GPUs of this machine, and leases that give each job one of its own.
 
-Nothing here imports torch: the Snakefile counts GPUs, and a lease is taken before torch looks for
-them.
+This module does not import torch: the Snakefile counts GPUs, and a lease is taken before torch
+looks for them.
 """
 
 import functools
@@ -23,54 +23,54 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_SECONDS = 0.5  # between two looks for a free GPU
+_POLL_SECONDS = 0.5  # between two looks for a free GPU
 
 
 def visible_gpus() -> list[str]:
-    """What CUDA can be told to use: the entries of CUDA_VISIBLE_DEVICES, or else all UUIDs."""
-    given = os.environ.get(_VISIBLE)
-    if given is None:
+    """The GPUs that CUDA may use: the entries of CUDA_VISIBLE_DEVICES, else the UUIDs of all."""
+    entries = os.environ.get(_VISIBLE)
+    if entries is None:
         return list(_installed_gpus())
-    return [entry.strip() for entry in given.split(",") if entry.strip() not in ("", "-1")]
+    return [entry.strip() for entry in entries.split(",") if entry.strip() not in ("", "-1")]
 
 
 @contextmanager
 def gpu_lease(device: str, jobs_per_gpu: int = 1) -> Iterator[None]:
-    """Within, CUDA sees one GPU that at most ``jobs_per_gpu`` leases share.
+    """Within the context, CUDA sees a single GPU, shared by at most ``jobs_per_gpu`` leases.
 
-    Waits until one is free. ``device`` is a stage's: `cpu` and `cuda:N` are a choice already and
-    lease nothing. Neither is anything leased where there is no GPU, or where CUDA_VISIBLE_DEVICES
-    names just one, as in a SLURM job. A lease is a lock on a file: it ends with the process,
-    however that ends.
+    Waits until a GPU is free. ``device`` is the stage's option: with `cpu` or `cuda:N` the device
+    is chosen already and nothing is leased; nor is it on a machine without a GPU, or where
+    CUDA_VISIBLE_DEVICES names just one, as in a SLURM job. A lease is a file lock, so it ends with
+    the process, however that ends.
     """
     gpus = visible_gpus() if device in ("auto", "cuda") else []
     if not gpus or (len(gpus) == 1 and _VISIBLE in os.environ):
         yield
         return
-    before = os.environ.get(_VISIBLE)
-    gpu, lock = _free_gpu(gpus, jobs_per_gpu)
+    previous = os.environ.get(_VISIBLE)
+    gpu, lock = _lock_free_gpu(gpus, jobs_per_gpu)
     os.environ[_VISIBLE] = gpu
     _log.info("computes on GPU %s, %d of %d", gpu, gpus.index(gpu) + 1, len(gpus))
     try:
         yield
     finally:
         lock.release()
-        if before is None:
+        if previous is None:
             del os.environ[_VISIBLE]
         else:
-            os.environ[_VISIBLE] = before
+            os.environ[_VISIBLE] = previous
 
 
-def _free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]":
+def _lock_free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]":
     from filelock import FileLock, Timeout
 
     folder = Path(tempfile.gettempdir()) / f"milmer-gpus-{getpass.getuser()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     waited = False
     while True:
-        for place in range(jobs_per_gpu):  # so that jobs spread over GPUs before they share one
+        for slot in range(jobs_per_gpu):  # outer loop: jobs spread over GPUs before sharing one
             for gpu in gpus:
-                lock = FileLock(folder / f"{gpu}.{place}.lock")
+                lock = FileLock(folder / f"{gpu}.{slot}.lock")
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:
@@ -79,17 +79,18 @@ def _free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]":
         if not waited:
             _log.info("waits for one of %d GPUs", len(gpus))
             waited = True
-        time.sleep(_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 @functools.cache
 def _installed_gpus() -> tuple[str, ...]:
-    """UUIDs of the GPUs of this machine; of a GPU that is divided (MIG), those of its parts."""
+    """UUIDs of this machine's GPUs; for a partitioned GPU (MIG), the UUIDs of its instances."""
     if shutil.which("nvidia-smi") is None:
         return ()
-    told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    command = ["nvidia-smi", "-L"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     gpus: list[list[str]] = []
-    for kind, uuid in re.findall(r"^\s*(GPU|MIG)\b.*\(UUID:\s*([^)\s]+)\)", told, re.MULTILINE):
+    for kind, uuid in re.findall(r"^\s*(GPU|MIG)\b.*\(UUID:\s*([^)\s]+)\)", listing, re.MULTILINE):
         if kind == "GPU":
             gpus.append([uuid])
         elif gpus:

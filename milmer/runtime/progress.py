@@ -1,4 +1,4 @@
-"""Progress of a long stage: a bar where somebody watches, a line a minute in a log."""
+"""Progress of a long stage: a bar on a terminal, one line a minute in a log."""
 
 import logging
 import sys
@@ -8,13 +8,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_SECONDS = 60.0
+_SECONDS = 60.0  # between two lines of a log
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and tell on stderr how far along they are.
+    """Yield ``items`` and report on stderr how many of them are done.
 
-    ``total`` is needed only where ``items`` has no length.
+    ``what`` names the work; ``total`` is needed only if ``items`` has no length.
     """
     total = len(items) if total is None and isinstance(items, Sized) else total
     if sys.stderr.isatty():
@@ -22,9 +22,9 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
 
         yield from tqdm(items, desc=what, total=total, file=sys.stderr, leave=False)
         return
-    said = time.monotonic()
+    last_report = time.monotonic()
     for done, item in enumerate(items):
-        if time.monotonic() - said >= _SECONDS:
-            said = time.monotonic()
+        if time.monotonic() - last_report >= _SECONDS:
+            last_report = time.monotonic()
             _log.info("%s: %d of %s", what, done, total if total is not None else "?")
         yield item

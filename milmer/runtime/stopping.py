@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, which SLURM sends some time before it kills."""
+"""Requests to stop: SIGTERM, which SLURM sends some time before it kills a job."""
 
 import signal
 import threading
@@ -8,23 +8,23 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within, SIGTERM ends nothing; the function that this yields tells whether it came.
+    """Within the context, SIGTERM does not end the process; yields a function: has it arrived?
 
-    A stage that can save its state looks between two steps, saves, and raises
-    :class:`milmer.errors.Stopped`. Signals reach the main thread alone: elsewhere the answer is
-    always no.
+    A stage that can save its state calls that function between two steps, saves, and raises
+    :class:`milmer.errors.Stopped`. Only the main thread receives signals: in any other thread the
+    function always returns False.
     """
-    asked = False
+    stop_requested = False
 
-    def note(*_: object) -> None:
-        nonlocal asked
-        asked = True
+    def request_stop(*_: object) -> None:
+        nonlocal stop_requested
+        stop_requested = True
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = signal.signal(signal.SIGTERM, note)
+    previous = signal.signal(signal.SIGTERM, request_stop)
     try:
-        yield lambda: asked
+        yield lambda: stop_requested
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -20,7 +20,7 @@ BACK = [GENEVA.index(name) for name in ("O1", "Oz", "O2")]
 METHODS = ["eog_regression", "ica"]
 
 
-def done(recording, referenced, **options):
+def cleaned_with(recording, referenced, **options):
     return clean(
         recording["eeg"], recording["eog"], GENEVA, SFREQ, referenced, EEGOptions(**options)
     )
@@ -116,10 +116,10 @@ def blink_power(eeg, onsets):
 
 def alpha_power(eeg, alpha):
     """Power of the planted waves in O1, Oz and O2, against the average reference."""
-    found = [
+    projections = [
         ((trial - trial.mean(axis=0))[BACK] * alpha[e][BACK]).sum() for e, trial in eeg.items()
     ]
-    return np.sum(found) ** 2
+    return np.sum(projections) ** 2
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def real(shared):
         raw.pick([names[name.upper()] for name in GENEVA + around])
         raw.resample(SFREQ, method="polyphase", verbose="error")
         count = raw.n_times // SAMPLES
-        found = raw.get_data()[:, : count * SAMPLES] * 1e6
-        trials.append(found.reshape(len(found), count, SAMPLES))
+        microvolts = raw.get_data()[:, : count * SAMPLES] * 1e6
+        trials.append(microvolts.reshape(len(microvolts), count, SAMPLES))
     whole = np.concatenate(trials, axis=1).transpose(1, 0, 2)
     eeg, (left, right, front) = whole[:, : len(GENEVA)], whole[:, len(GENEVA) :].swapaxes(0, 1)
     return eeg, np.stack([3 * (right - left), 2.2 * (front - eeg.mean(axis=1))], axis=1)
@@ -160,7 +160,7 @@ def simulated(referenced):
 
 
 def falls_and_stays(recording, referenced, method):
-    cleaned, report = done(recording, referenced, artefacts=method)
+    cleaned, report = cleaned_with(recording, referenced, artefacts=method)
     before, after = (blink_power(eeg, recording["onsets"]) for eeg in (recording["eeg"], cleaned))
     assert after <= 0.1 * before
     before, after = (alpha_power(eeg, recording["alpha"]) for eeg in (recording["eeg"], cleaned))
@@ -181,18 +181,18 @@ def test_blinks_are_removed_from_real_eeg_and_alpha_stays(real, referenced, meth
 
 
 def test_original_recordings_are_cleaned_by_regression_and_preprocessed_ones_left(simulated):
-    cleaned, report = done(simulated, referenced=True)
+    cleaned, report = cleaned_with(simulated, referenced=True)
     assert report == {"bad_channels": [], "average_reference": [], "artefacts": "none"}
     assert all(cleaned[e] is simulated["eeg"][e] for e in simulated["eeg"])
-    chosen, known = done(simulated, referenced=False, artefacts="eog_regression")
-    cleaned, report = done(simulated, referenced=False)
-    assert report == known
+    chosen, expected = cleaned_with(simulated, referenced=False, artefacts="eog_regression")
+    cleaned, report = cleaned_with(simulated, referenced=False)
+    assert report == expected
     assert all((cleaned[e] == chosen[e]).all() for e in chosen)
 
 
 def test_regression_finds_how_much_of_the_eog_each_channel_holds():
     recording = planted(brain(24), referenced=False)
-    coefficients = done(recording, referenced=False)[1]["coefficients"]
+    coefficients = cleaned_with(recording, referenced=False)[1]["coefficients"]
     blink, saccade = (coefficients[name] for name in ("vEOG", "hEOG"))
     assert min(blink["Fp1"], blink["Fp2"]) > blink["Fz"] > blink["Cz"] > blink["Oz"]
     assert saccade["F8"] > 0.05
@@ -201,7 +201,7 @@ def test_regression_finds_how_much_of_the_eog_each_channel_holds():
 
 def test_ica_tells_which_components_it_took_out():
     recording = planted(brain(24), referenced=False)
-    report = done(recording, referenced=False, artefacts="ica")[1]
+    report = cleaned_with(recording, referenced=False, artefacts="ica")[1]
     assert report["components"] == 31  # the average reference takes one dimension
     removed = report["removed"]
     assert {name for c in removed for name, r in c["r"].items() if r > 0.5} == {"hEOG", "vEOG"}
@@ -212,22 +212,22 @@ def test_ica_tells_which_components_it_took_out():
 
 def test_ica_sees_eyes_whose_eog_is_wired_the_other_way_round():
     recording = planted(brain(8), referenced=False)
-    known = done(recording, referenced=False, artefacts="ica")[1]["removed"]
+    removed = cleaned_with(recording, referenced=False, artefacts="ica")[1]["removed"]
     recording["eog"] = {e: -trial for e, trial in recording["eog"].items()}
-    assert known
-    assert done(recording, referenced=False, artefacts="ica")[1]["removed"] == known
+    assert removed
+    assert cleaned_with(recording, referenced=False, artefacts="ica")[1]["removed"] == removed
 
 
 def test_ica_fits_fewer_components_where_a_channel_is_interpolated():
     recording = planted(brain(24), referenced=False)
     for trial in recording["eeg"].values():
         trial[GENEVA.index("T7")] = 0
-    assert done(recording, referenced=False, artefacts="ica")[1]["components"] == 30
+    assert cleaned_with(recording, referenced=False, artefacts="ica")[1]["components"] == 30
 
 
 def test_ica_with_a_limit_that_nothing_reaches_removes_nothing():
     recording = planted(brain(4), referenced=True)
-    cleaned, report = done(recording, True, artefacts="ica", eog_correlation=0.9999)
+    cleaned, report = cleaned_with(recording, True, artefacts="ica", eog_correlation=0.9999)
     assert report["removed"] == []
     assert set(report["removed_variance"].values()) == {0.0}
     for e, trial in recording["eeg"].items():
@@ -238,19 +238,19 @@ def test_ica_with_a_limit_that_nothing_reaches_removes_nothing():
 def test_the_same_comes_out_whatever_the_number_of_threads(method):
     recording = planted(brain(24), referenced=False)
     recording["eeg"][1][5] = 0
-    made = []
+    results = []
     for threads in (1, 2):
         with threadpool_limits(threads):
-            made.append(done(recording, referenced=False, artefacts=method))
-    (one, first), (other, second) = made
+            results.append(cleaned_with(recording, referenced=False, artefacts=method))
+    (single, first), (double, second) = results
     assert first == second
-    assert all((one[e] == other[e]).all() for e in one)
+    assert all((single[e] == double[e]).all() for e in single)
 
 
 def test_ica_that_does_not_converge_is_told_and_recorded(monkeypatch, caplog):
     monkeypatch.setattr(artefacts, "_ITERATIONS", 1)
     with caplog.at_level(logging.WARNING):
-        cleaned, report = done(planted(brain(2), True), True, artefacts="ica")
+        cleaned, report = cleaned_with(planted(brain(2), True), True, artefacts="ica")
     assert report["converged"] is False
     assert "did not converge" in caplog.text
     assert all(np.isfinite(trial).all() for trial in cleaned.values())
@@ -266,7 +266,7 @@ def test_good_data_has_no_bad_channels_blinks_or_not(real_background, referenced
 def test_a_preprocessed_recording_without_bad_channels_is_not_touched(real_background):
     recording = planted(real_background, referenced=True)
     before = {e: trial.copy() for e, trial in recording["eeg"].items()}
-    cleaned, _ = done(recording, referenced=True)
+    cleaned, _ = cleaned_with(recording, referenced=True)
     assert all(cleaned[e] is recording["eeg"][e] for e in before)
     assert all((cleaned[e] == before[e]).all() for e in before)
 
@@ -288,7 +288,7 @@ def test_a_bad_channel_is_made_from_its_neighbours(real_background, referenced, 
     else:
         broken[:, at] = 0 if kind == "zero" else 4000
     recording = {"eeg": dict(enumerate(broken, 1)), "eog": None}
-    cleaned, report = done(recording, referenced, artefacts="none")
+    cleaned, report = cleaned_with(recording, referenced, artefacts="none")
     assert report["bad_channels"] == [
         {
             "channel": "FC1",
@@ -318,7 +318,7 @@ def test_a_channel_that_is_bad_in_one_trial_is_made_anew_there_and_nowhere_else(
     eeg -= eeg.mean(axis=1, keepdims=True)
     eeg[2, 5] = 0
     recording = {"eeg": dict(enumerate(eeg, 1)), "eog": None}
-    cleaned, report = done(recording, referenced=True)
+    cleaned, report = cleaned_with(recording, referenced=True)
     assert [(bad["channel"], bad["experiment_ids"]) for bad in report["bad_channels"]] == [
         (GENEVA[5], [3])
     ]
@@ -331,7 +331,7 @@ def test_bad_channels_can_be_kept_and_are_recorded():
     eeg = brain(2)
     eeg[:, 5] = 0
     recording = {"eeg": dict(enumerate(eeg, 1)), "eog": None}
-    cleaned, report = done(recording, referenced=True, bad_channels="keep")
+    cleaned, report = cleaned_with(recording, referenced=True, bad_channels="keep")
     assert [bad["done"] for bad in report["bad_channels"]] == ["kept"]
     assert all(cleaned[e] is recording["eeg"][e] for e in cleaned)
 
@@ -340,18 +340,18 @@ def test_too_many_bad_channels_are_refused_by_name(refused):
     eeg = brain(2)
     eeg[1, :8] = 0
     recording = {"eeg": dict(enumerate(eeg, 1)), "eog": None}
-    done(recording, referenced=True)
+    cleaned_with(recording, referenced=True)
     eeg[1, 8] *= 50
     with refused(
         "experiment_id 2", "9 of 32", "Fp1 (flat)", "CP5 (extreme)", "dataset.subjects", "keep"
     ):
-        done(recording, referenced=True)
-    done(recording, referenced=True, bad_channels="keep")
+        cleaned_with(recording, referenced=True)
+    cleaned_with(recording, referenced=True, bad_channels="keep")
 
 
 def test_a_recording_that_is_flat_throughout_is_refused(refused):
     with refused("32 of 32", "Cz (flat)"):
-        done({"eeg": {7: np.ones((32, SAMPLES))}, "eog": None}, referenced=True)
+        cleaned_with({"eeg": {7: np.ones((32, SAMPLES))}, "eog": None}, referenced=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -365,16 +365,16 @@ def test_a_recording_that_is_flat_throughout_is_refused(refused):
 )
 def test_a_method_without_eog_is_refused(method, eog, problem, refused):
     with refused("eeg.artefacts", method, "hEOG and vEOG", problem, "none"):
-        done({"eeg": {1: brain(1)[0]}, "eog": eog}, referenced=False, artefacts=method)
+        cleaned_with({"eeg": {1: brain(1)[0]}, "eog": eog}, referenced=False, artefacts=method)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_eeg_and_eog_go_together_by_experiment_id(method):
     recording = planted(brain(4), referenced=False)
-    known, _ = done(recording, referenced=False, artefacts=method)
+    expected, _ = cleaned_with(recording, referenced=False, artefacts=method)
     recording["eog"] = dict(reversed(recording["eog"].items()))
-    cleaned, _ = done(recording, referenced=False, artefacts=method)
-    assert all((cleaned[e] == known[e]).all() for e in known)
+    cleaned, _ = cleaned_with(recording, referenced=False, artefacts=method)
+    assert all((cleaned[e] == expected[e]).all() for e in expected)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -382,7 +382,7 @@ def test_one_eog_channel_is_enough(method):
     recording = planted(brain(12), referenced=False)
     for trial in recording["eog"].values():
         trial[0] = 0
-    cleaned, report = done(recording, referenced=False, artefacts=method)
+    cleaned, report = cleaned_with(recording, referenced=False, artefacts=method)
     json.dumps(report, allow_nan=False)
     onsets = recording["onsets"]
     assert blink_power(cleaned, onsets) <= 0.1 * blink_power(recording["eeg"], onsets)
@@ -395,7 +395,7 @@ def test_a_report_is_valid_json_for_any_number_of_trials_of_any_length(method, t
     recording["eeg"][1][5] = 0
     for key in ("eeg", "eog"):
         recording[key] = {e: trial[:, : -100 * e] for e, trial in recording[key].items()}
-    cleaned, report = done(recording, referenced=False, artefacts=method)
+    cleaned, report = cleaned_with(recording, referenced=False, artefacts=method)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert list(cleaned) == list(recording["eeg"])
     for e, trial in cleaned.items():
@@ -405,11 +405,11 @@ def test_a_report_is_valid_json_for_any_number_of_trials_of_any_length(method, t
 
 def test_cleaning_and_filtering_can_change_places():
     recording = planted(brain(8), referenced=False)
-    cleaned, _ = done(recording, referenced=False)
+    cleaned, _ = cleaned_with(recording, referenced=False)
     filtered = {
         key: {e: high_pass(trial, SFREQ, 1.0) for e, trial in recording[key].items()}
         for key in ("eeg", "eog")
     }
-    there, _ = done(filtered, referenced=False)
+    there, _ = cleaned_with(filtered, referenced=False)
     for e, trial in cleaned.items():
         assert (high_pass(trial, SFREQ, 1.0) - there[e]).std() < 0.05 * there[e].std()

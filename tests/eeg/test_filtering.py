@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from milmer.eeg.filtering import band_pass, baseline_corrected, high_pass, notched
+from milmer.eeg.filtering import band_pass, correct_baseline, high_pass, notch
 
 SFREQ = 128.0
 TIME = np.arange(15 * 128) / SFREQ
@@ -12,20 +12,20 @@ def wave(frequency):
 
 
 def test_a_notch_takes_the_mains_and_leaves_the_rest_in_phase():
-    mains = notched(wave(10) + 5 * wave(50), SFREQ, 50.0)
+    mains = notch(wave(10) + 5 * wave(50), SFREQ, 50.0)
     np.testing.assert_allclose(mains[450:-450], wave(10)[450:-450], atol=0.02)
-    np.testing.assert_allclose(notched(wave(45), SFREQ, 50.0), wave(45), atol=0.1)
+    np.testing.assert_allclose(notch(wave(45), SFREQ, 50.0), wave(45), atol=0.1)
 
 
 def test_no_notch_leaves_the_data():
     eeg = np.ones((2, 400))
-    assert notched(eeg, SFREQ, None) is eeg
+    assert notch(eeg, SFREQ, None) is eeg
 
 
 @pytest.mark.parametrize("frequency", [64.0, 70.0])
 def test_a_notch_at_or_above_half_the_rate_is_refused(frequency, refused):
     with refused("eeg.notch", f"{frequency:g} Hz", "128 Hz"):
-        notched(np.zeros((1, 2000)), SFREQ, frequency)
+        notch(np.zeros((1, 2000)), SFREQ, frequency)
 
 
 def test_a_high_pass_takes_drift_and_keeps_waves():
@@ -37,9 +37,9 @@ def test_a_high_pass_takes_drift_and_keeps_waves():
 
 def test_notch_and_band_pass_are_linear_and_can_change_places():
     eeg = np.random.default_rng(0).standard_normal((2, 1920))
-    one = band_pass(notched(eeg, SFREQ, 50.0), SFREQ, (1, 50))
-    other = notched(band_pass(eeg, SFREQ, (1, 50)), SFREQ, 50.0)
-    np.testing.assert_allclose(one[:, 500:-500], other[:, 500:-500], atol=1e-2)
+    notch_first = band_pass(notch(eeg, SFREQ, 50.0), SFREQ, (1, 50))
+    band_first = notch(band_pass(eeg, SFREQ, (1, 50)), SFREQ, 50.0)
+    np.testing.assert_allclose(notch_first[:, 500:-500], band_first[:, 500:-500], atol=1e-2)
 
 
 @pytest.fixture
@@ -49,27 +49,27 @@ def trial():
 
 
 def test_no_baseline_leaves_the_data(trial):
-    assert baseline_corrected(trial, 384, "none") is trial
+    assert correct_baseline(trial, 384, "none") is trial
 
 
 def test_the_mean_before_the_video_is_taken_from_each_channel(trial):
-    made = baseline_corrected(trial, 384, "subtract")
-    np.testing.assert_allclose(made[:, :384].mean(axis=1), 0, atol=1e-9)
-    np.testing.assert_allclose(made - made[:, :1], trial - trial[:, :1])
+    corrected = correct_baseline(trial, 384, "subtract")
+    np.testing.assert_allclose(corrected[:, :384].mean(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(corrected - corrected[:, :1], trial - trial[:, :1])
 
 
 def test_a_zscore_counts_in_the_spread_before_the_video(trial):
-    made = baseline_corrected(trial, 384, "zscore")
-    assert made.shape == trial.shape
-    np.testing.assert_allclose(made[:, :384].mean(axis=1), 0, atol=1e-9)
-    np.testing.assert_allclose(made[:, :384].std(axis=1), 1)
+    corrected = correct_baseline(trial, 384, "zscore")
+    assert corrected.shape == trial.shape
+    np.testing.assert_allclose(corrected[:, :384].mean(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(corrected[:, :384].std(axis=1), 1)
     louder = trial.copy()
     louder[:, 384:] *= 3
-    np.testing.assert_allclose(baseline_corrected(louder, 384, "zscore")[:, :384], made[:, :384])
+    np.testing.assert_allclose(correct_baseline(louder, 384, "zscore")[:, :384], corrected[:, :384])
 
 
 def test_a_zscore_of_a_flat_baseline_is_in_microvolts(trial):
     trial[1, :384] = 7 + 1e-9 * trial[1, :384]  # flat up to rounding
-    made = baseline_corrected(trial, 384, "zscore")
-    np.testing.assert_allclose(made[1, 384:], trial[1, 384:] - 7, atol=1e-6)
-    assert np.isfinite(made).all()
+    corrected = correct_baseline(trial, 384, "zscore")
+    np.testing.assert_allclose(corrected[1, 384:], trial[1, 384:] - 7, atol=1e-6)
+    assert np.isfinite(corrected).all()

@@ -31,7 +31,7 @@ def options(seconds=3, overlap=0, **eeg):
     return SegmentsOptions.model_validate({"eeg": eeg, "segmentation": cutting})
 
 
-def segments(recording, chosen):
+def cut(recording, chosen):
     trials = [
         (e, x.shape[-1] / recording.sfreq - recording.baseline) for e, x in recording.eeg.items()
     ]
@@ -49,8 +49,8 @@ def recording(eeg, **about):
 
 @pytest.fixture(scope="module")
 def golden(shared):
-    with np.load(shared / "golden" / "eeg_segments.npz") as known:
-        return dict(known)
+    with np.load(shared / "golden" / "eeg_segments.npz") as arrays:
+        return dict(arrays)
 
 
 @pytest.mark.parametrize(
@@ -59,48 +59,51 @@ def golden(shared):
 def test_segments_are_the_golden_ones(golden, layout, name):
     drawn = np.random.RandomState(golden["seed"]).standard_normal((40, 40, 8064)) * 10
     wanted = golden["trials"]  # rows, of which only these are filtered
-    made = segments(recording(drawn[wanted, :32]), options(layout=layout))
-    made = made.reshape(len(wanted), 20, 32, 384)[:, golden["segments"]]
-    np.testing.assert_allclose(made[..., :: golden["time_step"]], golden[name], rtol=0, atol=1e-3)
+    segments = cut(recording(drawn[wanted, :32]), options(layout=layout))
+    segments = segments.reshape(len(wanted), 20, 32, 384)[:, golden["segments"]]
+    np.testing.assert_allclose(
+        segments[..., :: golden["time_step"]], golden[name], rtol=0, atol=1e-3
+    )
 
 
 def test_the_published_quadrant_rule_is_the_golden_one(golden):
     ratings = pd.DataFrame(golden["labels"][:, :2], columns=["valence", "arousal"])
-    given = LabelsOptions(ties="as_published")
+    rule = LabelsOptions(ties="as_published")
     border = {"valence": 5.0, "arousal": 5.0}
-    np.testing.assert_array_equal(label(ratings, border, given), golden["quadrants_as_published"])
+    np.testing.assert_array_equal(label(ratings, border, rule), golden["quadrants_as_published"])
 
 
 def test_segments_of_a_file_are_those_of_its_trials(twin, twin_results):
     with storage.open_h5(twin_results / "segments/default/s01.h5", "segments") as file:
-        held = {name: data[()] for name, data in file.items()}
+        stored = {name: data[()] for name, data in file.items()}
         assert file.attrs["channels"].tolist() == GENEVA
         assert file.attrs["sfreq"] == 128
-    assert held["experiment_id"].tolist() == [e for e in range(1, 9) for _ in range(2)]
-    assert held["position"].tolist() == [0, 1] * 8
-    assert held["start"].tolist() == [0.0, 3.0] * 8
+    assert stored["experiment_id"].tolist() == [e for e in range(1, 9) for _ in range(2)]
+    assert stored["position"].tolist() == [0, 1] * 8
+    assert stored["start"].tolist() == [0.0, 3.0] * 8
     filtered = mne.filter.filter_data(
         read_preprocessed(twin / DAT).eeg, 128.0, 1.0, 50.0, verbose="error"
     )
     parts = filtered[..., 384:].reshape(8, 32, 2, 384).transpose(0, 2, 1, 3)
-    np.testing.assert_allclose(held["eeg"], parts.reshape(16, 32, 384), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(stored["eeg"], parts.reshape(16, 32, 384), rtol=0, atol=1e-4)
 
 
 def test_trials_of_12_s_give_four_segments_each():
     eeg = np.random.default_rng(0).standard_normal((3, 32, 15 * 128))
-    made = segments(recording(eeg), options(band=None))
-    assert made.shape == (12, 32, 384)
-    np.testing.assert_array_equal(made[5], eeg[1, :, 6 * 128 : 9 * 128].astype(np.float32))
+    segments = cut(recording(eeg), options(band=None))
+    assert segments.shape == (12, 32, 384)
+    np.testing.assert_array_equal(segments[5], eeg[1, :, 6 * 128 : 9 * 128].astype(np.float32))
 
 
 @pytest.mark.parametrize("seconds", [3, 2, 2.5])
 def test_the_rest_of_a_trial_that_fills_no_segment_is_dropped(seconds):
     eeg = np.random.default_rng(0).standard_normal((1, 32, round(11.9 * 128)))
-    made = segments(recording(eeg), options(seconds, band=None))
-    assert made.shape == (int(8.9 / seconds), 32, seconds * 128)
-    length = made.shape[0] * made.shape[2]
+    segments = cut(recording(eeg), options(seconds, band=None))
+    assert segments.shape == (int(8.9 / seconds), 32, seconds * 128)
+    length = segments.shape[0] * segments.shape[2]
     np.testing.assert_array_equal(
-        made.transpose(1, 0, 2).reshape(32, -1), eeg[0, :, 384 : 384 + length].astype(np.float32)
+        segments.transpose(1, 0, 2).reshape(32, -1),
+        eeg[0, :, 384 : 384 + length].astype(np.float32),
     )
 
 
@@ -108,14 +111,14 @@ def test_the_rest_of_a_trial_that_fills_no_segment_is_dropped(seconds):
 def test_the_baseline_is_dropped(layout):
     eeg = np.zeros((2, 32, 9 * 128))
     eeg[..., 384:] = 7  # a step where the music video starts
-    assert (segments(recording(eeg), options(layout=layout, band=None)) == 7).all()
+    assert (cut(recording(eeg), options(layout=layout, band=None)) == 7).all()
 
 
 def test_the_baseline_takes_the_edge_of_the_filter():
     time = np.arange(9 * 128) / 128
     eeg = np.tile(10 * np.sin(2 * np.pi * 10 * time + 1), (1, 32, 1))
-    made = segments(recording(eeg), options())
-    np.testing.assert_allclose(made[0], eeg[0, :, 384:768], atol=0.2)
+    segments = cut(recording(eeg), options())
+    np.testing.assert_allclose(segments[0], eeg[0, :, 384:768], atol=0.2)
 
 
 def test_a_band_keeps_what_is_in_it_and_takes_the_rest():
@@ -168,8 +171,8 @@ def test_trials_shorter_than_a_segment_are_refused(twin, twin_results, tmp_path,
 def test_trials_without_eeg_are_refused(twin, twin_results, tmp_path, refused):
     table = storage.read_table(twin_results / "trials" / "s01.parquet")
     table["eeg_file"] = pd.Series([None] * len(table), dtype="string")
-    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
-    storage.write_table(tmp_path / "s01.parquet", table, made)
+    provenance = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, provenance)
     with refused("s01.parquet", "dataset.root", nothing_in=tmp_path):
         make_segments(
             tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5", read_recording
@@ -207,40 +210,40 @@ def test_a_variant_lives_beside_the_default_with_its_own_options(twin, twin_resu
 
 def test_a_recording_of_another_rate_is_cut_by_seconds():
     slow = dataclasses.replace(recording(np.ones((1, 32, 9 * 100))), sfreq=100.0)
-    assert segments(slow, options(band=None)).shape == (2, 32, 300)
+    assert cut(slow, options(band=None)).shape == (2, 32, 300)
 
 
 def test_trials_may_differ_in_length():
     r = np.random.default_rng(0)
     mixed = [r.standard_normal((32, samples)) for samples in (9 * 128, 6 * 128, 5 * 128)]
-    made = segments(recording(mixed), options(band=None))
-    assert made.shape == (3, 32, 384)  # two, one and none
-    np.testing.assert_array_equal(made[2], mixed[1][:, 384:].astype(np.float32))
+    segments = cut(recording(mixed), options(band=None))
+    assert segments.shape == (3, 32, 384)  # two, one and none
+    np.testing.assert_array_equal(segments[2], mixed[1][:, 384:].astype(np.float32))
 
 
 def test_overlapping_segments_share_their_samples():
     eeg = np.random.default_rng(0).standard_normal((2, 32, 9 * 128))
-    made = segments(recording(eeg), options(overlap=2, band=None)).reshape(2, 4, 32, 384)
+    segments = cut(recording(eeg), options(overlap=2, band=None)).reshape(2, 4, 32, 384)
     for shift in range(4):
         first = 384 + 128 * shift
         np.testing.assert_array_equal(
-            made[:, shift], eeg[..., first : first + 384].astype(np.float32)
+            segments[:, shift], eeg[..., first : first + 384].astype(np.float32)
         )
 
 
 def test_a_baseline_that_is_subtracted_is_that_of_the_trial():
     eeg = np.zeros((2, 32, 9 * 128))
     eeg[0, :, :384], eeg[0, :, 384:], eeg[1] = 5, 7, 3
-    made = segments(recording(eeg), options(baseline="subtract", band=None))
-    assert made[:2].min() == made[:2].max() == 2
-    assert (made[2:] == 0).all()
+    segments = cut(recording(eeg), options(baseline="subtract", band=None))
+    assert segments[:2].min() == segments[:2].max() == 2
+    assert (segments[2:] == 0).all()
 
 
 def test_a_notch_takes_the_mains_out():
     time = np.arange(63 * 128) / 128
     eeg = np.tile(10 * np.sin(2 * np.pi * 50 * time) + np.sin(2 * np.pi * 10 * time), (1, 32, 1))
-    made = segments(recording(eeg), options(band=None, notch=50))
-    inner = made[4:16].transpose(1, 0, 2).reshape(32, -1)
+    segments = cut(recording(eeg), options(band=None, notch=50))
+    inner = segments[4:16].transpose(1, 0, 2).reshape(32, -1)
     assert inner.std() == pytest.approx(np.sqrt(0.5), rel=0.02)
 
 
@@ -248,7 +251,7 @@ def test_a_notch_takes_the_mains_out():
 def test_segments_of_an_original_recording_are_those_of_the_preprocessed_one(
     twin, subject, tmp_path
 ):
-    made = {}
+    stored = {}
     for source in ("dat", "bdf"):
         trials = tmp_path / f"{source}.parquet"
         make_trials(twin, subject, TrialsOptions(source=source), trials)
@@ -257,15 +260,15 @@ def test_segments_of_an_original_recording_are_those_of_the_preprocessed_one(
             trials, twin, options(band=(6, 40)), tmp_path / f"{source}.h5", read_recording
         )
         with storage.open_h5(tmp_path / f"{source}.h5", "segments") as file:
-            made[source] = {name: data[()] for name, data in file.items()}
+            stored[source] = {name: data[()] for name, data in file.items()}
             channels, sfreq = file.attrs["channels"].tolist(), file.attrs["sfreq"]
             cleaned = json.loads(file.attrs["cleaned"])
         assert channels == GENEVA
         assert sfreq == 128
         assert cleaned["average_reference"] == (list(range(1, 9)) if source == "bdf" else [])
     for name in ("experiment_id", "position", "start"):
-        np.testing.assert_array_equal(made["dat"][name], made["bdf"][name])
-    inner = [x["eeg"].reshape(8, 2, 32, 384) for x in made.values()]
+        np.testing.assert_array_equal(stored["dat"][name], stored["bdf"][name])
+    inner = [x["eeg"].reshape(8, 2, 32, 384) for x in stored.values()]
     for a, b in ((inner[0][:, 0, :, 128:], inner[1][:, 0, :, 128:]),
                  (inner[0][:, 1, :, :-128], inner[1][:, 1, :, :-128])):  # fmt: skip
         for channel in range(32):

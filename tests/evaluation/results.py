@@ -9,7 +9,7 @@ import pandas as pd
 
 from milmer import storage
 from milmer.deap.layout import GENEVA
-from milmer.eeg.segments import SCHEMA as SEGMENTS
+from milmer.eeg.segments import SEGMENTS_SCHEMA
 from milmer.evaluation.explain import SCHEMA as EXPLAIN
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions
@@ -141,7 +141,7 @@ def _segments(folder, variant, subject):
         removed = {"index": 0, "r": {"hEOG": 0.1, "vEOG": 0.9}, "variance": 0.2, "map": by_channel}
         cleaned |= {"artefacts": "ica", "components": 31, "converged": True, "removed": [removed]}
     with storage.new_h5(
-        folder / "segments" / variant / f"{subject}.h5", SEGMENTS, made("segments")
+        folder / "segments" / variant / f"{subject}.h5", SEGMENTS_SCHEMA, made("segments")
     ) as file:
         file["eeg"] = np.zeros((count, len(CHANNELS), 2), np.float32)
         file["experiment_id"] = np.repeat(

@@ -51,27 +51,27 @@ def test_a_calibrated_model_has_next_to_none_and_a_boastful_one_its_boast():
 
 
 def planted(temperature, count=20_000, seed=2):
-    """Truth drawn from probabilities, and those probabilities as of a model that is too sure."""
+    """Truth, a model's overconfident probabilities, and those that the truth was drawn from."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.5, (count, 4))
-    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    truth = (honest.cumsum(1) > rng.random((count, 1))).argmax(1)
-    shown = np.exp(logits * temperature)
-    return truth, (shown / shown.sum(1, keepdims=True)).astype(np.float32), honest
+    calibrated = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = (calibrated.cumsum(1) > rng.random((count, 1))).argmax(1)
+    scaled = np.exp(logits * temperature)
+    return truth, (scaled / scaled.sum(1, keepdims=True)).astype(np.float32), calibrated
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5, 6.0])
 def test_the_temperature_finds_a_planted_one_and_names_the_same_classes(temperature):
-    truth, shown, honest = planted(temperature)
-    found = fit_temperature(truth, shown)
-    assert found == pytest.approx(temperature, rel=0.05)
-    mended = apply_temperature(shown, found)
-    assert (mended.argmax(1) == shown.argmax(1)).all()
-    assert np.abs(mended - honest).max() < 0.05
-    assert mended.sum(1) == pytest.approx(1)
-    assert expected_calibration_error(reliability(truth, mended)) < 0.02
+    truth, probability, calibrated = planted(temperature)
+    fitted = fit_temperature(truth, probability)
+    assert fitted == pytest.approx(temperature, rel=0.05)
+    recalibrated = apply_temperature(probability, fitted)
+    assert (recalibrated.argmax(1) == probability.argmax(1)).all()
+    assert np.abs(recalibrated - calibrated).max() < 0.05
+    assert recalibrated.sum(1) == pytest.approx(1)
+    assert expected_calibration_error(reliability(truth, recalibrated)) < 0.02
     if temperature != 1:
-        assert expected_calibration_error(reliability(truth, shown)) > 0.05
+        assert expected_calibration_error(reliability(truth, probability)) > 0.05
 
 
 def test_where_all_is_right_or_nothing_is_there_no_temperature_is_made_up():

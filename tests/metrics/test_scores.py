@@ -34,18 +34,18 @@ def test_a_class_that_does_not_occur_counts_in_no_average():
 
 
 def test_what_cannot_be_said_is_null():
-    one = scores(np.array([1, 1]), np.eye(3)[[1, 1]])
-    assert one["auroc"] is None
-    assert one["kappa"] is None
-    assert one["accuracy"] == 1.0
+    one_class = scores(np.array([1, 1]), np.eye(3)[[1, 1]])
+    assert one_class["auroc"] is None
+    assert one_class["kappa"] is None
+    assert one_class["accuracy"] == 1.0
     assert set(scores(np.array([], int), np.empty((0, 3))).values()) == {None}
 
 
 def test_baselines_come_from_the_training_labels():
-    found = baselines(np.array([0, 0, 2]), predictions(), LABELS)
-    assert found["majority"] == {"segment": 0.5, "trial": 0.5}
-    assert found["chance"]["segment"] == pytest.approx((2 / 3 + 1 / 3) / 2)
-    assert found["tested"] == {"segment": 4, "trial": 2}
+    accuracies = baselines(np.array([0, 0, 2]), predictions(), LABELS)
+    assert accuracies["majority"] == {"segment": 0.5, "trial": 0.5}
+    assert accuracies["chance"]["segment"] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert accuracies["tested"] == {"segment": 4, "trial": 2}
 
 
 @pytest.mark.parametrize("seed", range(5))

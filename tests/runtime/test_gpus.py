@@ -1,6 +1,6 @@
 """GPUs: they are counted without torch, each job leases one, and an assigned one is left alone.
 
-No test needs a GPU: a program named nvidia-smi tells of as many as the test wants.
+No test needs a GPU: a program named nvidia-smi lists as many as the test wants.
 """
 
 import json
@@ -25,14 +25,14 @@ from tests.conftest import fake_gpus
 def machine(tmp_path, monkeypatch):
     """``machine(2)``: this machine has two GPUs; leases of no other test are in the way."""
 
-    def made(count, lines=None):
+    def install(count, lines=None):
         monkeypatch.setenv("PATH", fake_gpus(tmp_path / "bin", count, lines))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         gpus._installed_gpus.cache_clear()
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    yield made
+    yield install
     gpus._installed_gpus.cache_clear()
 
 
@@ -128,9 +128,9 @@ def test_a_command_leases_before_torch_is_imported(machine):
     machine(1)
     code = (
         "import sys, milmer.runtime.gpus, milmer.cli\n"
-        "free = milmer.runtime.gpus._free_gpu\n"
-        "def told(*a): print('torch' in sys.modules); return free(*a)\n"
-        "milmer.runtime.gpus._free_gpu = told\n"
+        "lock = milmer.runtime.gpus._lock_free_gpu\n"
+        "def spy(*a): print('torch' in sys.modules); return lock(*a)\n"
+        "milmer.runtime.gpus._lock_free_gpu = spy\n"
         "sys.argv = ['milmer', 'train', 'out', '--split', 'none.parquet']\n"
         "milmer.cli.main()"
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from milmer import storage
-from milmer.eeg.segments import SCHEMA
+from milmer.eeg.segments import SEGMENTS_SCHEMA
 from milmer.errors import MilmerError
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
@@ -106,9 +106,9 @@ def test_subjects_with_other_channels_are_refused(twin_results, tmp_path, change
     made = storage.read_provenance(twin_results / "segments/default/s02.h5")
     with (
         storage.open_h5(twin_results / "segments/default/s02.h5") as file,
-        storage.new_h5(second, SCHEMA, made) as other,
+        storage.new_h5(second, SEGMENTS_SCHEMA, made) as other,
     ):
-        for name in SCHEMA:
+        for name in SEGMENTS_SCHEMA:
             other[name] = file[name][()]
         other.attrs["channels"] = change(list(file.attrs["channels"]))
         other.attrs["sfreq"] = file.attrs["sfreq"]
