@@ -30,7 +30,7 @@ def check(
         typer.Option("--quick", help="Check names, sizes and ratings only; open no EEG or video."),
     ] = False,
     directory: Annotated[
-        Path, typer.Option(help="Working directory of the run, to compare its free disk space.")
+        Path, typer.Option(help="Working directory of the run, to check its free disk space.")
     ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
