@@ -89,8 +89,8 @@ def test_an_edit_of_storage_reruns_all(package):
 
 def test_a_number_that_changes_is_an_edit(package):
     def edit(text):
-        assert "_HELD = 256" in text
-        return text.replace("_HELD = 256", "_HELD = 257")
+        assert "_BUFFERED = 256" in text
+        return text.replace("_BUFFERED = 256", "_BUFFERED = 257")
 
     assert rerun(package, "faces/crops.py", edit) == {"faces"}
 

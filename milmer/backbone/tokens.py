@@ -10,11 +10,11 @@ from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.errors import MilmerError
-from milmer.faces.bags import decoded, valid_instances
+from milmer.faces.bags import decode_crops, valid_instances
 from milmer.runtime.device import choose_device, describe
 from milmer.runtime.progress import track
 
-SCHEMA = {
+TOKENS_SCHEMA = {
     "tokens": storage.Array("float16", ("frame", "token", "dim")),
     "bag": storage.Array("int32", ("segment", "instance")),
     "valid": storage.Array("bool", ("segment", "instance")),
@@ -54,11 +54,11 @@ def make_tokens(
             {"faces": faces, "backbone": backbone.fingerprint},
             device=f"{describe(device)} {str(backbone.dtype).removeprefix('torch.')}",
         )
-        with storage.new_h5(out, SCHEMA, made) as file:
+        with storage.new_h5(out, TOKENS_SCHEMA, made) as file:
             tokens = file.create_dataset("tokens", shape, "float16")
             size = options.backbone.batch_size
             for first in track(range(0, len(images), size), out.stem):
-                batch = backbone(torch.from_numpy(decoded(images[first : first + size])))
+                batch = backbone(torch.from_numpy(decode_crops(images[first : first + size])))
                 tokens[first : first + size] = batch.to(torch.float16).cpu().numpy()
             file["bag"], file["valid"] = bag, valid
             for name in ("experiment_id", "position"):

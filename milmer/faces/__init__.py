@@ -1,1 +1,1 @@
-"""From face video to face crops."""
+"""Faces: from face video to bags of face crops."""

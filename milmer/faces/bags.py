@@ -1,4 +1,4 @@
-"""Stored face crops: decoding them, and which of a bag's the model may look at."""
+"""Stored face crops: how they are decoded, and which instances of a bag the model may use."""
 
 from collections.abc import Iterable
 
@@ -8,21 +8,21 @@ import numpy as np
 from milmer.errors import MilmerError
 
 
-def decoded(images: Iterable[np.ndarray]) -> np.ndarray:
-    """RGB pictures uint8 (frame, height, width, 3) of crops as the stage ``faces`` stores them."""
-    return np.stack([decode(image) for image in images])
+def decode_crops(images: Iterable[np.ndarray]) -> np.ndarray:
+    """RGB pictures uint8 (frame, height, width, 3) of the JPEGs that the stage ``faces`` stores."""
+    return np.stack([decode_crop(image) for image in images])
 
 
-def decode(image: np.ndarray) -> np.ndarray:
-    """One of them, uint8 (height, width, 3)."""
+def decode_crop(image: np.ndarray) -> np.ndarray:
+    """The RGB picture uint8 (height, width, 3) of one JPEG."""
     return cv2.imdecode(image, cv2.IMREAD_COLOR_RGB)
 
 
 def valid_instances(bag: np.ndarray, detected: np.ndarray, use_borrowed_boxes: bool) -> np.ndarray:
     """Bool (segment, instance): there is a frame, and a face was detected in it.
 
-    ``bag`` (segment, instance) indexes frames, −1 where there is none; ``detected`` (frame,).
-    With ``use_borrowed_boxes`` a frame whose box is a neighbour's counts too.
+    ``bag`` (segment, instance) indexes frames and is −1 where there is none; ``detected`` (frame,).
+    With ``use_borrowed_boxes`` a frame whose box was borrowed is valid too.
     """
     usable = detected | use_borrowed_boxes  # (frame,)
     valid = np.zeros(bag.shape, bool)
@@ -31,12 +31,16 @@ def valid_instances(bag: np.ndarray, detected: np.ndarray, use_borrowed_boxes: b
 
 
 def evenly_spaced(cached: int, wanted: int | None) -> np.ndarray:
-    """Which of a bag's ``cached`` instances make up one of ``wanted``: evenly spaced in time."""
+    """Indices (wanted,) of instances of a bag of ``cached``, evenly spaced in time; None is all.
+
+    Raises :class:`MilmerError` if more are wanted than are cached.
+    """
     if wanted is None:
         return np.arange(cached)
     if wanted > cached:
         raise MilmerError(
-            f"model.num_instances: {wanted} of a bag are wanted and {cached} are cached; raise "
-            "faces.instances"
+            f"{wanted} instances of a bag are wanted, {cached} are cached",
+            where="model.num_instances",
+            remedy="raise faces.instances",
         )
     return ((np.arange(wanted) + 0.5) * cached / wanted).astype(int)

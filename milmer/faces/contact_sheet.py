@@ -1,7 +1,7 @@
-"""Contact sheets: one picture of how face detection went on a clip.
+"""Contact sheets: how face detection went on a clip, in one picture.
 
-Evenly chosen frames in a grid, each with the box that was cropped, and above them what was
-measured. A sheet shows a person's face, so nothing draws one unless the user asks for it.
+A sheet is a grid of evenly spaced frames, each with the box that was cropped, below a line of
+measurements. It shows a person's face, so none is drawn unless the user asks for it.
 """
 
 import math
@@ -28,23 +28,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS, _ROWS = 6, 4
-_CELL = 2.4  # inches; the sheet has 100 px to the inch
+_CELL = 2.4  # inches; a sheet has 100 px per inch
 _LABEL, _HEAD, _GAP = 0.32, 0.8, 0.08  # inches below each frame, above all, between frames
 _DETECTED, _BORROWED = "#1a9850", "#e66101"
 
 
 class Look(NamedTuple):
-    """What became of a searched frame: its box, and whether a face was detected in it."""
+    """A searched frame's box, and whether a face was detected in it."""
 
     face: Face
     detected: bool
 
 
 def draw_video_sheet(video: Path, options: FaceStageOptions, out: Path) -> None:
-    """Search one video as the stage ``faces`` would and draw its sheet as PNG."""
+    """Search one video as the stage ``faces`` would, and draw its sheet as the PNG ``out``.
+
+    Raises :class:`MilmerError` if ``out`` is not named .png or the video cannot be read.
+    """
     if out.suffix.lower() != ".png":
-        raise MilmerError(f"{out}: a contact sheet is a PNG; give a name that ends in .png")
-    options = options.updated({"faces": {"min_coverage": 0.0}})  # to the very end
+        raise MilmerError(
+            "a contact sheet is a PNG", where=out, remedy="give a name that ends in .png"
+        )
+    options = options.updated({"faces": {"min_coverage": 0.0}})  # search to the very end
     clip = probe(video)
     length = options.segmentation.seconds
     grid = [Segment(0, i, i * length) for i in range(math.ceil(clip.seconds / length))]
@@ -60,34 +65,38 @@ def draw_video_sheet(video: Path, options: FaceStageOptions, out: Path) -> None:
 def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> list[Path]:
     """Draw a sheet of each clip in ``faces``, a file of the stage; returns the new files.
 
-    ``trials`` and ``root`` are those that it was made from. Nothing is detected again: boxes are
-    the stored ones, the frames come from the videos.
+    ``trials`` and ``root`` are those that it was made from; others are refused. Faces are not
+    detected again: the boxes are the stored ones, and only the frames come from the videos.
     """
     table = storage.read_table(trials, "trials")
-    made = storage.read_provenance(faces)
+    provenance = storage.read_provenance(faces)
     with storage.open_h5(faces, "faces") as file:
-        held = {name: file[name][()] for name in ("box", "score", "detected", "time", "bag")}
+        crops = {name: file[name][()] for name in ("box", "score", "detected", "time", "bag")}
         experiment_id = file["experiment_id"][()]
-    if made["inputs"]["trials"] != storage.digest(trials):
-        raise MilmerError(f"{faces}: made from other trials than {trials}; crop it again")
-    options = FaceStageOptions.model_validate(made["options"])
+    if provenance["inputs"]["trials"] != storage.digest(trials):
+        raise MilmerError(
+            f"made from other trials than {trials}", where=faces, remedy="crop it again"
+        )
+    options = FaceStageOptions.model_validate(provenance["options"])
     grid = segment_grid(
         zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
     )
     written = []
     clips = table.dropna(subset=["video_file"]).sort_values("trial")
-    probe, starts = probe_of(clips), starts_of(clips)
+    probe_clip, starts = probe_of(clips), starts_of(clips)
     for row in track(clips.itertuples(), "sheets", len(clips)):
         video = Path(root) / row.video_file
-        if made["inputs"].get(f"video{row.trial:02d}") != storage.digest(video):
-            raise MilmerError(f"{faces}: made from another file than {video}; crop it again")
-        clip, start = probe(video), starts[row.experiment_id]
+        if provenance["inputs"].get(f"video{row.trial:02d}") != storage.digest(video):
+            raise MilmerError(
+                f"made from another file than {video}", where=faces, remedy="crop it again"
+            )
+        clip, start = probe_clip(video), starts[row.experiment_id]
         searched = union(numbers_of(grid, row.experiment_id, clip, options, start))
-        bag = held["bag"][experiment_id == row.experiment_id]
+        bag = crops["bag"][experiment_id == row.experiment_id]
         looks = {
-            clip.number(float(held["time"][i]) + start): Look(
-                Face(*map(float, held["box"][i]), float(held["score"][i])),
-                bool(held["detected"][i]),
+            clip.number(float(crops["time"][i]) + start): Look(
+                Face(*map(float, crops["box"][i]), float(crops["score"][i])),
+                bool(crops["detected"][i]),
             )
             for i in np.unique(bag[bag >= 0])
         }
@@ -98,24 +107,25 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
 
 
 def jitter(looks: Sequence[Look | None]) -> tuple[float, float] | None:
-    """How much boxes tremble: of their place and of their size, in parts of a box's width.
+    """How much boxes tremble, in position and in size, as a share of a box's width.
 
-    Of each three successive searched frames that show one face: how far the middle box's centre
-    lies from halfway between its neighbours', and how far its width is from their mean width; the
-    medians of both. A steady movement makes none. None where no three frames follow one another.
+    For every three successive searched frames that show one face: the distance of the middle box's
+    centre from the midpoint of its neighbours' centres, and the difference of its width from their
+    mean width. Returns the medians of both. Steady movement has no jitter. None if no three such
+    frames follow one another.
     """
-    place, size = [], []
+    position, size = [], []
     for three in zip(looks, looks[1:], looks[2:], strict=False):
         if not all(look is not None and look.detected for look in three):
             continue
-        before, here, after = (look.face for look in three)
-        if same(before, here) and same(here, after):
-            boxes = np.array([before[:4], here[:4], after[:4]])
+        before, middle, after = (look.face for look in three)
+        if same(before, middle) and same(middle, after):
+            boxes = np.array([before[:4], middle[:4], after[:4]])
             centre = boxes[:, :2] + boxes[:, 2:] / 2  # (3, axis)
-            off = np.hypot(*(centre[1] - (centre[0] + centre[2]) / 2))
-            place.append(off / here.width)
-            size.append(abs(here.width - (before.width + after.width) / 2) / here.width)
-    return (float(np.median(place)), float(np.median(size))) if place else None
+            distance = np.hypot(*(centre[1] - (centre[0] + centre[2]) / 2))
+            position.append(distance / middle.width)
+            size.append(abs(middle.width - (before.width + after.width) / 2) / middle.width)
+    return (float(np.median(position)), float(np.median(size))) if position else None
 
 
 def _draw(
@@ -128,40 +138,40 @@ def _draw(
 ) -> None:
     from matplotlib.figure import Figure
 
-    shown = searched[np.unique(np.linspace(0, len(searched) - 1, _COLUMNS * _ROWS).astype(int))]
-    rows = math.ceil(len(shown) / _COLUMNS)
+    numbers = searched[np.unique(np.linspace(0, len(searched) - 1, _COLUMNS * _ROWS).astype(int))]
+    rows = math.ceil(len(numbers) / _COLUMNS)
     # A picture of an extreme shape is drawn out of proportion rather than too small or too large.
     tall = float(np.clip(_CELL * clip.height / clip.width, 0.2 * _CELL, 2 * _CELL))
     width, height = _COLUMNS * _CELL, _HEAD + rows * (tall + _LABEL)
     figure = Figure((width, height), dpi=100)
 
-    def write(text: str, below: float, **how: object) -> None:
-        where = (_GAP / width, 1 - below / height)
-        figure.text(*where, text, va="center", parse_math=False, **how)
+    def write(text: str, inches_from_top: float, **style: object) -> None:
+        position = (_GAP / width, 1 - inches_from_top / height)
+        figure.text(*position, text, va="center", parse_math=False, **style)
 
     times = np.array([clip.time(int(number)) for number in searched])
-    told = _measured(times, [looks.get(int(number)) for number in searched])
+    summary = _summary(times, [looks.get(int(number)) for number in searched])
     write(video.name, 0.25, weight="bold", size=13)
-    write(told, 0.55, size=11)
-    for place, (number, frame) in enumerate(frames_of(video, clip, shown, threads)):
-        row, column = divmod(place, _COLUMNS)
+    write(summary, 0.55, size=11)
+    for cell, (number, frame) in enumerate(frames_of(video, clip, numbers, threads)):
+        row, column = divmod(cell, _COLUMNS)
         left = column * _CELL + _GAP / 2
         bottom = height - _HEAD - row * (tall + _LABEL) - tall
         sides = ((_CELL - _GAP) / width, (tall - _GAP) / height)
         axes = figure.add_axes((left / width, bottom / height, *sides))
-        _show(axes, frame, f"{clip.time(int(number)):.2f} s", looks.get(int(number)))
+        _draw_frame(axes, frame, f"{clip.time(int(number)):.2f} s", looks.get(int(number)))
     with storage.replacing(out) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None, "Description": told})
+        figure.savefig(partial, format="png", metadata={"Software": None, "Description": summary})
 
 
-def _show(axes: "Axes", frame: av.VideoFrame, time: str, look: Look | None) -> None:
-    """One frame, reduced, with its box and below it its time."""
+def _draw_frame(axes: "Axes", frame: av.VideoFrame, time: str, look: Look | None) -> None:
+    """One frame, reduced, with its box, and its time below it."""
     from matplotlib.patches import Rectangle
 
     across = round(200 * _CELL)
     down = max(1, round(across * frame.height / frame.width))
     small = frame.reformat(across, min(down, 2 * across), "rgb24").to_ndarray()
-    # In px of the video, so that boxes are drawn as they are.
+    # Axes in px of the video, so that boxes need no conversion.
     axes.imshow(small, extent=(0, frame.width, frame.height, 0), aspect="auto")
     axes.set_axis_off()
     detected = look is not None and look.detected
@@ -181,17 +191,17 @@ def _show(axes: "Axes", frame: av.VideoFrame, time: str, look: Look | None) -> N
     )
 
 
-def _measured(times: np.ndarray, looks: Sequence[Look | None]) -> str:
-    """The sheet's header, from the searched frames' times in s and what became of them."""
+def _summary(times: np.ndarray, looks: Sequence[Look | None]) -> str:
+    """The measurements in a sheet's header, of the searched frames, their ``times`` in s."""
     detected = sum(look is not None and look.detected for look in looks)
     parts = [
         f"{len(looks)} frames searched",
         f"a face in {detected} of them ({100 * detected / len(looks):.0f} %)",
     ]
-    if (trembles := jitter(looks)) is not None:
+    if (shares := jitter(looks)) is not None:
         parts.append(
-            f"box jitter {100 * trembles[0]:.1f} % of its width in place and "
-            f"{100 * trembles[1]:.1f} % in size, {np.median(np.diff(times)):.2f} s apart"
+            f"box jitter {100 * shares[0]:.1f} % of its width in position and "
+            f"{100 * shares[1]:.1f} % in size, frames {np.median(np.diff(times)):.2f} s apart"
         )
     if any(look is not None and not look.detected for look in looks):
         parts.append("dashed: borrowed from the nearest frame with a face")

@@ -1,8 +1,8 @@
 """From a clip to face crops: decode, search, follow, smooth, crop.
 
-Searching and cropping run in threads beside the decoder; what is decided from one frame to the
-next (:mod:`milmer.faces.tracking`) is decided in between, in display order. Frames wait as the
-decoder made them, at half the size of an RGB picture, and no more of them than a bound.
+Searching and cropping run in threads beside the decoder; tracking (:mod:`milmer.faces.tracking`),
+which goes from one frame to the next, runs in between, in display order. Waiting frames are kept as
+the decoder yields them, at half the size of an RGB picture, and their number is bounded.
 """
 
 import threading
@@ -22,7 +22,7 @@ from milmer.faces.tracking import Boxed, Searched, borrow, follow, smooth
 from milmer.readers.seekable_video import frames_of
 from milmer.readers.video import Clip, reading
 
-_WAITING = 16  # frames that may wait for a thread at once, so that memory stays flat
+_WAITING = 16  # frames that may wait for a thread at once, so that memory stays bounded
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -38,15 +38,18 @@ class Crop(NamedTuple):
 
 
 class Cropper:
-    """Crops the faces of clips; a context, which its threads live as long as."""
+    """Crops the faces of clips; a context manager that owns the threads.
+
+    Raises :class:`MilmerError` if the detector cannot be loaded.
+    """
 
     def __init__(self, options: FacesOptions):
         self._options = options
-        self._own = threading.local()
-        FaceFinder(options)  # a missing model file is told of here, not in a thread
+        self._local = threading.local()
+        FaceFinder(options)  # so that a missing model file is reported here, not in a thread
 
     def __enter__(self) -> "Cropper":
-        # One thread a detector: OpenCV's own threads would make Haar's boxes depend on timing.
+        # One thread per detector: OpenCV's own threads would make Haar's boxes depend on timing.
         cv2.setNumThreads(1)
         self._pool = ThreadPoolExecutor(self._options.threads)
         return self
@@ -55,9 +58,10 @@ class Cropper:
         self._pool.shutdown(cancel_futures=True)
 
     def crops(self, path: Path, clip: Clip, wanted: np.ndarray) -> Iterator[Crop]:
-        """Crops of the ``wanted`` frame numbers, which rise, of the ``clip`` at ``path``.
+        """Yield crops of the frames ``wanted``, in rising order, of the ``clip`` at ``path``.
 
-        None where no frame has a face; a frame without one borrows a box (see :func:`borrow`).
+        A frame without a face borrows a box, see :func:`borrow`; if no frame has one, there are no
+        crops. Raises :class:`MilmerError` if the clip cannot be decoded.
         """
         with reading(path, av.FFmpegError):
             searched = self._ahead(
@@ -68,7 +72,7 @@ class Cropper:
             yield from self._ahead(self._crop, boxed)
 
     def _ahead(self, work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-        """``work`` done in threads for each item, in the items' order."""
+        """Yield ``work(item)`` of each item, done in threads, in the items' order."""
         queue: deque[Future[_Out]] = deque()
         for item in items:
             queue.append(self._pool.submit(work, item))
@@ -78,10 +82,10 @@ class Cropper:
             yield queue.popleft().result()
 
     def _search(self, numbered: tuple[int, av.VideoFrame]) -> Searched:
-        if not hasattr(self._own, "finder"):
-            self._own.finder = FaceFinder(self._options)
+        if not hasattr(self._local, "finder"):
+            self._local.finder = FaceFinder(self._options)
         number, frame = numbered
-        return Searched(number, frame, self._own.finder.find_in(frame))
+        return Searched(number, frame, self._local.finder.find_in(frame))
 
     def _crop(self, boxed: Boxed) -> Crop:
         picture = boxed.frame.to_ndarray(format="rgb24")  # (height, width, 3)
@@ -90,13 +94,16 @@ class Cropper:
 
 
 def crop(picture: np.ndarray, face: Face, options: FacesOptions) -> np.ndarray:
-    """Cut the widened box of ``face`` out of ``picture`` and make a JPEG of it, as uint8 bytes."""
+    """Crop ``picture`` uint8 (height, width, 3) to the widened box of ``face``, resized.
+
+    Returns the bytes of a JPEG of ``options.size`` px, uint8 (byte,).
+    """
     height, width = picture.shape[:2]
-    aside, above = face.width * options.margin, face.height * options.margin
-    left = int(np.clip(round(face.left - aside), 0, width - 1))
-    top = int(np.clip(round(face.top - above), 0, height - 1))
-    right = int(np.clip(round(face.left + face.width + aside), left + 1, width))
-    bottom = int(np.clip(round(face.top + face.height + above), top + 1, height))
+    margin_x, margin_y = face.width * options.margin, face.height * options.margin
+    left = int(np.clip(round(face.left - margin_x), 0, width - 1))
+    top = int(np.clip(round(face.top - margin_y), 0, height - 1))
+    right = int(np.clip(round(face.left + face.width + margin_x), left + 1, width))
+    bottom = int(np.clip(round(face.top + face.height + margin_y), top + 1, height))
     part = picture[top:bottom, left:right]
     shrinks = max(part.shape[:2]) > options.size
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC

@@ -1,9 +1,9 @@
 """Stage ``faces``: from a subject's face videos to bags of face crops.
 
-Each clip is decoded once. Of every segment, N frames evenly spaced over the part that the clip
-covers are searched for faces, in threads beside the decoder. One face is followed through the clip
+Each clip is decoded once. Of every segment, N frames, evenly spaced over the part that the clip
+covers, are searched for faces, in threads beside the decoder. One face is followed through the clip
 (``faces.choice``), its boxes are smoothed over time (``faces.smoothing``), and it is cropped. A
-frame without a face takes the box of the nearest frame with one and is marked as not detected.
+frame without a face borrows the box of the nearest frame with one and is marked as not detected.
 """
 
 import functools
@@ -25,7 +25,7 @@ from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip, probe_constant_rate
 from milmer.runtime.progress import track
 
-SCHEMA = {
+FACES_SCHEMA = {
     "image": storage.Array("jpeg", ("frame",)),
     "box": storage.Array("float32", ("frame", "side")),
     "score": storage.Array("float32", ("frame",)),
@@ -35,7 +35,7 @@ SCHEMA = {
     "experiment_id": storage.Array("int32", ("segment",)),
     "position": storage.Array("int32", ("segment",)),
 }
-_HELD = 256  # crops that are held before they are written
+_BUFFERED = 256  # crops that are collected before they are written
 _log = logging.getLogger(__name__)
 
 
@@ -43,10 +43,12 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     """Write the face crops of one subject.
 
     ``trials`` is the subject's table; the clips that it names lie below ``root``. Writes the
-    datasets of :data:`SCHEMA`: ``box`` is left, top, width and height of the face in px of the
-    video, ``time`` counts in s from the start of the music video, ``bag`` (segment, instance)
-    points to frames and is −1 where there is none. Rows of ``bag`` are the segment grid, that is
-    the rows of the subject's EEG segments.
+    datasets of :data:`FACES_SCHEMA`: ``box`` is left, top, width and height of the face in px of
+    the video, ``time`` is in s from the start of the music video, ``bag`` (segment, instance)
+    indexes frames and is −1 where there is none. The rows of ``bag`` are the segment grid, which
+    are the rows of the subject's EEG segments. Raises :class:`MilmerError` if no trial has both EEG
+    and video, if a clip cannot be read or ends before its trial, or if the detector cannot be
+    loaded.
     """
     table = storage.read_table(trials, "trials")
     grid = segment_grid(
@@ -54,34 +56,42 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     )
     clips = table.dropna(subset=["video_file"]).sort_values("experiment_id")
     if not grid or clips.empty:
-        raise MilmerError(f"{trials}: no trial has both EEG and face video; nothing to crop")
-    made = storage.provenance(
+        raise MilmerError(
+            "no trial has both EEG and face video, there is nothing to crop",
+            where=trials,
+            remedy="leave the subject out (dataset.subjects), or set model.modalities to [eeg]",
+        )
+    provenance = storage.provenance(
         "faces", __name__, options.result(), _inputs(trials, clips, root, options)
     )
-    look, starts = probe_of(clips), starts_of(clips)
+    probe_clip, starts = probe_of(clips), starts_of(clips)
     bag = np.full((len(grid), options.faces.instances), -1, np.int32)
     facts = {"trial": [], "fps": [], "width": [], "height": [], "frames": []}
     faceless, uncovered = [], []
-    with storage.new_h5(out, SCHEMA, made) as file, Cropper(options.faces) as cropper:
+    with (
+        storage.new_h5(out, FACES_SCHEMA, provenance) as file,
+        Cropper(options.faces) as cropper,
+    ):
         frames = _Frames(file)
         for row in track(clips.itertuples(), table["subject"].iloc[0], len(clips)):
             path = Path(root) / row.video_file
-            clip, start = look(path), starts[row.experiment_id]
+            clip, start = probe_clip(path), starts[row.experiment_id]
             if start >= clip.seconds:
                 raise MilmerError(
-                    f"{path}: ends at {clip.seconds:.2f} s, and trial {row.trial} is to start at "
-                    f"{start:g} s (video_start)"
+                    f"ends at {clip.seconds:.2f} s, and trial {row.trial} starts at {start:g} s",
+                    where=path,
+                    remedy="correct video_start in the manifest",
                 )
             numbers = numbers_of(grid, row.experiment_id, clip, options, start)
             wanted = union(numbers)
             crops = cropper.crops(path, clip, wanted)
-            place = {c.number: frames.add(c, clip.time(c.number) - start) for c in crops}
-            if wanted.size and not place:
+            index_of = {c.number: frames.add(c, clip.time(c.number) - start) for c in crops}
+            if wanted.size and not index_of:
                 faceless.append(int(row.trial))
-            for i, chosen in numbers.items():
-                filled = [place[n] for n in chosen if n in place]
-                bag[i, : len(filled)] = filled
-                if not chosen.size:
+            for i, in_segment in numbers.items():
+                indices = [index_of[n] for n in in_segment if n in index_of]
+                bag[i, : len(indices)] = indices
+                if not in_segment.size:
                     uncovered.append(int(row.trial))
             for name, value in zip(
                 facts, (row.trial, clip.fps, clip.width, clip.height, clip.frames), strict=True
@@ -107,15 +117,15 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
 
 
 def probe_of(clips: pd.DataFrame) -> Callable[[Path], Clip]:
-    """What tells of a clip: of any video where ``clips`` come from a manifest, else of DEAP's.
+    """The function that probes a clip: any video of a manifest, or one of DEAP's, by ``clips``.
 
-    One recording may hold many trials, so that each is looked into once.
+    It is cached, because one video may hold many trials.
     """
     return functools.cache(probe if "video_start" in clips else probe_constant_rate)
 
 
 def starts_of(clips: pd.DataFrame) -> dict[int, float]:
-    """Where each trial starts in its clip, in s, by its experiment_id."""
+    """Where each trial starts in its clip, in s, by experiment_id."""
     starts = clips["video_start"] if "video_start" in clips else [0.0] * len(clips)
     return dict(zip(clips["experiment_id"], starts, strict=True))
 
@@ -129,7 +139,7 @@ def numbers_of(
 ) -> dict[int, np.ndarray]:
     """The frame numbers of each segment of a trial, by the segment's row in ``grid``.
 
-    The trial starts at ``start`` s of the clip.
+    ``start`` is where the trial starts in the clip, in s.
     """
     return {
         row: frame_numbers(
@@ -146,7 +156,7 @@ def numbers_of(
 
 
 def union(numbers: Mapping[int, np.ndarray]) -> np.ndarray:
-    """All these frame numbers, rising, each once though segments may share it."""
+    """All these frame numbers in rising order; one that segments share occurs once."""
     return np.array(sorted(set().union(*numbers.values())), int)
 
 
@@ -160,13 +170,13 @@ def frame_numbers(
 ) -> np.ndarray:
     """Numbers of up to ``instances`` frames, evenly spaced over what the clip covers of a segment.
 
-    They are the middles of equal parts, each once; empty where the clip ends before the segment
-    or covers less of it than the part ``min_coverage``. The trial starts at ``start`` s of the
-    clip.
+    They are the middles of equal parts, without repetitions; none if the clip covers less than the
+    share ``min_coverage`` of the segment of ``seconds``. ``start`` is where the trial starts in the
+    clip, in s.
     """
     begin = start + segment.start
     covered = min(clip.seconds - begin, seconds)
-    if covered <= 0 or covered < min_coverage * seconds - 1e-3:  # a ms of tolerance
+    if covered <= 0 or covered < min_coverage * seconds - 1e-3:  # 1 ms of tolerance
         return np.array([], int)
     times = begin + (np.arange(instances) + 0.5) / instances * covered  # (instance,)
     return np.unique(clip.at(times))
@@ -176,7 +186,7 @@ def _inputs(
     trials: Path, clips: pd.DataFrame, root: Path, options: FaceStageOptions
 ) -> dict[str, Path | str]:
     inputs: dict[str, Path | str] = {"trials": trials}
-    digest = functools.cache(storage.digest)  # one recording may hold many trials
+    digest = functools.cache(storage.digest)  # one video may hold many trials
     for clip in clips.itertuples():
         inputs[f"video{clip.trial:02d}"] = digest(Path(root) / clip.video_file)
     model = model_digest(options.faces)
@@ -184,7 +194,7 @@ def _inputs(
 
 
 class _Frames:
-    """The per-frame datasets of the file, filled frame by frame."""
+    """The per-frame datasets of the file, appended to frame by frame."""
 
     def __init__(self, file: h5py.File):
         jpeg = h5py.vlen_dtype(np.uint8)
@@ -192,39 +202,39 @@ class _Frames:
             "image": file.create_dataset("image", (0,), jpeg, maxshape=(None,)),
             "box": file.create_dataset("box", (0, 4), "float32", maxshape=(None, 4)),
         } | {
-            name: file.create_dataset(name, (0,), SCHEMA[name].dtype, maxshape=(None,))
+            name: file.create_dataset(name, (0,), FACES_SCHEMA[name].dtype, maxshape=(None,))
             for name in ("score", "detected", "time")
         }
-        self._held: list[tuple] = []
+        self._buffer: list[tuple] = []
 
     def __len__(self) -> int:
-        return len(self._data["score"]) + len(self._held)
+        return len(self._data["score"]) + len(self._buffer)
 
     def add(self, crop: Crop, time: float) -> int:
-        """Take a frame; returns its index."""
-        self._held.append((crop.image, crop.box, crop.score, crop.detected, time))
+        """Append a frame; returns its index."""
+        self._buffer.append((crop.image, crop.box, crop.score, crop.detected, time))
         index = len(self) - 1
-        if len(self._held) >= _HELD:
+        if len(self._buffer) >= _BUFFERED:
             self.flush()
         return index
 
     def flush(self) -> None:
-        """Write what was taken."""
-        if not self._held:
+        """Write the buffered frames."""
+        if not self._buffer:
             return
         columns = dict(
             zip(
                 ("image", "box", "score", "detected", "time"),
-                zip(*self._held, strict=True),
+                zip(*self._buffer, strict=True),
                 strict=True,
             )
         )
         for name, data in self._data.items():
             first = len(data)
-            data.resize(first + len(self._held), axis=0)
+            data.resize(first + len(self._buffer), axis=0)
             if name == "image":
                 for i, image in enumerate(columns["image"]):
                     data[first + i] = image
             else:
                 data[first:] = np.array(columns[name], data.dtype)
-        self._held.clear()
+        self._buffer.clear()

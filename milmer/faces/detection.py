@@ -2,10 +2,10 @@
 
 ``yunet`` is YuNet (Wu et al. 2023) through OpenCV's ``FaceDetectorYN``; its model file is checked
 against its SHA-256 before it is loaded. ``haar`` is the frontal-face cascade that ships with
-OpenCV (Viola and Jones 2001): it works offline, sees frontal faces only, and its score is the
-cascade's last-stage weight, on a scale of its own. ``mediapipe`` is the detector of the published
-code (BlazeFace, Bazarevsky et al. 2019) through MediaPipe's Tasks API; neither that package nor its
-model file is part of this project.
+OpenCV (Viola & Jones 2001): it works offline, finds frontal faces only, and its score is the weight
+of the cascade's last stage, whose scale is not that of the other detectors. ``mediapipe`` is the
+detector of the published code (BlazeFace, Bazarevsky et al. 2019) through MediaPipe's Tasks API;
+neither that package nor its model file is part of this project.
 """
 
 import hashlib
@@ -24,8 +24,7 @@ YUNET_REPOSITORY = "opencv/face_detection_yunet"
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
-
-_WITH_LUMA = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12")  # 8 bits, grey comes first
+_WITH_LUMA = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12")  # plane 0 is grey, 8 bits
 
 
 class Face(NamedTuple):
@@ -39,18 +38,18 @@ class Face(NamedTuple):
 
     @property
     def area(self) -> float:
-        """Size of the box in square px."""
+        """Area of the box in square px."""
         return self.width * self.height
 
 
 class Detector(Protocol):
-    """Finds faces in an RGB picture, or a grey one where it is ``grey``; serves one thread."""
+    """Finds faces in a picture; serves one thread. If ``grey``, it takes grey pictures too."""
 
     default_min_score: float
     grey: bool
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """All faces in ``picture`` uint8 (height, width, 3)."""
+        """All faces in ``picture`` RGB uint8 (height, width, 3), or grey (height, width)."""
 
 
 class Haar:
@@ -64,17 +63,17 @@ class Haar:
         self._cascade = cv2.CascadeClassifier(str(path))
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """All frontal faces that take up at least a sixth of the picture's height."""
+        """All frontal faces of at least a sixth of the picture's height."""
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
-        least = max(24, grey.shape[0] // 6)
+        side = max(24, grey.shape[0] // 6)
         boxes, _, weights = self._cascade.detectMultiScale3(
-            grey, scaleFactor=1.1, minNeighbors=4, minSize=(least, least), outputRejectLevels=True
+            grey, scaleFactor=1.1, minNeighbors=4, minSize=(side, side), outputRejectLevels=True
         )
         return [Face(*map(float, box), float(w)) for box, w in zip(boxes, weights, strict=True)]
 
 
 class YuNet:
-    """YuNet, a small convolutional detector that also sees turned faces."""
+    """YuNet, a small convolutional detector that also finds turned faces."""
 
     default_min_score = 0.7
     grey = False
@@ -84,18 +83,16 @@ class YuNet:
         self._net = cv2.FaceDetectorYN.create(yunet_file(options), "", (320, 320), floor)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """All faces with at least the least score."""
+        """All faces that reach the minimum score."""
         self._net.setInputSize((picture.shape[1], picture.shape[0]))
-        _, found = self._net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return (
-            [Face(*map(float, row[:4]), float(row[14])) for row in found if row is not None]
-            if found is not None
-            else []
-        )
+        _, rows = self._net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return []
+        return [Face(*map(float, row[:4]), float(row[14])) for row in rows if row is not None]
 
 
 class MediaPipe:
-    """MediaPipe's face detector, with whichever BlazeFace model file is given."""
+    """MediaPipe's face detector, with the BlazeFace model file of ``faces.detector_model``."""
 
     default_min_score = 0.7  # as published
     grey = False
@@ -114,18 +111,19 @@ class MediaPipe:
             )
         except (ValueError, RuntimeError) as error:
             raise MilmerError(
-                f"faces.detector_model: {options.detector_model}: MediaPipe cannot read it as a "
-                f"face detector ({error}); give a BlazeFace model (.tflite)"
+                f"MediaPipe cannot read it as a face detector ({error})",
+                where=f"faces.detector_model: {options.detector_model}",
+                remedy="give a BlazeFace model (.tflite)",
             ) from error
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """All faces with at least the least score."""
+        """All faces that reach the minimum score."""
         image = self._library.Image(
             image_format=self._library.ImageFormat.SRGB, data=np.ascontiguousarray(picture)
         )
         faces = []
-        for found in self._net.detect(image).detections:
-            box, score = found.bounding_box, found.categories[0].score
+        for detection in self._net.detect(image).detections:
+            box, score = detection.bounding_box, detection.categories[0].score
             sides = (box.origin_x, box.origin_y, box.width, box.height)
             faces.append(Face(*map(float, sides), float(score)))
         return faces
@@ -135,7 +133,7 @@ DETECTORS: dict[str, type[Detector]] = {"haar": Haar, "yunet": YuNet, "mediapipe
 
 
 def model_digest(options: FacesOptions) -> str | None:
-    """SHA-256 of the model file that the detector reads; None where it reads none."""
+    """SHA-256 of the model file that the detector reads; None if it reads none."""
     if options.detector == "yunet":
         return YUNET_SHA256  # no other is accepted
     if options.detector == "mediapipe":
@@ -144,7 +142,10 @@ def model_digest(options: FacesOptions) -> str | None:
 
 
 def yunet_file(options: FacesOptions) -> str:
-    """The path of YuNet's model file, from ``faces.detector_model`` or the hub, once checked."""
+    """The checked path of YuNet's model file, from ``faces.detector_model`` or the hub.
+
+    Raises :class:`MilmerError` if it cannot be read or fetched, or is another file.
+    """
     path = options.detector_model
     if path is None:
         from huggingface_hub import hf_hub_download
@@ -154,25 +155,31 @@ def yunet_file(options: FacesOptions) -> str:
         except Exception as error:
             # The hub client fails in many ways; all of them mean that there is no file.
             raise MilmerError(
-                f"faces.detector: {YUNET_FILE} cannot be fetched from the hub "
-                f"({type(error).__name__}); give its path as faces.detector_model, or set "
-                "faces.detector to haar"
+                f"{YUNET_FILE} cannot be fetched from the hub ({type(error).__name__})",
+                where="faces.detector",
+                remedy="give its path as faces.detector_model, or set faces.detector to haar",
             ) from error
-    found = hashlib.sha256(_content(path)).hexdigest()
-    if found != YUNET_SHA256:
+    digest = hashlib.sha256(_content(path)).hexdigest()
+    if digest != YUNET_SHA256:
         raise MilmerError(
-            f"faces.detector_model: {path}: not {YUNET_FILE} (SHA-256 {found[:12]}…, "
-            f"expected {YUNET_SHA256[:12]}…)"
+            f"not {YUNET_FILE} (SHA-256 {digest[:12]}…, expected {YUNET_SHA256[:12]}…)",
+            where=f"faces.detector_model: {path}",
+            remedy=f"give that file, or null to fetch it from {YUNET_REPOSITORY} on the hub",
         )
     return str(path)
 
 
 def mediapipe_model(options: FacesOptions) -> bytes:
-    """The content of MediaPipe's model file, ``faces.detector_model``."""
+    """The content of MediaPipe's model file, ``faces.detector_model``.
+
+    Raises :class:`MilmerError` if none is given or it cannot be read.
+    """
     if options.detector_model is None:
         raise MilmerError(
-            "faces.detector: mediapipe needs a model file; give a BlazeFace model (.tflite), such "
-            "as MediaPipe's short-range one, as faces.detector_model"
+            "mediapipe needs a model file",
+            where="faces.detector",
+            remedy="give a BlazeFace model (.tflite), such as MediaPipe's short-range one, as "
+            "faces.detector_model",
         )
     return _content(options.detector_model)
 
@@ -180,10 +187,11 @@ def mediapipe_model(options: FacesOptions) -> bytes:
 def _mediapipe() -> ModuleType:
     try:
         import mediapipe
-    except (ImportError, OSError) as error:  # OSError: a library of the system that it needs
+    except (ImportError, OSError) as error:  # OSError: a system library is missing
         raise MilmerError(
-            f"faces.detector: mediapipe cannot be imported ({error}); install the package "
-            "mediapipe, or set faces.detector to yunet"
+            f"mediapipe cannot be imported ({error})",
+            where="faces.detector",
+            remedy="install the package mediapipe, or set faces.detector to yunet",
         ) from error
     return mediapipe
 
@@ -192,20 +200,27 @@ def _content(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise MilmerError(f"faces.detector_model: {path}: {error.strerror}") from error
+        raise MilmerError(
+            str(error.strerror),
+            where=f"faces.detector_model: {path}",
+            remedy="give the path of a file that can be read",
+        ) from error
 
 
 class FaceFinder:
-    """Finds the faces in a full picture: all at or above the least score."""
+    """Finds all faces in a full picture that reach the minimum score.
+
+    Raises :class:`MilmerError` if the detector cannot be loaded.
+    """
 
     def __init__(self, options: FacesOptions):
         self._detector = DETECTORS[options.detector](options)
-        given = options.min_score
-        self._min_score = self._detector.default_min_score if given is None else given
+        default = self._detector.default_min_score
+        self._min_score = default if options.min_score is None else options.min_score
         self._size = options.detection_size
 
     def find(self, picture: np.ndarray) -> list[Face]:
-        """The faces in ``picture`` uint8 (height, width, 3), in its px."""
+        """The faces in ``picture`` RGB uint8 (height, width, 3), in its px."""
         height, width = picture.shape[:2]
         small = picture
         if max(height, width) > self._size:
@@ -214,7 +229,7 @@ class FaceFinder:
         return self._detected(small, width, height)
 
     def find_in(self, frame: av.VideoFrame) -> list[Face]:
-        """The same for a decoded frame: it is reduced before its colours are converted."""
+        """The faces in a decoded frame, in its px; it is reduced before colours are converted."""
         if max(frame.height, frame.width) <= self._size:
             return self.find(frame.to_ndarray(format="rgb24"))
         width, height = self._reduced(frame.width, frame.height)

@@ -11,57 +11,61 @@ from milmer.options import Options, execution
 class FacesOptions(Options):
     """From face video to face crops."""
 
-    instances: int = Field(10, ge=1, description="Frames a segment: the bag's size N.")
+    instances: int = Field(10, ge=1, description="Frames per segment: the size N of a bag.")
     detector: Literal["yunet", "haar", "mediapipe"] = Field(
         "yunet",
-        description="`haar` ships with OpenCV and needs no model file; it sees frontal faces only. "
-        "`mediapipe` is the published one; it needs the package of that name and a model file.",
+        description="`haar` ships with OpenCV and needs no model file, but finds frontal faces "
+        "only. `mediapipe` is the published one; it needs the package of that name and a model "
+        "file.",
     )
     detector_model: str | None = execution(
         None,
-        description="YuNet's .onnx file, checked by its digest; null takes it from the hub "
-        "(opencv/face_detection_yunet). For MediaPipe a BlazeFace .tflite file, whose content "
+        description="YuNet's .onnx file, checked by its digest; null fetches it from the hub "
+        "(opencv/face_detection_yunet). For MediaPipe, a BlazeFace .tflite file, whose content "
         "counts as an input.",
     )
     min_score: float | None = Field(
         None,
-        description="Least score of a face; null is the detector's default: YuNet and MediaPipe "
-        "0.7, Haar 0.",
+        description="Minimum score of a face; null is the detector's default: 0.7 for YuNet and "
+        "MediaPipe, 0 for Haar.",
     )
     choice: Literal["continuity", "largest"] = Field(
         "continuity",
-        description="Which of several faces is taken: the one that overlaps most with the one "
-        "taken last in the clip (the largest where none does), or always the largest.",
+        description="Which of several faces is cropped. `continuity` takes the one that overlaps "
+        "most with the face last taken in the clip, or the largest if none does; `largest` always "
+        "takes the largest.",
     )
     smoothing: float = Field(
         0.1,
         ge=0,
         le=5,
-        description="Boxes of one face are averaged with those less than this many s away, the "
-        "less the farther; 0 is none. Ten frames of 3 s are 0.3 s apart and stay as detected: at "
-        "that distance a head has moved farther than a box errs.",
+        description="A box is averaged with those of the same face less than this many seconds "
+        "away, with weights that fall with the distance; 0 for no smoothing. With ten frames in "
+        "3 s, frames are 0.3 s apart and boxes stay as detected: in that time a head moves more "
+        "than a box errs.",
     )
     min_coverage: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Part of a segment that the video must cover, else it has no frames.",
+        description="Share of a segment that the video must cover; otherwise the segment has no "
+        "frames.",
     )
     margin: float = Field(
-        0.1, ge=0, le=1, description="Each side of the box is widened by this part of its size."
+        0.1, ge=0, le=1, description="The box is widened on each side by this share of its size."
     )
     size: int = Field(224, ge=32, le=1024, description="Width and height of a crop in px.")
     quality: int = Field(95, ge=50, le=100, description="JPEG quality of the stored crops.")
     use_borrowed_boxes: bool = Field(
         False,
-        description="Let the model see crops whose box was borrowed from a neighbouring frame.",
+        description="Let the model use crops whose box was borrowed from a neighbouring frame.",
     )
     detection_size: int = Field(
         256,
         ge=64,
-        description="Faces are searched in a picture reduced to this longer side in px.",
+        description="Faces are detected in a picture reduced to this many px on its longer side.",
     )
-    threads: int = execution(2, ge=1, description="Threads that decode one video.")
+    threads: int = execution(2, ge=1, description="Threads that decode a video and search it.")
 
 
 class FaceStageOptions(Options):
@@ -71,7 +75,7 @@ class FaceStageOptions(Options):
     segmentation: SegmentationOptions = SegmentationOptions()
 
     def result(self) -> dict:
-        """All but what only the later stages look at."""
-        known = super().result()
-        known["faces"].pop("use_borrowed_boxes")
-        return known
+        """Everything that can change the result, without what only later stages use."""
+        options = super().result()
+        options["faces"].pop("use_borrowed_boxes")
+        return options

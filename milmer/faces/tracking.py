@@ -1,8 +1,8 @@
-"""Boxes over time: which of several faces is followed, boxes smoothed, and boxes borrowed.
+"""Boxes over time: following one of several faces, smoothing boxes, and borrowing boxes.
 
-Each step takes searched frames in display order and passes them on in that order. It looks ahead
-by no more than a bound, so that the memory taken does not grow with the video, and it sees one
-frame after the other, so that the result does not depend on who searched them.
+Each step takes searched frames in display order and yields them in that order. Its look-ahead is
+bounded, so memory does not grow with the video; and it sees one frame after the other, so the
+result does not depend on which thread searched them.
 
 Smoothing is a local linear fit with weights that fall with the distance in time (Cleveland 1979,
 without the robust iterations). Unlike a running mean it does not lag behind a face that moves
@@ -18,9 +18,9 @@ import numpy as np
 
 from milmer.faces.detection import Face
 
-# Two people's faces hardly overlap, while those of a lively head, 0.3 s apart, do by 0.17 or more.
+# The faces of two people hardly overlap; those of a lively head, 0.3 s apart, do by 0.17 or more.
 _SAME = 0.1
-_PATIENCE = 64  # frames without a face that wait for a later one to borrow from
+_PATIENCE = 64  # frames without a face that may wait for a later one to borrow from
 
 
 class Searched(NamedTuple):
@@ -32,9 +32,9 @@ class Searched(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A searched frame and the face that was chosen, if any.
+    """A searched frame and its chosen face, if any.
 
-    ``continues`` says that it is the one chosen in the searched frame just before.
+    ``continues`` says that this face was also chosen in the previous searched frame.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Followed(NamedTuple):
 
 
 class Boxed(NamedTuple):
-    """A frame and the box to cut out of it: that of its own face, or a borrowed one."""
+    """A frame and the box to crop: that of a face ``detected`` in it, or a borrowed one."""
 
     number: int
     frame: av.VideoFrame
@@ -54,36 +54,36 @@ class Boxed(NamedTuple):
 
 def overlap(first: Face, second: Face) -> float:
     """Intersection over union of two boxes, 0..1."""
-    across = min(first.left + first.width, second.left + second.width)
-    down = min(first.top + first.height, second.top + second.height)
-    across -= max(first.left, second.left)
-    down -= max(first.top, second.top)
-    both = max(across, 0.0) * max(down, 0.0)
+    width = min(first.left + first.width, second.left + second.width)
+    height = min(first.top + first.height, second.top + second.height)
+    width -= max(first.left, second.left)
+    height -= max(first.top, second.top)
+    both = max(width, 0.0) * max(height, 0.0)
     return both / (first.area + second.area - both) if both else 0.0
 
 
 def same(first: Face, second: Face) -> bool:
-    """Whether two boxes, of frames that follow one another, are taken for one face."""
+    """Whether the boxes of two successive frames are taken to be of one face."""
     return overlap(first, second) >= _SAME
 
 
 def follow(searched: Iterable[Searched], rule: str) -> Iterator[Followed]:
     """Choose a face of each frame by the ``rule`` of ``faces.choice``.
 
-    ``continuity`` takes the face that overlaps most with the one chosen last, however long ago,
-    and the largest where none does; ``largest`` always takes the largest.
+    ``continuity`` takes the face that overlaps most with the one chosen last, however long ago, or
+    the largest if none does; ``largest`` always takes the largest.
     """
     last: Face | None = None
     unbroken = False
     for number, frame, faces in searched:
-        face, before = None, last
+        face, previous = None, last
         if faces:
-            face = max(faces, key=lambda one: one.area)
-            if rule == "continuity" and before is not None:
-                nearest = max(faces, key=lambda one: overlap(one, before))
-                face = nearest if same(nearest, before) else face
+            face = max(faces, key=lambda candidate: candidate.area)
+            if rule == "continuity" and previous is not None:
+                nearest = max(faces, key=lambda candidate: overlap(candidate, previous))
+                face = nearest if same(nearest, previous) else face
             last = face
-        continues = unbroken and face is not None and same(face, before)
+        continues = unbroken and face is not None and same(face, previous)
         unbroken = face is not None
         yield Followed(number, frame, face, continues)
 
@@ -91,72 +91,72 @@ def follow(searched: Iterable[Searched], rule: str) -> Iterator[Followed]:
 def smooth(followed: Iterable[Followed], reach: float) -> Iterator[Followed]:
     """Smooth the boxes of each unbroken run of one face over time.
 
-    Neighbours up to ``reach`` frames away on either side count, the less the farther; 0 leaves all
-    boxes as they were found. Each side of a box stays within those that it was made of.
+    Neighbours less than ``reach`` frames away on either side count, with weights that fall with
+    the distance; 0 leaves all boxes as they were detected. Each side of a smoothed box stays within
+    the range of the sides that it is fitted to.
     """
-    run: deque[tuple[int, Face]] = deque()  # the part of it that still counts
-    waiting: deque[Followed] = deque()  # frames of it whose later neighbours are not known yet
-    for one in followed:
-        if not one.continues:
-            yield from (_fitted(earlier, run, reach) for earlier in waiting)
+    run: deque[tuple[int, Face]] = deque()  # the part of the run that still counts
+    waiting: deque[Followed] = deque()  # frames of the run whose later neighbours are to come
+    for current in followed:
+        if not current.continues:
+            yield from (_smoothed(earlier, run, reach) for earlier in waiting)
             waiting.clear()
             run.clear()
-        if one.face is None:
-            yield one
+        if current.face is None:
+            yield current
             continue
-        run.append((one.number, one.face))
-        waiting.append(one)
-        while waiting and one.number - waiting[0].number >= reach:
-            yield _fitted(waiting.popleft(), run, reach)
-        while run and one.number - run[0][0] >= 2 * reach:
+        run.append((current.number, current.face))
+        waiting.append(current)
+        while waiting and current.number - waiting[0].number >= reach:
+            yield _smoothed(waiting.popleft(), run, reach)
+        while run and current.number - run[0][0] >= 2 * reach:
             run.popleft()
-    yield from (_fitted(earlier, run, reach) for earlier in waiting)
+    yield from (_smoothed(earlier, run, reach) for earlier in waiting)
 
 
 def borrow(followed: Iterable[Followed]) -> Iterator[Boxed]:
     """Give each frame without a face the box of the nearest frame with one.
 
-    A frame waits for a later face while no more than 64 wait. Then it takes the last one before;
-    where there is none before, as at the beginning of a clip, it is left out.
+    At most 64 frames wait for a later face. Beyond that, the frame that has waited longest takes
+    the last box before it; if there is none, as at the beginning of a clip, it is left out.
     """
     last: tuple[int, Face] | None = None
     waiting: deque[Followed] = deque()
-    for one in followed:
-        if one.face is None:
-            waiting.append(one)
-            while waiting and (_too_far(waiting[0], last, one) or len(waiting) > _PATIENCE):
-                yield from _lent(waiting.popleft(), last)
+    for current in followed:
+        if current.face is None:
+            waiting.append(current)
+            while waiting and (_nearer(last, waiting[0], current) or len(waiting) > _PATIENCE):
+                yield from _borrowed(waiting.popleft(), last)
             continue
-        here = one.number, one.face
+        here = current.number, current.face
         while waiting:
             frame = waiting.popleft()
-            before = last is not None and frame.number - last[0] <= one.number - frame.number
-            yield from _lent(frame, last if before else here)
-        yield Boxed(one.number, one.frame, one.face, True)
+            yield from _borrowed(frame, last if _nearer(last, frame, current) else here)
+        yield Boxed(current.number, current.frame, current.face, True)
         last = here
     for frame in waiting:
-        yield from _lent(frame, last)
+        yield from _borrowed(frame, last)
 
 
-def _too_far(frame: Followed, last: tuple[int, Face] | None, now: Followed) -> bool:
-    """Whether the present is farther off than the last face, so that no later one is nearer."""
-    return last is not None and frame.number - last[0] <= now.number - frame.number
+def _nearer(last: tuple[int, Face] | None, frame: Followed, current: Followed) -> bool:
+    """Whether the ``last`` face is no farther from ``frame`` than the ``current`` frame is."""
+    return last is not None and frame.number - last[0] <= current.number - frame.number
 
 
-def _lent(frame: Followed, lender: tuple[int, Face] | None) -> Iterator[Boxed]:
+def _borrowed(frame: Followed, lender: tuple[int, Face] | None) -> Iterator[Boxed]:
     if lender is not None:
         yield Boxed(frame.number, frame.frame, lender[1]._replace(score=0.0), False)
 
 
-def _fitted(one: Followed, run: Iterable[tuple[int, Face]], reach: float) -> Followed:
-    """The frame with the box that a straight line through its neighbours' has at its place."""
-    near = [(n - one.number, face[:4]) for n, face in run if abs(n - one.number) < reach]
+def _smoothed(frame: Followed, run: Iterable[tuple[int, Face]], reach: float) -> Followed:
+    """The frame with its box on the line fitted through its neighbours' boxes over time."""
+    near = [(n - frame.number, face[:4]) for n, face in run if abs(n - frame.number) < reach]
     if len(near) < 2:
-        return one
-    away = np.array([distance for distance, _ in near], float)  # (neighbour,)
+        return frame
+    distance = np.array([d for d, _ in near], float)  # (neighbour,) in frames
     boxes = np.array([box for _, box in near])  # (neighbour, side)
-    w = 1 - np.abs(away) / reach
-    w0, w1, w2 = w.sum(), (w * away).sum(), (w * away**2).sum()
-    weight = w * (w2 - w1 * away) / (w0 * w2 - w1**2)  # of least squares at 0; sums to 1
+    w = 1 - np.abs(distance) / reach
+    w0, w1, w2 = w.sum(), (w * distance).sum(), (w * distance**2).sum()
+    weight = w * (w2 - w1 * distance) / (w0 * w2 - w1**2)  # of least squares at 0; sums to 1
     box = np.clip(weight @ boxes, boxes.min(axis=0), boxes.max(axis=0))
-    return one._replace(face=Face(*map(float, box), one.face.score))
+    return frame._replace(face=Face(*map(float, box), frame.face.score))

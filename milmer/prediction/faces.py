@@ -14,7 +14,7 @@ from torch import Tensor
 
 from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
-from milmer.faces.bags import decoded
+from milmer.faces.bags import decode_crops
 from milmer.faces.cropper import Crop, Cropper
 from milmer.faces.crops import frame_numbers, union
 from milmer.faces.detection import model_digest
@@ -111,7 +111,7 @@ class BagReader:
         waiting: list[Crop] = []
 
         def encode() -> None:
-            pictures = torch.from_numpy(decoded(crop.image for crop in waiting))
+            pictures = torch.from_numpy(decode_crops(crop.image for crop in waiting))
             features = self._encode(pictures).to(self._row.dtype).cpu()
             rows.update((c.number, row) for c, row in zip(waiting, features, strict=True))
             waiting.clear()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.faces.bags import decode, evenly_spaced, valid_instances
+from milmer.faces.bags import decode_crop, evenly_spaced, valid_instances
 from milmer.splits.rows import joined, read_split, require_fit, sampling_rate, unknown_segment
 
 Prepare = Callable[[Tensor], Tensor]
@@ -90,7 +90,7 @@ class Pictures:
         rows = index[valid]
         source = np.searchsorted(self.first, rows, side="right") - 1
         coded = [self._images[i][row - self.first[i]] for i, row in zip(source, rows, strict=True)]
-        pictures = list(self._pool.map(decode, coded))
+        pictures = list(self._pool.map(decode_crop, coded))
         frames = self._prepare(torch.from_numpy(np.stack(pictures)))
         x = frames.new_zeros(*index.shape, *frames.shape[1:])
         x[torch.from_numpy(valid).to(frames.device)] = frames

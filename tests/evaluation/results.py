@@ -14,7 +14,7 @@ from milmer.evaluation.explain import SCHEMA as EXPLAIN
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from milmer.faces.crops import SCHEMA as FACES
+from milmer.faces.crops import FACES_SCHEMA
 from milmer.metrics.scores import baselines, measure
 from milmer.splits.folds import fold_names
 from tests.evaluation.made_up import LABELS
@@ -157,7 +157,7 @@ def _faces(folder, subject):
     """All bags show the same frames, each a face of its own brightness with a mark in it."""
     count = TRIALS * SEGMENTS_A_TRIAL
     with storage.new_h5(
-        folder / "faces" / "default" / f"{subject}.h5", FACES, made("faces")
+        folder / "faces" / "default" / f"{subject}.h5", FACES_SCHEMA, made("faces")
     ) as file:
         file.create_dataset("image", (INSTANCES,), storage.h5py.vlen_dtype(np.uint8))
         for i in range(INSTANCES):

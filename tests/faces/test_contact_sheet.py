@@ -23,7 +23,7 @@ def pixels(path, colour):
     return (np.abs(sheet - colour) < 8).all(axis=2)
 
 
-def said(path):
+def description(path):
     return Image.open(path).text["Description"]
 
 
@@ -68,11 +68,13 @@ def test_a_sheet_shows_boxes_where_faces_are_and_marks_frames_without(clips, tmp
     out = tmp_path / "new" / "sheet.png"
     draw_video_sheet(video, HAAR, out)
     assert [p.name for p in out.parent.iterdir()] == ["sheet.png"]
-    searched, detected = map(int, re.findall(r"(\d+) frames searched .* in (\d+) of", said(out))[0])
+    searched, detected = map(
+        int, re.findall(r"(\d+) frames searched .* in (\d+) of", description(out))[0]
+    )
     assert searched == 20
     assert detected == 20 - sum(np.isin(range(20), faceless(truth)))
-    assert "borrowed" in said(out)
-    assert "box jitter" in said(out)
+    assert "borrowed" in description(out)
+    assert "box jitter" in description(out)
     # 20 frames in rows of six: the last two cells are empty
     green, orange = pixels(out, GREEN), pixels(out, ORANGE)
     height, width = green.shape
@@ -94,11 +96,11 @@ def faceless(truth):
 
 def test_a_sheet_of_a_real_bare_stream(shared, tmp_path):
     model = shared / "data/models/face_detection_yunet_2023mar.onnx"
-    given = {"detector_model": str(model)}
-    options = FaceStageOptions.model_validate({"faces": given})
+    yunet = {"detector_model": str(model)}
+    options = FaceStageOptions.model_validate({"faces": yunet})
     draw_video_sheet(shared / "data/video/foreman_cif.264", options, tmp_path / "a.png")
-    assert "40 frames searched" in said(tmp_path / "a.png")
-    assert "a face in 25 of them (62 %)" in said(tmp_path / "a.png")
+    assert "40 frames searched" in description(tmp_path / "a.png")
+    assert "a face in 25 of them (62 %)" in description(tmp_path / "a.png")
 
 
 def test_the_same_video_gives_the_same_sheet(clips, tmp_path):
@@ -140,8 +142,8 @@ def test_every_clip_of_a_subject_has_a_sheet_of_its_stored_boxes(
     table = storage.read_table(twin_results / "trials/s01.parquet").set_index("trial")
     for trial, path in enumerate(written, 1):
         mine = np.unique(bag[experiment_id == table["experiment_id"][trial]])
-        told = f"{len(mine)} frames searched  ·  a face in {detected[mine].sum()} of them"
-        assert told in said(path)
+        summary = f"{len(mine)} frames searched  ·  a face in {detected[mine].sum()} of them"
+        assert summary in description(path)
 
 
 def test_sheets_of_other_trials_or_of_other_videos_are_refused(
@@ -161,10 +163,10 @@ def test_sheets_of_other_trials_or_of_other_videos_are_refused(
 
 
 def test_a_sheet_of_a_video_is_drawn_by_the_command_line(inside, clips, tmp_path):
-    options, one = json.dumps(HAAR.result()), tmp_path / "one.png"
-    status, out, _ = inside("faces", "--video", clips[0], "--sheet", one, "--options", options)
-    assert (status, out) == (0, f"wrote {one}\n")
-    assert "20 frames searched" in said(one)
+    options, sheet = json.dumps(HAAR.result()), tmp_path / "sheet.png"
+    status, out, _ = inside("faces", "--video", clips[0], "--sheet", sheet, "--options", options)
+    assert (status, out) == (0, f"wrote {sheet}\n")
+    assert "20 frames searched" in description(sheet)
 
 
 def test_crops_alone_draw_no_sheet(inside, twin, twin_results, tmp_path):
@@ -176,7 +178,7 @@ def test_crops_alone_draw_no_sheet(inside, twin, twin_results, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         [],
         ["out.h5"],
@@ -187,9 +189,9 @@ def test_crops_alone_draw_no_sheet(inside, twin, twin_results, tmp_path):
     ],
     ids=" ".join,
 )
-def test_what_is_missing_on_the_command_line_is_one_line(inside, given):
-    status, out, told = inside("faces", *given)
+def test_what_is_missing_on_the_command_line_is_one_line(inside, arguments):
+    status, out, stderr = inside("faces", *arguments)
     assert (status, out) == (1, "")
-    assert told.count("\n") == 1
-    assert "--trials" in told
-    assert "--sheet" in told
+    assert stderr.count("\n") == 1
+    assert "--trials" in stderr
+    assert "--sheet" in stderr

@@ -28,10 +28,10 @@ class Picture:
 
 
 @pytest.fixture
-def most_held(monkeypatch):
+def most_alive(monkeypatch):
     """``most_held(count, has_face, …)``: the most frames of a clip that were alive at once."""
 
-    def measured(count, has_face, **options):
+    def measure(count, has_face, **options):
         most = 0
 
         def frames_of(path, clip, wanted, threads):
@@ -46,10 +46,10 @@ def most_held(monkeypatch):
         monkeypatch.setattr(module, "frames_of", frames_of)
         monkeypatch.setattr(module, "FaceFinder", lambda _: SimpleNamespace(find_in=find_in))
         with Cropper(FacesOptions(detector="haar", size=32, **options)) as cropper:
-            made = sum(1 for _ in cropper.crops("a.avi", CLIP, np.arange(count)))
-        return most, made
+            crops = sum(1 for _ in cropper.crops("a.avi", CLIP, np.arange(count)))
+        return most, crops
 
-    return measured
+    return measure
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def most_held(monkeypatch):
     ],
     ids=["faces", "smooth", "few", "first", "none", "some"],
 )
-def test_a_longer_video_holds_no_more_frames(most_held, has_face, smoothing, crops):
-    short, _ = most_held(600, has_face, smoothing=smoothing)
-    long, made = most_held(3000, has_face, smoothing=smoothing)
+def test_a_longer_video_holds_no_more_frames(most_alive, has_face, smoothing, crops):
+    short, _ = most_alive(600, has_face, smoothing=smoothing)
+    long, produced = most_alive(3000, has_face, smoothing=smoothing)
     assert long <= short + 8
     assert long <= 130
-    assert made == crops
+    assert produced == crops

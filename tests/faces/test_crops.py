@@ -13,7 +13,7 @@ from milmer.backbone.options import TokensOptions
 from milmer.backbone.tokens import make_tokens
 from milmer.data.segmentation import Segment
 from milmer.faces import crops
-from milmer.faces.bags import decode
+from milmer.faces.bags import decode_crop
 from milmer.faces.cropper import crop
 from milmer.faces.crops import frame_numbers, make_faces
 from milmer.faces.detection import Face
@@ -33,9 +33,9 @@ def read(path):
         return {name: data[()] for name, data in file.items()}, dict(file.attrs)
 
 
-def numbers(held):
+def numbers(data):
     """The number of each frame within its clip."""
-    return np.rint(held["time"] * FPS).astype(int)
+    return np.rint(data["time"] * FPS).astype(int)
 
 
 def flags(runs, count):
@@ -49,12 +49,12 @@ def flags(runs, count):
 def make(twin, twin_results, tmp_path):
     """Make the faces of some trials of s01, by experiment_id; returns the file's path."""
 
-    def run(experiment_ids, root=twin, out="s01.h5", **given):
+    def run(experiment_ids, root=twin, out="s01.h5", **faces_options):
         table = storage.read_table(twin_results / "trials" / "s01.parquet")
         table = table[table["experiment_id"].isin(experiment_ids)].reset_index(drop=True)
-        made = storage.provenance("trials", "milmer.deap.trials", {}, {})
-        storage.write_table(tmp_path / "s01.parquet", table, made)
-        make_faces(tmp_path / "s01.parquet", root, options(**given), tmp_path / "out" / out)
+        provenance = storage.provenance("trials", "milmer.deap.trials", {}, {})
+        storage.write_table(tmp_path / "s01.parquet", table, provenance)
+        make_faces(tmp_path / "s01.parquet", root, options(**faces_options), tmp_path / "out" / out)
         return tmp_path / "out" / out
 
     return run
@@ -132,18 +132,18 @@ def test_the_last_segment_of_a_trial_of_deap_is_kept_by_default():
 
 def test_rows_are_those_of_the_eeg_segments(twin_results):
     for subject in ("s01", "s02"):
-        held, _ = read(twin_results / "faces/default" / f"{subject}.h5")
+        data, _ = read(twin_results / "faces/default" / f"{subject}.h5")
         with storage.open_h5(twin_results / "segments/default" / f"{subject}.h5") as segments:
             for name in ("experiment_id", "position"):
-                np.testing.assert_array_equal(held[name], segments[name][()])
-        assert held["bag"].shape == (16, 10)
+                np.testing.assert_array_equal(data[name], segments[name][()])
+        assert data["bag"].shape == (16, 10)
 
 
 def test_every_bag_holds_the_frames_of_its_segment_and_its_trial(twin_results, twin_truth):
-    held, about = read(twin_results / "faces/default/s01.h5")
-    number = numbers(held)
-    assert sorted(held["bag"].ravel()) == list(range(len(number)))
-    for bag, e, position in zip(held["bag"], held["experiment_id"], held["position"], strict=True):
+    data, about = read(twin_results / "faces/default/s01.h5")
+    number = numbers(data)
+    assert sorted(data["bag"].ravel()) == list(range(len(number)))
+    for bag, e, position in zip(data["bag"], data["experiment_id"], data["position"], strict=True):
         trial = twin_truth["s01"]["experiment_id"].index(e) + 1
         assert trial == about["clip_trial"][e - 1]
         frames = twin_truth["s01"]["videos"][str(trial)]["frames"]
@@ -157,16 +157,16 @@ def test_every_bag_holds_the_frames_of_its_segment_and_its_trial(twin_results, t
 def test_frames_without_a_face_borrow_the_nearest_box_and_are_marked(twin_results, twin_truth):
     borrowed = 0
     for subject, truth in twin_truth.items():
-        held, _ = read(twin_results / "faces/default" / f"{subject}.h5")
-        number = numbers(held)
+        data, _ = read(twin_results / "faces/default" / f"{subject}.h5")
+        number = numbers(data)
         for e in range(1, 9):
             video = truth["videos"][str(truth["experiment_id"].index(e) + 1)]
-            bags = held["bag"][held["experiment_id"] == e].ravel()
-            seen, at, box = held["detected"][bags], number[bags], held["box"][bags]
+            bags = data["bag"][data["experiment_id"] == e].ravel()
+            seen, at, box = data["detected"][bags], number[bags], data["box"][bags]
             faceless = flags(video["faceless"], video["frames"])[at]
             assert not seen[faceless].any()
             assert seen[~faceless].mean() > 0.95
-            assert (held["score"][bags][~seen] == 0).all()
+            assert (data["score"][bags][~seen] == 0).all()
             for i in np.flatnonzero(~seen):
                 distance = np.abs(at[seen] - at[i])
                 lenders = box[seen][distance == distance.min()]
@@ -179,9 +179,9 @@ def test_borrowed_boxes_are_valid_only_where_they_are_allowed(
     twin_results, twin_backbone, tmp_path
 ):
     faces = twin_results / "faces/default/s01.h5"
-    held, _ = read(faces)
+    data, _ = read(faces)
     with storage.open_h5(twin_results / "tokens/default/default/s01.h5", "tokens") as file:
-        np.testing.assert_array_equal(file["valid"][()], held["detected"][held["bag"]])
+        np.testing.assert_array_equal(file["valid"][()], data["detected"][data["bag"]])
         assert not file["valid"][()].all()
     allowed = TokensOptions.model_validate(
         {"backbone": {"name": str(twin_backbone)}, "use_borrowed_boxes": True}
@@ -192,10 +192,10 @@ def test_borrowed_boxes_are_valid_only_where_they_are_allowed(
 
 
 def test_boxes_and_crops_are_of_the_face(twin_results):
-    held, _ = read(twin_results / "faces/default/s01.h5")
-    centre = held["box"][:, :2] + held["box"][:, 2:] / 2
+    data, _ = read(twin_results / "faces/default/s01.h5")
+    centre = data["box"][:, :2] + data["box"][:, 2:] / 2
     assert (np.abs(centre - [180, 150]) < 40).all()  # where the twin draws it
-    sides = [cv2.imdecode(image, cv2.IMREAD_COLOR).shape for image in held["image"]]
+    sides = [cv2.imdecode(image, cv2.IMREAD_COLOR).shape for image in data["image"]]
     assert set(sides) == {(224, 224, 3)}
 
 
@@ -205,10 +205,10 @@ def test_the_number_of_threads_changes_nothing(make):
 
 
 def test_another_number_of_instances_and_seconds(make):
-    held, about = read(make([1], instances=4, seconds=2, size=64))
-    assert held["bag"].shape == (3, 4)
+    data, about = read(make([1], instances=4, seconds=2, size=64))
+    assert data["bag"].shape == (3, 4)
     assert about["clip_frames"].tolist() == [50]
-    assert cv2.imdecode(held["image"][0], cv2.IMREAD_COLOR).shape == (64, 64, 3)
+    assert cv2.imdecode(data["image"][0], cv2.IMREAD_COLOR).shape == (64, 64, 3)
 
 
 def test_frames_that_segments_share_are_stored_once(make, monkeypatch):
@@ -216,10 +216,10 @@ def test_frames_that_segments_share_are_stored_once(make, monkeypatch):
         return [Segment(e, p, 1.5 * p) for e, _ in sorted(trials) for p in range(3)]
 
     monkeypatch.setattr(crops, "segment_grid", overlapping)
-    held, _ = read(make([1, 2], instances=6))
-    number = numbers(held)
+    data, _ = read(make([1, 2], instances=6))
+    number = numbers(data)
     for e in (1, 2):
-        bags = held["bag"][held["experiment_id"] == e]
+        bags = data["bag"][data["experiment_id"] == e]
         for position, bag in enumerate(bags):
             segment = Segment(e, position, 1.5 * position)
             expected = frame_numbers(segment, Clip(FPS, 50, 360, 288), 3.0, 6)
@@ -228,7 +228,7 @@ def test_frames_that_segments_share_are_stored_once(make, monkeypatch):
         assert len(shared) == 3
         stored = number[np.unique(bags)]
         assert len(set(stored)) == len(stored)
-    assert len(number) == len(np.unique(held["bag"]))
+    assert len(number) == len(np.unique(data["bag"]))
 
 
 def two_faces(path):
@@ -256,10 +256,10 @@ def test_a_larger_face_that_enters_is_taken_only_where_the_largest_is_asked_for(
     root = changed(1, two_faces)
     right = {}
     for choice in ("continuity", "largest"):
-        held, _ = read(make([1], root, f"{choice}.h5", choice=choice, threads=threads))
-        seen = held["detected"]
-        right[choice] = held["box"][seen, 0] > 200
-        later = numbers(held)[seen] >= 25
+        data, _ = read(make([1], root, f"{choice}.h5", choice=choice, threads=threads))
+        seen = data["detected"]
+        right[choice] = data["box"][seen, 0] > 200
+        later = numbers(data)[seen] >= 25
         assert later.any()
         assert (~later).any()
     assert not right["continuity"].any()
@@ -283,7 +283,7 @@ def test_smoothed_boxes_are_those_that_are_cropped(make):
     moved = np.abs(rough["box"] - smooth["box"]).max(axis=1)
     most, least = np.argmax(moved), np.argmin(moved)
     differs = [
-        np.abs(decode(rough["image"][i]).astype(int) - decode(smooth["image"][i])).mean()
+        np.abs(decode_crop(rough["image"][i]).astype(int) - decode_crop(smooth["image"][i])).mean()
         for i in (most, least)
     ]
     assert differs[0] > differs[1]
@@ -294,9 +294,9 @@ def test_smoothed_boxes_are_those_that_are_cropped(make):
 
 def test_segments_that_the_video_hardly_covers_have_no_frames(make, caplog):
     caplog.set_level("INFO")
-    held, _ = read(make([1, 2], min_coverage=0.7))  # the video ends 2 s into the second segment
-    assert (held["bag"][held["position"] == 1] == -1).all()
-    assert (held["bag"][held["position"] == 0] >= 0).all()
+    data, _ = read(make([1, 2], min_coverage=0.7))  # the video ends 2 s into the second segment
+    assert (data["bag"][data["position"] == 1] == -1).all()
+    assert (data["bag"][data["position"] == 0] >= 0).all()
     assert "2 segments" in caplog.text
     kept, _ = read(make([1, 2], out="kept.h5", min_coverage=0.6))
     assert (kept["bag"] >= 0).all()
@@ -309,8 +309,8 @@ def lacking(twin_results, twin, tmp_path):
     def make_lacking(column, nothing):
         table = storage.read_table(twin_results / "trials/s01.parquet").head(2)
         table.loc[0, column] = nothing
-        made = storage.provenance("trials", "milmer.deap.trials", {}, {})
-        storage.write_table(tmp_path / "s01.parquet", table, made)
+        provenance = storage.provenance("trials", "milmer.deap.trials", {}, {})
+        storage.write_table(tmp_path / "s01.parquet", table, provenance)
         make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
         return *read(tmp_path / "s01.h5"), table
 
@@ -318,52 +318,52 @@ def lacking(twin_results, twin, tmp_path):
 
 
 def test_a_video_of_a_trial_without_eeg_is_passed_over(lacking):
-    held, _, table = lacking("eeg_seconds", np.nan)
-    assert set(held["experiment_id"]) == {table["experiment_id"].iloc[1]}
-    assert (held["bag"] >= 0).all()
+    data, _, table = lacking("eeg_seconds", np.nan)
+    assert set(data["experiment_id"]) == {table["experiment_id"].iloc[1]}
+    assert (data["bag"] >= 0).all()
 
 
 def test_a_clip_without_any_face_has_no_frames_and_is_told(make, changed, caplog, twin_truth):
     root = changed(2, blank)
-    held, about = read(make([1, 2], root))
+    data, about = read(make([1, 2], root))
     trial = twin_truth["s01"]["experiment_id"].index(2) + 1
-    assert (held["bag"][held["experiment_id"] == 2] == -1).all()
+    assert (data["bag"][data["experiment_id"] == 2] == -1).all()
     assert about["trials_without_face"].tolist() == [trial]
     assert f"no face in the videos of trials [{trial}]" in caplog.text
     alone, _ = read(make([1], out="alone.h5"))
-    rows = held["experiment_id"] == 1
-    np.testing.assert_array_equal(held["bag"][rows], alone["bag"])
-    for ours, theirs in zip(held["image"], alone["image"], strict=True):
+    rows = data["experiment_id"] == 1
+    np.testing.assert_array_equal(data["bag"][rows], alone["bag"])
+    for ours, theirs in zip(data["image"], alone["image"], strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_least_score_above_all_leaves_every_trial_without_a_face(make, caplog):
-    held, about = read(make([1, 2], min_score=1e6))
-    assert (held["bag"] == -1).all()
-    assert len(held["image"]) == len(held["box"]) == 0
+    data, about = read(make([1, 2], min_score=1e6))
+    assert (data["bag"] == -1).all()
+    assert len(data["image"]) == len(data["box"]) == 0
     assert len(about["trials_without_face"]) == 2
     assert "no face" in caplog.text
 
 
 def test_a_missing_clip_has_no_frames(lacking):
-    held, about, _ = lacking("video_file", pd.NA)
-    assert (held["bag"][:2] == -1).all()
-    assert (held["bag"][2:] >= 0).all()
+    data, about, _ = lacking("video_file", pd.NA)
+    assert (data["bag"][:2] == -1).all()
+    assert (data["bag"][2:] >= 0).all()
     assert about["trials_without_face"].size == 0
 
 
 def test_a_clip_that_ends_early_leaves_its_last_segments_without_frames(make, changed):
     root = changed(1, lambda path: blank(path, 2))
-    held, about = read(make([1, 2], root))
-    assert (held["bag"][held["experiment_id"] == 1] == -1).all()
+    data, about = read(make([1, 2], root))
+    assert (data["bag"][data["experiment_id"] == 1] == -1).all()
     assert about["clip_frames"].tolist() == [20, 50]
 
 
 def test_subjects_without_any_clip_are_refused(twin_results, twin, tmp_path, refused):
     table = storage.read_table(twin_results / "trials/s01.parquet")
     table["video_file"] = pd.Series([pd.NA] * len(table), dtype="string")
-    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
-    storage.write_table(tmp_path / "s01.parquet", table, made)
+    provenance = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, provenance)
     with refused("s01.parquet", "nothing to crop", nothing_in=tmp_path):
         make_faces(tmp_path / "s01.parquet", twin, options(), tmp_path / "s01.h5")
 
@@ -413,9 +413,9 @@ def picture():
     ],
 )
 def test_a_crop_is_the_widened_box_within_the_picture(face, margin, corners):
-    given = FacesOptions(margin=margin, size=128, quality=100)
-    made = cv2.imdecode(crop(picture(), face, given), cv2.IMREAD_COLOR)[..., ::-1]
-    assert made.shape == (128, 128, 3)
+    faces_options = FacesOptions(margin=margin, size=128, quality=100)
+    pixels = cv2.imdecode(crop(picture(), face, faces_options), cv2.IMREAD_COLOR)[..., ::-1]
+    assert pixels.shape == (128, 128, 3)
     left, top, right, bottom = corners
-    np.testing.assert_allclose(made[0, 0, :2], [left, top], atol=4)
-    np.testing.assert_allclose(made[-1, -1, :2], [right, bottom], atol=4)
+    np.testing.assert_allclose(pixels[0, 0, :2], [left, top], atol=4)
+    np.testing.assert_allclose(pixels[-1, -1, :2], [right, bottom], atol=4)

@@ -58,12 +58,12 @@ def test_all_faces_are_found_that_score_enough(monkeypatch):
 
     monkeypatch.setitem(DETECTORS, "haar", Three)
     picture = np.zeros((100, 100, 3), np.uint8)
-    found = {
+    finders = {
         score: FaceFinder(FacesOptions(detector="haar", min_score=score)) for score in (0.1, 2)
     }
     assert FaceFinder(FacesOptions(detector="haar")).find(picture) == [faces[0], faces[2]]
-    assert found[0.1].find(picture) == faces
-    assert found[2].find(picture) == []
+    assert finders[0.1].find(picture) == faces
+    assert finders[2].find(picture) == []
 
 
 @pytest.mark.parametrize("size", [(16, 16), (8192, 16), (16, 8192), (17, 31)])

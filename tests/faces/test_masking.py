@@ -43,7 +43,7 @@ def film(path, seconds, with_face):
 
 
 @pytest.fixture(scope="module")
-def made(twin, twin_truth, twin_results, twin_backbone, tmp_path_factory):
+def files(twin, twin_truth, twin_results, twin_backbone, tmp_path_factory):
     """s01 with trials that lack something: its faces, its tokens and a fold."""
     folder = tmp_path_factory.mktemp("masking")
     root = shutil.copytree(twin, folder / "deap")
@@ -58,8 +58,8 @@ def made(twin, twin_truth, twin_results, twin_backbone, tmp_path_factory):
     trials, split = folder / "s01.parquet", folder / "split.parquet"
     table = storage.read_table(twin_results / "trials/s01.parquet")
     table.loc[table["experiment_id"] == 3, "video_file"] = pd.NA
-    known = storage.read_provenance(twin_results / "trials/s01.parquet")
-    storage.write_table(trials, table, known)
+    provenance = storage.read_provenance(twin_results / "trials/s01.parquet")
+    storage.write_table(trials, table, provenance)
     faces, tokens = folder / "faces" / "s01.h5", folder / "tokens" / "s01.h5"
     make_faces(trials, root, OPTIONS, faces)
     backbone = {"backbone": {"name": str(twin_backbone)}}
@@ -72,22 +72,22 @@ def made(twin, twin_truth, twin_results, twin_backbone, tmp_path_factory):
 LACKING = {(3, 0), (3, 1), (2, 0), (2, 1), (4, 1), (5, 1)}
 
 
-def test_a_segment_without_a_valid_instance_is_dropped_and_counted(made):
-    _, tokens, split = made
+def test_a_segment_without_a_valid_instance_is_dropped_and_counted(files):
+    _, tokens, split = files
     data = read_fold(split, [], [tokens])
     whole = storage.read_table(split)
     keys = ["experiment_id", "position"]
-    left = set(data.table[keys].itertuples(index=False, name=None))
-    asked = set(whole[keys].itertuples(index=False, name=None))
-    assert asked >= LACKING
-    assert left == asked - LACKING
+    kept = set(data.table[keys].itertuples(index=False, name=None))
+    segments = set(whole[keys].itertuples(index=False, name=None))
+    assert segments >= LACKING
+    assert kept == segments - LACKING
     lost = whole[[key in LACKING for key in whole[keys].itertuples(index=False, name=None)]]
     assert data.dropped == lost["part"].value_counts().to_dict()
 
 
 @pytest.mark.parametrize("selection", ["attention_weighted_topk", "evenly_spaced", "random"])
-def test_the_model_never_chooses_a_frame_without_a_face_while_it_has_another(made, selection):
-    faces, tokens, split = made
+def test_the_model_never_chooses_a_frame_without_a_face_while_it_has_another(files, selection):
+    faces, tokens, split = files
     data = read_fold(split, [], [tokens])
     with storage.open_h5(faces, "faces") as file:
         grid = list(zip(file["experiment_id"][()], file["position"][()], strict=True))
@@ -110,8 +110,8 @@ def test_the_model_never_chooses_a_frame_without_a_face_while_it_has_another(mad
     fewest = instances
     for row, chosen in zip(rows, output.selected.numpy(), strict=True):
         entry = data.table.iloc[row]
-        held = bag[grid.index((entry.experiment_id, entry.position))]
-        seen = np.flatnonzero((held >= 0) & detected[held])
+        frames = bag[grid.index((entry.experiment_id, entry.position))]
+        seen = np.flatnonzero((frames >= 0) & detected[frames])
         fewest = min(fewest, len(seen))
         assert len(set(chosen) & set(seen)) == min(3, len(seen))
     assert fewest == 2  # of the clip that shows its face for 0.6 s

@@ -64,20 +64,20 @@ class FaceDetector:
             origin_x=int(left), origin_y=int(top), width=width // 4, height=height // 4
         )
         categories = [SimpleNamespace(score=0.75, index=0, category_name=None)]
-        found = [SimpleNamespace(bounding_box=box, categories=categories, keypoints=None)]
+        detections = [SimpleNamespace(bounding_box=box, categories=categories, keypoints=None)]
         return SimpleNamespace(
-            detections=[f for f in found if self.options.min_detection_confidence <= 0.75]
+            detections=[f for f in detections if self.options.min_detection_confidence <= 0.75]
         )
 
 
 @pytest.fixture
 def package(monkeypatch):
     """A stand-in with the parts of MediaPipe's Tasks API that are used, which checks its calls."""
-    made = ModuleType("mediapipe")
+    module = ModuleType("mediapipe")
     vision = SimpleNamespace(FaceDetector=FaceDetector, FaceDetectorOptions=FaceDetectorOptions)
-    made.tasks = SimpleNamespace(vision=vision, BaseOptions=BaseOptions)
-    made.Image, made.ImageFormat = Image, SimpleNamespace(SRGB="sRGB")
-    monkeypatch.setitem(sys.modules, "mediapipe", made)
+    module.tasks = SimpleNamespace(vision=vision, BaseOptions=BaseOptions)
+    module.Image, module.ImageFormat = Image, SimpleNamespace(SRGB="sRGB")
+    monkeypatch.setitem(sys.modules, "mediapipe", module)
 
 
 @pytest.fixture
@@ -97,11 +97,11 @@ def test_boxes_are_in_px_of_the_picture_that_was_given(package, model):
     assert FaceFinder(options(model, detection_size=400)).find(picture) == [
         Face(120, 80, 100, 50, 0.75)
     ]
-    (found,) = FaceFinder(options(model, detection_size=100)).find(picture)
-    np.testing.assert_allclose(found, [120, 80, 100, 48, 0.75], atol=4)
+    (face,) = FaceFinder(options(model, detection_size=100)).find(picture)
+    np.testing.assert_allclose(face, [120, 80, 100, 48, 0.75], atol=4)
     frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
-    (found,) = FaceFinder(options(model, detection_size=100)).find_in(frame)
-    np.testing.assert_allclose(found, [120, 80, 100, 48, 0.75], atol=4)
+    (face,) = FaceFinder(options(model, detection_size=100)).find_in(frame)
+    np.testing.assert_allclose(face, [120, 80, 100, 48, 0.75], atol=4)
 
 
 @pytest.mark.parametrize(("min_score", "count"), [(None, 1), (0.8, 0), (-1, 1), (3, 0)])
@@ -134,17 +134,17 @@ def test_the_stage_runs_and_carries_the_digest_of_the_model(
     package, model, twin, twin_results, tmp_path
 ):
     table = storage.read_table(twin_results / "trials/s01.parquet").head(1)
-    made = storage.provenance("trials", "milmer.deap.trials", {}, {})
-    storage.write_table(tmp_path / "s01.parquet", table, made)
+    trials_provenance = storage.provenance("trials", "milmer.deap.trials", {}, {})
+    storage.write_table(tmp_path / "s01.parquet", table, trials_provenance)
     digests = []
     for content in (b"TFL3" * 9, b"TFL3 another"):
         model.write_bytes(content)
         stage = FaceStageOptions(faces=options(model))
         make_faces(tmp_path / "s01.parquet", twin, stage, tmp_path / "s01.h5")
-        known = storage.read_provenance(tmp_path / "s01.h5")
-        digests.append(known["inputs"]["detector_model"])
-        assert known["options"]["faces"]["detector"] == "mediapipe"
-        assert str(tmp_path) not in json.dumps(known)
+        provenance = storage.read_provenance(tmp_path / "s01.h5")
+        digests.append(provenance["inputs"]["detector_model"])
+        assert provenance["options"]["faces"]["detector"] == "mediapipe"
+        assert str(tmp_path) not in json.dumps(provenance)
         with storage.open_h5(tmp_path / "s01.h5", "faces") as file:
             assert file["detected"][()].all()
     assert digests[0] != digests[1]
@@ -160,15 +160,15 @@ def test_each_detector_says_what_model_it_reads(model):
 def test_the_model_file_is_an_input_of_the_rule(twin, model):
     def files(**faces):
         plan = Plan.read({"dataset": {"root": str(twin)}, "faces": faces})
-        told = plan.detector_model(SimpleNamespace(faces="default"))
-        return plan.detector_files("default"), str(told)
+        argument = plan.detector_model(SimpleNamespace(faces="default"))
+        return plan.detector_files("default"), str(argument)
 
-    given, option = str(model), f"--detector-model {model}"
-    assert files(detector="mediapipe", detector_model=given) == ([given], option)
+    path, option = str(model), f"--detector-model {model}"
+    assert files(detector="mediapipe", detector_model=path) == ([path], option)
     assert files(detector="mediapipe") == ([], "")
     # Its digest is known, so that where it lies and whether it is given changes nothing.
-    assert files(detector="yunet", detector_model=given) == ([], option)
-    assert files(detector="haar", detector_model=given) == ([], "")
+    assert files(detector="yunet", detector_model=path) == ([], option)
+    assert files(detector="haar", detector_model=path) == ([], "")
 
 
 def test_the_real_package_refuses_a_file_that_is_no_model(model, refused):
@@ -179,11 +179,11 @@ def test_the_real_package_refuses_a_file_that_is_no_model(model, refused):
 
 def test_the_real_detector_finds_the_face_of_a_real_video(shared):
     pytest.importorskip("mediapipe", reason="the package mediapipe is not installed")
-    found = sorted((shared / "data/models").glob("*.tflite"))
-    if not found:
+    models = sorted((shared / "data/models").glob("*.tflite"))
+    if not models:
         pytest.skip("no BlazeFace model is among the third-party test data")
     with av.open(str(shared / "data/video/foreman_cif.264")) as container:
         frame = next(container.decode(video=0))
-    (face,) = FaceFinder(options(found[0])).find_in(frame)
+    (face,) = FaceFinder(options(models[0])).find_in(frame)
     assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
     assert 60 < face.top + face.height / 2 < 200

@@ -129,7 +129,7 @@ def test_a_video_that_ends_before_the_eeg_has_frames_as_far_as_it_goes(lab, tmp_
 
 
 def test_a_trial_that_begins_after_the_end_of_its_video_is_refused(lab, tmp_path, refused):
-    with refused("v.mkv", "trial 2 is to start at 31 s (video_start)"):
+    with refused("v.mkv", "trial 2 starts at 31 s", "video_start"):
         made(lab, tmp_path, (1, 7, 0), (8, 14, 31))
 
 

@@ -17,7 +17,7 @@ from transformers import (
 from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import BackboneOptions
-from milmer.faces.bags import decoded
+from milmer.faces.bags import decode_crops
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training import loop
@@ -89,7 +89,7 @@ def test_the_saved_model_and_processor_repeat_the_predictions(run, files):
             faces["position"][()] == row.position
         )
         bag = faces["bag"][()][here][0][[1, 5, 8]]  # 3 of 10, evenly spaced
-        frames = processor(list(decoded(faces["image"][np.sort(bag)])), return_tensors="pt")
+        frames = processor(list(decode_crops(faces["image"][np.sort(bag)])), return_tensors="pt")
         eeg = torch.from_numpy(segments["eeg"][()][here])
         valid = torch.from_numpy(faces["detected"][()][bag])[None]
     with torch.no_grad():

@@ -12,7 +12,7 @@ import numpy as np
 
 from milmer import storage
 from milmer.evaluation.report.sources import Results
-from milmer.faces.bags import decode
+from milmer.faces.bags import decode_crop
 
 _SIDE = 72  # px of a picture on the page
 _POINTS = 8  # that a blurred face is made of, along a side
@@ -51,7 +51,7 @@ def _bag(results: Results, title: str, variant: str, row: tuple, how: str) -> Ba
             file["position"][()] == row.position
         )
         bag = file["bag"][np.flatnonzero(known)[0]]  # (instance,)
-        pictures = [decode(file["image"][i]) if i >= 0 else None for i in bag]
+        pictures = [decode_crop(file["image"][i]) if i >= 0 else None for i in bag]
     chosen = {int(i) for i in row.chosen}
     tiles = [_tile(picture, how, i in chosen) for i, picture in enumerate(pictures)]
     strip = np.concatenate(tiles, axis=1)
