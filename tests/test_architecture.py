@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,49 @@ def test_options_and_packages_load_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def table(heading: str) -> list[list[str]]:
+    """Cells of the table below a heading of docs/architecture.md."""
+    page = (PACKAGE.parent / "docs/architecture.md").read_text()
+    section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_page_names_each_rule_with_its_command_and_its_modules():
+    rules = {}
+    for file in sorted((PACKAGE.parent / "rules").glob("*.smk")):
+        for name, body in re.findall(
+            r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.M | re.S
+        ):
+            rules[name] = (
+                re.search(r"milmer --log \{log\} ([\w-]+)", body)[1],
+                set(re.findall(r'"milmer\.([\w.]+)"', body)),
+                body,
+            )
+    rows = {code(row[0])[0]: row for row in table("Stages")}
+    assert set(rows) == set(rules)
+    for name, (command, modules, body) in rules.items():
+        _, said, written, files = rows[name]
+        assert code(said) == [f"milmer {command}"]
+        paths = {
+            c.removesuffix(".py").replace("/", ".") for c in code(written) if c.endswith(".py")
+        }
+        assert modules <= paths, name
+        assert all((PACKAGE / f"{path.replace('.', '/')}.py").is_file() for path in paths)
+        if name not in ("tables", "report"):
+            assert f"results/{code(files)[0].rstrip('/')}" in body, name
+
+
+def test_the_page_says_where_to_change_what():
+    paths = [path for row in table("Where to change what") for path in code(row[1])]
+    assert all((PACKAGE / path).is_file() for path in paths), paths
+
+
+def test_the_page_names_the_floors():
+    assert [code(row[1]) for row in table("Direction of imports")] == [f.split() for f in FLOORS]

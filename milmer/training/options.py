@@ -24,8 +24,8 @@ class TrainingOptions(Options):
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     select: Literal["validation", "last", "best_on_test"] = Field(
         "validation",
-        description="Epoch that is kept: the one with the best macro-F1 on the validation part, the "
-        "last, or the one with the best accuracy on the test part, as published.",
+        description="Epoch that is kept: the best macro-F1 on the validation part, the last, or "
+        "(as published) the best accuracy on the test part.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="`auto` is bfloat16 mixed precision where the device is fast with it."

@@ -534,6 +534,27 @@ def test_an_edit_reruns_the_stages_of_its_module_and_what_follows(work, path):
     assert found == {job for job in work.jobs if kind(job) in expected(stages)}
 
 
+PROSE = {
+    "a card's sentence": ("evaluation/model_card.py", b"do not decide about a person by it", b"no"),
+    "an option's description": ("model/options.py", b'description="', b'description="Here: '),
+    "a score": ("metrics/scores.py", b'average="weighted"', b'average="macro"'),
+    "the report": ("evaluation/report/page.html", b"<h1>Milmer</h1>", b"<h1>Report</h1>"),
+    "an error's remedy": ("training/loop.py", b'remedy="lower training.lr"', b'remedy="try less"'),
+    "another dataset's reader": ("manifest/recordings.py", b"def lead_of(", b"def lead("),
+}
+"""Edits of what people read, of numbers that are only reported, and of other readers."""
+
+
+@pytest.mark.parametrize("what", PROSE)
+def test_nothing_expensive_hangs_on_prose(work, what):
+    path, before, after = PROSE[what]
+    content = (work.project / "milmer" / path).read_bytes()
+    assert before in content
+    with work.edited({work.project / "milmer" / path: lambda text: text.replace(before, after)}):
+        rules = {kind.partition("/")[0] for kind in work.kinds()}
+    assert not rules & {"segments", "faces", "pretrain", "tokens", "train"}
+
+
 def test_each_line_of_the_table_of_modules_is_about_a_file():
     for pattern in MODULES:
         assert any(fnmatchcase(path, pattern) for path in FILES), f"{pattern}: no such file"
