@@ -19,7 +19,8 @@ def test_an_error_for_people_is_one_line_on_stderr(tmp_path):
     done = milmer("trials", "s01", tmp_path / "out" / "s01.parquet", "--root", tmp_path / "none")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == f"milmer: dataset.root: no such folder: {tmp_path / 'none'}\n"
+    problem = f"dataset.root: no such folder: {tmp_path / 'none'}"
+    assert done.stderr == f"milmer: {problem}; set it to your copy of DEAP\n"
     assert list(tmp_path.iterdir()) == []
 
 

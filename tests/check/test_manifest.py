@@ -78,6 +78,12 @@ def test_a_good_manifest_has_no_errors(lab):
             True,
             "p1: 4 trials per subject are too few for 5 folds",
         ),
+        (
+            {i: {"eeg_stop": 3} for i in range(6)},
+            "trials",
+            True,
+            "p1: no trial is as long as a segment",
+        ),
         ({i: {"eeg_file": ""} for i in range(6)}, "eeg", True, "p1: no row names an EEG file"),
         ({i: {"label": "a"} for i in range(12)}, "labels", True, "two names or more"),
     ],
@@ -112,6 +118,13 @@ def test_labels_are_those_that_are_asked_for(lab):
     rated = {i: {"valence": 1 + i % 5} for i in range(12)}
     findings = lab(rated, LabelsOptions(scheme="valence", threshold=3.0))
     assert findings["classes", False] == "low, high: fewer trials than the 5 folds: 3 of p1, p2"
+
+
+def test_labels_and_subjects_that_the_manifest_lacks_are_errors_as_in_a_run(lab):
+    labels = LabelsOptions(scheme="label", classes=["a", "z"])
+    findings = lab(labels=labels, subjects=["p1", "eve"])
+    assert findings["labels", True].endswith("has the label z")
+    assert findings["subjects", True].endswith("no row of eve")
 
 
 def test_quick_opens_nothing(lab):
