@@ -5,12 +5,25 @@ Both are generated from the option models, which hold the default and descriptio
 
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 
 from milmer.config import PRESETS, Config
+from milmer.errors import MilmerError
 from milmer.options import Options, is_section
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The sections of a configuration file as they are written, not yet validated."""
+    try:
+        user = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MilmerError(str(error), where=path) from error
+    if not isinstance(user, dict):
+        raise MilmerError("contains no sections", where=path, remedy="write it like config.yaml")
+    return user
 
 
 def documented(user: Mapping[str, Any], heading: str = "") -> str:

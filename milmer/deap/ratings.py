@@ -96,6 +96,16 @@ def read_ratings(path: Path) -> pd.DataFrame:
     return ratings.sort_values(["subject", "experiment_id"], ignore_index=True)
 
 
+def ratings_of(subject: str, ratings: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """One subject's rows of the ``ratings`` in ``path``; refused where there are none."""
+    rows = ratings[ratings["subject"] == subject].reset_index(drop=True)
+    if rows.empty:
+        raise MilmerError(
+            f"no ratings of {subject}", where=path, remedy="leave it out of dataset.subjects"
+        )
+    return rows
+
+
 def check_labels(subject: str, ratings: pd.DataFrame, labels: np.ndarray, path: Path) -> None:
     """Refuse an EEG file whose labels are not the ratings of its subject.
 

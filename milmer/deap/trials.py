@@ -17,7 +17,7 @@ from milmer.deap.bdf import Markers, read_markers
 from milmer.deap.layout import EEG_KINDS, ratings_file, scan
 from milmer.deap.onsets import match_onsets
 from milmer.deap.preprocessed import read_preprocessed
-from milmer.deap.ratings import check_labels, read_ratings
+from milmer.deap.ratings import check_labels, ratings_of, read_ratings
 from milmer.errors import MilmerError
 from milmer.options import Options
 
@@ -41,15 +41,8 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
     """
     copy = scan(root)
     ratings_path = ratings_file(copy)
-    ratings = read_ratings(ratings_path)
-    trials = ratings[ratings["subject"] == subject].reset_index(drop=True)
+    trials = ratings_of(subject, read_ratings(ratings_path), ratings_path)
     start_time = trials.pop("start_time").to_numpy()
-    if trials.empty:
-        raise MilmerError(
-            f"no ratings of {subject}",
-            where=ratings_path,
-            remedy="leave it out of dataset.subjects",
-        )
     inputs: dict[str, Path] = {"ratings": ratings_path}
     eeg = copy.eeg.get(options.source, {}).get(subject)
     trials["eeg_file"], trials["eeg_start"], trials["eeg_seconds"] = None, np.nan, np.nan

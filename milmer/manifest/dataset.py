@@ -7,7 +7,7 @@ from pathlib import Path
 from milmer.data.dataset import Dataset
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.errors import MilmerError
-from milmer.manifest.table import SUBJECT, Manifest, nearest
+from milmer.manifest.table import SUBJECT, Manifest
 from milmer.readers.sidecars import companions
 
 
@@ -37,11 +37,7 @@ class ManifestDataset(Dataset):
         for subject in self.subjects:
             self._require_files(subject)
         self.with_video = [s for s in self.subjects if self.video_files(s)]
-        self.notes = [
-            f"{manifest.path}: the column {name} is not read"
-            + (f"; is it {near}?" if (near := nearest(name)) else "")
-            for name in manifest.ignored
-        ]
+        self.notes = [f"{manifest.path}: {text}" for text in manifest.unread_columns]
 
     @property
     def classes(self) -> list[str]:
@@ -49,21 +45,8 @@ class ManifestDataset(Dataset):
         return self._manifest.classes
 
     def lacks(self, labels: LabelsOptions) -> str | None:
-        """Why trials cannot get these labels: what the columns lack."""
-        path = self._manifest.path
-        if labels.scheme == "label":
-            absent = [name for name in labels.classes or [] if name not in self.classes]
-            if absent:
-                return f"labels.classes: no row of {path} has the label {', '.join(absent)}"
-            if len(labels.classes or self.classes) < 2:
-                return f"{path}: labels.scheme label needs two names or more in the column label"
-            return None
-        rated = {scale for row in self._manifest.rows for scale in row.ratings}
-        absent = [scale for scale in labels.scales if scale not in rated]
-        if not absent:
-            return None
-        hint = "; set labels.scheme to label" if self.classes else ""
-        return f"{path}: labels.scheme {labels.scheme} needs a column {absent[0]}{hint}"
+        """What the columns do not say."""
+        return missing_labels(self._manifest, labels)
 
     def eeg_files(self, subject: str) -> list[str]:
         """The subject's recordings with all files that they consist of."""
@@ -95,22 +78,28 @@ class ManifestDataset(Dataset):
         return [self._manifest.at(name) for name in sorted({name for name in names if name})]
 
     def _require_files(self, subject: str) -> None:
-        rows = self._manifest.of(subject)
-        checked: set[str] = set()
-        if not any(row.eeg_file for row in rows):
-            raise MilmerError(
-                "no row names an EEG file",
-                where=f"{self._manifest.path}: {subject}",
-                remedy="leave the subject out of dataset.subjects",
-            )
-        for row in rows:
-            for column, name in (("eeg_file", row.eeg_file), ("video_file", row.video_file)):
-                if name is None or name in checked:
-                    continue
-                if not self._manifest.at(name).is_file():
-                    raise self._manifest.error(
-                        row,
-                        f"{column}: no such file: {name}",
-                        remedy="paths are relative to the manifest's folder",
-                    )
-                checked.add(name)
+        self._manifest.require_eeg(subject)
+        checked: set[str | None] = set()
+        for row in self._manifest.of(subject):
+            for column in ("eeg_file", "video_file"):
+                if (name := getattr(row, column)) not in checked:
+                    self._manifest.require_file(row, column)
+                    checked.add(name)
+
+
+def missing_labels(manifest: Manifest, labels: LabelsOptions) -> str | None:
+    """What the columns of a manifest lack for these labels, as a line; None where nothing."""
+    path = manifest.path
+    if labels.scheme == "label":
+        absent = [name for name in labels.classes or [] if name not in manifest.classes]
+        if absent:
+            return f"labels.classes: no row of {path} has the label {', '.join(absent)}"
+        if len(labels.classes or manifest.classes) < 2:
+            return f"{path}: labels.scheme label needs two names or more in the column label"
+        return None
+    rated = {scale for row in manifest.rows for scale in row.ratings}
+    absent = [scale for scale in labels.scales if scale not in rated]
+    if not absent:
+        return None
+    hint = "; set labels.scheme to label" if manifest.classes else ""
+    return f"{path}: labels.scheme {labels.scheme} needs a column {absent[0]}{hint}"

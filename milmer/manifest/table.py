@@ -113,6 +113,33 @@ class Manifest:
             raise MilmerError(f"no row of {subject}", where=self.path, remedy="run snakemake again")
         return self.trials[subject]
 
+    def require_eeg(self, subject: str) -> None:
+        """Refuse a subject none of whose rows names an EEG file."""
+        if not any(row.eeg_file for row in self.of(subject)):
+            raise MilmerError(
+                "no row names an EEG file",
+                where=f"{self.path}: {subject}",
+                remedy="leave the subject out of dataset.subjects",
+            )
+
+    def require_file(self, row: Row, column: str) -> None:
+        """Refuse a row whose file of that column is not there; an empty cell is fine."""
+        name = getattr(row, column)
+        if name is not None and not self.at(name).is_file():
+            raise self.error(
+                row,
+                f"{column}: no such file: {name}",
+                remedy="paths are relative to the manifest's folder",
+            )
+
+    @property
+    def unread_columns(self) -> list[str]:
+        """A line for people about each column that is not read."""
+        return [
+            f"column {name} is not read" + (f"; is it {near}?" if (near := nearest(name)) else "")
+            for name in self.ignored
+        ]
+
     def digest(self, subject: str) -> str:
         """A digest of the rows from which a subject's table of trials is made."""
         rows = [asdict(row) | {"line": 0} for row in self.of(subject)]

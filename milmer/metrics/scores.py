@@ -54,8 +54,8 @@ def baselines(
     """Accuracies that need no model, and the number of test rows, by segment and by trial.
 
     ``shares`` (class,) are those of the training labels. ``majority`` always predicts the most
-    common of them; ``chance`` is the expected accuracy of drawing classes as often as they occur there;
-    ``tested`` counts.
+    common of them; ``chance`` is the expected accuracy of drawing classes as often as they occur
+    there; ``tested`` counts rows.
     """
     numbers: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
     for level, table in (("segment", predictions), ("trial", by_trials(predictions, labels))):

@@ -1,10 +1,11 @@
-"""Content digests of recordings that consist of one file or of several."""
+"""Content digests and sizes of the files that a recording consists of."""
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from milmer import storage
+from milmer.errors import MilmerError
 from milmer.readers.sidecars import companions
 
 
@@ -21,3 +22,16 @@ def eeg_digests(root: Path, files: Sequence[str]) -> dict[str, str]:
 def _digest(path: Path) -> str:
     parts = [storage.digest(file) for file in (path, *companions(path))]
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file; raises :class:`MilmerError` where it is missing or empty."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise MilmerError("no such file", where=path) from error
+    except OSError as error:
+        raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
+    if not size:
+        raise MilmerError("is empty (0 bytes)", where=path, remedy="copy it again")
+    return size

@@ -112,7 +112,7 @@ def test_a_first_manifest_comes_from_bids(project, done):
 
 def test_the_check_tells_of_the_recordings(done):
     told = done["milmer check mine.yaml"].stdout
-    assert "12 of 2 subjects, 2 stimuli" in told
+    assert "12 (2 subjects, 2 stimuli)" in told
     assert "left 6, right 6" in told
     assert re.search(r"p01 +6 +6 +4.1 +64 +160 +6\n", told)
     assert "Usable: no error" in told
@@ -136,7 +136,7 @@ def test_classes_and_channels_go_through_to_model_and_tables(project, done):
     joined = tested.merge(trials, on=["subject", "experiment_id"], suffixes=("", "_name"))
     assert (joined["label_name"] == joined["label"].map({0: "left", 1: "right"})).all()
     card = (run / "model/README.md").read_text()
-    assert "Names one of left, right" in card
+    assert "as one of left, right" in card
     assert "the names that the laboratory gave" in card
     assert "left" in (project / "results/tables/confusion.csv").read_text()
 
@@ -172,7 +172,11 @@ def test_one_row_that_changes_reruns_its_subject_alone(project, done):
         path.write_text(before)
     assert to_run(told) == {
         **{
-            rule: 1 for rule in ("trials", "segments", "faces", "tokens", "tables", "report", "all")
+            rule: 1
+            for rule in (
+                *("trials", "segments", "faces", "tokens"),
+                *("evaluate", "tables", "report", "all"),
+            )
         },
         **{rule: 2 for rule in ("split", "train", "baseline", "explain")},
     }
