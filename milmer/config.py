@@ -28,8 +28,8 @@ from milmer.evaluation.report.options import ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.model.options import ModelOptions
 from milmer.options import Options, options_error
-from milmer.splits.folds import NUMBERED
-from milmer.splits.options import Protocol, ProtocolsOptions, SplitOptions
+from milmer.splits.options import ProtocolsOptions, SplitOptions
+from milmer.splits.protocols import PROTOCOLS, ProtocolName
 from milmer.training.options import TrainingOptions
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -95,7 +95,7 @@ class ExperimentOptions(Options):
         description="Lists of values by key (model.*, training.*, or a section's variants): a row "
         "for each combination.",
     )
-    protocols: list[Protocol] | None = Field(
+    protocols: list[ProtocolName] | None = Field(
         None,
         description="Only these protocols; null takes all of protocols.names, or the preset's.",
     )
@@ -201,8 +201,9 @@ class Config(Options):
         if not self.segmentation.overlap:
             return
         published = self.variant("eeg", experiment.eeg).layout == "as_published"
+        leaky = [name for name in experiment.protocols if PROTOCOLS[name].leaky]
         for refused, reason in (
-            ("segment" in experiment.protocols, "the protocol segment, which would split them"),
+            (leaky, f"the protocol {', '.join(leaky)}, which would split them"),
             (experiment.needs_eeg and published, "eeg.layout as_published"),
         ):
             if refused:
@@ -259,7 +260,7 @@ class Config(Options):
 
         ``classes`` are the dataset's own names.
         """
-        folds = {"folds": self.protocols.folds} if protocol in NUMBERED else {}
+        folds = {"folds": self.protocols.folds} if PROTOCOLS[protocol].numbered else {}
         return SplitOptions(
             labels=self.variant("labels", labels).with_classes(classes),
             segmentation=self.segmentation,

@@ -17,7 +17,7 @@ from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
 from milmer.fingerprints import fingerprint
 from milmer.plan.dataset import open_dataset
 from milmer.plan.training import TrainingPlan
-from milmer.splits.folds import LEAKY
+from milmer.splits.protocols import PROTOCOLS
 
 
 class Plan(TrainingPlan):
@@ -90,7 +90,7 @@ class Plan(TrainingPlan):
             for name, experiment in self._experiments.items()
             if self.config.report.explain and self._is_honest(experiment)
             for protocol, run in self._runs_of(name)
-            if protocol not in LEAKY
+            if not PROTOCOLS[protocol].leaky
         ]
 
     def _is_honest(self, experiment: Experiment) -> bool:

@@ -11,7 +11,8 @@ from milmer.errors import MilmerError
 from milmer.plan.dataset import DatasetPlan
 from milmer.plan.untracked import Untracked
 from milmer.runtime.gpus import visible_gpus
-from milmer.splits.folds import WITHIN_SUBJECT, fold_names, fold_subjects
+from milmer.splits.folds import fold_names, fold_subjects
+from milmer.splits.protocols import PROTOCOLS
 from milmer.training.options import TrainingOptions
 
 
@@ -111,7 +112,8 @@ class TrainingPlan(DatasetPlan):
 
     def group(self, wildcards: Any) -> str | None:
         """The group of small training jobs, those on one subject; they may share a job."""
-        small = wildcards.protocol in WITHIN_SUBJECT and not self.finetuned(wildcards)
+        within = PROTOCOLS[wildcards.protocol].within_subject
+        small = within and not self.finetuned(wildcards)
         return "small_folds" if small else None
 
     def train_json(self, name: str) -> str:
@@ -181,7 +183,7 @@ class TrainingPlan(DatasetPlan):
             raise MilmerError(f"backbone.pretrain.images: no such folder: {images}")
         protocols = experiment.protocols
         if len(subjects) < 2:
-            protocols = [p for p in protocols if p in WITHIN_SUBJECT]
+            protocols = [p for p in protocols if PROTOCOLS[p].within_subject]
             for protocol in set(experiment.protocols) - set(protocols):
                 self.warnings.append(
                     f"{where}: protocol {protocol} is left out: it needs two subjects, there is "
