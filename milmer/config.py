@@ -23,7 +23,7 @@ from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
-from milmer.evaluation.options import BASELINE
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.report.options import ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.model.options import ModelOptions
@@ -310,10 +310,10 @@ def load(user: Mapping[str, Any]) -> Config:
     for name in [*config.experiments, *(name for _, name in variants)]:
         if not _NAME.fullmatch(name):
             raise MilmerError(f"config: {name!r}: a name is made of letters, digits, _ and -")
-    for name in config.experiments:
-        if name == BASELINE or name.startswith(f"{BASELINE}-"):
+    for name, baseline in itertools.product(config.experiments, BASELINES):
+        if name == baseline or name.startswith(f"{baseline}-"):
             raise MilmerError(
-                f"config: experiments.{name}: {BASELINE} is the tables' name of a baseline; give "
+                f"config: experiments.{name}: {baseline} is the tables' name of a baseline; give "
                 "the experiment another name"
             )
     for kind, name in variants:

@@ -58,3 +58,4 @@ wildcard_constraints:
     protocol=PLAN.protocol_pattern,
     fold=PLAN.fold_pattern,
     seed=r"\d+",
+    baseline=PLAN.baseline_pattern,

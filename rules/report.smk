@@ -6,20 +6,20 @@ rule baseline:
         split="results/splits/{labels}/{protocol}/{fold}.parquet",
         segments=lambda wildcards: PLAN.baseline_segments(wildcards),
     output:
-        "results/baselines/{eeg}/{labels}/{protocol}/{fold}.parquet",
+        "results/baselines/{baseline}/{eeg}/{labels}/{protocol}/{fold}.parquet",
     log:
-        "results/logs/baselines/{eeg}/{labels}/{protocol}/{fold}.log",
+        "results/logs/baselines/{baseline}/{eeg}/{labels}/{protocol}/{fold}.log",
     benchmark:
-        "results/benchmarks/baselines/{eeg}/{labels}/{protocol}/{fold}.tsv"
+        "results/benchmarks/baselines/{baseline}/{eeg}/{labels}/{protocol}/{fold}.tsv"
     resources:
         mem_mb=2000,
     params:
-        options=PLAN.baseline_json(),
-        code=PLAN.code("milmer.evaluation.band_power"),
+        options=lambda wildcards: PLAN.baseline_json(wildcards),
+        code=PLAN.code("milmer.evaluation.baselines"),
         segments=lambda wildcards, input: PLAN.file_arguments(input, "segments"),
     shell:
-        "milmer --log {log} baseline --split {input.split} {params.segments} {output}"
-        " --options {params.options:q}"
+        "milmer --log {log} baseline {wildcards.baseline} --split {input.split}"
+        " {params.segments} {output} --options {params.options:q}"
 
 
 rule tables:
@@ -40,10 +40,9 @@ rule tables:
     params:
         options=PLAN.tables_json(),
         code=PLAN.code("milmer.evaluation.tables"),
-        baselines=lambda wildcards: PLAN.BASELINES,
     shell:
         "milmer --log {log} tables results/runs results/tables"
-        " --baselines {params.baselines} --options {params.options:q}"
+        " --baselines results/baselines --options {params.options:q}"
 
 
 rule report:

@@ -218,16 +218,20 @@ def explain(
 
 @app.command()
 def baseline(
+    name: Annotated[str, typer.Argument(help="Name of the baseline.")],
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
     segments: Annotated[list[Path], typer.Option("--segments", help="Those of its subjects.")],
     out: Out,
     options: OptionsJSON = "{}",
 ) -> None:
-    """Test log band power with logistic regression on one fold."""
-    from milmer.evaluation.band_power import make_baseline
-    from milmer.evaluation.band_power_options import BandPowerOptions
+    """Test a simple method on one fold."""
+    from milmer.evaluation.baseline_options import BASELINES
+    from milmer.evaluation.baselines import make_baseline
 
-    make_baseline(split, segments, read_options(BandPowerOptions, options), out)
+    if name not in BASELINES:
+        raise MilmerError(f"there is no baseline {name!r}; use one of {', '.join(BASELINES)}")
+    stage = read_options(type(BASELINES[name].options), options)
+    make_baseline(name, split, segments, stage, out)
 
 
 @app.command()

@@ -7,9 +7,6 @@ from pydantic import Field
 
 from milmer.options import Options
 
-BASELINE = "band_power"
-"""The baseline's name in the tables; with other labels than the default their name follows."""
-
 TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
 TABLES += ("calibration", "confusion", "literature")
 """All tables, each written as CSV and Parquet."""

@@ -1,6 +1,6 @@
-"""The protocols: what each keeps whole and how its folds are named; nothing heavy, for the Snakefile.
+"""What each protocol keeps whole and how its folds are named; nothing heavy, for the Snakefile.
 
-All that depends on a protocol follows from its row here: splits, their guard, the plan, the tables.
+All that depends on a protocol follows from its row here: splits and their guard, the plan, tables.
 """
 
 from dataclasses import dataclass

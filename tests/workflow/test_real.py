@@ -25,7 +25,7 @@ EVERY_FILE = [
     "runs/milmer/loso/{subject}/seed0/predictions.parquet",
     "runs/milmer/loso/{subject}/seed0/history.parquet",
     "runs/milmer/segment/{subject}/seed0/metrics.json",
-    "baselines/default/default/trial/{subject}-k0.parquet",
+    "baselines/band_power/default/default/trial/{subject}-k0.parquet",
     *(f"tables/{t}.{k}" for t in ("folds", "summary", "inflation", "ablation", "tests", "subjects",
                                   "calibration", "confusion", "literature")
       for k in ("parquet", "csv")),
