@@ -47,9 +47,7 @@ rule train:
         options=lambda wildcards: PLAN.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
         how=lambda wildcards: PLAN.how_to_train(wildcards),
-        data=lambda wildcards, input: PLAN.file_arguments(
-            input, "segments", "tokens", "faces"
-        ),
+        data=lambda wildcards, input: PLAN.file_arguments(input, "segments", "tokens", "faces"),
     shell:
         "milmer --log {log} train --split {input.split} {params.data}"
         " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"
@@ -75,9 +73,7 @@ rule explain:
         options=lambda wildcards: PLAN.explain_json(wildcards),
         code=PLAN.code("milmer.evaluation.explain"),
         device=lambda wildcards: PLAN.device(PLAN.training(wildcards).device),
-        data=lambda wildcards, input: PLAN.file_arguments(
-            input, "segments", "tokens", "faces"
-        ),
+        data=lambda wildcards, input: PLAN.file_arguments(input, "segments", "tokens", "faces"),
     shell:
         "milmer --log {log} explain"
         " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"

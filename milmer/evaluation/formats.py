@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 
 from milmer.evaluation.baseline_options import BASELINES
+from milmer.evaluation.options import SHOWN
 from milmer.evaluation.runs import KEY
-
-SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "auroc")
-"""Metrics of the summary's readable forms; the others are in its CSV and Parquet."""
 
 _BASELINES = (
     "Majority: always naming the training part's most common class; chance: drawing classes as "

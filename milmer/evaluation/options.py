@@ -14,6 +14,15 @@ TABLES += ("calibration", "confusion", "literature")
 READABLE = ("summary", "inflation", "ablation", "tests")
 """Those that are also written as Markdown and LaTeX."""
 
+SHOWN = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "kappa": "kappa",
+    "auroc": "AUROC",
+}
+"""Metrics that people are shown, and how they are headed; all others are in CSV and Parquet."""
+
 
 class SummaryOptions(Options):
     """How results are summarised."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.formats import readable
+from milmer.evaluation.options import SHOWN
 from milmer.evaluation.report.sources import Results, caveats
 from milmer.evaluation.runs import KEY
 from milmer.splits.protocols import PROTOCOLS
@@ -223,7 +224,8 @@ def _digests(results: Results) -> Iterable[dict[str, Any]]:
 
 
 def _heads(table: pd.DataFrame) -> list[str]:
-    names = {"macro f1": "macro-F1", "auroc": "AUROC", "p holm": "p (Holm)"}
+    names = {metric.replace("_", " "): title for metric, title in SHOWN.items()}
+    names["p holm"] = "p (Holm)"
     heads = [str(name).replace("_", " ") for name in table.columns]
     return [names.get(head, head) for head in heads]
 
