@@ -49,7 +49,8 @@ def make_split(
     part[_test_rows(segments, protocol, fold, options)] = "test"
     leaky, group = PROTOCOLS[protocol].leaky, PROTOCOLS[protocol].group
     facts: dict = {"protocol": protocol, "fold": fold, "leaky": leaky, "warnings": []}
-    facts |= {"labels": label_names(options.labels), "permuted": options.labels.permuted}
+    facts |= {"labels": label_names(options.labels), "scheme": options.labels.scheme}
+    facts["permuted"] = options.labels.permuted
     facts |= _presented_again(segments)
     if options.validation:
         candidates = segments[part == "train"]
