@@ -51,65 +51,20 @@ rule report:
         tables=TABLES,
         shown=PLAN.report_inputs(),
     output:
+        [
+            report(
+                f"results/report/figures/{name}.svg",
+                caption=f"../workflow/report/{name}.rst",
+                category=category,
+                labels={"figure": name},
+            )
+            for name, category in PLAN.figures.items()
+        ],
         page=report(
             "results/report/index.html",
             caption="../workflow/report/page.rst",
             category="Report",
             labels={"page": "all results"},
-        ),
-        inflation=report(
-            "results/report/figures/inflation.svg",
-            caption="../workflow/report/inflation.rst",
-            category="Results",
-            labels={"figure": "inflation"},
-        ),
-        subjects=report(
-            "results/report/figures/subjects.svg",
-            caption="../workflow/report/subjects.rst",
-            category="Results",
-            labels={"figure": "subjects"},
-        ),
-        confusion=report(
-            "results/report/figures/confusion.svg",
-            caption="../workflow/report/confusion.rst",
-            category="Results",
-            labels={"figure": "confusion"},
-        ),
-        learning=report(
-            "results/report/figures/learning.svg",
-            caption="../workflow/report/learning.rst",
-            category="Training",
-            labels={"figure": "learning"},
-        ),
-        reliability=report(
-            "results/report/figures/reliability.svg",
-            caption="../workflow/report/reliability.rst",
-            category="Results",
-            labels={"figure": "reliability"},
-        ),
-        frames=report(
-            "results/report/figures/frames.svg",
-            caption="../workflow/report/frames.rst",
-            category="Faces",
-            labels={"figure": "frames"},
-        ),
-        attention=report(
-            "results/report/figures/attention.svg",
-            caption="../workflow/report/attention.rst",
-            category="Faces",
-            labels={"figure": "attention"},
-        ),
-        channels=report(
-            "results/report/figures/channels.svg",
-            caption="../workflow/report/channels.rst",
-            category="EEG",
-            labels={"figure": "channels"},
-        ),
-        cleaning=report(
-            "results/report/figures/cleaning.svg",
-            caption="../workflow/report/cleaning.rst",
-            category="EEG",
-            labels={"figure": "cleaning"},
         ),
     log:
         "results/logs/report.log",

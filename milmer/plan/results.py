@@ -15,6 +15,7 @@ from milmer.evaluation.baseline_options import BASELINES, VARIANT
 from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
+from milmer.evaluation.report.figures import FIGURES
 from milmer.fingerprints import fingerprint
 from milmer.plan.dataset import open_dataset
 from milmer.plan.training import TrainingPlan
@@ -190,6 +191,11 @@ class Plan(TrainingPlan):
             *segments,
             *crops,
         ]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """Categories of the report's figures in Snakemake's own report, by name."""
+        return {name: section.category for name, section in FIGURES.items()}
 
     def report_json(self) -> str:
         """Options of the stage ``report``."""
