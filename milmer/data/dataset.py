@@ -31,6 +31,11 @@ class Dataset(ABC):
     """What is told before a run."""
 
     @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        return self.root
+
+    @property
     def classes(self) -> list[str] | None:
         """Names of the classes where trials have a label by name."""
         return None

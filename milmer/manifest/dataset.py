@@ -37,6 +37,11 @@ class ManifestDataset(Dataset):
         ]
 
     @property
+    def place(self) -> str:
+        """The manifest."""
+        return str(self._manifest.path)
+
+    @property
     def classes(self) -> list[str]:
         """All names in the column label, of subjects that take no part too."""
         return self._manifest.classes

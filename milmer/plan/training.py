@@ -155,16 +155,11 @@ class TrainingPlan(DatasetPlan):
                 for seed in self._seeds:
                     yield protocol, f"{name}/{protocol}/{fold}/seed{seed}"
 
-    @property
-    def _place(self) -> str:
-        dataset = self.config.dataset
-        return str(dataset.manifest) if dataset.kind == "manifest" else dataset.root
-
     def _possible(self, experiment: Experiment) -> Experiment | None:
         """What of an experiment the dataset allows; what it does not is told in ``warnings``."""
         where, subjects = f"experiments.{experiment.name}", self._tested(experiment)
         if not subjects:
-            self.warnings.append(f"{where} is left out: {self._place} holds no face video")
+            self.warnings.append(f"{where} is left out: {self.dataset.place} holds no face video")
             return None
         if (
             lack := self.dataset.lacks(self.config.variant("labels", experiment.labels))
