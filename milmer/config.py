@@ -23,13 +23,13 @@ from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
-from milmer.evaluation.options import BASELINE
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.report.options import ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.model.options import ModelOptions
 from milmer.options import Options, options_error
-from milmer.splits.folds import NUMBERED
-from milmer.splits.options import Protocol, ProtocolsOptions, SplitOptions
+from milmer.splits.options import ProtocolsOptions, SplitOptions
+from milmer.splits.protocols import PROTOCOLS, ProtocolName
 from milmer.training.options import TrainingOptions
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -95,7 +95,7 @@ class ExperimentOptions(Options):
         description="Lists of values by key (model.*, training.*, or a section's variants): a row "
         "for each combination.",
     )
-    protocols: list[Protocol] | None = Field(
+    protocols: list[ProtocolName] | None = Field(
         None,
         description="Only these protocols; null takes protocols.names, or those of the preset.",
     )
@@ -203,8 +203,9 @@ class Config(Options):
         if not self.segmentation.overlap:
             return
         published = self.variant("eeg", experiment.eeg).layout == "as_published"
+        leaky = [name for name in experiment.protocols if PROTOCOLS[name].leaky]
         for refused, reason in (
-            ("segment" in experiment.protocols, "the protocol segment, which would split them"),
+            (leaky, f"the protocol {', '.join(leaky)}, which would split them"),
             (experiment.needs_eeg and published, "eeg.layout as_published"),
         ):
             if refused:
@@ -261,7 +262,7 @@ class Config(Options):
 
         ``classes`` are the dataset's names of classes.
         """
-        folds = {"folds": self.protocols.folds} if protocol in NUMBERED else {}
+        folds = {"folds": self.protocols.folds} if PROTOCOLS[protocol].numbered else {}
         return SplitOptions(
             labels=self.variant("labels", labels).with_classes(classes),
             segmentation=self.segmentation,
@@ -315,10 +316,10 @@ def load_config(user: Mapping[str, Any]) -> Config:
                 where=f"config: {name!r}",
                 remedy="use letters, digits, _ and -, first a letter or digit",
             )
-    for name in config.experiments:
-        if name == BASELINE or name.startswith(f"{BASELINE}-"):
+    for name, baseline in itertools.product(config.experiments, BASELINES):
+        if name == baseline or name.startswith(f"{baseline}-"):
             raise MilmerError(
-                f"{BASELINE} is the name of a baseline in the tables",
+                f"{baseline} is the name of a baseline in the tables",
                 where=f"config: experiments.{name}",
                 remedy="give the experiment another name",
             )

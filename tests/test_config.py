@@ -377,12 +377,13 @@ def _uncommented(text):
 
 def test_config_yaml_shows_every_option():
     path = REPOSITORY / "config.yaml"
-    assert milmer("config", path) == path.read_text()
+    assert milmer("config", path) == path.read_text(), "run `make docs`"
 
 
 def test_the_schema_is_that_of_the_models():
     path = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
-    assert json.loads(milmer("config", "--schema")) == json.loads(path.read_text())
+    schema = json.loads(milmer("config", "--schema"))
+    assert schema == json.loads(path.read_text()), "run `make docs`"
 
 
 @pytest.mark.parametrize("module", ["milmer.plan", "milmer.config"])

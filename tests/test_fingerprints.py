@@ -22,7 +22,7 @@ STAGES = {
     "train": ("milmer.training.loop",),
     "evaluate": ("milmer.evaluation.evaluate",),
     "explain": ("milmer.evaluation.explain",),
-    "baseline": ("milmer.evaluation.band_power",),
+    "baseline": ("milmer.evaluation.baselines",),
     "tables": ("milmer.evaluation.tables",),
     "report": ("milmer.evaluation.report.page",),
 }
@@ -231,7 +231,7 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
         ),
         ("explain", run_tuned, made / "tuned.h5", *of_run, "--faces", faces),
         (
-            *("baseline", "--split", made / "split.parquet", "--segments", segments),
+            *("baseline", "band_power", "--split", made / "split.parquet", "--segments", segments),
             made / "baseline.parquet",
         ),
         ("tables", made / "runs", made / "tables", "--options", json.dumps(tables)),

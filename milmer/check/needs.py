@@ -17,6 +17,7 @@ from milmer.faces.options import FacesOptions
 from milmer.readers.video import Clip
 from milmer.splits.folds import fold_names, fold_subjects
 from milmer.splits.options import ProtocolsOptions
+from milmer.splits.protocols import PROTOCOLS
 from milmer.training.options import TrainingOptions
 
 SEGMENTS_RATE = 2400 / 1.0  # s of EEG a s: about 1 s a subject of 40 trials of 60 s
@@ -99,7 +100,8 @@ def _training(bags: dict[str, int]) -> tuple[int, float]:
     for protocol in protocols.names:
         for fold in fold_names(protocol, list(bags), protocols.folds):
             of_fold = sum(bags[name] for name in fold_subjects(protocol, fold, list(bags)))
-            tested = bags[fold] if protocol == "loso" else of_fold / protocols.folds
+            apart = PROTOCOLS[protocol].leaves_subject_out
+            tested = bags[fold] if apart else of_fold / protocols.folds
             if of_fold > tested:  # leaving out the only subject leaves nothing to train on
                 runs += 1
                 seen += (of_fold - tested) * (1 - protocols.validation)

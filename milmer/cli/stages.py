@@ -244,6 +244,7 @@ def explain(
 
 @app.command()
 def baseline(
+    name: Annotated[str, typer.Argument(help="Name of the baseline.")],
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
     segments: Annotated[
         list[Path], typer.Option("--segments", help="Segments of the fold's subjects.")
@@ -251,11 +252,14 @@ def baseline(
     out: Out,
     options: OptionsJSON = "{}",
 ) -> None:
-    """Train and test the baseline, logistic regression on log band power, on one fold."""
-    from milmer.evaluation.band_power import make_baseline
-    from milmer.evaluation.band_power_options import BandPowerOptions
+    """Train and test a simple method on one fold."""
+    from milmer.evaluation.baseline_options import BASELINES
+    from milmer.evaluation.baselines import make_baseline
 
-    make_baseline(split, segments, read_options(BandPowerOptions, options), out)
+    if name not in BASELINES:
+        raise MilmerError(f"no baseline {name!r}", remedy=f"use one of {', '.join(BASELINES)}")
+    stage = read_options(type(BASELINES[name].options), options)
+    make_baseline(name, split, segments, stage, out)
 
 
 @app.command()

@@ -31,6 +31,11 @@ class Dataset(ABC):
     """Remarks for the user before a run."""
 
     @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        return self.root
+
+    @property
     def classes(self) -> list[str] | None:
         """Names of the classes if trials have labels by name."""
         return None

@@ -40,6 +40,11 @@ class ManifestDataset(Dataset):
         self.notes = [f"{manifest.path}: {text}" for text in manifest.unread_columns]
 
     @property
+    def place(self) -> str:
+        """The manifest."""
+        return str(self._manifest.path)
+
+    @property
     def classes(self) -> list[str]:
         """All names in the column label, including those of subjects that take no part."""
         return self._manifest.classes

@@ -11,22 +11,23 @@ from typing import Any
 from milmer import drawing
 from milmer.config import Experiment, load_config
 from milmer.evaluation import report
-from milmer.evaluation.band_power_options import BandPowerOptions
+from milmer.evaluation.baseline_options import BASELINES, VARIANT
 from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
+from milmer.evaluation.report.figures import FIGURES
 from milmer.fingerprints import fingerprint
 from milmer.plan.dataset import open_dataset
 from milmer.plan.training import TrainingPlan
-from milmer.splits.folds import LEAKY
+from milmer.splits.protocols import PROTOCOLS
 
 
 class Plan(TrainingPlan):
     """Targets, inputs and options of all rules; paths are relative to the working directory."""
 
     NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-    BASELINES = "results/baselines/default"
-    """Those on the EEG as configured, which the tables read."""
+    baseline_pattern = "|".join(BASELINES)
+    """What names of baselines look like."""
 
     @classmethod
     def read(cls, user: Mapping[str, Any]) -> "Plan":
@@ -39,8 +40,7 @@ class Plan(TrainingPlan):
         takers = self._experiments.values()
         for s in self.subjects:
             yield "trials", s, f"results/trials/{s}.parquet"
-        of_baselines = Path(self.BASELINES).name
-        for eeg in dict.fromkeys([of_baselines, *(e.eeg for e in takers if e.needs_eeg)]):
+        for eeg in dict.fromkeys([VARIANT, *(e.eeg for e in takers if e.needs_eeg)]):
             for s in self.subjects:
                 yield f"segments {eeg}", s, f"results/segments/{eeg}/{s}.h5"
         for faces in dict.fromkeys(e.faces for e in takers if e.needs_faces):
@@ -73,8 +73,8 @@ class Plan(TrainingPlan):
             _, _, name, protocol, *unit = path.removesuffix(".h5").split("/")
             yield f"explain {name} {protocol}", "/".join(unit).removesuffix("/seed0"), path
         for path in self.baselines():
-            _, _, _, labels, protocol, fold = path.removesuffix(".parquet").split("/")
-            yield f"baseline {labels} {protocol}", fold, path
+            _, _, name, _, labels, protocol, fold = path.removesuffix(".parquet").split("/")
+            yield f"baseline {name} {labels} {protocol}", fold, path
         yield "tables", "all", "results/tables/summary.parquet"
         yield "report", "all", "results/report/index.html"
 
@@ -115,7 +115,7 @@ class Plan(TrainingPlan):
             for name, experiment in self._experiments.items()
             if self.config.report.explain and self._is_honest(experiment)
             for protocol, run in self._runs_of(name)
-            if protocol not in LEAKY
+            if not PROTOCOLS[protocol].leaky
         ]
 
     def _is_honest(self, experiment: Experiment) -> bool:
@@ -133,20 +133,24 @@ class Plan(TrainingPlan):
     def baselines(self) -> list[str]:
         """The baselines' files that the tables read: one for each fold of any experiment."""
         return [
-            f"{self.BASELINES}/{labels}/{protocol}/{fold}.parquet"
+            f"results/baselines/{name}/{VARIANT}/{labels}/{protocol}/{fold}.parquet"
+            for name in BASELINES
             for labels, protocols in self._baselines().items()
             for protocol, folds in protocols.items()
             for fold in folds
         ]
 
     def baseline_segments(self, wildcards: Any) -> list[str]:
-        """The EEG segments that a baseline reads."""
-        return [f"results/segments/{wildcards.eeg}/{s}.h5" for s in self.fold_subjects(wildcards)]
+        """What a baseline reads of its subjects: their EEG segments."""
+        folder = {"eeg": f"results/segments/{wildcards.eeg}"}[
+            BASELINES[wildcards.baseline].modality
+        ]
+        return [f"{folder}/{s}.h5" for s in self.fold_subjects(wildcards)]
 
     @staticmethod
-    def baseline_json() -> str:
+    def baseline_json(wildcards: Any) -> str:
         """Options of the stage ``baseline``."""
-        return BandPowerOptions().result_json()
+        return BASELINES[wildcards.baseline].options.result_json()
 
     def tables(self, folder: str) -> list[str]:
         """All tables below ``folder``."""
@@ -187,6 +191,11 @@ class Plan(TrainingPlan):
             *segments,
             *crops,
         ]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """Categories of the report's figures in Snakemake's own report, by name."""
+        return {name: section.category for name, section in FIGURES.items()}
 
     def report_json(self) -> str:
         """Options of the stage ``report``."""

@@ -61,6 +61,6 @@ def write_baseline(folder, labels, protocol, fold, strength, permuted=False, sub
     facts = {"protocol": protocol, "fold": fold, "leaky": protocol == "segment", "labels": LABELS}
     facts |= {"permuted": permuted, "shares": class_shares(TRAINED, 4).tolist()}
     made = storage.provenance("baseline", "milmer.errors", {}, {})
-    path = folder / labels / protocol / f"{fold}.parquet"
+    path = folder / "band_power/default" / labels / protocol / f"{fold}.parquet"
     storage.write_table(path, table, made | {"facts": facts})
     return table

@@ -5,7 +5,10 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
+from milmer.evaluation import model_card
 from milmer.evaluation.evaluate import evaluate_run
+from milmer.evaluation.options import SHOWN
+from milmer.metrics.scores import NAMES
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training.loop import train_fold
@@ -73,3 +76,7 @@ def test_it_names_what_the_model_looks_at(train):
     text, _ = train("trial", "s01-k0", {"modalities": ["eeg"]})
     assert "Classifies a segment of EEG as one of HAHV, LAHV, LALV, HALV." in text
     assert "model(eeg=eeg)" in text
+
+
+def test_the_card_shows_the_metrics_that_the_tables_show():
+    assert model_card.SCORES.keys() == SHOWN.keys() <= set(NAMES)

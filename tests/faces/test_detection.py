@@ -1,3 +1,5 @@
+from typing import get_args
+
 import av
 import numpy as np
 import pytest
@@ -19,6 +21,11 @@ def foreman(shared):
 def options(shared, detector, **more):
     model = str(shared / MODEL) if detector == "yunet" else None
     return FacesOptions(detector=detector, detector_model=model, **more)
+
+
+def test_each_detector_that_can_be_configured_is_there():
+    configured = get_args(FacesOptions.model_fields["detector"].annotation)
+    assert set(configured) == set(DETECTORS), "milmer/faces/detection.py: DETECTORS"
 
 
 @pytest.mark.parametrize("detector", ["yunet", "haar"])

@@ -141,6 +141,7 @@ MODULES = {
     "milmer/prediction/*": "",  # no stage: a person's command
     "milmer/model/published.py": "",
     "milmer/splits/*.py": "split train baseline explain",
+    "milmer/splits/folds.py": "",
     "milmer/splits/options.py": "split",
     "milmer/splits/rows.py": "train baseline explain",
     "milmer/splits/splits.py": "split",
@@ -151,7 +152,9 @@ MODULES = {
     "milmer/evaluation/*.py": "tables",
     "milmer/evaluation/__init__.py": "baseline evaluate explain tables report",
     "milmer/evaluation/options.py": "tables report",
-    "milmer/evaluation/band_power*.py": "baseline",
+    "milmer/evaluation/band_power.py": "baseline",
+    "milmer/evaluation/baselines.py": "baseline",
+    "milmer/evaluation/baseline_options.py": "baseline tables report",
     "milmer/evaluation/evaluate*.py": "evaluate",
     "milmer/evaluation/explain.py": "explain",
     "milmer/evaluation/explain_options.py": "explain report",
@@ -537,7 +540,11 @@ def test_an_edit_reruns_the_stages_of_its_module_and_what_follows(work, path):
 PROSE = {
     "a card's sentence": ("evaluation/model_card.py", b"do not decide about a person by it", b"no"),
     "an option's description": ("model/options.py", b'description="', b'description="Here: '),
-    "a score": ("metrics/scores.py", b'average="weighted"', b'average="macro"'),
+    "a score": (
+        "metrics/scores.py",
+        b'sk.f1_score, truth, guess, "weighted"',
+        b'sk.f1_score, truth, guess, "macro"',
+    ),
     "the report": ("evaluation/report/page.html", b"<h1>Milmer</h1>", b"<h1>Report</h1>"),
     "an error's remedy": ("training/loop.py", b'remedy="lower training.lr"', b'remedy="try less"'),
     "another dataset's reader": ("manifest/recordings.py", b"def lead_of(", b"def lead("),
