@@ -25,6 +25,7 @@ rule baseline:
 rule tables:
     input:
         runs=PLAN.runs(),
+        evaluations=PLAN.evaluations(),
         baselines=PLAN.baselines(),
     output:
         [table for table in TABLES if table not in READ_AS_TEXT],

@@ -194,6 +194,19 @@ def train(
 
 
 @app.command()
+def evaluate(
+    runs: Annotated[Path, typer.Argument(help="Folder of an experiment's runs under a protocol.")],
+    out: Out,
+    options: OptionsJSON = "{}",
+) -> None:
+    """Compute the metrics and write the model cards of trained runs."""
+    from milmer.evaluation.evaluate import evaluate_runs
+    from milmer.evaluation.evaluate_options import EvaluateOptions
+
+    evaluate_runs(runs, read_options(EvaluateOptions, options), out)
+
+
+@app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     out: Out,

@@ -49,14 +49,14 @@ def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
 
 
 def baselines(
-    training: np.ndarray, predictions: pd.DataFrame, labels: list[str]
+    shares: np.ndarray, predictions: pd.DataFrame, labels: list[str]
 ) -> dict[str, dict[str, float]]:
     """Accuracies that need no model, and how much was tested, by segment and by trial.
 
-    ``majority`` always names the most common of the ``training`` labels (row,); ``chance`` is the
-    expected accuracy of drawing classes as often as they occur there; ``tested`` counts.
+    ``shares`` (class,) are those of the training labels. ``majority`` always names the most common
+    of them; ``chance`` is the expected accuracy of drawing classes as often as they occur there;
+    ``tested`` counts.
     """
-    shares = class_shares(training, len(labels))
     found: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
     for level, table in (("segment", predictions), ("trial", by_trials(predictions, labels))):
         truth = table["label"].to_numpy()

@@ -12,6 +12,7 @@ from milmer import drawing
 from milmer.config import Experiment, load
 from milmer.evaluation import report
 from milmer.evaluation.band_power_options import BandPowerOptions
+from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
 from milmer.fingerprints import fingerprint
@@ -64,7 +65,10 @@ class Plan(TrainingPlan):
         for name in self._experiments:
             for protocol, run in self._runs_of(name):
                 unit = "/".join(run.split("/")[2:]).removesuffix("/seed0")
-                yield f"train {name} {protocol}", unit, f"results/runs/{run}/metrics.json"
+                yield f"train {name} {protocol}", unit, f"results/runs/{run}/predictions.parquet"
+            for protocol in self._folds(self._experiments[name]):
+                path = f"results/runs/{name}/{protocol}/evaluation.parquet"
+                yield f"evaluate {name}", protocol, path
         for path in self.explanations():
             _, _, name, protocol, *unit = path.removesuffix(".h5").split("/")
             yield f"explain {name} {protocol}", "/".join(unit).removesuffix("/seed0"), path
@@ -75,13 +79,34 @@ class Plan(TrainingPlan):
         yield "report", "all", "results/report/index.html"
 
     def runs(self) -> list[str]:
-        """The files of all runs that the tables read."""
+        """The predictions of all runs."""
         return [
-            f"results/runs/{run}/{file}"
+            f"results/runs/{run}/predictions.parquet"
             for name in self._experiments
             for _, run in self._runs_of(name)
-            for file in ("metrics.json", "predictions.parquet")
         ]
+
+    def evaluations(self) -> list[str]:
+        """What says that runs were evaluated: a file an experiment and protocol."""
+        return [
+            f"results/runs/{name}/{protocol}/evaluation.parquet"
+            for name, experiment in self._experiments.items()
+            for protocol in self._folds(experiment)
+        ]
+
+    def evaluated_files(self, wildcards: Any) -> list[str]:
+        """The files of the runs that one job evaluates."""
+        return [
+            f"results/runs/{run}/{table}.parquet"
+            for protocol, run in self._runs_of(wildcards.experiment)
+            if protocol == wildcards.protocol
+            for table in ("predictions", "validation", "history")
+        ]
+
+    def evaluate_json(self, wildcards: Any) -> str:
+        """Options of the stage ``evaluate``."""
+        folds = self._folds(self._experiments[wildcards.experiment])[wildcards.protocol]
+        return EvaluateOptions(folds=folds, seeds=self._seeds).result_json()
 
     def explanations(self) -> list[str]:
         """The files that tell what models go by, of honest runs; of others it means nothing."""
@@ -153,7 +178,15 @@ class Plan(TrainingPlan):
         faces = dict.fromkeys(e.faces for e in takers if e.needs_faces)
         segments = [f"results/segments/{v}/{s}.h5" for v in eeg for s in self.subjects]
         crops = [f"results/faces/{v}/{s}.h5" for v in faces for s in self.with_video]
-        return [*self.runs(), *histories, *self.explanations(), *trials, *segments, *crops]
+        return [
+            *self.runs(),
+            *self.evaluations(),
+            *histories,
+            *self.explanations(),
+            *trials,
+            *segments,
+            *crops,
+        ]
 
     def report_json(self) -> str:
         """Options of the stage ``report``."""

@@ -21,6 +21,7 @@ from milmer.backbone.loading import load_backbone, prepare
 from milmer.backbone.options import LOCAL
 from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
+from milmer.evaluation import model_card
 from milmer.faces.bags import evenly_spaced
 from milmer.metrics.calibration import apply_temperature
 from milmer.model.configuration import MilmerConfig
@@ -134,6 +135,8 @@ class MilmerProcessor:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         storage.write_json(folder / FILE, self.remembered.model_dump(mode="json"))
+        if (evaluation := self.remembered.evaluation) is not None:
+            storage.write_json(folder / model_card.FILE, evaluation.model_dump(mode="json"))
         if self._image_processor is not None:
             self._image_processor.save_pretrained(folder)
 

@@ -45,7 +45,8 @@ def make_split(
     part = np.full(len(segments), "train", dtype=object)
     part[_test_rows(segments, protocol, fold, options)] = "test"
     facts: dict = {"protocol": protocol, "fold": fold, "leaky": protocol in LEAKY, "warnings": []}
-    facts |= {"labels": label_names(options.labels), "permuted": options.labels.permuted}
+    facts |= {"labels": label_names(options.labels), "scheme": options.labels.scheme}
+    facts["permuted"] = options.labels.permuted
     facts |= _presented_again(segments)
     if options.validation:
         groups = GROUPS[protocol]

@@ -105,7 +105,8 @@ def test_a_whole_recording_is_predicted_block_by_block(original, bdf, tmp_path):
 
 
 def test_predictions_are_both_raw_and_calibrated(run, whole):
-    known = json.loads((run / "model/milmer_processor.json").read_text())
+    known = json.loads((run / "metrics.json").read_text())
+    known |= known["calibration"]
     table = storage.read_table(whole / "predictions.parquet")
     raw, p = (table[[f"{k}_{n}" for n in known["labels"]]].to_numpy(float) for k in ("raw", "p"))
     assert known["temperature"] is not None

@@ -24,7 +24,10 @@ EVERY_FILE = [
     "runs/milmer/trial/{subject}-k1/seed0/model/model.safetensors",
     "runs/milmer/loso/{subject}/seed0/predictions.parquet",
     "runs/milmer/loso/{subject}/seed0/history.parquet",
+    "runs/milmer/segment/{subject}/seed0/validation.parquet",
     "runs/milmer/segment/{subject}/seed0/metrics.json",
+    "runs/milmer/loso/{subject}/seed0/model/README.md",
+    "runs/milmer/loso/evaluation.parquet",
     "baselines/default/default/trial/{subject}-k0.parquet",
     *(f"tables/{t}.{k}" for t in ("folds", "summary", "inflation", "ablation", "tests", "subjects",
                                   "calibration", "confusion", "literature")
