@@ -2,8 +2,6 @@
 
 import pickle
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -55,14 +53,10 @@ def test_another_kind_can_be_asked_for(twin):
     assert inspect_copy(twin, "mat").subjects["s02"].labels_agree
 
 
-def test_quirks_of_original_recordings_are_seen(once, shared):
-    def make(path):
-        tool = shared / "tools" / "make_deap_from_real.py"
-        size = ["--subjects", "1", "24", "--trials", "4", "--no-video", "1", "24"]
-        quirks = ["--extra-unnamed", "--drop-onsets", "2", "--formats", "bdf"]
-        subprocess.run([sys.executable, tool, path, *size, *quirks], check=True)
-
-    subjects = inspect_copy(once("quirks", make)).subjects
+def test_quirks_of_original_recordings_are_seen(deap_from_real):
+    size = ["--subjects", "1", "24", "--trials", "4", "--no-video", "1", "24"]
+    quirks = ["--extra-unnamed", "--drop-onsets", "2", "--formats", "bdf"]
+    subjects = inspect_copy(deap_from_real("quirks", *size, *quirks)).subjects
     seen = {n: (s.status.named, s.status.spare, s.status.upper_bits) for n, s in subjects.items()}
     assert seen == {"s01": (True, 1, False), "s24": (False, 1, True)}
     for subject in subjects.values():

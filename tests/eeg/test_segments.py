@@ -20,6 +20,7 @@ from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.filtering import band_pass
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import cut_segments, make_segments, scramble
+from tests.conftest import GOLDEN
 
 DAT = "data_preprocessed_python/s01.dat"
 
@@ -48,8 +49,8 @@ def recording(eeg, **about):
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "eeg_segments.npz") as arrays:
+def golden():
+    with np.load(GOLDEN / "eeg_segments.npz") as arrays:
         return dict(arrays)
 
 

@@ -62,23 +62,23 @@ def film(path, source, seconds, seed):
 
 
 @pytest.fixture(scope="module")
-def project(shared, twin_backbone, tmp_path_factory):
+def project(recordings, twin_backbone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     for name in PROJECT:
         (folder / name).symlink_to(REPOSITORY / name)
     for name in ("lab/eeg", "lab/video", "bids/sub-01/eeg"):
         (folder / name).mkdir(parents=True)
     (folder / "lab/manifest.csv").write_text(blocks("csv")[0])
-    foreman = shared / "data/video/foreman_cif.264"
+    foreman = recordings / "video/foreman_cif.264"
     for i, subject in enumerate(("p01", "p02")):
-        shutil.copy(shared / f"data/eegmmidb/S001R0{3 + i}.edf", folder / f"lab/eeg/{subject}.edf")
+        shutil.copy(recordings / f"eegmmidb/S001R0{3 + i}.edf", folder / f"lab/eeg/{subject}.edf")
         film(folder / f"lab/video/{subject}.mp4", foreman, 50, i)
     edf(folder / "bids/sub-01/eeg/sub-01_task-x_eeg.edf", waves())
     shutil.copytree(twin_backbone, folder / "swin")
     user = yaml.safe_load(blocks("yaml")[0])
     user |= {
         "faces": {
-            "detector_model": str(shared / "data/models/face_detection_yunet_2023mar.onnx"),
+            "detector_model": str(recordings / "models/face_detection_yunet_2023mar.onnx"),
             "instances": 4,
         },
         "backbone": {"name": "swin", "threads": 1},

@@ -101,8 +101,8 @@ def test_a_bare_stream_has_the_rate_that_it_names(tmp_path):
     assert (clip.frames, clip.fps, clip.width, clip.height) == (30, 10, 64, 48)
 
 
-def test_a_real_bare_stream_is_read(shared):
-    clip = probe_constant_rate(shared / "data/video/foreman_cif.264")
+def test_a_real_bare_stream_is_read(recordings):
+    clip = probe_constant_rate(recordings / "video/foreman_cif.264")
     assert (clip.frames, clip.width, clip.height) == (299, 352, 288)
     assert clip.fps == 25  # it names none, and this is the reader's usual one
 

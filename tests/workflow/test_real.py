@@ -39,8 +39,8 @@ EVERY_FILE = [
 
 
 @pytest.fixture(scope="module")
-def yunet(shared):
-    return str(shared / "data/models/face_detection_yunet_2023mar.onnx")
+def yunet(recordings):
+    return str(recordings / "models/face_detection_yunet_2023mar.onnx")
 
 
 @pytest.fixture(scope="module")
