@@ -26,7 +26,7 @@ from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.evaluation.band_power import class_probabilities, log_band_power
-from milmer.evaluation.band_power_options import BandPowerOptions
+from milmer.evaluation.baseline_options import BandPowerOptions
 from milmer.metrics.scores import measure
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split

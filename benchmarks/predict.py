@@ -25,7 +25,7 @@ from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.prediction.options import PredictOptions
-from milmer.prediction.predict import Recording, predict
+from milmer.prediction.predict import RecordingFiles, predict
 from milmer.runtime.device import fast_bfloat16
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
@@ -112,7 +112,7 @@ class _Bench:
         (video,) = self.root.rglob("s01_trial01.avi")
         options = PredictOptions(trial=1, backbone=str(self.swin), detector_model=self.yunet)
         contestants["predict"] = lambda: predict(
-            self.folder / "run", Recording(eeg, video), options, self.folder / "out"
+            self.folder / "run", RecordingFiles(eeg, video), options, self.folder / "out"
         )
         timed = interleaved(contestants, rounds)
         predict_times = timed.pop("predict")

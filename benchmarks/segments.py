@@ -18,7 +18,7 @@ from timing import arguments, interleaved, machine, once, ratio, table
 
 from milmer import storage
 from milmer.deap.layout import GENEVA, SFREQ
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions

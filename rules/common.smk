@@ -55,6 +55,7 @@ wildcard_constraints:
     backbone=PLAN.NAME,
     labels=PLAN.NAME,
     experiment=PLAN.NAME,
-    protocol="segment|trial|loso|stimulus",
+    protocol=PLAN.protocol_pattern,
     fold=PLAN.fold_pattern,
     seed=r"\d+",
+    baseline=PLAN.baseline_pattern,

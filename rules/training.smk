@@ -1,4 +1,5 @@
-# Splits, one training job a fold, and what each trained model goes by.
+# Splits, one training job a fold, scores and cards of all runs of an experiment under a protocol,
+# and what each trained model goes by.
 
 
 rule split:
@@ -27,12 +28,11 @@ rule train:
         backbone=lambda wildcards: PLAN.finetuned_files(wildcards),
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
-        card="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/README.md",
         processor="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/milmer_processor.json",
         weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
         predictions="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/predictions.parquet",
         history="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/history.parquet",
-        metrics="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/metrics.json",
+        validation="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/validation.parquet",
     log:
         "results/logs/runs/{experiment}/{protocol}/{fold}/seed{seed}.log",
     benchmark:
@@ -54,10 +54,29 @@ rule train:
         " --seed {wildcards.seed} {params.how} --options {params.options:q}"
 
 
+rule evaluate:
+    input:
+        runs=lambda wildcards: PLAN.evaluated_files(wildcards),
+    output:
+        "results/runs/{experiment}/{protocol}/evaluation.parquet",
+    log:
+        "results/logs/runs/{experiment}/{protocol}/evaluation.log",
+    benchmark:
+        "results/benchmarks/runs/{experiment}/{protocol}/evaluation.tsv"
+    resources:
+        mem_mb=2000,
+    params:
+        options=lambda wildcards: PLAN.evaluate_json(wildcards),
+        code=PLAN.code("milmer.evaluation.evaluate"),
+    shell:
+        "milmer --log {log} evaluate results/runs/{wildcards.experiment}/{wildcards.protocol}"
+        " {output} --options {params.options:q}"
+
+
 rule explain:
     input:
         unpack(lambda wildcards: PLAN.data_of(wildcards)),
-        metrics="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/metrics.json",
+        predictions="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/predictions.parquet",
         weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
     output:
         "results/explanations/{experiment}/{protocol}/{fold}/seed{seed}.h5",

@@ -22,8 +22,10 @@ from filelock import FileLock
 from milmer.cli import main
 from milmer.deap.recordings import read_recording
 from milmer.errors import MilmerError
+from tools.fetch_test_data import COMMAND, find_recordings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+GOLDEN = REPOSITORY / "tests" / "data" / "golden"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,12 +66,12 @@ def fake_gpus(folder: Path, count: int, lines: list[str] | None = None) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The third-party test data: MILMER_SHARED, or `shared` beside the repository."""
-    path = Path(os.environ.get("MILMER_SHARED", REPOSITORY.parent / "shared"))
-    if not (path / "data").is_dir():
-        pytest.skip(f"third-party test data are not here: {path} (set MILMER_SHARED)")
-    return path
+def recordings() -> Path:
+    """The folder of recordings by others, as tools/fetch_test_data.py lays it out."""
+    folder = find_recordings()
+    if folder is None:
+        pytest.skip(f"recordings by others are not here; `{COMMAND}` gets them")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -120,14 +122,14 @@ def twin_results(once, twin, twin_user) -> Path:
     def make(path: Path) -> None:
         from milmer.backbone.options import TokensOptions
         from milmer.backbone.tokens import make_tokens
-        from milmer.config import load
+        from milmer.config import load_config
         from milmer.deap.trials import TrialsOptions, make_trials
         from milmer.eeg.options import SegmentsOptions
         from milmer.eeg.segments import make_segments
         from milmer.faces.crops import make_faces
         from milmer.faces.options import FaceStageOptions
 
-        config = load(twin_user)
+        config = load_config(twin_user)
         segments = SegmentsOptions.from_json(config.segments_json("default"))
         faces = FaceStageOptions.from_json(config.faces_json("default"))
         tokens = TokensOptions.from_json(config.tokens_json("default", "default"))
@@ -154,15 +156,21 @@ def twin_results(once, twin, twin_user) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real(once, shared) -> Path:
+def deap_from_real(once, recordings) -> Callable[..., Path]:
+    """``deap_from_real(name, *options)``: what tools/make_deap_from_real.py writes with them."""
+
+    def make(name: str, *options: str) -> Path:
+        tool = REPOSITORY / "tools" / "make_deap_from_real.py"
+        command = [sys.executable, tool, "--recordings", recordings]
+        return once(name, lambda path: subprocess.run([*command, path, *options], check=True))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real(deap_from_real) -> Path:
     """A dataset in DEAP's layout made of real EEG and real face video."""
-
-    def make(path: Path) -> None:
-        tool = shared / "tools" / "make_deap_from_real.py"
-        size = ["--subjects", "1", "2", "--trials", "16", "--seconds", "12"]
-        subprocess.run([sys.executable, tool, path, *size], check=True)
-
-    return once("real", make)
+    return deap_from_real("real", "--subjects", "1", "2", "--trials", "16", "--seconds", "12")
 
 
 @pytest.fixture

@@ -58,8 +58,7 @@ def _run(plan: Plan, root: Path) -> None:
             options = TokensOptions.from_json(config.tokens_json("default", "default"))
             make_tokens(faces, options, tokens, config.backbone.name)
     for path in plan.runs():
-        if path.endswith("metrics.json"):
-            _train(plan, Path(path).parent)
+        _train(plan, Path(path).parent)
 
 
 def _make_trials(plan: Plan, root: Path, subject: str, out: Path) -> None:

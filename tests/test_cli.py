@@ -19,7 +19,8 @@ def test_an_error_for_people_is_one_line_on_stderr(tmp_path):
     done = milmer("trials", "s01", tmp_path / "out" / "s01.parquet", "--root", tmp_path / "none")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == f"milmer: dataset.root: no such folder: {tmp_path / 'none'}\n"
+    problem = f"dataset.root: no such folder: {tmp_path / 'none'}"
+    assert done.stderr == f"milmer: {problem}; set it to your copy of DEAP\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,7 +207,7 @@ def test_a_backbone_is_finetuned_by_hand(tmp_path, twin_backbone):
     (tmp_path / "swin/thesis.txt").touch()
     done = milmer(*arguments, "--backbone", twin_backbone)
     assert (
-        done.stderr == f"milmer: {tmp_path / 'swin'}: is there and not empty; give a new folder\n"
+        done.stderr == f"milmer: {tmp_path / 'swin'}: exists and is not empty; give a new folder\n"
     )
     shutil.rmtree(tmp_path / "swin")
     assert list(tmp_path.iterdir()) == []
@@ -238,29 +239,29 @@ def test_check_ends_with_1_where_something_would_stop(tmp_path, inside):
 
 def test_check_prints_json_and_nothing_else(twin, inside):
     code, out, error = inside("check", twin, "--json", "--source", "mat")
-    told = json.loads(out)
-    assert (code, error, told["usable"], told["errors"]) == (0, "", True, [])
-    assert list(told) == [
+    report = json.loads(out)
+    assert (code, error, report["usable"], report["errors"]) == (0, "", True, [])
+    assert list(report) == [
         *("root", "usable", "quick", "source", "eeg", "ratings", "subjects", "errors", "notes"),
         *("needs", "free_bytes"),
     ]
-    assert told["source"] == "mat"
-    assert told["eeg"]["dat"] == ["s01", "s02"]
-    assert told["ratings"] == "metadata_csv/participant_ratings.csv"
-    subject = told["subjects"]["s01"]
+    assert report["source"] == "mat"
+    assert report["eeg"]["dat"] == ["s01", "s02"]
+    assert report["ratings"] == "metadata_csv/participant_ratings.csv"
+    subject = report["subjects"]["s01"]
     assert (subject["eeg_read"], subject["labels_agree"], subject["status"]) == (True, True, None)
     assert subject["clips"]["3"]["seconds"] == 5
     assert subject["trials"][0]["experiment_id"] == 1
     assert sum(subject["quadrants"].values()) == len(subject["trials"]) == 8
-    assert list(told["needs"]) == ["segments", "faces", "tokens", "runs"]
-    assert {"about", "subjects", "text"} == set(told["notes"][0])
+    assert list(report["needs"]) == ["segments", "faces", "tokens", "runs"]
+    assert {"about", "subjects", "text"} == set(report["notes"][0])
 
 
 def test_check_tells_where_the_disk_is_too_small(twin, tmp_path, small_disk, inside):
     folder = small_disk("1m")
     code, out, _ = inside("check", twin, "--quick", "--directory", folder)
     assert code == 1
-    assert f"ERROR {folder}: 0.0 GB are free" in " ".join(out.split())  # the line is wrapped
+    assert f"ERROR {folder}: 0.0 GB free" in " ".join(out.split())  # the line is wrapped
 
 
 def test_check_refuses_a_kind_of_eeg_that_there_is_not(twin, inside):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from milmer.config import PRESETS, Config, load
+from milmer.config import PRESETS, Config, load_config
 from milmer.config_text import documented
 from milmer.errors import MilmerError
 from milmer.options import Options
@@ -46,7 +46,7 @@ def stages(config):
 
 def changed(user, base=None):
     """Names of the stages whose JSON differs for what a user sets."""
-    before, after = stages(load(base or {})), stages(load((base or {}) | user))
+    before, after = stages(load_config(base or {})), stages(load_config((base or {}) | user))
     return {name for name in before if before[name] != after[name]}
 
 
@@ -101,12 +101,12 @@ def changed(user, base=None):
 )
 def test_an_unknown_key_is_told_with_the_nearest_known_one(user, path, near, refused):
     with refused(f"{path}: unknown key; did you mean {near}?"):
-        load(user)
+        load_config(user)
 
 
 def test_an_unknown_key_like_no_other_points_to_the_list(refused):
     with refused("training.qqqqqqqq: unknown key", "config.yaml"):
-        load({"training": {"qqqqqqqq": 1}})
+        load_config({"training": {"qqqqqqqq": 1}})
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_an_unknown_key_like_no_other_points_to_the_list(refused):
 )
 def test_a_wrong_value_is_told_with_what_is_allowed(user, parts, refused):
     with refused(*parts):
-        load(user)
+        load_config(user)
 
 
 def test_several_wrong_keys_are_counted_by_their_places(refused):
     with refused("training.epochs", "(and 1 more)"):
-        load({"training": {"epochs": 0, "lr": 0}})
+        load_config({"training": {"epochs": 0, "lr": 0}})
     with pytest.raises(MilmerError) as caught:
-        load({"dataset": {"subjects": "s01"}})  # two branches of one union
+        load_config({"dataset": {"subjects": "s01"}})  # two branches of one union
     assert "more)" not in str(caught.value)
 
 
@@ -165,13 +165,13 @@ def test_null_on_top_takes_an_experiment_or_a_variant_out():
         "experiments": {"a": None, "b": {}, "c": "null"},
         "variants": {"eeg": {"x": None, "y": {"band": None}}},
     }
-    config = load(user)
+    config = load_config(user)
     assert list(config.experiments) == ["b"]
     assert list(config.variants.eeg) == ["y"]
 
 
 def test_the_user_goes_over_the_preset_and_the_preset_over_the_defaults():
-    config = load({"preset": "published", "model": {"train_cls": True}})
+    config = load_config({"preset": "published", "model": {"train_cls": True}})
     assert config.model.train_cls is True
     assert config.model.selection_gradient == PRESETS["published"]["model"]["selection_gradient"]
     assert config.eeg.layout == "as_published"
@@ -179,8 +179,8 @@ def test_the_user_goes_over_the_preset_and_the_preset_over_the_defaults():
 
 
 def test_the_preset_sets_each_row_of_what_the_published_code_does():
-    whole = load({"preset": "published"})
-    one = load({"experiments": {"mine": {"preset": "published"}}})
+    whole = load_config({"preset": "published"})
+    one = load_config({"experiments": {"mine": {"preset": "published"}}})
     for config, name in ((whole, "milmer"), (one, "mine")):
         made = config.experiment(name)
         assert made.protocols == ["segment"]
@@ -192,9 +192,11 @@ def test_the_preset_sets_each_row_of_what_the_published_code_does():
         assert config.variant("labels", made.labels).ties == "as_published"
         assert (made.model.eeg_encoder, made.model.channel_embeddings) == ("published", False)
         assert made.finetune
-    frozen = load({"experiments": {"mine": {"preset": "published", "backbone": "default"}}})
+    frozen = load_config({"experiments": {"mine": {"preset": "published", "backbone": "default"}}})
     assert not frozen.experiment("mine").finetune
-    eeg = load({"experiments": {"mine": {"preset": "published", "model": {"modalities": ["eeg"]}}}})
+    eeg = load_config(
+        {"experiments": {"mine": {"preset": "published", "model": {"modalities": ["eeg"]}}}}
+    )
     assert not eeg.experiment("mine").finetune
 
 
@@ -208,14 +210,14 @@ def test_the_preset_sets_each_row_of_what_the_published_code_does():
     ids=str,
 )
 def test_overlapping_segments_are_refused_where_they_would_leak(user, part, refused):
-    load(user)
+    load_config(user)
     with refused("segmentation.overlap", part):
-        load(user | {"segmentation": {"overlap": 1}})
+        load_config(user | {"segmentation": {"overlap": 1}})
 
 
 def test_an_empty_section_changes_nothing():
-    assert load({"training": None, "preset": None}) == load({})
-    assert load({"backbone": {"pretrain": None}}) == load({})
+    assert load_config({"training": None, "preset": None}) == load_config({})
+    assert load_config({"backbone": {"pretrain": None}}) == load_config({})
 
 
 def test_values_may_come_as_text_as_snakemake_hands_them_over():
@@ -233,12 +235,12 @@ def test_values_may_come_as_text_as_snakemake_hands_them_over():
         "model": {"train_cls": "False"},
         "protocols": {"names": ["trial"], "folds": "3"},
     }
-    assert load(text) == load(plain)
-    assert stages(load(text)) == stages(load(plain))
+    assert load_config(text) == load_config(plain)
+    assert stages(load_config(text)) == stages(load_config(plain))
 
 
 def test_an_experiment_takes_its_preset_its_variants_and_its_own_options():
-    config = load(
+    config = load_config(
         {
             "model": {"num_select": 2},
             "variants": {"backbone": {"v2": {"name": "some/swinv2"}}},
@@ -295,10 +297,10 @@ def test_what_can_change_a_result_reaches_its_stages_and_no_other(user, stage):
 
 
 def test_of_pretraining_tokens_know_no_more_than_that_the_weights_lie_in_a_folder():
-    plain = json.loads(load({}).tokens_json("default", "default"))
+    plain = json.loads(load_config({}).tokens_json("default", "default"))
     assert "pretrain" not in plain["backbone"]
     one, other = (
-        load({"backbone": {"pretrain": {"images": images, "seed": seed}}})
+        load_config({"backbone": {"pretrain": {"images": images, "seed": seed}}})
         for images, seed in (("/data/fer", 0), ("/elsewhere", 1))
     )
     tokens = one.tokens_json("default", "default")
@@ -318,7 +320,7 @@ def test_a_variant_changes_single_options_of_a_nested_section():
             }
         },
     }
-    config = load(user)
+    config = load_config(user)
     longer, plain = (config.variant("backbone", n).pretrain for n in ("longer", "plain"))
     assert (longer.images, longer.epochs) == ("fer", 9)
     assert (plain.images, plain.epochs) == (None, 5)
@@ -327,7 +329,9 @@ def test_a_variant_changes_single_options_of_a_nested_section():
 def test_a_stage_reads_back_what_it_is_given():
     from milmer.faces.options import FaceStageOptions
 
-    text = load({"faces": {"threads": 5, "margin": 0.3, "min_score": 0.5}}).faces_json("default")
+    text = load_config({"faces": {"threads": 5, "margin": 0.3, "min_score": 0.5}}).faces_json(
+        "default"
+    )
     assert FaceStageOptions.from_json(text).result_json() == text
     assert list(json.loads(text)) == sorted(json.loads(text))
 
@@ -344,7 +348,7 @@ def _doc(field):
 def test_the_documented_defaults_are_the_defaults():
     text = documented({})
     shown = yaml.safe_load("\n".join(_uncommented(text)))
-    assert load(shown) == load({})
+    assert load_config(shown) == load_config({})
     for path, _ in sections():
         assert f"{path.rpartition('.')[2]}:" in text
 
@@ -358,7 +362,7 @@ def test_documenting_keeps_what_the_user_sets():
     }
     text = documented(user, "# mine\n")
     assert yaml.safe_load(text)["training"] == {"epochs": 3}
-    assert load(yaml.safe_load(text)) == load(user)
+    assert load_config(yaml.safe_load(text)) == load_config(user)
     assert documented(yaml.safe_load(text), "# mine\n") == text
 
 
@@ -373,12 +377,13 @@ def _uncommented(text):
 
 def test_config_yaml_shows_every_option():
     path = REPOSITORY / "config.yaml"
-    assert milmer("config", path) == path.read_text()
+    assert milmer("config", path) == path.read_text(), "run `make docs`"
 
 
 def test_the_schema_is_that_of_the_models():
     path = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
-    assert json.loads(milmer("config", "--schema")) == json.loads(path.read_text())
+    schema = json.loads(milmer("config", "--schema"))
+    assert schema == json.loads(path.read_text()), "run `make docs`"
 
 
 @pytest.mark.parametrize("module", ["milmer.plan", "milmer.config"])
@@ -403,7 +408,7 @@ def test_reading_the_configuration_loads_nothing_heavy(module):
 
 def test_a_grid_is_an_experiment_for_each_combination():
     grid = {"model.num_select": [1, 5], "backbone": ["default", "large"], "training.lr": [0.001]}
-    config = load(
+    config = load_config(
         {
             "variants": {"backbone": {"large": {"name": "some/swin"}}},
             "experiments": {
@@ -441,12 +446,12 @@ def test_a_grid_is_an_experiment_for_each_combination():
 )
 def test_a_wrong_grid_is_one_line(grid, parts, refused):
     with refused(*parts):
-        load({"experiments": {"a": {"grid": grid}}})
+        load_config({"experiments": {"a": {"grid": grid}}})
 
 
 def test_the_papers_ablation_can_be_loaded():
     text = (REPOSITORY / "workflow/ablation.yaml").read_text()
-    config = load(yaml.safe_load(text))
+    config = load_config(yaml.safe_load(text))
     rows = {name: config.experiment(name) for name in config.experiments}
     assert len(rows) == 22
     assert rows["fusion-mlp"].model.fusion == "mlp"
@@ -457,12 +462,12 @@ def test_the_papers_ablation_can_be_loaded():
 @pytest.mark.parametrize("name", ["band_power", "band_power-permuted"])
 def test_the_name_of_the_baseline_is_no_experiments(name, refused):
     with refused(f"config: experiments.{name}: ", "another name"):
-        load({"experiments": {name: {}}})
-    load({"experiments": {"band_powerful": {}}})
+        load_config({"experiments": {name: {}}})
+    load_config({"experiments": {"band_powerful": {}}})
 
 
 def test_a_control_exchanges_ratings_and_changes_nothing_else():
-    config = load(
+    config = load_config(
         {"labels": {"scheme": "valence"}, "experiments": {"control": {"labels": "permuted"}}}
     )
     assert config.experiment("control").labels == "permuted"

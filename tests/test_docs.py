@@ -59,3 +59,11 @@ def test_what_milmer_check_can_tell_is_what_the_page_lists():
     source = (REPOSITORY / "milmer/check").glob("*.py")
     code = "".join(path.read_text() for path in source)
     assert all(f'"{word}"' in code for word in said)
+
+
+def test_what_the_page_on_parts_names_is_there():
+    text = (REPOSITORY / "docs/extending.md").read_text()
+    paths = re.findall(r"`((?:milmer|tests|workflow)/[\w/.]+)`", text)
+    assert len(paths) > 20
+    for path in paths:
+        assert (REPOSITORY / path).exists() or "NAME" in path, f"docs/extending.md: {path}"

@@ -20,8 +20,9 @@ STAGES = {
     "tokens": ("milmer.backbone.tokens",),
     "split": ("milmer.splits.splits",),
     "train": ("milmer.training.loop",),
+    "evaluate": ("milmer.evaluation.evaluate",),
     "explain": ("milmer.evaluation.explain",),
-    "baseline": ("milmer.evaluation.band_power",),
+    "baseline": ("milmer.evaluation.baselines",),
     "tables": ("milmer.evaluation.tables",),
     "report": ("milmer.evaluation.report.page",),
 }
@@ -68,6 +69,8 @@ def rerun(package, path, edit):
         ("eeg/filtering.py", {"segments"}),
         ("deap/ratings.py", {"trials"}),
         ("backbone/loading.py", {"finetune-backbone", "tokens", "train", "explain"}),
+        ("metrics/scores.py", {"baseline", "evaluate", "tables", "report"}),
+        ("evaluation/model_card.py", {"evaluate", "report"}),
         ("backbone/class_folders.py", {"finetune-backbone"}),
         ("metrics/statistics.py", {"tables"}),
         ("evaluation/band_power.py", {"baseline"}),
@@ -203,6 +206,7 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
     tables = {"report": {"resamples": 100}, "experiments": {"milmer": shown}, "seeds": [0]}
     shown = {"milmer": shown | {"eeg": "default", "faces": "default"}}
     page = {"report": {"faces": "blurred"}, "experiments": shown, "subjects": ["s01"]}
+    folds = {"folds": ["s01-k0"]}
     run, run_tuned = (made / f"runs/{name}/trial/s01-k0/seed0" for name in ("milmer", "tuned"))
     haar = {"faces": {"detector": "haar"}}
     backbone = {"backbone": {"name": str(twin_backbone)}}
@@ -220,13 +224,14 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
         ("split", "trial", "s01-k0", made / "split.parquet", "--trials", trials),
         ("train", run, *of_run, "--tokens", tokens, "--options", json.dumps(train)),
         ("train", run_tuned, *of_run, "--faces", faces, "--options", json.dumps(tuned)),
+        ("evaluate", run.parents[1], made / "evaluation.parquet", "--options", json.dumps(folds)),
         (
             *("explain", run, made / "explanations/milmer/trial/s01-k0/seed0.h5"),
             *(*of_run, "--tokens", tokens),
         ),
         ("explain", run_tuned, made / "tuned.h5", *of_run, "--faces", faces),
         (
-            *("baseline", "--split", made / "split.parquet", "--segments", segments),
+            *("baseline", "band_power", "--split", made / "split.parquet", "--segments", segments),
             made / "baseline.parquet",
         ),
         ("tables", made / "runs", made / "tables", "--options", json.dumps(tables)),

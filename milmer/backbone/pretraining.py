@@ -35,7 +35,7 @@ from milmer.backbone.loading import choose_dtype, prepare, read_backbone, weight
 from milmer.backbone.options import PretrainOptions, PretrainStageOptions
 from milmer.backbone.resuming import Checkpoints
 from milmer.errors import MilmerError, Stopped
-from milmer.metrics.scores import NAMES, scores
+from milmer.metrics.epoch_score import NAMES, epoch_scores
 from milmer.runtime.device import choose_device, describe
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
@@ -352,7 +352,7 @@ def _flip_half(pictures: Tensor) -> Tensor:
 
 
 def _scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
-    return scores(labels, torch.from_numpy(logits).double().softmax(dim=1).numpy())
+    return epoch_scores(labels, torch.from_numpy(logits).double().softmax(dim=1).numpy())
 
 
 def _history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,22 +1,21 @@
-"""What the facts about a copy mean: what would stop a run, and what only costs data.
+"""What the facts about a copy of DEAP mean: what would stop a run, and what only costs data.
 
-Each judge looks at one thing and yields findings; a new one is written beside them and listed in
-:data:`CHECKS`. Words of protocols and segments are those of the default options.
+Each check looks at one thing and yields findings; add a new one beside them and list it in
+:data:`CHECKS`. Protocols and segments are those of the default options.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from milmer.check.deap import Facts, Subject, Trial
-from milmer.check.ranges import names, places, span
+from milmer.check.deap import DeapFacts, Subject, Trial
+from milmer.check.findings import Finding, note_at, note_on, small_classes, too_few_trials
+from milmer.check.ranges import names, span
 from milmer.data.labels import QUADRANTS
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.deap.layout import has_clip
 from milmer.readers.video import Clip
-from milmer.splits.options import ProtocolsOptions
 
 FOLDERS = {
     "dat": "data_preprocessed_python",
@@ -26,128 +25,107 @@ FOLDERS = {
 """Where DEAP has each kind of EEG file."""
 
 _RATINGS = "metadata_csv"
-_SMALL = 0.5  # part of the usual size below which a file is told of
-_BARELY = 0.05  # s of video missing from a segment that are not worth a word
+_SMALL = 0.5  # part of the usual size below which a file is reported
+_BARELY = 0.05  # s of video that a segment may lack without a note
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; ``about`` is a word for scripts, ``stops``: it is an error."""
-
-    about: str
-    text: str
-    subjects: tuple[str, ...] = ()
-    stops: bool = False
-
-
-def findings(facts: Facts) -> list[Finding]:
-    """All that is to be told of a copy."""
-    return [finding for judge in CHECKS for finding in judge(facts)]
+def copy_findings(facts: DeapFacts) -> list[Finding]:
+    """The results of all checks of a copy."""
+    return [finding for check in CHECKS for finding in check(facts)]
 
 
 def disk(needed: int, free: int, folder: Path) -> list[Finding]:
-    """The error of a disk that cannot hold what a first run makes."""
+    """The error of a disk that is too small for the files of a first run."""
     if needed <= free:
         return []
     text = (
-        f"{folder.absolute()}: {free / 1e9:.1f} GB are free and about {needed / 1e9:.1f} GB are "
-        "needed; let the working directory be on a larger disk (snakemake --directory)"
+        f"{folder.absolute()}: {free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed; put "
+        "the working directory on a larger disk (snakemake --directory)"
     )
     return [Finding("disk", text, stops=True)]
 
 
-def _problems(facts: Facts) -> Iterator[Finding]:
-    """What a stage would stop at; of a file that no run looks at it is a note."""
+def _problems(facts: DeapFacts) -> Iterator[Finding]:
+    """What a stage would stop at; a note where no run reads the file."""
     for problem in facts.problems:
         subject = facts.subjects.get(problem.subject or "")
-        looked_at = subject is None or problem.subject in facts.used
+        used = subject is None or problem.subject in facts.used
         if subject and subject.trials and problem.trial is not None:
-            looked_at &= problem.trial in {trial.trial for trial in subject.trials}
-        subjects = (problem.subject,) if problem.subject else ()
-        yield Finding(problem.about, problem.text, subjects, stops=looked_at)
+            used &= problem.trial in {trial.trial for trial in subject.trials}
+        yield problem.finding(stops=used)
 
 
-def _left_out(facts: Facts) -> Iterator[Finding]:
+def _left_out(facts: DeapFacts) -> Iterator[Finding]:
     others = {n: s for n, s in facts.subjects.items() if n not in facts.used}
     elsewhere: dict[str, list[str]] = {}
     for name, subject in others.items():
         if subject.eeg:
             elsewhere.setdefault(", .".join(subject.eeg), []).append(name)
     for kinds, subjects in elsewhere.items():
-        text = f"left out, EEG only as .{kinds} and .{facts.source} is read: {names(subjects)}"
+        text = f"left out, EEG only as .{kinds} but .{facts.source} is read: {names(subjects)}"
         yield Finding("other_kind", text, tuple(subjects))
-    yield from _of(
+    yield from note_on(
         "video_without_eeg",
-        "left out, face video and no EEG: {}",
+        "left out, face video but no EEG: {}",
         [name for name, subject in others.items() if not subject.eeg],
     )
     if len(facts.used) == 1:
         alone = next(iter(facts.used))
-        text = f"{alone} alone: the protocol loso is left out, it needs two subjects"
+        text = f"only {alone}: protocol loso is left out, it needs two subjects"
         yield Finding("one_subject", text, (alone,))
 
 
-def _without_video(facts: Facts) -> Iterator[Finding]:
+def _without_video(facts: DeapFacts) -> Iterator[Finding]:
     without = [name for name, subject in facts.used.items() if not subject.clips]
-    for in_deap, reason in ((False, "as in DEAP"), (True, "DEAP has them")):
-        yield from _of(
+    for in_deap, reason in ((False, "as in DEAP"), (True, "though DEAP has it")):
+        yield from note_on(
             "eeg_without_video",
-            f"no face video, {reason}; EEG alone is used of {{}}",
+            f"no face video, {reason}; only EEG is used: {{}}",
             [name for name in without if has_clip(name, 1) == in_deap],
         )
 
 
-def _trials(facts: Facts) -> Iterator[Finding]:
-    folds, least = ProtocolsOptions().folds, SegmentationOptions().seconds
-    few: dict[int, list[str]] = {}
-    for name, subject in facts.used.items():
-        if subject.eeg_read is False or not subject.trials:
-            continue  # told already
-        segmented = _segmented(facts, subject)
-        count = len(segmented)
-        if not count:
-            text = f"{name}: no trial holds a segment of {least:g} s (segmentation.seconds)"
-            yield Finding("trials", text, (name,), stops=True)
-        elif count < folds:
-            few.setdefault(count, []).append(name)
-        if count and subject.clips and not any(t.trial in subject.clips for t in segmented):
+def _trials(facts: DeapFacts) -> Iterator[Finding]:
+    segmented = {
+        name: _segmented(facts, subject)
+        for name, subject in facts.used.items()
+        if subject.eeg_read is not False and subject.trials  # else reported already
+    }
+    yield from too_few_trials({name: len(trials) for name, trials in segmented.items()})
+    for name, trials in segmented.items():
+        clips = facts.subjects[name].clips
+        if trials and clips and not any(trial.trial in clips for trial in trials):
             text = f"{name}: no trial has both EEG and face video; nothing to crop"
             yield Finding("trials", text, (name,), stops=True)
-    for count, subjects in few.items():
-        text = (
-            f"{names(subjects)}: {count} trials a subject cannot make {folds} folds; set "
-            "protocols.folds to less"
-        )
-        yield Finding("trials", text, tuple(subjects), stops=True)
 
 
-def _unrated(facts: Facts) -> Iterator[Finding]:
+def _unrated(facts: DeapFacts) -> Iterator[Finding]:
     spare = {
-        name: subject.held - len(subject.trials)
+        name: subject.eeg_trials - len(subject.trials)
         for name, subject in facts.used.items()
-        if subject.held and 0 < len(subject.trials) < subject.held
+        if subject.eeg_trials and 0 < len(subject.trials) < subject.eeg_trials
     }
-    listed = ", ".join(f"{name} ({count})" for name, count in spare.items())
-    text = f"trials without a rating are left out: {listed}"
-    yield from _of("trials_unrated", text, list(spare))
+    counts = ", ".join(f"{name} ({count})" for name, count in spare.items())
+    text = f"left out, trials without a rating: {counts}"
+    yield from note_on("trials_unrated", text, list(spare))
 
 
-def _broken_off(facts: Facts) -> Iterator[Finding]:
-    found = {}
+def _cut_short(facts: DeapFacts) -> Iterator[Finding]:
+    short = {}
     for name, subject in facts.used.items():
         lengths = Counter(trial.seconds for trial in subject.with_eeg)
         usual = lengths.most_common(1)[0][0] if lengths else 0
-        found[name] = [t.trial for t in subject.with_eeg if t.seconds != usual]
-    yield from _at("trials_short", "trials that are broken off: {}", found)
+        short[name] = [t.trial for t in subject.with_eeg if t.seconds != usual]
+    yield from note_at("trials_short", "trials that are cut short: {}", short)
 
 
-def _missing_clips(facts: Facts) -> Iterator[Finding]:
-    """Clips that are missing of subjects with video, beyond those that DEAP lacks."""
+def _missing_clips(facts: DeapFacts) -> Iterator[Finding]:
+    """Clips that subjects with video lack, here only and in DEAP as well."""
     for in_deap, about, text in (
-        (True, "clips_missing", "face video missing that DEAP has: {}"),
-        (False, "clips_not_in_deap", "face video missing as in DEAP: {}"),
+        (True, "clips_missing", "no face video, though DEAP has it: {}"),
+        (False, "clips_not_in_deap", "no face video, as in DEAP: {}"),
     ):
-        found = {
+        missing = {
             name: [
                 trial.trial
                 for trial in subject.trials
@@ -156,134 +134,124 @@ def _missing_clips(facts: Facts) -> Iterator[Finding]:
             for name, subject in facts.used.items()
             if subject.clips
         }
-        yield from _at(about, text, found)
+        yield from note_at(about, text, missing)
 
 
-def _unrated_clips(facts: Facts) -> Iterator[Finding]:
-    found = {
+def _unrated_clips(facts: DeapFacts) -> Iterator[Finding]:
+    unrated = {
         name: sorted(set(subject.clips) - {trial.trial for trial in subject.trials})
         for name, subject in facts.used.items()
         if subject.trials
     }
-    yield from _at("clips_unrated", "face video of trials that are not rated, left out: {}", found)
+    yield from note_at("clips_unrated", "left out, face video of unrated trials: {}", unrated)
 
 
-def _short_clips(facts: Facts) -> Iterator[Finding]:
-    """Clips that end within the last segment of their EEG, as DEAP's do, and before it."""
-    left: dict[str, list[float]] = {}
+def _short_clips(facts: DeapFacts) -> Iterator[Finding]:
+    """Clips that end within the last segment of their EEG, as DEAP's do, or before it."""
+    partial: dict[str, list[float]] = {}
     early = {}
     for name, subject in facts.used.items():
-        for trial, clip in _seen(facts, subject):
+        for trial, clip in _filmed(facts, subject):
             last = segment_grid([(1, trial.seconds)], SegmentationOptions())[-1]
             seconds = clip.seconds - last.start
             if seconds <= 0:
                 early.setdefault(name, []).append((trial, clip))
             elif seconds < SegmentationOptions().seconds - _BARELY:
-                left.setdefault(name, []).append(seconds)
-    if left:
-        seconds = span([s for listed in left.values() for s in listed], "{:.2f}")
+                partial.setdefault(name, []).append(seconds)
+    if partial:
+        seconds = span([s for lengths in partial.values() for s in lengths], "{:.2f}")
         whole = SegmentationOptions().seconds
-        text = f"a trial's last segment has {seconds} s of video, not {whole:g} s: {names(left)}"
-        yield Finding("clips_short", text, tuple(left))
+        text = f"video covers {seconds} of {whole:g} s of a trial's last segment: {{}}"
+        yield from note_on("clips_short", text, list(partial))
     if early:
-        listed = "; ".join(
+        clips = "; ".join(
             f"{name} trial {trial.trial} ({clip.seconds:.1f} of {trial.seconds:g} s)"
-            for name, found in early.items()
-            for trial, clip in found
+            for name, pairs in early.items()
+            for trial, clip in pairs
         )
-        yield Finding("clips_end_early", f"clips that end early: {listed}", tuple(early))
+        yield Finding("clips_end_early", f"clips that end early: {clips}", tuple(early))
 
 
-def _unlike_clips(facts: Facts) -> Iterator[Finding]:
+def _unlike_clips(facts: DeapFacts) -> Iterator[Finding]:
     usual = usual_picture(facts)
-    found: dict[str, list[int]] = {}
+    unlike: dict[str, list[int]] = {}
     for (name, trial), clip in facts.clips.items():
         if clip and _picture(clip) != usual:
-            found.setdefault(name, []).append(trial)
-    yield from _at("clips_unlike", f"clips of another size or rate than {usual}: {{}}", found)
+            unlike.setdefault(name, []).append(trial)
+    yield from note_at("clips_unlike", f"clips of other size or rate than {usual}: {{}}", unlike)
 
 
-def _classes(facts: Facts) -> Iterator[Finding]:
-    """Classes of which a subject has fewer trials than folds, the ones with the same told once."""
-    folds = ProtocolsOptions().folds
-    found: dict[str, list[str]] = {}
-    subjects: dict[str, list[str]] = {}
-    for quadrant in QUADRANTS:
-        few: dict[int, list[str]] = {}
-        for name, subject in facts.used.items():
-            trials = _segmented(facts, subject)
-            count = sum(trial.quadrant == quadrant for trial in trials)
-            if trials and count < folds:
-                few.setdefault(count, []).append(name)
-        listed = "; ".join(f"{count or 'none'} of {names(few[count])}" for count in sorted(few))
-        found.setdefault(listed, []).append(quadrant)
-        subjects[listed] = sorted(name for group in few.values() for name in group)
-    for listed, quadrants in found.items():
-        text = f"{', '.join(quadrants)}: fewer trials than the {folds} folds: {listed}"
-        yield from _of("classes", text, subjects[listed])
+def _classes(facts: DeapFacts) -> Iterator[Finding]:
+    trials = {
+        name: [trial.quadrant for trial in _segmented(facts, subject)]
+        for name, subject in facts.used.items()
+    }
+    yield from small_classes(trials, QUADRANTS)
 
 
-def _familiarity(facts: Facts) -> Iterator[Finding]:
-    text = "no rating of familiarity, which nothing needs: {}"
+def _familiarity(facts: DeapFacts) -> Iterator[Finding]:
+    text = "no ratings of familiarity, which nothing needs: {}"
     without = [name for name, subject in facts.used.items() if subject.familiarity is False]
-    yield from _of("familiarity", text, without)
+    yield from note_on("familiarity", text, without)
 
 
-def _elsewhere(facts: Facts) -> Iterator[Finding]:
-    """Files that lie elsewhere than in DEAP; they are found by their names."""
-    if facts.ratings and (folder := facts.ratings.parent.relative_to(facts.root)) != Path(_RATINGS):
-        yield Finding("ratings_elsewhere", f"the ratings lie in {folder}/, not in {_RATINGS}/")
-    found: dict[str, list[str]] = {}
+def _elsewhere(facts: DeapFacts) -> Iterator[Finding]:
+    """Files in other folders than DEAP's; they are found by their names."""
+    if facts.ratings:
+        folder = facts.ratings.parent.relative_to(facts.place)
+        if folder != Path(_RATINGS):
+            yield Finding("ratings_elsewhere", f"the ratings are in {folder}/, not in {_RATINGS}/")
+    folders: dict[str, list[str]] = {}
     for name, subject in facts.used.items():
-        folder = subject.eeg[facts.source].parent.relative_to(facts.root)
+        folder = subject.eeg[facts.source].parent.relative_to(facts.place)
         if folder != Path(FOLDERS[facts.source]):
-            found.setdefault(f"{folder}/", []).append(name)
-    for folder, subjects in found.items():
+            folders.setdefault(f"{folder}/", []).append(name)
+    for folder, subjects in folders.items():
         usual = FOLDERS[facts.source]
-        text = f".{facts.source} files lie in {folder}, not in {usual}/: {{}}"
-        yield from _of("eeg_elsewhere", text, subjects)
+        text = f".{facts.source} files are in {folder}, not in {usual}/: {{}}"
+        yield from note_on("eeg_elsewhere", text, subjects)
 
 
-def _packed(facts: Facts) -> Iterator[Finding]:
+def _packed(facts: DeapFacts) -> Iterator[Finding]:
     if facts.packed:
         yield Finding("packed", f"not unpacked: {', '.join(facts.packed)}")
 
 
-def _sizes(facts: Facts) -> Iterator[Finding]:
-    """Of a copy that is not read: EEG files that are much smaller than the others."""
+def _sizes(facts: DeapFacts) -> Iterator[Finding]:
+    """In a quick check: EEG files that are much smaller than the others."""
     if not facts.quick or facts.source == "mat":  # a .mat is compressed
         return
     sizes = {name: subject.size for name, subject in facts.used.items() if subject.size}
     usual = median(sizes.values()) if sizes else 0
     small = [name for name, size in sizes.items() if size < _SMALL * usual]
-    text = f".{facts.source} files of less than half the usual size, cut off? {{}}"
-    yield from _of("eeg_small", text, small)
+    text = f".{facts.source} files of less than half the usual size, perhaps cut off: {{}}"
+    yield from note_on("eeg_small", text, small)
 
 
-def _status(facts: Facts) -> Iterator[Finding]:
+def _status(facts: DeapFacts) -> Iterator[Finding]:
     status = {name: s.status for name, s in facts.used.items() if s.status}
     for about, text, has in (
         ("status_unnamed", "the status channel has no name: {}", lambda s: not s.named),
-        ("status_spare", "another channel without a name: {}", lambda s: s.spare),
+        ("status_spare", "another channel has no name: {}", lambda s: s.spare),
         ("status_upper_bits", "status words carry more than the code: {}", lambda s: s.upper_bits),
         ("onsets_unknown", "onsets that fit no trial: {}", lambda s: s.unknown_onsets),
     ):
-        yield from _of(about, text, [name for name, held in status.items() if has(held)])
+        yield from note_on(about, text, [name for name, channel in status.items() if has(channel)])
     units: dict[float, list[str]] = {}
-    for name, held in status.items():
-        if held.unit:
-            units.setdefault(held.unit, []).append(name)
+    for name, channel in status.items():
+        if channel.unit:
+            units.setdefault(channel.unit, []).append(name)
     for unit, subjects in units.items():
-        yield from _of("start_time", f"Start_time counts in units of {unit:g} s: {{}}", subjects)
+        yield from note_on("start_time", f"the unit of Start_time is {unit:g} s: {{}}", subjects)
     missing = {
         name: [t.trial for t in facts.subjects[name].trials if t.seconds is None]
         for name in status
         if facts.subjects[name].with_eeg
     }
-    yield from _at("onsets_missing", "no onset, hence no EEG: {}", missing)
+    yield from note_at("onsets_missing", "no onset, hence no EEG: {}", missing)
 
 
-CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[DeapFacts], Iterator[Finding]], ...] = (
     _problems,
     _trials,
     _left_out,
@@ -294,17 +262,17 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _unlike_clips,
     _status,
     _unrated,
-    _broken_off,
+    _cut_short,
     _classes,
     _familiarity,
     _elsewhere,
     _packed,
     _sizes,
 )
-"""What is looked at, in the order in which it is told."""
+"""All checks, in the order of the report."""
 
 
-def usual_picture(facts: Facts) -> str:
+def usual_picture(facts: DeapFacts) -> str:
     """Size and rate of most clips."""
     kinds = Counter(_picture(clip) for clip in facts.clips.values() if clip)
     return max(kinds, key=kinds.__getitem__, default="")
@@ -317,28 +285,15 @@ def _picture(clip: Clip) -> str:
     return f"{clip.width} x {clip.height}, {clip.fps:.0f} fps"
 
 
-def _of(about: str, text: str, subjects: list[str]) -> Iterator[Finding]:
-    """A note on ``subjects``, where there are any; ``{}`` in ``text`` are their names."""
-    if subjects:
-        yield Finding(about, text.format(names(subjects)), tuple(subjects))
-
-
-def _at(about: str, text: str, trials: dict[str, list[int]]) -> Iterator[Finding]:
-    """A note on trials by subject, where there are any."""
-    trials = {name: listed for name, listed in trials.items() if listed}
-    if trials:
-        yield Finding(about, text.format(places(trials)), tuple(trials))
-
-
-def _segmented(facts: Facts, subject: Subject) -> list[Trial]:
-    """Trials that hold a segment, as far as is known."""
+def _segmented(facts: DeapFacts, subject: Subject) -> list[Trial]:
+    """Trials with a segment; in a quick check all trials."""
     if facts.quick:
         return subject.trials
-    least = SegmentationOptions()
-    return [t for t in subject.with_eeg if segment_grid([(1, t.seconds)], least)]
+    options = SegmentationOptions()
+    return [t for t in subject.with_eeg if segment_grid([(1, t.seconds)], options)]
 
 
-def _seen(facts: Facts, subject: Subject) -> list[tuple[Trial, Clip]]:
+def _filmed(facts: DeapFacts, subject: Subject) -> list[tuple[Trial, Clip]]:
     """Trials with segments and video, and their clips."""
     trials = _segmented(facts, subject)
     return [(t, subject.clips[t.trial]) for t in trials if subject.clips.get(t.trial)]

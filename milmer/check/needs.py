@@ -1,15 +1,15 @@
 """What a first run with the default options would need: disk, and time on two CPU cores.
 
 The whole model of the estimate is here. Sizes follow from the files' formats; the constants below
-were measured: rates by the benchmarks that the README tells of (an AMD EPYC with 2 cores, no GPU,
-YuNet, Swin-T and training in bfloat16), bytes of a crop on real faces. The rate of segments is that
-of preprocessed EEG; original recordings are cleaned too and take longer. Jobs run one after
-another; on a cluster they do not. What was not looked into is taken to be as long as in DEAP.
+were measured: rates by the benchmarks in the README (an AMD EPYC with 2 cores, no GPU, YuNet,
+Swin-T and training in bfloat16), bytes of a crop on real faces. The rate of segments is that of
+preprocessed EEG; original recordings are cleaned too and take longer. Jobs run one after another,
+unlike on a cluster. Files that were not opened count as long as DEAP's.
 """
 
 from dataclasses import dataclass
 
-from milmer.check.deap import Facts, Subject
+from milmer.check.deap import DeapFacts, Subject
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.deap.layout import GENEVA, SFREQ
 from milmer.faces.crops import frame_numbers
@@ -17,6 +17,7 @@ from milmer.faces.options import FacesOptions
 from milmer.readers.video import Clip
 from milmer.splits.folds import fold_names, fold_subjects
 from milmer.splits.options import ProtocolsOptions
+from milmer.splits.protocols import PROTOCOLS
 from milmer.training.options import TrainingOptions
 
 SEGMENTS_RATE = 2400 / 1.0  # s of EEG a s: about 1 s a subject of 40 trials of 60 s
@@ -42,7 +43,7 @@ class Need:
     seconds: float
 
 
-def needs(facts: Facts) -> list[Need]:
+def needs(facts: DeapFacts) -> list[Need]:
     """Of each stage, for all subjects that a run takes; ``runs`` are those of one experiment."""
     segmentation, faces = SegmentationOptions(), FacesOptions()
     segments = crops = decoded = 0
@@ -80,17 +81,17 @@ def needs(facts: Facts) -> list[Need]:
     ]
 
 
-def _lengths(facts: Facts, subject: Subject) -> dict[int, float]:
+def _lengths(facts: DeapFacts, subject: Subject) -> dict[int, float]:
     """Seconds of EEG by experiment_id."""
     if facts.quick:
         return {trial.experiment_id: DEAP_SECONDS for trial in subject.trials}
     return {trial.experiment_id: trial.seconds for trial in subject.with_eeg}
 
 
-def _clips(facts: Facts, subject: Subject) -> dict[int, Clip]:
+def _clips(facts: DeapFacts, subject: Subject) -> dict[int, Clip]:
     """Clips by experiment_id."""
-    held = {t: DEAP_CLIP if facts.quick else clip for t, clip in subject.clips.items()}
-    return {t.experiment_id: held[t.trial] for t in subject.trials if held.get(t.trial)}
+    clips = {t: DEAP_CLIP if facts.quick else clip for t, clip in subject.clips.items()}
+    return {t.experiment_id: clips[t.trial] for t in subject.trials if clips.get(t.trial)}
 
 
 def _training(bags: dict[str, int]) -> tuple[int, float]:
@@ -99,7 +100,8 @@ def _training(bags: dict[str, int]) -> tuple[int, float]:
     for protocol in protocols.names:
         for fold in fold_names(protocol, list(bags), protocols.folds):
             of_fold = sum(bags[name] for name in fold_subjects(protocol, fold, list(bags)))
-            tested = bags[fold] if protocol == "loso" else of_fold / protocols.folds
+            apart = PROTOCOLS[protocol].leaves_subject_out
+            tested = bags[fold] if apart else of_fold / protocols.folds
             if of_fold > tested:  # leaving out the only subject leaves nothing to train on
                 runs += 1
                 seen += (of_fold - tested) * (1 - protocols.validation)

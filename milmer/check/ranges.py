@@ -47,5 +47,5 @@ def places(trials: Mapping[str, Iterable[int]]) -> str:
 
 def span(values: Iterable[float], write: str = "{:g}") -> str:
     """``58–60`` for the least and the greatest of ``values``, or the one that they all are."""
-    held = list(values)
-    return "–".join(dict.fromkeys(write.format(end) for end in (min(held), max(held))))
+    values = list(values)
+    return "–".join(dict.fromkeys(write.format(end) for end in (min(values), max(values))))

@@ -1,26 +1,37 @@
-"""What ``milmer check`` says of a copy: facts, findings and needs in one object, and as JSON."""
+"""The report of ``milmer check``: facts, findings and needs in one object, as text and as JSON."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from milmer import storage
-from milmer.check.deap import Facts, Subject, gather
-from milmer.check.deap_findings import Finding, disk, findings
+from milmer.check import text
+from milmer.check.deap import DeapFacts, Subject, inspect_copy
+from milmer.check.deap_findings import copy_findings, disk
+from milmer.check.findings import Finding
+from milmer.check.manifest import ManifestFacts, inspect_manifest
+from milmer.check.manifest_findings import manifest_findings
 from milmer.check.needs import Need, needs
 from milmer.data.labels import QUADRANTS
+from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.deap.layout import EEG_KINDS
+from milmer.readers.seekable_video import TimedClip
+from milmer.readers.video import Clip
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told of a copy; ``free`` are the bytes on the disk of ``directory``."""
+    """All about a dataset; of a copy of DEAP also what a first run needs.
 
-    facts: Facts
+    ``free`` are the bytes on the disk of ``directory``, where the run will be.
+    """
+
+    facts: DeapFacts | ManifestFacts
     findings: list[Finding]
-    needs: list[Need]
-    directory: Path
-    free: int
+    needs: list[Need] = field(default_factory=list)
+    directory: Path = Path()
+    free: int = 0
 
     @property
     def errors(self) -> list[Finding]:
@@ -32,43 +43,68 @@ class Report:
         """What only costs data, or is good to know."""
         return [finding for finding in self.findings if not finding.stops]
 
+    def screen(self) -> str:
+        """The report as text for people."""
+        lines = text.overview(self.facts)
+        for title, findings in (("ERROR", self.errors), ("NOTE", self.notes)):
+            lines += [""] * bool(findings) + text.finding_lines(title, findings)
+        if any(need.count for need in self.needs):
+            lines += ["", *text.need_lines(self.needs, self.facts.quick, self.free, self.directory)]
+        verdict = text.verdict(len(self.errors), len(self.notes), self.facts.quick)
+        return "\n".join([*lines, "", verdict])
+
     def as_json(self) -> dict[str, Any]:
-        """Plain values; the keys are documented in docs/data.md."""
-        facts = self.facts
-        return {
-            "root": str(facts.root),
-            "usable": not self.errors,
-            "quick": facts.quick,
-            "source": facts.source,
-            "eeg": {kind: facts.kind(kind) for kind in EEG_KINDS},
-            "ratings": _relative(facts.ratings, facts.root),
-            "subjects": {n: _subject(facts, s) for n, s in facts.subjects.items()},
-            "errors": [_finding(error) for error in self.errors],
-            "notes": [_finding(note) for note in self.notes],
+        """Plain values; the keys are documented in docs/data.md and docs/own-data.md."""
+        deap = isinstance(self.facts, DeapFacts)
+        content = _deap(self.facts) if deap else _manifest(self.facts)
+        estimate = {
             "needs": {
                 need.stage: {"count": need.count, "bytes": need.bytes, "seconds": need.seconds}
                 for need in self.needs
             },
             "free_bytes": self.free,
         }
+        return {
+            "root" if deap else "manifest": str(self.facts.place),
+            "usable": not self.errors,
+            "quick": self.facts.quick,
+            **content,
+            "errors": [_finding(error) for error in self.errors],
+            "notes": [_finding(note) for note in self.notes],
+            **(estimate if deap else {}),
+        }
 
 
-def check(root: Path, source: str, quick: bool, directory: Path) -> Report:
-    """Look at the copy below ``root``; results are to go to ``directory``."""
-    facts = gather(root, source, quick)
-    needed, free = needs(facts), storage.free_bytes(directory / "results")
-    told = disk(sum(need.bytes for need in needed), free, directory) + findings(facts)
-    return Report(facts, told, needed, directory, free)
+def check(
+    dataset: DatasetOptions, labels: LabelsOptions | None, quick: bool, directory: Path
+) -> Report:
+    """Check a dataset whose results are to go to ``directory``; see :mod:`milmer.check.target`."""
+    if dataset.kind == "manifest":
+        manifest = inspect_manifest(dataset, labels, quick)
+        return Report(manifest, manifest_findings(manifest))
+    copy = inspect_copy(dataset.root, dataset.source, quick)
+    estimate, free = needs(copy), storage.free_bytes(directory / "results")
+    findings = disk(sum(need.bytes for need in estimate), free, directory) + copy_findings(copy)
+    return Report(copy, findings, estimate, directory, free)
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
     return {"about": finding.about, "subjects": list(finding.subjects), "text": finding.text}
 
 
-def _subject(facts: Facts, subject: Subject) -> dict[str, Any]:
+def _deap(facts: DeapFacts) -> dict[str, Any]:
+    return {
+        "source": facts.source,
+        "eeg": {kind: facts.kind(kind) for kind in EEG_KINDS},
+        "ratings": _relative(facts.ratings, facts.place),
+        "subjects": {name: _subject(facts, s) for name, s in facts.subjects.items()},
+    }
+
+
+def _subject(facts: DeapFacts, subject: Subject) -> dict[str, Any]:
     quadrants = [trial.quadrant for trial in subject.trials]
     return {
-        "eeg": {kind: _relative(path, facts.root) for kind, path in subject.eeg.items()},
+        "eeg": {kind: _relative(path, facts.place) for kind, path in subject.eeg.items()},
         "eeg_read": subject.eeg_read,
         "labels_agree": subject.labels_agree,
         "familiarity": subject.familiarity,
@@ -83,13 +119,45 @@ def _subject(facts: Facts, subject: Subject) -> dict[str, Any]:
             for trial in subject.trials
         ],
         "quadrants": {quadrant: quadrants.count(quadrant) for quadrant in QUADRANTS},
-        "clips": {
-            str(trial): clip and {**asdict(clip), "seconds": clip.seconds}
-            for trial, clip in subject.clips.items()
-        },
+        "clips": {str(trial): _clip(clip) for trial, clip in subject.clips.items()},
         "status": subject.status and asdict(subject.status),
     }
 
 
 def _relative(path: Path | None, root: Path) -> str | None:
     return path and path.relative_to(root).as_posix()
+
+
+def _manifest(facts: ManifestFacts) -> dict[str, Any]:
+    return {
+        "classes": facts.class_names,
+        "subjects": {
+            subject: [
+                {
+                    "trial": row.trial,
+                    "experiment_id": row.experiment_id,
+                    "stimulus": row.stimulus,
+                    "class": facts.classes.get((subject, row.trial)),
+                    "eeg_seconds": None if isnan(s := facts.seconds_of(row)) else s,
+                    "video": row.video_file is not None,
+                }
+                for row in facts.rows_of(subject)
+            ]
+            for subject in facts.subjects
+        },
+        "eeg": {name: content and asdict(content) for name, content in facts.eeg.items()},
+        "video": {
+            name: clip and {**_clip(clip), "by_time": isinstance(clip, TimedClip)}
+            for name, clip in facts.video.items()
+        },
+    }
+
+
+def _clip(clip: Clip | None) -> dict[str, Any] | None:
+    return clip and {
+        "fps": clip.fps,
+        "frames": clip.frames,
+        "width": clip.width,
+        "height": clip.height,
+        "seconds": clip.seconds,
+    }

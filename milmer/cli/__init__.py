@@ -1,6 +1,6 @@
-"""The command line: parses, calls one function, and turns an error for people into one line.
+"""The command line: parses arguments, calls one function, and prints errors as one line.
 
-``milmer STAGE --options JSON …`` is what the rules run; each line can be pasted from a log.
+``milmer STAGE --options JSON …`` is what the rules run; each command can be pasted from a log.
 """
 
 from milmer.cli import predicting, stages, tools

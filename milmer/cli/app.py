@@ -1,4 +1,4 @@
-"""What all commands share: messages and logs, options as JSON, and errors in one line."""
+"""What all commands share: logs, options as JSON, and errors in one line."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ import typer
 from milmer.errors import MilmerError, Stopped
 
 OptionsJSON = Annotated[
-    str, typer.Option("--options", metavar="JSON", help="The stage's options; missing: defaults.")
+    str, typer.Option("--options", metavar="JSON", help="Options of the stage.")
 ]
 _STOPPED = 128 + signal.SIGTERM
 
@@ -28,28 +28,28 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; the exit status is 1 after an error, 143 after being asked to stop."""
-    # A job that is told to end should leave as after an error: clean up, exit non-zero.
+    """Run the command line; the exit status is 1 after an error and 143 after SIGTERM."""
+    # A terminated job ends as after an error: it cleans up and exits with a non-zero status.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_STOPPED))
     try:
         app()
     except MilmerError as error:
-        _say(f"milmer: {error}")
+        _print_error(f"milmer: {error}")
         sys.exit(_STOPPED if isinstance(error, Stopped) else 1)
     except Exception as error:
-        _say_unexpected(error)
+        _print_bug(error)
         sys.exit(1)
 
 
 @app.callback()
 def _common(
     log: Annotated[
-        Path | None, typer.Option("--log", help="Write messages to this file, not to stderr.")
+        Path | None, typer.Option("--log", help="Write messages to this file instead of stderr.")
     ] = None,
 ) -> None:
     if log is not None:
         _send_stderr_to(log)
-    if not sys.stderr.isatty():  # bars of Hugging Face's libraries, once they are imported
+    if not sys.stderr.isatty():  # of Hugging Face's libraries, which are imported later
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "transformers", "huggingface_hub"):
@@ -61,7 +61,7 @@ _log_file: Path | None = None
 
 
 def _send_stderr_to(log: Path) -> None:
-    """Send all that is written to stderr to ``log``, also by libraries in C."""
+    """Redirect stderr to ``log``, also for libraries in C."""
     global _console, _log_file
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -72,24 +72,26 @@ def _send_stderr_to(log: Path) -> None:
         raise MilmerError(f"the log cannot be written ({error.strerror})", where=log) from error
 
 
-def _say(line: str) -> None:
+def _print_error(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
     if _console is not None:
         with contextlib.suppress(OSError):
             os.write(_console, f"{line}\n".encode())
 
 
-def _say_unexpected(error: Exception) -> None:
-    """Say in one line that this is a bug of ours, and where its traceback is."""
-    lines = traceback.format_exc()
+def _print_bug(error: Exception) -> None:
+    """Print one line that this is a bug in Milmer, and where its traceback is."""
+    text = traceback.format_exc()
     if _log_file is not None:
-        place: str | Path = _log_file
-        print(lines, file=sys.stderr, flush=True)
+        path: str | Path = _log_file
+        print(text, file=sys.stderr, flush=True)
     else:
         with tempfile.NamedTemporaryFile(
             "w", prefix="milmer-", suffix=".log", delete=False, encoding="utf-8"
         ) as file:
-            file.write(lines)
-        place = file.name
-    what = MilmerError(f"{type(error).__name__}: {error}")  # in one line
-    _say(f"milmer: unexpected error ({what}); please report it with the traceback in {place}")
+            file.write(text)
+        path = file.name
+    reason = " ".join(f"{type(error).__name__}: {error}".splitlines())
+    _print_error(
+        f"milmer: unexpected error ({reason}); please report it with the traceback in {path}"
+    )

@@ -1,4 +1,4 @@
-"""The command that predicts a new recording."""
+"""The command that predicts emotions in a new recording."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,41 +11,45 @@ from milmer.runtime.gpus import gpu_lease
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run's folder, or the folder model/ in it.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a run, or the folder model/ in it.")],
     out: Annotated[Path, typer.Argument(help="Folder of the predictions.")],
     eeg: Annotated[
-        Path | None, typer.Option("--eeg", help="EEG of any format that MNE reads, or DEAP's.")
+        Path | None, typer.Option("--eeg", help="EEG in any format that MNE reads, or DEAP's.")
     ] = None,
     video: Annotated[Path | None, typer.Option("--video", help="Video of the face.")] = None,
     offset: Annotated[
-        float | None, typer.Option(help="Where the video begins in the EEG, in s; default 0.")
+        float | None, typer.Option(help="Start of the video in the EEG, in s; default 0.")
     ] = None,
-    start: Annotated[float | None, typer.Option(help="Begin here in the EEG, in s.")] = None,
-    stop: Annotated[float | None, typer.Option(help="End here in the EEG, in s.")] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Start of the predictions, in s of the EEG.")
+    ] = None,
+    stop: Annotated[
+        float | None, typer.Option(help="End of the predictions, in s of the EEG.")
+    ] = None,
     trial: Annotated[
-        int | None, typer.Option(min=1, help="Which trial of a .dat or .mat of DEAP.")
+        int | None, typer.Option(min=1, help="Trial in a .dat or .mat of DEAP.")
     ] = None,
     trials: Annotated[
         Path | None,
-        typer.Option(help="In place of --eeg and --video: all trials of this table of a subject."),
+        typer.Option(help="Predict all trials of a subject's table, instead of --eeg and --video."),
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="With --trials: folder of the dataset.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the dataset, for --trials.")] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Where the Swin of the training data lies.")
+        str | None, typer.Option(help="Directory or hub name of the backbone used in training.")
     ] = None,
     detector_model: Annotated[
         str | None, typer.Option(help="The face detector's model file.")
     ] = None,
     missing_channels: Annotated[
         str | None,
-        typer.Option(help="refuse or interpolate; default as in training.", metavar="WHAT"),
+        typer.Option(help="refuse or interpolate; default: as in training.", metavar="WHAT"),
     ] = None,
     without_eog: Annotated[
-        bool, typer.Option("--without-eog", help="Go on where there is no EOG to clean with.")
+        bool, typer.Option("--without-eog", help="Do not remove eye artefacts, if there is no EOG.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Predict emotions over a recording: a row a segment, a timeline and a page."""
+    """Predict emotions in a recording: one row per segment, a timeline and a page."""
     from pydantic import ValidationError
 
     from milmer.options import options_error
@@ -66,7 +70,7 @@ def predict(
     except ValidationError as error:
         raise options_error(PredictOptions, error) from error
     with gpu_lease(device):  # before anything imports torch
-        from milmer.prediction.predict import Recording, predict
+        from milmer.prediction.predict import RecordingFiles, predict
 
-        predict(model, Recording(eeg, video, trials, root), options, out)
+        predict(model, RecordingFiles(eeg, video, trials, root), options, out)
     typer.echo(f"wrote {out}: predictions.parquet, predictions.csv, timeline.svg, index.html")

@@ -1,6 +1,6 @@
 """Commands that the rules run: one stage each, from files and options to a file.
 
-Every command imports its stage only when it is called.
+A command imports its stage when it is called.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of the dataset.")]
 Trials = Annotated[Path, typer.Option("--trials", help="The subject's table of trials.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 JobsPerGPU = Annotated[
-    int, typer.Option("--jobs-per-gpu", min=1, help="Jobs like this one that may share a GPU.")
+    int, typer.Option("--jobs-per-gpu", min=1, help="Number of jobs that may share a GPU.")
 ]
 Out = Annotated[Path, typer.Argument(help="File to write.")]
 
@@ -27,7 +27,7 @@ def trials(
     subject: str,
     out: Out,
     root: Annotated[Path | None, typer.Option(help="Folder of a copy of DEAP.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="Table of a lab's own trials.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Manifest of your own recordings.")] = None,
     options: OptionsJSON = "{}",
 ) -> None:
     """Join a subject's ratings, EEG and videos into one table."""
@@ -38,7 +38,7 @@ def trials(
         make_manifest_trials(manifest, subject, rows, out)
         return
     if root is None:
-        raise MilmerError("give --root, a copy of DEAP, or --manifest")
+        raise MilmerError("no dataset", where="trials", remedy="give --root or --manifest")
     from milmer.deap.trials import TrialsOptions, make_trials
 
     make_trials(root, subject, read_options(TrialsOptions, options), out)
@@ -61,58 +61,63 @@ def segments(trials: Trials, out: Out, root: Root, options: OptionsJSON = "{}") 
 @app.command()
 def faces(
     out: Annotated[
-        Path | None, typer.Argument(help="File to write; with --sheet the one to read.")
+        Path | None, typer.Argument(help="File to write; with --sheet: to read.")
     ] = None,
     trials: Annotated[Path | None, typer.Option(help="The subject's table of trials.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
     options: OptionsJSON = "{}",
-    threads: Annotated[int, typer.Option(help="Threads that decode and search.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads for decoding and detection.")] = 2,
     detector_model: Annotated[str | None, typer.Option(help="The detector's model file.")] = None,
     sheet: Annotated[
         Path | None,
         typer.Option(
-            help="Draw how detection went, and crop nothing: of --video to this PNG, or of each "
-            "clip of a subject's finished OUT to this folder. The pictures show people's faces."
+            help="Draw contact sheets of the detection instead of cropping: of --video to this "
+            "PNG, or of all clips in a finished OUT to this folder. They show people's faces."
         ),
     ] = None,
-    video: Annotated[Path | None, typer.Option(help="One video to draw a --sheet of.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Video to draw a --sheet of.")] = None,
 ) -> None:
-    """Crop the faces of a subject's videos, or draw contact sheets of how that went."""
+    """Crop the faces in a subject's videos, or draw contact sheets of their detection."""
     from milmer.faces.crops import make_faces
     from milmer.faces.options import FaceStageOptions
 
     how = {"threads": threads} | ({"detector_model": detector_model} if detector_model else {})
     stage = read_options(FaceStageOptions, options).updated({"faces": how})
-    subject = [given for given in (trials, root, out) if given is not None]
-    if video is not None and sheet is not None and not subject:
+    inputs = [path for path in (trials, root, out) if path is not None]
+    if video is not None and sheet is not None and not inputs:
         from milmer.faces.contact_sheet import draw_video_sheet
 
         draw_video_sheet(video, stage, sheet)
         typer.echo(f"wrote {sheet}")
-    elif video is not None or len(subject) < 3:
-        raise MilmerError("faces: give OUT, --trials and --root, or --video and --sheet")
+    elif video is not None or len(inputs) < 3:
+        raise MilmerError(
+            "arguments are missing or cannot be combined",
+            where="faces",
+            remedy="give OUT, --trials and --root, or --video and --sheet",
+        )
     elif sheet is not None:
         from milmer.faces.contact_sheet import draw_subject_sheets
 
-        written = draw_subject_sheets(trials, root, out, sheet)
-        typer.echo(f"wrote {len(written)} sheets to {sheet}")
+        sheets = draw_subject_sheets(trials, root, out, sheet)
+        typer.echo(f"wrote {len(sheets)} sheets to {sheet}")
     else:
         make_faces(trials, root, stage, out)
 
 
 @app.command()
 def finetune_backbone(
-    images: Annotated[Path, typer.Argument(help="Folder of class folders with pictures.")],
+    images: Annotated[Path, typer.Argument(help="Folder with one folder of pictures per class.")],
     out: Annotated[Path, typer.Argument(help="Folder of the new backbone.")],
     options: OptionsJSON = "{}",
     backbone: Annotated[
-        str | None, typer.Option(help="Directory or hub name to begin with, for the options'.")
+        str | None,
+        typer.Option(help="Directory or hub name of the first weights; default: the options'."),
     ] = None,
     device: Device = "auto",
     jobs_per_gpu: JobsPerGPU = 1,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Age of the state to resume.")] = 5.0,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints.")] = 5.0,
 ) -> None:
-    """Teach a Swin backbone emotions from pictures of faces."""
+    """Fine-tune a Swin backbone on pictures of facial expressions."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
         from milmer.backbone.options import PretrainStageOptions
         from milmer.backbone.pretraining import pretrain_backbone
@@ -129,12 +134,12 @@ def tokens(
     out: Out,
     options: OptionsJSON = "{}",
     backbone: Annotated[
-        str | None, typer.Option(help="Directory or hub name, in place of the options'.")
+        str | None, typer.Option(help="Directory or hub name; default: the options'.")
     ] = None,
     device: Device = "auto",
     jobs_per_gpu: JobsPerGPU = 1,
 ) -> None:
-    """Turn a subject's face crops into Swin tokens."""
+    """Encode a subject's face crops as Swin tokens."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
         from milmer.backbone.options import TokensOptions
         from milmer.backbone.tokens import make_tokens
@@ -148,11 +153,11 @@ def tokens(
 def split(
     protocol: str,
     fold: str,
-    trials: Annotated[list[Path], typer.Option("--trials", help="Tables of all subjects.")],
+    trials: Annotated[list[Path], typer.Option("--trials", help="Tables of all subjects' trials.")],
     out: Out,
     options: OptionsJSON = "{}",
 ) -> None:
-    """Divide segments into train, val and test."""
+    """Split segments into train, val and test."""
     from milmer.splits.options import SplitOptions
     from milmer.splits.splits import make_split
 
@@ -163,21 +168,25 @@ def split(
 def train(
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
     out: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    segments: Annotated[list[Path] | None, typer.Option(help="Segments of its subjects.")] = None,
-    tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of its subjects.")] = None,
+    segments: Annotated[
+        list[Path] | None, typer.Option(help="Segments of the fold's subjects.")
+    ] = None,
+    tokens: Annotated[
+        list[Path] | None, typer.Option(help="Tokens of the fold's subjects.")
+    ] = None,
     faces: Annotated[
-        list[Path] | None, typer.Option(help="Face crops, where the backbone is trained too.")
+        list[Path] | None, typer.Option(help="Face crops, if the backbone is trained too.")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Directory or hub name, in place of the options'.")
+        str | None, typer.Option(help="Directory or hub name; default: the options'.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws weights, order and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and dropout.")] = 0,
     options: OptionsJSON = "{}",
     device: Device = "auto",
     jobs_per_gpu: JobsPerGPU = 1,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Age of the state to resume.")] = 1.0,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints.")] = 1.0,
 ) -> None:
-    """Train and test one fold."""
+    """Train and test a model on one fold."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
         from milmer.training.loop import train_fold
         from milmer.training.options import TrainOptions
@@ -194,20 +203,37 @@ def train(
 
 
 @app.command()
+def evaluate(
+    runs: Annotated[Path, typer.Argument(help="Folder of an experiment's runs under a protocol.")],
+    out: Out,
+    options: OptionsJSON = "{}",
+) -> None:
+    """Compute the metrics and write the model cards of trained runs."""
+    from milmer.evaluation.evaluate import evaluate_runs
+    from milmer.evaluation.evaluate_options import EvaluateOptions
+
+    evaluate_runs(runs, read_options(EvaluateOptions, options), out)
+
+
+@app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     out: Out,
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
-    segments: Annotated[list[Path] | None, typer.Option(help="Segments of its subjects.")] = None,
-    tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of its subjects.")] = None,
+    segments: Annotated[
+        list[Path] | None, typer.Option(help="Segments of the fold's subjects.")
+    ] = None,
+    tokens: Annotated[
+        list[Path] | None, typer.Option(help="Tokens of the fold's subjects.")
+    ] = None,
     faces: Annotated[
-        list[Path] | None, typer.Option(help="Face crops, where the backbone was trained too.")
+        list[Path] | None, typer.Option(help="Face crops, if the backbone was trained too.")
     ] = None,
     options: OptionsJSON = "{}",
     device: Device = "auto",
     jobs_per_gpu: JobsPerGPU = 1,
 ) -> None:
-    """Tell which EEG channels and which part of the face a trained model goes by."""
+    """Explain which EEG channels and which part of the face a trained model uses."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
         from milmer.evaluation.explain import explain_run
         from milmer.evaluation.explain_options import ExplainOptions
@@ -218,16 +244,22 @@ def explain(
 
 @app.command()
 def baseline(
+    name: Annotated[str, typer.Argument(help="Name of the baseline.")],
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
-    segments: Annotated[list[Path], typer.Option("--segments", help="Those of its subjects.")],
+    segments: Annotated[
+        list[Path], typer.Option("--segments", help="Segments of the fold's subjects.")
+    ],
     out: Out,
     options: OptionsJSON = "{}",
 ) -> None:
-    """Test log band power with logistic regression on one fold."""
-    from milmer.evaluation.band_power import make_baseline
-    from milmer.evaluation.band_power_options import BandPowerOptions
+    """Train and test a simple method on one fold."""
+    from milmer.evaluation.baseline_options import BASELINES
+    from milmer.evaluation.baselines import make_baseline
 
-    make_baseline(split, segments, read_options(BandPowerOptions, options), out)
+    if name not in BASELINES:
+        raise MilmerError(f"no baseline {name!r}", remedy=f"use one of {', '.join(BASELINES)}")
+    stage = read_options(type(BASELINES[name].options), options)
+    make_baseline(name, split, segments, stage, out)
 
 
 @app.command()
@@ -236,10 +268,10 @@ def tables(
     out: Annotated[Path, typer.Argument(help="Folder of the tables.")],
     options: OptionsJSON = "{}",
     baselines: Annotated[
-        Path | None, typer.Option(help="Folder of the baselines that the options name.")
+        Path | None, typer.Option(help="Folder of the baselines in the options.")
     ] = None,
 ) -> None:
-    """Summarise all runs as tables."""
+    """Summarise all runs in tables."""
     from milmer.evaluation.runs import TablesOptions
     from milmer.evaluation.tables import make_tables
 
@@ -252,7 +284,7 @@ def report(
     out: Annotated[Path, typer.Argument(help="Folder of the report.")],
     options: OptionsJSON = "{}",
 ) -> None:
-    """Show all results as one page."""
+    """Write all results to one page."""
     from milmer.evaluation.report.options import ReportStageOptions
     from milmer.evaluation.report.page import make_report
 

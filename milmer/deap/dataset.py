@@ -9,7 +9,10 @@ from milmer.errors import MilmerError
 
 
 class DeapDataset(Dataset):
-    """The subjects of a copy that ``options`` ask for; errors are for people."""
+    """The subjects of a copy of DEAP that ``options`` name.
+
+    Raises :class:`MilmerError` where one of them has no EEG of the chosen kind.
+    """
 
     trials_module = "milmer.deap.trials"
     recordings_module = "milmer.deap.recordings"
@@ -18,26 +21,29 @@ class DeapDataset(Dataset):
     def __init__(self, copy: Copy, options: DatasetOptions):
         self._copy = copy
         self.root = options.root
-        wanted, found = options.subjects, copy.subjects
-        if wanted != "all" and (absent := sorted(set(wanted) - set(found))):
-            raise MilmerError(
-                f"dataset.subjects: {copy.root} holds no recording of {', '.join(absent)}"
-            )
-        self.source = copy.source(options.source, found if wanted == "all" else wanted)
+        wanted = copy.subjects if options.subjects == "all" else options.subjects
+        self._require("recording", wanted, copy.subjects)
+        self.source = copy.source(options.source, wanted)
         self.preprocessed = self.source != "bdf"
         with_eeg = copy.eeg.get(self.source, {})
-        self.subjects = [s for s in found if s in with_eeg and (wanted == "all" or s in wanted)]
+        self.subjects = [s for s in copy.subjects if s in with_eeg and s in wanted]
         if not self.subjects:
             raise no_eeg(copy, self.source)
-        if wanted != "all" and (absent := sorted(set(wanted) - set(self.subjects))):
-            raise MilmerError(
-                f"dataset.subjects: {copy.root} holds no .{self.source} file of {', '.join(absent)}"
-            )
+        if options.subjects != "all":
+            self._require(f".{self.source} file", wanted, self.subjects)
         self._ratings = str(ratings_file(copy))
         self.with_video = [s for s in self.subjects if copy.videos.get(s)]
 
+    def _require(self, what: str, wanted: list[str], subjects: list[str]) -> None:
+        if absent := sorted(set(wanted) - set(subjects)):
+            raise MilmerError(
+                f"{self._copy.root} holds no {what} of {', '.join(absent)}",
+                where="dataset.subjects",
+                remedy="leave them out",
+            )
+
     def lacks(self, labels: LabelsOptions) -> str | None:
-        """DEAP has ratings and no labels by name."""
+        """Why trials cannot get these labels: DEAP has ratings, but no column of labels."""
         if labels.scheme == "label":
             return "labels.scheme label needs a manifest with a column label; DEAP has ratings"
         return None

@@ -1,6 +1,6 @@
-"""Where the files of a DEAP copy are, and in which order its channels stand.
+"""Where the files of a copy of DEAP are, and the order of its channels.
 
-Only the standard library is used here: the Snakefile scans the dataset each time it is parsed.
+Uses the standard library only: the Snakefile scans the dataset each time it is parsed.
 File names and channel orders are those of the dataset's own documentation (Koelstra et al. 2012).
 """
 
@@ -90,7 +90,7 @@ SFREQ = 128.0
 """Sampling rate of the preprocessed files in Hz."""
 
 EEG_KINDS = ("dat", "mat", "bdf")
-"""Kinds of EEG file, in the order in which they are preferred."""
+"""Kinds of EEG file, the preferred one first."""
 
 _FILMED = range(1, 23)
 _WITHOUT_CLIP = {"s03": {40}, "s05": {40}, "s11": {38, 39, 40}, "s14": {40}}
@@ -117,8 +117,8 @@ class Copy:
     def source(self, wanted: str, subjects: list[str]) -> str:
         """The kind of EEG file to read: ``wanted``, or for ``auto`` the one most subjects have.
 
-        One kind serves all subjects, because differently preprocessed recordings in one dataset
-        would be told apart by their preprocessing.
+        All subjects get the same kind: a model could recognise differently preprocessed recordings
+        by their preprocessing.
         """
         if wanted != "auto":
             return wanted
@@ -126,13 +126,15 @@ class Copy:
 
 
 def scan(root: str | Path) -> Copy:
-    """Find the EEG files, face videos and ratings below ``root`` by their names.
+    """Find EEG files, face videos and ratings below ``root`` by their names.
 
-    Raises :class:`MilmerError` where there is no such folder, or where one name exists twice.
+    Raises :class:`MilmerError` where there is no such folder, or where a file exists twice.
     """
     root = Path(root)
     if not root.is_dir():
-        raise MilmerError(f"dataset.root: no such folder: {root}")
+        raise MilmerError(
+            f"no such folder: {root}", where="dataset.root", remedy="set it to your copy of DEAP"
+        )
     copy = Copy(root)
     for folder, below, names in os.walk(root, followlinks=True):
         if len(Path(folder).relative_to(root).parts) >= _DEPTH:
@@ -154,27 +156,30 @@ def ratings_file(copy: Copy) -> Path:
     """The ratings file of a copy; raises :class:`MilmerError` where there is none."""
     if copy.ratings is None:
         raise MilmerError(
-            f"{copy.root}: no {_RATINGS} found; it is the only map from videos to EEG trials, "
-            "so copy DEAP's metadata_csv folder there"
+            f"no {_RATINGS} found, the only map from videos to EEG trials",
+            where=copy.root,
+            remedy="copy DEAP's metadata_csv folder there",
         )
     return copy.ratings
 
 
 def has_clip(subject: str, trial: int) -> bool:
-    """Whether DEAP has a face video of a subject's trial: there are 874 of s01 to s22."""
+    """Whether DEAP has a face video of a subject's trial: it has 874, of s01 to s22."""
     return int(subject[1:]) in _FILMED and trial not in _WITHOUT_CLIP.get(subject, ())
 
 
 def no_eeg(copy: Copy, source: str) -> MilmerError:
-    """The error of a copy without any EEG file of the kind ``source``."""
+    """The error for a copy without any EEG file of the kind ``source``."""
     kinds = ", ".join(f".{kind}" for kind in copy.eeg) or "none"
     return MilmerError(
-        f"dataset.root: {copy.root} holds no .{source} file sNN.{source} (EEG files there: {kinds})"
+        f"{copy.root} holds no .{source} file sNN.{source} (EEG files there: {kinds})",
+        where="dataset.root",
+        remedy="set it to your copy of DEAP, or change dataset.source",
     )
 
 
 def _add(files: dict, key: str | int, path: Path, root: Path) -> None:
     if key in files:
         first, second = files[key].relative_to(root), path.relative_to(root)
-        raise MilmerError(f"{root}: found {first} and {second}; keep one of them")
+        raise MilmerError(f"holds {first} and {second}", where=root, remedy="keep one of them")
     files[key] = path

@@ -8,17 +8,18 @@ from milmer.data.options import RecordingOptions
 from milmer.data.recording import Recording
 from milmer.deap import bdf
 from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 
-EOG_ROWS = [PERIPHERAL.index(name) for name in bdf.EOG]
+EOG_ROWS = [PERIPHERAL.index(name) for name in bdf.EOG_ELECTRODES]
 
 
 def read_recording(
     root: Path, trials: pd.DataFrame, options: RecordingOptions | None = None
 ) -> Recording:
-    """Read the trials with EEG of a subject's table from the file that it names, below ``root``.
+    """Read the trials with EEG of a subject's table from its file below ``root``.
 
-    ``options`` are those of a manifest's recordings; DEAP's files need none.
+    ``options`` are for recordings of a manifest; DEAP's files need none. Raises
+    :class:`MilmerError` where the file is missing or damaged.
     """
     wanted = trials[trials["eeg_file"].notna()]
     path = Path(root) / wanted["eeg_file"].iloc[0]

@@ -1,7 +1,6 @@
 """Stage ``trials``: one table a subject that joins ratings, EEG and face video.
 
-Everything after it goes by this table and never by file names, so the two orders of trials meet
-in one place.
+All later stages use this table and never file names, so the two orders of trials meet in one place.
 """
 
 import logging
@@ -17,8 +16,8 @@ from milmer import storage
 from milmer.deap.bdf import Markers, read_markers
 from milmer.deap.layout import EEG_KINDS, ratings_file, scan
 from milmer.deap.onsets import match_onsets
-from milmer.deap.ratings import check_labels, read_ratings
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
+from milmer.deap.ratings import check_labels, ratings_of, read_ratings
 from milmer.errors import MilmerError
 from milmer.options import Options
 
@@ -36,17 +35,14 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
 
     Columns: ``subject, trial, experiment_id``, the five ratings, ``eeg_file, eeg_start,
     eeg_seconds, video_file`` (paths relative to ``root``, null where there is none). ``eeg_start``
-    is where the music video starts in a continuous recording, in s, and null in a file that is cut
-    into trials already. Raises :class:`MilmerError` where the subject is not in the ratings, or
-    where the ratings are not those of the EEG file.
+    is the time in s at which the music video starts in a continuous recording, and null in a file
+    that is cut into trials already. Raises :class:`MilmerError` where the subject is not in the
+    ratings, or where the ratings do not fit the EEG file.
     """
     copy = scan(root)
     ratings_path = ratings_file(copy)
-    ratings = read_ratings(ratings_path)
-    trials = ratings[ratings["subject"] == subject].reset_index(drop=True)
+    trials = ratings_of(subject, read_ratings(ratings_path), ratings_path)
     start_time = trials.pop("start_time").to_numpy()
-    if trials.empty:
-        raise MilmerError(f"{ratings_path}: no ratings of {subject}")
     inputs: dict[str, Path] = {"ratings": ratings_path}
     eeg = copy.eeg.get(options.source, {}).get(subject)
     trials["eeg_file"], trials["eeg_start"], trials["eeg_seconds"] = None, np.nan, np.nan
@@ -57,9 +53,9 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
     else:
         inputs["eeg"] = eeg
         if options.source == "bdf":
-            found = locate(subject, eeg, read_markers(eeg), trials, start_time)
-            trials["eeg_start"], trials["eeg_seconds"] = found.starts, found.seconds
-            _tell(subject, eeg, trials, found)
+            located = locate(subject, eeg, read_markers(eeg), trials, start_time)
+            trials["eeg_start"], trials["eeg_seconds"] = located.starts, located.seconds
+            _warn(subject, eeg, trials, located)
         else:
             content = read_preprocessed(eeg)
             check_labels(subject, trials, content.labels, eeg)
@@ -74,15 +70,15 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
         _log.warning("%s: no face video of %d trials: %s", subject, len(without), without)
     for column in ("eeg_file", "video_file"):
         trials[column] = trials[column].astype(pd.StringDtype())
-    made = storage.provenance("trials", __name__, options.result(), inputs)
-    storage.write_table(out, trials, made)
+    provenance = storage.provenance("trials", __name__, options.result(), inputs)
+    storage.write_table(out, trials, provenance)
 
 
 @dataclass(frozen=True)
 class Located:
     """Where each trial's music video starts in a recording and how long it lasts, in s (trial,).
 
-    Both are NaN where it has no onset; ``unknown`` (onset,) are the onsets that fit no trial.
+    Both are NaN where it has no onset; ``unknown`` (onset,) are the onsets in s that fit no trial.
     """
 
     starts: np.ndarray
@@ -93,29 +89,29 @@ class Located:
 def locate(
     subject: str, path: Path, markers: Markers, trials: pd.DataFrame, start_time: np.ndarray
 ) -> Located:
-    """Find the ``trials`` of ``subject`` by the ``markers`` of the recording at ``path``.
+    """Locate the ``trials`` of ``subject`` by the ``markers`` of the recording at ``path``.
 
     ``start_time`` (trial,) is the ratings'. Raises :class:`MilmerError` where they do not fit.
     """
-    # In the order of presentation, which is that of the recording.
+    # In the order of presentation, which is the order of the recording.
     order = np.argsort(trials["trial"].to_numpy())
     starts = np.empty(len(trials))
     try:
         starts[order] = match_onsets(start_time[order], markers.onsets, markers.begin)
     except MilmerError as error:
-        raise MilmerError(f"{path}: {subject}: {error}") from error
+        raise error.within(f"{path}: {subject}") from None
     lengths = dict(zip(markers.onsets, markers.lengths, strict=True))
     seconds = np.array([lengths.get(start, np.nan) for start in starts])
     return Located(starts, seconds, markers.onsets[~np.isin(markers.onsets, starts)])
 
 
-def _tell(subject: str, path: Path, trials: pd.DataFrame, found: Located) -> None:
-    """Warn of what does not fit."""
-    missing = sorted(trials.loc[np.isnan(found.starts), "trial"])
+def _warn(subject: str, path: Path, trials: pd.DataFrame, located: Located) -> None:
+    """Warn about trials without an onset and onsets without a trial."""
+    missing = sorted(trials.loc[np.isnan(located.starts), "trial"])
     if missing:
         _log.warning("%s: no onset in %s of trials %s; they have no EEG", subject, path, missing)
-    if len(found.unknown):
-        places = ", ".join(f"{t:.0f}" for t in found.unknown)
+    if len(located.unknown):
+        places = ", ".join(f"{t:.0f}" for t in located.unknown)
         _log.warning("%s: %s: onsets at %s s fit no trial; left out", subject, path, places)
 
 

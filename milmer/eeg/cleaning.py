@@ -15,7 +15,7 @@ from milmer.eeg.artefacts import Removal, eog_regression, ica
 from milmer.eeg.bad_channels import find_bad_channels
 from milmer.eeg.options import EEGOptions
 from milmer.errors import MilmerError
-from milmer.readers.channels import MOST_MADE, interpolation
+from milmer.readers.channels import MOST_INTERPOLATED, interpolation
 
 
 class TrialError(MilmerError):
@@ -128,7 +128,7 @@ def _fit(
 
 def _refuse_too_many(bad: Mapping[int, Mapping[str, str]], channels: list[str]) -> None:
     for experiment_id, reasons in bad.items():
-        if len(reasons) > MOST_MADE * len(channels):
+        if len(reasons) > MOST_INTERPOLATED * len(channels):
             names = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
             raise TooManyBadChannels(
                 f"{len(reasons)} of {len(channels)} channels are bad, too many to interpolate: "

@@ -1,65 +1,19 @@
-"""Stage ``baseline``: log band power and logistic regression, on the folds of the experiments.
+"""Log band power and logistic regression, the baseline that emotion recognition began with.
 
-The features are those that emotion recognition from EEG began with (Koelstra et al. 2012), the
-classifier has nothing to tune: what a model is worth is what it adds to this. It learns from the
-training part alone, also where an experiment learns from the validation part too.
+The features are those of Koelstra et al. (2012), the classifier has nothing to tune.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
-from milmer import storage
 from milmer.errors import MilmerError
-from milmer.evaluation.band_power_options import BandPowerOptions
-from milmer.metrics.scores import class_shares
-from milmer.splits.rows import joined, read_split, require_fit, sampling_rate
 
 _AT_ONCE = 512  # segments whose spectra are in memory
 _FLOOR = 1e-12  # µV², the power of a channel that is flat
-
-
-def make_baseline(
-    split: Path, segments: Sequence[Path], options: BandPowerOptions, out: Path
-) -> None:
-    """Write the baseline's predictions of a split's test part.
-
-    ``segments`` are the files of its subjects. Columns ``subject, experiment_id, position, label``
-    and a probability ``p_<class>`` for each class; the provenance's facts hold the ``shares`` of
-    the classes in the training part. Raises :class:`MilmerError` where the files do not fit
-    together, or the split leaks.
-    """
-    table, made = read_split(split)
-    for path in segments:
-        require_fit(split, made, path, storage.read_provenance(path))
-    eeg, row, _ = joined(table, segments, "segments", "eeg", split)
-    if (row < 0).any():
-        raise MilmerError(
-            f"{split}: names {table['subject'][row < 0].iloc[0]}, whose segments were not given"
-        )
-    train, test = ((table["part"] == part).to_numpy() for part in ("train", "test"))
-    with threadpool_limits(1):
-        sfreq = sampling_rate(segments)
-        parts = [log_band_power(array, sfreq, options.bands) for array in eeg]
-        features = np.concatenate(parts)[row]  # (row, feature)
-        label, facts = table["label"].to_numpy(), made["facts"]
-        probability = class_probabilities(
-            features[train], label[train], features[test], len(facts["labels"]), options.c
-        )
-    predictions = table[test].drop(columns="part").reset_index(drop=True)
-    for i, name in enumerate(facts["labels"]):
-        predictions[f"p_{name}"] = probability[:, i]
-    known = {name: facts[name] for name in ("protocol", "fold", "leaky", "labels")}
-    known["permuted"] = facts.get("permuted", False)  # a split of before there was a control
-    known["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
-    inputs = {"split": split} | {f"segments_{path.stem}": path for path in segments}
-    provenance = storage.provenance("baseline", __name__, options.result(), inputs)
-    storage.write_table(out, predictions, provenance | {"facts": known})
 
 
 def log_band_power(

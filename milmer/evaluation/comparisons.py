@@ -11,27 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from milmer.evaluation.options import BASELINE
-from milmer.evaluation.runs import (
-    CHOSEN_ON_TEST,
-    KEY,
-    LEVELS,
-    PERMUTED,
-    TablesOptions,
-    baseline_name,
-)
+from milmer.evaluation.baseline_options import BASELINES
+from milmer.evaluation.runs import KEY, LEVELS, TablesOptions, in_tables, remarks
 from milmer.metrics.statistics import holm, sign_flip_test
+from milmer.splits.protocols import HONEST
 
 TESTED = ("accuracy", "macro_f1")
 """Metrics that experiments are compared by."""
 
-MORE_DATA = "learned from the validation part too"
-HONEST = ("trial", "stimulus", "loso")
-_AGAINST_BASELINES = (
-    ("majority", "accuracy", "majority"),
-    (BASELINE, "accuracy", "band_power"),
-    (BASELINE, "macro_f1", "band_power_macro_f1"),
-)
+_AGAINST_BASELINES = [("majority", "accuracy", "majority")]
+for _name in BASELINES:
+    _AGAINST_BASELINES += [(_name, "accuracy", _name), (_name, "macro_f1", f"{_name}_macro_f1")]
 """What is tested against baselines: its name, the metric, and its column of ``subjects``."""
 
 
@@ -54,6 +44,8 @@ def inflation_table(summary: pd.DataFrame, options: TablesOptions) -> pd.DataFra
     for row in rows.itertuples():
         reference = _honest(rows, row.experiment) or next(iter(references), None)
         sibling = _sibling(rows, row, options) if row.select == "best_on_test" else None
+        more_data = sibling is not None and _validates_apart(row, sibling, options)
+        note = f"{row.note}; learned from the validation part too" if more_data else row.note
         table.append(
             {
                 "experiment": row.experiment,
@@ -63,12 +55,13 @@ def inflation_table(summary: pd.DataFrame, options: TablesOptions) -> pd.DataFra
                 "accuracy": row.mean,
                 "majority": row.majority,
                 "chance": row.chance,
-                "band_power": row.band_power,
+                **{name: getattr(row, name) for name in BASELINES},
                 "reference": f"{reference.experiment}/{reference.protocol}" if reference else None,
                 "above_reference": row.mean - reference.mean if reference else None,
                 "chosen_honestly": sibling.experiment if sibling else None,
                 "above_chosen_honestly": row.mean - sibling.mean if sibling else None,
-                "note": _with_validation(row, sibling, options),
+                "more_data": more_data,
+                "note": note,
             }
         )
     numbers = ["above_reference", "above_chosen_honestly"]
@@ -106,15 +99,13 @@ def _without_selection(changes: Mapping[str, Any]) -> dict[str, Any]:
     return rest | ({"training": training} if training else {})
 
 
-def _with_validation(row: Any, sibling: Any, options: TablesOptions) -> str:
-    """A row's note, and where it learned from more than what it stands beside."""
-    if sibling is None:
-        return row.note
+def _validates_apart(row: Any, sibling: Any, options: TablesOptions) -> bool:
+    """Whether a row learned from the validation part too, and what it stands beside did not."""
     mine, other = (
         options.experiments[name].changes.get("validation")
         for name in (row.experiment, sibling.experiment)
     )
-    return row.note if mine == other else f"{row.note}; {MORE_DATA}"
+    return mine != other
 
 
 # --------------------------------------------------------------------- ablation
@@ -167,9 +158,9 @@ def tests_table(
                 name: _above_baseline(subjects, protocol, level, metric, name, column)
                 for name in options.experiments
             }
-            if against == "majority":  # the baseline of band power is a contestant here
-                for labels in options.baselines:
-                    name = baseline_name(labels)
+            if against == "majority":  # the baselines are contestants here
+                for baseline, labels in itertools.product(BASELINES, options.baselines):
+                    name = in_tables(baseline, labels)
                     pairs[name] = _above_baseline(subjects, protocol, level, metric, name, column)
             notes = {name: _note(summary, protocol, name) for name in pairs}
             rows += _family(pairs, notes, (protocol, level, metric, against), options)
@@ -229,10 +220,10 @@ def _above_baseline(
 
 def _note(summary: pd.DataFrame, protocol: str, *experiments: str) -> str:
     """The remarks on experiments under a protocol, each once; of two, with the one it is on."""
-    found = []
+    texts: list[str] = []
     for experiment in experiments:
         rows = summary[(summary["experiment"] == experiment) & (summary["protocol"] == protocol)]
-        for remark in rows["note"].iloc[0].split("; ") if len(rows) else []:
-            named = remark in (CHOSEN_ON_TEST, PERMUTED) and len(experiments) > 1
-            found.append(f"{experiment}: {remark}" if named else remark)
-    return "; ".join(dict.fromkeys(filter(None, found)))
+        about = f"{experiment}: " if len(experiments) > 1 else ""
+        for facts in rows[["leaky", "select", "permuted"]].head(1).to_dict("records"):
+            texts += remarks(protocol, **facts, about=about)
+    return "; ".join(dict.fromkeys(texts))

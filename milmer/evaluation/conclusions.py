@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from scipy.stats import binom
 
-from milmer.evaluation.comparisons import HONEST, MORE_DATA
-from milmer.evaluation.options import BASELINE
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.runs import TablesOptions
 from milmer.metrics.statistics import FEWEST
+from milmer.splits.protocols import HONEST, PROTOCOLS
 
 _UNLIKELY = 0.01  # a control so far above chance is not there by chance
 _CALIBRATED = 0.03  # difference of confidence and accuracy that is not worth a word
@@ -61,11 +61,12 @@ def _size(tables: Tables, options: TablesOptions) -> list[str]:
         if fewest < FEWEST:
             text += f" Rows of fewer than {_NUMBERS[FEWEST]} subjects have neither."
     found = [text]
-    if "loso" in set(rows["protocol"]):
-        found.append(
-            "The folds of `loso` share most of their training data, so that they are dependent: "
-            "its intervals and p-values are approximate."
-        )
+    for protocol in dict.fromkeys(rows["protocol"]):
+        if PROTOCOLS[protocol].leaves_subject_out:
+            found.append(
+                f"The folds of `{protocol}` share most of their training data, so that they are "
+                "dependent: its intervals and p-values are approximate."
+            )
     return found
 
 
@@ -79,8 +80,9 @@ def _above_baselines(tables: Tables, options: TablesOptions) -> list[str]:
             f"segments{_interval(row)} and {_n(by_trial.loc[key, 'mean'])} of the trials. "
         )
         sides = [_beside(tables, options, row, "majority", "the majority class")]
-        if not pd.isna(row["band_power"]):
-            sides.append(_beside(tables, options, row, BASELINE, "log band power"))
+        for name, baseline in BASELINES.items():
+            if not pd.isna(row[name]):
+                sides.append(_beside(tables, options, row, name, baseline.title))
         found.append(text + " ".join(sides))
     if not found:
         found.append(
@@ -148,14 +150,13 @@ def _chosen_on_test(tables: Tables, options: TablesOptions) -> list[str]:
                 "more than it can be expected to name on new data."
             )
             continue
-        more = MORE_DATA in row.note
-        same = "did not" if more else "did not and is the same otherwise"
+        same = "did not" if row.more_data else "did not and is the same otherwise"
         adds = "the choice, and that it learned from the validation part too, make"
         found.append(
             f"{start}chose its epoch on the test part and has {_n(row.accuracy)} of the segments; "
             f"`{row.chosen_honestly}`, which {same}, has "
             f"{_n(row.accuracy - row.above_chosen_honestly)}: "
-            f"{adds if more else 'the choice makes'} a difference of "
+            f"{adds if row.more_data else 'the choice makes'} a difference of "
             f"{row.above_chosen_honestly:+.3f}."
         )
     return found

@@ -8,7 +8,6 @@
   Attention says where a model looked, not what decided.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from milmer import storage
 from milmer.backbone.loading import prepare
-from milmer.errors import MilmerError
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.runtime.device import choose_device, describe
@@ -71,11 +69,7 @@ def explain_run(
 
 def _trained(run: Path) -> TrainOptions:
     """How the run was trained."""
-    try:
-        known = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        options = known["provenance"]["options"]
-    except (OSError, ValueError, KeyError) as error:
-        raise MilmerError(f"{run}/metrics.json: cannot be read; run snakemake again") from error
+    options = storage.read_provenance(run / "predictions.parquet")["options"]
     return TrainOptions.model_validate({k: v for k, v in options.items() if k != "seed"})
 
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from milmer.evaluation.baseline_options import BASELINES
+from milmer.evaluation.options import SHOWN
 from milmer.evaluation.runs import KEY
-
-SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "auroc")
-"""Metrics of the summary's readable forms; the others are in its CSV and Parquet."""
 
 _BASELINES = (
     "Majority: always naming the training part's most common class; chance: drawing classes as "
@@ -49,6 +48,7 @@ _LATEX = {
 def readable(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A table as texts: numbers with three digits, a dash for what is null."""
     shown = _summary(table) if name == "summary" else table
+    shown = shown.drop(columns="more_data", errors="ignore")  # the note says it
     shown = shown.rename(columns=lambda column: str(column).replace("_", " "))
     return shown.map(_text)
 
@@ -81,7 +81,7 @@ def _summary(summary: pd.DataFrame) -> pd.DataFrame:
         values, first = group.set_index("metric"), group.iloc[0]
         row = dict(zip(KEY, key, strict=True)) | {"subjects": first["subjects"]}
         row |= {metric: _cell(values.loc[metric]) for metric in SHOWN}
-        row |= {name: first[name] for name in ("majority", "chance", "band_power")}
+        row |= {name: first[name] for name in ("majority", "chance", *BASELINES)}
         rows.append(row | {"ECE": first["ece"], "note": first["note"]})
     return pd.DataFrame(rows)
 

@@ -1,31 +1,35 @@
-"""The model card of a run: what the model saw, under which protocol it was tested, and what not to
-conclude from it. Hugging Face's form: metadata in YAML, then Markdown.
+"""The model card of a run: what the model was trained on, how it was tested, what not to conclude.
+
+Hugging Face's form: metadata in YAML, then Markdown. Whoever predicts with the model is given the
+same words by :func:`statement`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 from huggingface_hub import ModelCardData
 from tabulate import tabulate
 
-from milmer.model.configuration import MilmerConfig
+FILE = "evaluation.json"
+"""The file in a model's folder with its numbers, beside the card."""
 
-_PROTOCOLS = {
+FORMAT = 1
+
+PROTOCOLS = {
     "segment": "segments drawn at random, so that segments of one trial are trained on and tested",
     "trial": "whole trials of one subject held out; the subject itself is known from training",
     "loso": "a subject held out",
     "stimulus": "stimuli held out; the subjects are known from training",
 }
-_SHOWN = {
+SCORES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
     "kappa": "kappa",
     "auroc": "AUROC",
 }
-_SELECTED = {
+SELECTIONS = {
     "validation": "the epoch with the best macro-F1 on the validation part",
     "last": "the last epoch",
     "best_on_test": "the epoch with the best accuracy on the test part",
@@ -46,73 +50,77 @@ _CAVEATS = [
 ]
 
 
-def model_card(
-    config: MilmerConfig, parts: Mapping[str, pd.DataFrame], metrics: Mapping[str, Any]
-) -> str:
+def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """The text of a run's ``README.md``.
 
-    ``parts`` are the segments of train, val and test, a row each with its ``subject``; ``metrics``
-    is the content of the run's ``metrics.json``.
+    ``facts`` are those of :class:`~milmer.training.results.RunResults`; ``metrics`` is the content
+    of the run's ``metrics.json``.
     """
+    modalities, protocol = facts["modalities"], facts["protocol"]
     data = ModelCardData(
         library_name="transformers",
-        tags=["milmer", "emotion-recognition", *config.model.modalities],
+        tags=["milmer", "emotion-recognition", *modalities],
         metrics=["accuracy", "f1"],
     )
-    made = metrics["provenance"]
-    protocol = metrics["protocol"]
-    seen = " and ".join(
-        {"eeg": "EEG", "face": f"{config.num_instances} face pictures"}[m]
-        for m in config.model.modalities
-    )
+    inputs = {"eeg": "EEG", "face": f"{facts['num_instances']} face pictures"}
+    options = stage_options(metrics["provenance"])
     lines = [
         f"---\n{data.to_yaml()}\n---",
-        f"# Milmer: protocol {protocol}, fold {metrics['fold']}, seed {metrics['seed']}",
-        f"Names one of {', '.join(metrics['labels'])} for a segment of {seen}. "
-        f"{metrics['parameters'] / 1e6:.2f} M parameters. Model: Wang et al. 2025, "
-        "arXiv:2502.00547.",
+        f"# Milmer: protocol {protocol}, fold {facts['fold']}, seed {facts['seed']}",
+        f"Classifies a segment of {' and '.join(inputs[m] for m in modalities)} as one of "
+        f"{', '.join(facts['labels'])}. {facts['parameters'] / 1e6:.2f} M parameters. "
+        "Model: Wang et al. 2025, arXiv:2502.00547.",
         "## Data and protocol",
-        _parts(parts),
-        f"`{protocol}`: {_PROTOCOLS[protocol]}. Kept: {_SELECTED[metrics['select']]} "
-        f"({metrics['epoch']}, counted from 0).",
+        _parts(facts),
+        f"`{protocol}`: {PROTOCOLS[protocol]}. Kept: {SELECTIONS[facts['select']]} "
+        f"({facts['epoch']}, counted from 0).",
         "## Results on the test part",
         _results(metrics),
         "## Calibration",
-        _calibration(metrics),
+        _calibration(facts, metrics["calibration"]),
         "## Caveats",
-        "\n".join(f"* {text}" for text in [*_own_caveats(metrics), *_caveats(made)]),
+        "\n".join(f"* {text}" for text in _caveats(facts)),
         "## Use",
-        _USE.format(recording=_recording(config), inputs=_inputs(config)),
+        _USE.format(recording=_recording(modalities), inputs=_inputs(facts)),
         "## How it was made",
         "Options of the training, and of the stages before it:",
         "\n".join(
-            f"* {stage}: `{json.dumps(options, sort_keys=True)}`"
-            for stage, options in sorted(_options(made).items())
+            f"* {stage}: `{json.dumps(values, sort_keys=True)}`"
+            for stage, values in sorted(options.items())
         ),
     ]
     return "\n\n".join(lines) + "\n"
 
 
-def statement(parts: Mapping[str, pd.DataFrame], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to go along with every prediction, in the card's words, as plain JSON values."""
-    people = {part: sorted(held["subject"].unique()) for part, held in parts.items()}
+def statement(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What has to go along with every prediction, in the card's words, as plain JSON values.
+
+    ``facts`` are those of the run; ``evaluation`` is the content of ``evaluation.json``, null where
+    the run was not evaluated, and so are then its results.
+    """
+    means = None if evaluation is None else _calibration(facts, evaluation["calibration"])
     return {
-        "trained_on": {"subjects": people["train"], "segments": len(parts["train"])},
-        "validated_on": {"subjects": people["val"], "segments": len(parts["val"])},
-        "tested_on": {"subjects": people["test"], "segments": len(parts["test"])},
-        "protocol": metrics["protocol"],
-        "protocol_means": _PROTOCOLS[metrics["protocol"]],
-        "fold": metrics["fold"],
-        "seed": metrics["seed"],
-        "results": {
-            level: {name: metrics[level][name] for name in _SHOWN} for level in ("segment", "trial")
+        **{
+            name: {"subjects": facts["subjects"][part], "segments": facts["segments"][part]}
+            for name, part in _PARTS.items()
         },
-        "majority": metrics["majority"],
-        "calibration": metrics["calibration"],
-        "calibration_means": _calibration(metrics),
-        "caveats": [*_own_caveats(metrics), *_caveats(metrics["provenance"])],
+        "protocol": facts["protocol"],
+        "protocol_means": PROTOCOLS[facts["protocol"]],
+        "fold": facts["fold"],
+        "seed": facts["seed"],
+        "results": evaluation
+        and {
+            level: {name: evaluation[level][name] for name in SCORES}
+            for level in ("segment", "trial")
+        },
+        "majority": evaluation and evaluation["majority"],
+        "calibration": evaluation and evaluation["calibration"],
+        "calibration_means": means or "The model was not evaluated after training.",
+        "caveats": _caveats(facts),
     }
 
+
+_PARTS = {"trained_on": "train", "validated_on": "val", "tested_on": "test"}
 
 _USE = """`milmer predict` does to a new recording what was done to the training data, by the file
 `milmer_processor.json` beside this one. In Python:
@@ -134,27 +142,27 @@ model({inputs}).logits.softmax(dim=1)  # classes as in config.json's id2label
 ```"""
 
 
-def _recording(config: MilmerConfig) -> str:
-    given = {"eeg": 'eeg="recording.bdf"', "face": 'video="face.mp4"'}
-    return ", ".join(given[m] for m in config.model.modalities)
+def _recording(modalities: Sequence[str]) -> str:
+    arguments = {"eeg": 'eeg="recording.bdf"', "face": 'video="face.mp4"'}
+    return ", ".join(arguments[m] for m in modalities)
 
 
-def _inputs(config: MilmerConfig) -> str:
-    face = "pixel_values=pictures" if config.backbone_config else "face_tokens=tokens"
-    return ", ".join({"eeg": "eeg=eeg", "face": face}[m] for m in config.model.modalities)
+def _inputs(facts: Mapping[str, Any]) -> str:
+    face = "pixel_values=pictures" if facts["holds_backbone"] else "face_tokens=tokens"
+    return ", ".join({"eeg": "eeg=eeg", "face": face}[m] for m in facts["modalities"])
 
 
-def _parts(parts: Mapping[str, pd.DataFrame]) -> str:
+def _parts(facts: Mapping[str, Any]) -> str:
     rows = [
-        [part, ", ".join(sorted(held["subject"].unique())) or "none", len(held)]
-        for part, held in parts.items()
+        [part, ", ".join(facts["subjects"][part]) or "none", facts["segments"][part]]
+        for part in _PARTS.values()
     ]
     return tabulate(rows, ["part", "subjects", "segments"], tablefmt="github")
 
 
 def _results(metrics: Mapping[str, Any]) -> str:
     levels = ("segment", "trial")
-    rows = [[name, *(metrics[level][key] for level in levels)] for key, name in _SHOWN.items()]
+    rows = [[name, *(metrics[level][key] for level in levels)] for key, name in SCORES.items()]
     rows += [
         [name, *(metrics[key][level] for level in levels)]
         for key, name in (
@@ -173,65 +181,58 @@ def _number(value: float | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def _calibration(metrics: Mapping[str, Any]) -> str:
-    known = metrics["calibration"]
+def _calibration(facts: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
     text = (
         "The mean gap between how sure the model is and how often it is right (expected "
-        f"calibration error) is {_number(known['ece'])} on the test part."
+        f"calibration error) is {_number(calibration['ece'])} on the test part."
     )
-    if known["temperature"] is not None:
+    if calibration["temperature"] is not None:
         return (
-            f"{text} At the temperature {known['temperature']:.3g}, fitted on the "
-            f"{metrics['segments']['val']} segments of the validation part, it is "
-            f"{_number(known['tempered_ece'])}."
+            f"{text} At the temperature {calibration['temperature']:.3g}, fitted on the "
+            f"{facts['segments']['val']} segments of the validation part, it is "
+            f"{_number(calibration['tempered_ece'])}."
         )
-    if metrics["segments"]["val"]:
+    if facts["segments"]["val"]:
         return (
-            f"{text} The validation part, all of it named rightly, tells no temperature: "
+            f"{text} The validation part, all of it classified correctly, gives no temperature: "
             "probabilities are as the model gives them."
         )
     return f"{text} There was no validation part: probabilities are as the model gives them."
 
 
-def _caveats(made: Mapping[str, Any]) -> list[str]:
-    labels = _options(made).get("split", {}).get("labels", {})
-    classes = _NAMED if labels.get("scheme") == "label" else _RATED
-    return [text.format(classes=classes) for text in _CAVEATS]
-
-
-def _own_caveats(metrics: Mapping[str, Any]) -> list[str]:
-    found = []
-    if metrics["leaky"]:
-        found.append(
+def _caveats(facts: Mapping[str, Any]) -> list[str]:
+    caveats = []
+    if facts["leaky"]:
+        caveats.append(
             "**Leaky**: segments of the same trial lie in training and test. The accuracy says how "
             "well trials are told apart, not how well emotions are recognised."
         )
-    if metrics["permuted"]:
-        found.append(
+    if facts["permuted"]:
+        caveats.append(
             "**Permuted**: trials exchanged their ratings, so that there was nothing to learn. "
             "What is above chance comes from a leak."
         )
-    if metrics["selected_on_test"]:
-        found.append(
+    if facts["select"] == "best_on_test":
+        caveats.append(
             "**Selected on the test part**: each metric is the best of all epochs there, which is "
             "above what the model reaches on new data."
         )
-    if metrics["without_valid_face"]:
-        counts = ", ".join(f"{n} of {part}" for part, n in metrics["without_valid_face"].items())
-        found.append(f"Segments without a valid face were left out: {counts}.")
-    return found + [f"Of the split: {text}." for text in metrics["warnings"]]
+    if facts["without_valid_face"]:
+        counts = ", ".join(f"{n} of {part}" for part, n in facts["without_valid_face"].items())
+        caveats.append(f"Segments without a valid face were left out: {counts}.")
+    caveats += [f"Of the split: {text}." for text in facts["warnings"]]
+    classes = _NAMED if facts["scheme"] == "label" else _RATED
+    return caveats + [text.format(classes=classes) for text in _CAVEATS]
 
 
-def _options(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by stage; those of all subjects are the same."""
-    stages: dict[str, Any] = {"train": made["options"]}
-
-    def visit(upstream: Mapping[str, Any]) -> None:
-        for name, known in upstream.items():
-            stage = name.partition("_")[0]
+def stage_options(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run's training and of the stages before it; those of all subjects agree."""
+    options: dict[str, Any] = {"train": provenance["options"]}
+    waiting = [provenance["upstream"]]
+    while waiting:
+        for name, upstream in sorted(waiting.pop().items()):
+            stage = name.partition("_")[0]  # inputs are named by their stage and subject
             if not stage.startswith("trials"):
-                stages.setdefault(stage, known["options"])
-                visit(known["upstream"])
-
-    visit(made["upstream"])
-    return stages
+                options.setdefault(stage, upstream["options"])
+                waiting.append(upstream["upstream"])
+    return options

@@ -7,15 +7,21 @@ from pydantic import Field
 
 from milmer.options import Options
 
-BASELINE = "band_power"
-"""The baseline's name in the tables; with other labels than the default their name follows."""
-
 TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
 TABLES += ("calibration", "confusion", "literature")
 """All tables, each written as CSV and Parquet."""
 
 READABLE = ("summary", "inflation", "ablation", "tests")
 """Those that are also written as Markdown and LaTeX."""
+
+SHOWN = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "kappa": "kappa",
+    "auroc": "AUROC",
+}
+"""Metrics that people are shown, and how they are headed; all others are in CSV and Parquet."""
 
 
 class SummaryOptions(Options):

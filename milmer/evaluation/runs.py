@@ -16,16 +16,14 @@ from pydantic import Field
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.evaluation.options import BASELINE, SummaryOptions
+from milmer.evaluation.baseline_options import BASELINES, VARIANT
+from milmer.evaluation.options import SummaryOptions
 from milmer.metrics.scores import by_trials, probabilities, without_model
 from milmer.options import Options
+from milmer.splits.protocols import PROTOCOLS
 
 LEVELS = ("segment", "trial")
 KEY = ["experiment", "protocol", "level"]
-CHOSEN_ON_TEST = "best epoch chosen on the test part"
-LEAKS = "leaky: segments of one trial on both sides"
-PERMUTED = "permuted: trials exchanged their ratings"
-DEPENDENT = "folds are dependent"
 _SEGMENT = ["subject", "experiment_id", "position"]
 
 
@@ -51,8 +49,8 @@ class Run:
     """One fold of an experiment with one seed.
 
     ``predictions`` has a row a test segment: its key, ``label``, ``p_<class>`` for each of
-    ``labels``, and how right ``majority`` and ``chance`` are on it. ``rival`` holds the baseline's
-    predictions of the same rows; null where there is none. ``metrics`` is the run's metrics.json.
+    ``labels``, and how right ``majority`` and ``chance`` are on it. ``rivals`` holds predictions of
+    the same rows by each baseline that was run. ``metrics`` is the run's metrics.json.
     """
 
     experiment: str
@@ -62,7 +60,7 @@ class Run:
     labels: list[str]
     metrics: Mapping[str, Any]
     predictions: pd.DataFrame
-    rival: pd.DataFrame | None
+    rivals: Mapping[str, pd.DataFrame]
     digest: str
 
     @property
@@ -73,18 +71,26 @@ class Run:
     @property
     def note(self) -> str:
         """What a reader of any of its numbers should know."""
-        remarks = [
-            (self.metrics["leaky"], LEAKS),
-            (self.metrics["select"] == "best_on_test", CHOSEN_ON_TEST),
-            (self.metrics["permuted"], PERMUTED),
-            (self.protocol == "loso", DEPENDENT),
-        ]
-        return "; ".join(text for true, text in remarks if true)
+        facts = {name: self.metrics[name] for name in ("leaky", "select", "permuted")}
+        return "; ".join(remarks(self.protocol, **facts))
 
 
-def baseline_name(labels: str) -> str:
-    """The baseline's name in the tables, by the variant of the labels."""
-    return BASELINE if labels == "default" else f"{BASELINE}-{labels}"
+def remarks(
+    protocol: str, *, leaky: bool, select: str, permuted: bool, about: str = ""
+) -> list[str]:
+    """What a reader of a number should know; ``about`` is put before what is not the protocol's."""
+    words = [
+        (leaky, "leaky: segments of one trial on both sides"),
+        (select == "best_on_test", f"{about}best epoch chosen on the test part"),
+        (permuted, f"{about}permuted: trials exchanged their ratings"),
+        (PROTOCOLS[protocol].leaves_subject_out, "folds are dependent"),
+    ]
+    return [text for true, text in words if true]
+
+
+def in_tables(baseline: str, labels: str) -> str:
+    """A baseline's name in the tables, which the variant of the labels follows."""
+    return baseline if labels == "default" else f"{baseline}-{labels}"
 
 
 def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> list[Run]:
@@ -93,25 +99,33 @@ def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> lis
     Raises :class:`MilmerError` where one is missing, or where a baseline does not hold what a run
     was tested on.
     """
-    known = {
-        (labels, protocol, fold): _read_baseline(baselines, labels, protocol, fold, options.seeds)
+    splits = [
+        (labels, protocol, fold)
         for labels, protocols in options.baselines.items()
         for protocol, folds in protocols.items()
         for fold in folds
         if baselines is not None
+    ]
+    tested = {
+        (name, *split): _read_baseline(baselines, name, *split, options.seeds)
+        for name in BASELINES
+        for split in splits
     }
-    found = [
-        _read_run(runs, name, protocol, fold, seed, known.get((of.labels, protocol, fold)))
+    rivals: dict[tuple[str, str, str], dict[str, Run]] = {}
+    for (name, *split), run in tested.items():
+        rivals.setdefault(tuple(split), {})[name] = run
+    trained = [
+        _read_run(runs, name, protocol, fold, seed, rivals.get((of.labels, protocol, fold), {}))
         for name, of in options.experiments.items()
         for protocol, folds in of.folds.items()
         for fold in folds
         for seed in options.seeds
     ]
-    return [*found, *known.values()]
+    return [*trained, *tested.values()]
 
 
 def _read_run(
-    runs: Path, experiment: str, protocol: str, fold: str, seed: int, rival: Run | None
+    runs: Path, experiment: str, protocol: str, fold: str, seed: int, rivals: Mapping[str, Run]
 ) -> Run:
     folder = runs / experiment / protocol / fold / f"seed{seed}"
     try:
@@ -133,24 +147,26 @@ def _read_run(
         labels=metrics["labels"],
         metrics=metrics,
         predictions=predictions,
-        rival=None if rival is None else _same_rows(rival, predictions, path),
+        rivals={name: _same_rows(run, predictions, path) for name, run in rivals.items()},
         digest=storage.digest(path),
     )
 
 
-def _read_baseline(folder: Path, labels: str, protocol: str, fold: str, seeds: list[int]) -> Run:
-    path = folder / labels / protocol / f"{fold}.parquet"
+def _read_baseline(
+    folder: Path, baseline: str, labels: str, protocol: str, fold: str, seeds: list[int]
+) -> Run:
+    path = folder / baseline / VARIANT / labels / protocol / f"{fold}.parquet"
     table = storage.read_table(path, "baseline")
     facts = storage.read_provenance(path)["facts"]
     return Run(
-        experiment=baseline_name(labels),
+        experiment=in_tables(baseline, labels),
         protocol=protocol,
         fold=fold,
         seed=seeds[0],
         labels=facts["labels"],
         metrics=facts | {"select": "none", "selected_on_test": False},
         predictions=_beside_baselines(table, facts["shares"]),
-        rival=table,
+        rivals={baseline: table},
         digest=storage.digest(path),
     )
 
@@ -161,12 +177,13 @@ def _beside_baselines(predictions: pd.DataFrame, shares: list[float]) -> pd.Data
 
 
 def _same_rows(rival: Run, predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The baseline's predictions of exactly the rows of ``predictions``."""
+    """A baseline's predictions of exactly the rows of ``predictions``."""
     keys = [*_SEGMENT, "label"]
     rows = predictions[keys].merge(rival.predictions, on=keys, how="left", validate="1:1")
     if np.isnan(probabilities(rows, rival.labels)).any():
         raise MilmerError(
-            f"{path}: tested on segments that the baseline of fold {rival.fold} was not; "
+            f"{path}: tested on segments that the baseline {rival.experiment} of fold {rival.fold} "
+            "was not; "
             "run snakemake again"
         )
     return rows

@@ -5,6 +5,7 @@ means, deviations and intervals are over subjects. Where the epoch was chosen on
 numbers are the best of each metric over all epochs, as the published ones, and every row says so.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
 from milmer.evaluation.comparisons import ablation_table, inflation_table, tests_table
 from milmer.evaluation.conclusions import conclude
@@ -32,7 +34,7 @@ from milmer.evaluation.runs import (
 from milmer.metrics.scores import NAMES, macro_f1, measure, probabilities
 from milmer.metrics.statistics import bootstrap_interval
 
-BESIDE = ("majority", "chance", "band_power")
+BESIDE = ("majority", "chance", *BASELINES)
 """Accuracies of the baselines on the segments of a row."""
 
 
@@ -80,6 +82,7 @@ def folds_table(runs: list[Run]) -> pd.DataFrame:
     for run in runs:
         metrics = run.metrics
         for level in LEVELS if "epoch" in metrics else ():
+            beside = _beside(run.rivals, run.labels, level)
             rows.append(
                 {
                     "experiment": run.experiment,
@@ -91,7 +94,7 @@ def folds_table(runs: list[Run]) -> pd.DataFrame:
                     **{name: metrics[level][name] for name in NAMES},
                     "majority": metrics["majority"][level],
                     "chance": metrics["chance"][level],
-                    "band_power": _rival(run.rival, run.labels, level)["band_power"],
+                    **{name: beside[name] for name in BASELINES},
                     "select": metrics["select"],
                     "epoch": metrics["epoch"],
                     "leaky": metrics["leaky"],
@@ -109,13 +112,12 @@ def subjects_table(runs: list[Run]) -> pd.DataFrame:
     rows = []
     for group in groups(runs, by_seed=True):
         first = group[0]
-        rivals = [run.rival for run in group if run.rival is not None]
-        rival = pd.concat(rivals, ignore_index=True) if rivals else None
+        rivals = _pooled_rivals(group)
         for subject, predictions in pooled(group).groupby("subject", sort=True):
             measured = measure(predictions, first.labels)
             best = [r.metrics for r in group if set(r.predictions["subject"]) == {subject}]
             on_test = bool(best) and all(m["selected_on_test"] for m in best)
-            mine = None if rival is None else rival[rival["subject"] == subject]
+            own_rivals = {n: table[table["subject"] == subject] for n, table in rivals.items()}
             for level in LEVELS:
                 values = measured[level]
                 if on_test:
@@ -124,10 +126,10 @@ def subjects_table(runs: list[Run]) -> pd.DataFrame:
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
                     | {"subject": subject, **values}
                     | accuracy_without_model(predictions, level)
-                    | _rival(mine, first.labels, level)
+                    | _beside(own_rivals, first.labels, level)
                     | {"note": first.note}
                 )
-    numbers = [*NAMES, *BESIDE, "band_power_macro_f1"]
+    numbers = [*NAMES, *BESIDE, *(f"{name}_macro_f1" for name in BASELINES)]
     table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
     keys = [*KEY, "subject"]
     means = table.groupby(keys, sort=False)[numbers].mean()
@@ -193,19 +195,26 @@ def confusion_table(runs: list[Run]) -> pd.DataFrame:
     return table[[*keys[:-1], "count", "note"]]
 
 
-def _rival(
-    predictions: pd.DataFrame | None, labels: list[str], level: str
+def _pooled_rivals(runs: list[Run]) -> dict[str, pd.DataFrame]:
+    """Predictions of each baseline beside several runs as one table."""
+    tables = {name: [r.rivals[name] for r in runs if name in r.rivals] for name in BASELINES}
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
+
+
+def _beside(
+    rivals: Mapping[str, pd.DataFrame], labels: list[str], level: str
 ) -> dict[str, float | None]:
-    """The baseline's accuracy and macro-F1, by ``level``; null where there is none."""
-    if predictions is None:
-        return {"band_power": None, "band_power_macro_f1": None}
-    table = at_level(predictions, labels, level)
-    truth = table["label"].to_numpy()
-    guess = probabilities(table, labels).argmax(axis=1)
-    return {
-        "band_power": float((guess == truth).mean()),
-        "band_power_macro_f1": macro_f1(truth, guess),
-    }
+    """Each baseline's accuracy and macro-F1, by ``level``; null where it was not run."""
+    columns: dict[str, float | None] = {}
+    for name in BASELINES:
+        columns |= {name: None, f"{name}_macro_f1": None}
+        if name in rivals:
+            table = at_level(rivals[name], labels, level)
+            truth = table["label"].to_numpy()
+            guess = probabilities(table, labels).argmax(axis=1)
+            columns[name] = float((guess == truth).mean())
+            columns[f"{name}_macro_f1"] = macro_f1(truth, guess)
+    return columns
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -1,4 +1,4 @@
-"""A lab's own recordings as the workflow sees them, by their manifest."""
+"""A lab's own recordings as the workflow sees them: the dataset of a manifest."""
 
 import json
 from collections.abc import Iterable
@@ -7,12 +7,15 @@ from pathlib import Path
 from milmer.data.dataset import Dataset
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.errors import MilmerError
-from milmer.manifest.table import SUBJECT, Manifest, nearest
+from milmer.manifest.table import SUBJECT, Manifest
 from milmer.readers.sidecars import companions
 
 
 class ManifestDataset(Dataset):
-    """The subjects of a manifest that ``options`` ask for; errors are for people."""
+    """The subjects of a manifest that ``options`` name.
+
+    Raises :class:`MilmerError` where one of them has no row or no EEG, or where a file is missing.
+    """
 
     trials_module = "milmer.manifest.trials"
     recordings_module = "milmer.manifest.recordings"
@@ -25,42 +28,33 @@ class ManifestDataset(Dataset):
         self.root = str(manifest.folder)
         wanted = manifest.subjects if options.subjects == "all" else options.subjects
         if absent := [s for s in wanted if s not in manifest.trials]:
-            raise MilmerError(f"dataset.subjects: {manifest.path}: no row of {', '.join(absent)}")
+            raise MilmerError(
+                f"no row of {', '.join(absent)}",
+                where=f"dataset.subjects: {manifest.path}",
+                remedy="leave them out",
+            )
         self.subjects = list(wanted)
         for subject in self.subjects:
             self._require_files(subject)
         self.with_video = [s for s in self.subjects if self.video_files(s)]
-        self.notes = [
-            f"{manifest.path}: the column {name} is not read"
-            + (f"; is it {near}?" if (near := nearest(name)) else "")
-            for name in manifest.ignored
-        ]
+        self.notes = [f"{manifest.path}: {text}" for text in manifest.unread_columns]
+
+    @property
+    def place(self) -> str:
+        """The manifest."""
+        return str(self._manifest.path)
 
     @property
     def classes(self) -> list[str]:
-        """All names in the column label, of subjects that take no part too."""
+        """All names in the column label, including those of subjects that take no part."""
         return self._manifest.classes
 
     def lacks(self, labels: LabelsOptions) -> str | None:
         """What the columns do not say."""
-        path = self._manifest.path
-        if labels.scheme == "label":
-            known = self.classes
-            absent = [name for name in labels.classes or [] if name not in known]
-            if absent:
-                return f"labels.classes: no row of {path} has the label {', '.join(absent)}"
-            if len(labels.classes or known) < 2:
-                return f"{path}: labels.scheme label needs two names or more in the column label"
-            return None
-        rated = {scale for row in self._manifest.rows for scale in row.ratings}
-        absent = [scale for scale in labels.scales if scale not in rated]
-        if not absent:
-            return None
-        hint = "; set labels.scheme to label" if self.classes else ""
-        return f"{path}: labels.scheme {labels.scheme} needs a column {absent[0]}{hint}"
+        return missing_labels(self._manifest, labels)
 
     def eeg_files(self, subject: str) -> list[str]:
-        """The subject's recordings with all files that they are made of."""
+        """The subject's recordings with all files that they consist of."""
         files = self._files(row.eeg_file for row in self._manifest.of(subject))
         return [str(part) for file in files for part in (file, *companions(file))]
 
@@ -70,7 +64,7 @@ class ManifestDataset(Dataset):
         return [str(file) for file in files]
 
     def trials_files(self) -> list[str]:
-        """None: of the manifest a subject's own rows count, not the file's time."""
+        """None: what counts is a digest of the subject's rows, not the time of the manifest."""
         return []
 
     def trials_json(self, subject: str) -> str:
@@ -78,25 +72,39 @@ class ManifestDataset(Dataset):
         return json.dumps({"rows": self._manifest.digest(subject)})
 
     def trials_trigger(self, subject: str) -> str:
-        """Nothing that the rows do not say."""
+        """Empty: the rows say everything."""
         return ""
 
     def trials_arguments(self) -> list[str]:
-        """Where the manifest is."""
+        """The path of the manifest."""
         return ["--manifest", str(self._manifest.path)]
 
     def _files(self, names: Iterable[str | None]) -> list[Path]:
         return [self._manifest.at(name) for name in sorted({name for name in names if name})]
 
     def _require_files(self, subject: str) -> None:
-        rows = self._manifest.of(subject)
-        there: set[str] = set()
-        if not any(row.eeg_file for row in rows):
-            raise MilmerError(f"{self._manifest.path}: {subject}: no row names an EEG file")
-        for row in rows:
-            for column, name in (("eeg_file", row.eeg_file), ("video_file", row.video_file)):
-                if name is None or name in there:
-                    continue
-                if not self._manifest.at(name).is_file():
-                    raise self._manifest.error(row, f"{column}: no such file: {name}")
-                there.add(name)
+        self._manifest.require_eeg(subject)
+        checked: set[str | None] = set()
+        for row in self._manifest.of(subject):
+            for column in ("eeg_file", "video_file"):
+                if (name := getattr(row, column)) not in checked:
+                    self._manifest.require_file(row, column)
+                    checked.add(name)
+
+
+def missing_labels(manifest: Manifest, labels: LabelsOptions) -> str | None:
+    """What the columns of a manifest lack for these labels, as a line; None where nothing."""
+    path = manifest.path
+    if labels.scheme == "label":
+        absent = [name for name in labels.classes or [] if name not in manifest.classes]
+        if absent:
+            return f"labels.classes: no row of {path} has the label {', '.join(absent)}"
+        if len(labels.classes or manifest.classes) < 2:
+            return f"{path}: labels.scheme label needs two names or more in the column label"
+        return None
+    rated = {scale for row in manifest.rows for scale in row.ratings}
+    absent = [scale for scale in labels.scales if scale not in rated]
+    if not absent:
+        return None
+    hint = "; set labels.scheme to label" if manifest.classes else ""
+    return f"{path}: labels.scheme {labels.scheme} needs a column {absent[0]}{hint}"

@@ -5,22 +5,11 @@ left out of every average; AUROC is one-vs-rest over the classes that occur, and
 two do. By trial, a trial's probability is the mean over its segments.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
-
-NAMES = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "weighted_precision",
-    "weighted_recall",
-    "weighted_f1",
-    "kappa",
-    "auroc",
-    "loss",
-)
-"""All metrics, in the order of the tables' columns; higher is better for all but the loss."""
 
 
 def measure(predictions: pd.DataFrame, labels: list[str]) -> dict[str, dict[str, float | None]]:
@@ -49,14 +38,14 @@ def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
 
 
 def baselines(
-    training: np.ndarray, predictions: pd.DataFrame, labels: list[str]
+    shares: np.ndarray, predictions: pd.DataFrame, labels: list[str]
 ) -> dict[str, dict[str, float]]:
     """Accuracies that need no model, and the number of test rows, by segment and by trial.
 
-    ``majority`` always predicts the most common of the ``training`` labels (row,); ``chance`` is
-    the expected accuracy of drawing classes as often as they occur there; ``tested`` counts rows.
+    ``shares`` (class,) are those of the training labels. ``majority`` always predicts the most
+    common of them; ``chance`` is the expected accuracy of drawing classes as often as they occur
+    there; ``tested`` counts rows.
     """
-    shares = class_shares(training, len(labels))
     numbers: dict[str, dict[str, float]] = {"majority": {}, "chance": {}, "tested": {}}
     for level, table in (("segment", predictions), ("trial", by_trials(predictions, labels))):
         truth = table["label"].to_numpy()
@@ -84,31 +73,21 @@ def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None
     if len(truth) == 0:
         return dict.fromkeys(NAMES)
     guess = probability.argmax(axis=1)
-    present = np.unique(truth)
-    weighted = sk.precision_recall_fscore_support(
-        truth, guess, labels=present, average="weighted", zero_division=0
-    )
-    clipped = np.clip(probability[np.arange(len(truth)), truth], 1e-12, 1.0)
-    measured = {
-        "accuracy": sk.accuracy_score(truth, guess),
-        "balanced_accuracy": sk.recall_score(
-            truth, guess, labels=present, average="macro", zero_division=0
-        ),
-        "macro_f1": macro_f1(truth, guess),
-        "weighted_precision": weighted[0],
-        "weighted_recall": weighted[1],
-        "weighted_f1": weighted[2],
-        "kappa": _kappa(truth, guess),
-        "auroc": _auroc(truth, probability, present),
-        "loss": -np.log(clipped).mean(),
-    }
-    return {name: None if measured[name] is None else float(measured[name]) for name in NAMES}
+    measured = {name: metric(truth, guess, probability) for name, metric in METRICS.items()}
+    return {name: None if value is None else float(value) for name, value in measured.items()}
 
 
 def macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
     """Mean F1 of the classes that occur among ``truth`` (row,)."""
+    return float(_over_classes(sk.f1_score, truth, guess, "macro"))
+
+
+def _over_classes(
+    score: Callable[..., float], truth: np.ndarray, guess: np.ndarray, average: str
+) -> float:
+    """A score of scikit-learn's over the classes that occur."""
     present = np.unique(truth)
-    return float(sk.f1_score(truth, guess, labels=present, average="macro", zero_division=0))
+    return score(truth, guess, labels=present, average=average, zero_division=0)
 
 
 def _kappa(truth: np.ndarray, guess: np.ndarray) -> float | None:
@@ -117,7 +96,36 @@ def _kappa(truth: np.ndarray, guess: np.ndarray) -> float | None:
     return sk.cohen_kappa_score(truth, guess)
 
 
-def _auroc(truth: np.ndarray, probability: np.ndarray, present: np.ndarray) -> float | None:
+def _auroc(truth: np.ndarray, probability: np.ndarray) -> float | None:
+    present = np.unique(truth)
     if len(present) < 2:
         return None
     return float(np.mean([sk.roc_auc_score(truth == c, probability[:, c]) for c in present]))
+
+
+def _loss(truth: np.ndarray, probability: np.ndarray) -> float:
+    clipped = np.clip(probability[np.arange(len(truth)), truth], 1e-12, 1.0)
+    return -np.log(clipped).mean()
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float | None]] = {
+    "accuracy": lambda truth, guess, _: sk.accuracy_score(truth, guess),
+    "balanced_accuracy": lambda truth, guess, _: _over_classes(
+        sk.recall_score, truth, guess, "macro"
+    ),
+    "macro_f1": lambda truth, guess, _: macro_f1(truth, guess),
+    "weighted_precision": lambda truth, guess, _: _over_classes(
+        sk.precision_score, truth, guess, "weighted"
+    ),
+    "weighted_recall": lambda truth, guess, _: _over_classes(
+        sk.recall_score, truth, guess, "weighted"
+    ),
+    "weighted_f1": lambda truth, guess, _: _over_classes(sk.f1_score, truth, guess, "weighted"),
+    "kappa": lambda truth, guess, _: _kappa(truth, guess),
+    "auroc": lambda truth, _, probability: _auroc(truth, probability),
+    "loss": lambda truth, _, probability: _loss(truth, probability),
+}
+"""All metrics, in the order of the tables' columns, from truth (row,), guess (row,) and probability
+(row, class); for all but the loss more is better."""
+
+NAMES = tuple(METRICS)

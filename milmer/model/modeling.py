@@ -94,15 +94,24 @@ class VisualBranch(nn.Module):
             case "attention_topk":
                 features = dim * (config.num_tokens if options.scorer == "published" else 1)
                 self.score = PooledScorer(scorer(config.num_tokens, dim), features, n)
+            case "amil":
+                pass  # pools, and chooses none
+            case _:
+                raise ValueError(f"model.selection: no code for {options.selection!r}")
         width = options.hidden_size
         self.project = nn.Linear(dim, width) if dim != width else nn.Identity()
         self.fusion = options.fusion
-        if options.fusion == "cross_attention":
-            self.attend = CrossAttention(
-                width, options.num_heads, options.num_queries, options.dropout
-            )
-        elif options.fusion == "mlp":
-            self.mlp = TokenMLP(width)
+        match options.fusion:
+            case "cross_attention":
+                self.attend = CrossAttention(
+                    width, options.num_heads, options.num_queries, options.dropout
+                )
+            case "mlp":
+                self.mlp = TokenMLP(width)
+            case "none":
+                pass
+            case _:
+                raise ValueError(f"model.fusion: no code for {options.fusion!r}")
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Selection | None]:
         """From tokens ``x`` (batch, instance, token, dim) and ``valid`` (batch, instance).

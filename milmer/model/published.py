@@ -219,7 +219,7 @@ def backbone_config_of(
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU."""
-    with storage.readable(path):
+    with storage.read_errors(path):
         try:
             state = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)

@@ -16,6 +16,7 @@ from milmer.deap.layout import scan
 from milmer.manifest.dataset import ManifestDataset
 from milmer.manifest.table import read_manifest
 from milmer.plan.untracked import Untracked
+from milmer.splits.protocols import PROTOCOLS
 
 
 def open_dataset(options: DatasetOptions) -> Dataset:
@@ -43,6 +44,9 @@ class DatasetPlan:
     def manifest(self) -> Untracked:
         """The option that says where a manifest is; its rows count by themselves."""
         return Untracked(*self.dataset.trials_arguments())
+
+    protocol_pattern = "|".join(PROTOCOLS)
+    """What names of protocols look like."""
 
     @property
     def fold_pattern(self) -> str:

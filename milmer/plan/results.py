@@ -9,28 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from milmer import drawing
-from milmer.config import Experiment, load
+from milmer.config import Experiment, load_config
 from milmer.evaluation import report
-from milmer.evaluation.band_power_options import BandPowerOptions
+from milmer.evaluation.baseline_options import BASELINES, VARIANT
+from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
+from milmer.evaluation.report.figures import FIGURES
 from milmer.fingerprints import fingerprint
 from milmer.plan.dataset import open_dataset
 from milmer.plan.training import TrainingPlan
-from milmer.splits.folds import LEAKY
+from milmer.splits.protocols import PROTOCOLS
 
 
 class Plan(TrainingPlan):
     """Targets, inputs and options of all rules; paths are relative to the working directory."""
 
     NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-    BASELINES = "results/baselines/default"
-    """Those on the EEG as configured, which the tables read."""
+    baseline_pattern = "|".join(BASELINES)
+    """What names of baselines look like."""
 
     @classmethod
     def read(cls, user: Mapping[str, Any]) -> "Plan":
         """The plan of a configuration as Snakemake merged it; errors are for people."""
-        config = load(user)
+        config = load_config(user)
         return cls(config, open_dataset(config.dataset))
 
     def targets(self) -> Iterator[tuple[str, str, str]]:
@@ -38,8 +40,7 @@ class Plan(TrainingPlan):
         takers = self._experiments.values()
         for s in self.subjects:
             yield "trials", s, f"results/trials/{s}.parquet"
-        of_baselines = Path(self.BASELINES).name
-        for eeg in dict.fromkeys([of_baselines, *(e.eeg for e in takers if e.needs_eeg)]):
+        for eeg in dict.fromkeys([VARIANT, *(e.eeg for e in takers if e.needs_eeg)]):
             for s in self.subjects:
                 yield f"segments {eeg}", s, f"results/segments/{eeg}/{s}.h5"
         for faces in dict.fromkeys(e.faces for e in takers if e.needs_faces):
@@ -64,24 +65,48 @@ class Plan(TrainingPlan):
         for name in self._experiments:
             for protocol, run in self._runs_of(name):
                 unit = "/".join(run.split("/")[2:]).removesuffix("/seed0")
-                yield f"train {name} {protocol}", unit, f"results/runs/{run}/metrics.json"
+                yield f"train {name} {protocol}", unit, f"results/runs/{run}/predictions.parquet"
+            for protocol in self._folds(self._experiments[name]):
+                path = f"results/runs/{name}/{protocol}/evaluation.parquet"
+                yield f"evaluate {name}", protocol, path
         for path in self.explanations():
             _, _, name, protocol, *unit = path.removesuffix(".h5").split("/")
             yield f"explain {name} {protocol}", "/".join(unit).removesuffix("/seed0"), path
         for path in self.baselines():
-            _, _, _, labels, protocol, fold = path.removesuffix(".parquet").split("/")
-            yield f"baseline {labels} {protocol}", fold, path
+            _, _, name, _, labels, protocol, fold = path.removesuffix(".parquet").split("/")
+            yield f"baseline {name} {labels} {protocol}", fold, path
         yield "tables", "all", "results/tables/summary.parquet"
         yield "report", "all", "results/report/index.html"
 
     def runs(self) -> list[str]:
-        """The files of all runs that the tables read."""
+        """The predictions of all runs."""
         return [
-            f"results/runs/{run}/{file}"
+            f"results/runs/{run}/predictions.parquet"
             for name in self._experiments
             for _, run in self._runs_of(name)
-            for file in ("metrics.json", "predictions.parquet")
         ]
+
+    def evaluations(self) -> list[str]:
+        """What says that runs were evaluated: a file an experiment and protocol."""
+        return [
+            f"results/runs/{name}/{protocol}/evaluation.parquet"
+            for name, experiment in self._experiments.items()
+            for protocol in self._folds(experiment)
+        ]
+
+    def evaluated_files(self, wildcards: Any) -> list[str]:
+        """The files of the runs that one job evaluates."""
+        return [
+            f"results/runs/{run}/{table}.parquet"
+            for protocol, run in self._runs_of(wildcards.experiment)
+            if protocol == wildcards.protocol
+            for table in ("predictions", "validation", "history")
+        ]
+
+    def evaluate_json(self, wildcards: Any) -> str:
+        """Options of the stage ``evaluate``."""
+        folds = self._folds(self._experiments[wildcards.experiment])[wildcards.protocol]
+        return EvaluateOptions(folds=folds, seeds=self._seeds).result_json()
 
     def explanations(self) -> list[str]:
         """The files that tell what models go by, of honest runs; of others it means nothing."""
@@ -90,7 +115,7 @@ class Plan(TrainingPlan):
             for name, experiment in self._experiments.items()
             if self.config.report.explain and self._is_honest(experiment)
             for protocol, run in self._runs_of(name)
-            if protocol not in LEAKY
+            if not PROTOCOLS[protocol].leaky
         ]
 
     def _is_honest(self, experiment: Experiment) -> bool:
@@ -108,20 +133,24 @@ class Plan(TrainingPlan):
     def baselines(self) -> list[str]:
         """The baselines' files that the tables read: one for each fold of any experiment."""
         return [
-            f"{self.BASELINES}/{labels}/{protocol}/{fold}.parquet"
+            f"results/baselines/{name}/{VARIANT}/{labels}/{protocol}/{fold}.parquet"
+            for name in BASELINES
             for labels, protocols in self._baselines().items()
             for protocol, folds in protocols.items()
             for fold in folds
         ]
 
     def baseline_segments(self, wildcards: Any) -> list[str]:
-        """The EEG segments that a baseline reads."""
-        return [f"results/segments/{wildcards.eeg}/{s}.h5" for s in self.fold_subjects(wildcards)]
+        """What a baseline reads of its subjects: their EEG segments."""
+        folder = {"eeg": f"results/segments/{wildcards.eeg}"}[
+            BASELINES[wildcards.baseline].modality
+        ]
+        return [f"{folder}/{s}.h5" for s in self.fold_subjects(wildcards)]
 
     @staticmethod
-    def baseline_json() -> str:
+    def baseline_json(wildcards: Any) -> str:
         """Options of the stage ``baseline``."""
-        return BandPowerOptions().result_json()
+        return BASELINES[wildcards.baseline].options.result_json()
 
     def tables(self, folder: str) -> list[str]:
         """All tables below ``folder``."""
@@ -153,7 +182,20 @@ class Plan(TrainingPlan):
         faces = dict.fromkeys(e.faces for e in takers if e.needs_faces)
         segments = [f"results/segments/{v}/{s}.h5" for v in eeg for s in self.subjects]
         crops = [f"results/faces/{v}/{s}.h5" for v in faces for s in self.with_video]
-        return [*self.runs(), *histories, *self.explanations(), *trials, *segments, *crops]
+        return [
+            *self.runs(),
+            *self.evaluations(),
+            *histories,
+            *self.explanations(),
+            *trials,
+            *segments,
+            *crops,
+        ]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """Categories of the report's figures in Snakemake's own report, by name."""
+        return {name: section.category for name, section in FIGURES.items()}
 
     def report_json(self) -> str:
         """Options of the stage ``report``."""

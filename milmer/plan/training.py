@@ -11,7 +11,8 @@ from milmer.errors import MilmerError
 from milmer.plan.dataset import DatasetPlan
 from milmer.plan.untracked import Untracked
 from milmer.runtime.gpus import visible_gpus
-from milmer.splits.folds import WITHIN_SUBJECT, fold_names, fold_subjects
+from milmer.splits.folds import fold_names, fold_subjects
+from milmer.splits.protocols import PROTOCOLS
 from milmer.training.options import TrainingOptions
 
 
@@ -111,7 +112,8 @@ class TrainingPlan(DatasetPlan):
 
     def group(self, wildcards: Any) -> str | None:
         """The group of small training jobs, those on one subject; they may share a job."""
-        small = wildcards.protocol in WITHIN_SUBJECT and not self.finetuned(wildcards)
+        within = PROTOCOLS[wildcards.protocol].within_subject
+        small = within and not self.finetuned(wildcards)
         return "small_folds" if small else None
 
     def train_json(self, name: str) -> str:
@@ -153,16 +155,11 @@ class TrainingPlan(DatasetPlan):
                 for seed in self._seeds:
                     yield protocol, f"{name}/{protocol}/{fold}/seed{seed}"
 
-    @property
-    def _place(self) -> str:
-        dataset = self.config.dataset
-        return str(dataset.manifest) if dataset.kind == "manifest" else dataset.root
-
     def _possible(self, experiment: Experiment) -> Experiment | None:
         """What of an experiment the dataset allows; what it does not is told in ``warnings``."""
         where, subjects = f"experiments.{experiment.name}", self._tested(experiment)
         if not subjects:
-            self.warnings.append(f"{where} is left out: {self._place} holds no face video")
+            self.warnings.append(f"{where} is left out: {self.dataset.place} holds no face video")
             return None
         if (
             lack := self.dataset.lacks(self.config.variant("labels", experiment.labels))
@@ -181,7 +178,7 @@ class TrainingPlan(DatasetPlan):
             raise MilmerError(f"backbone.pretrain.images: no such folder: {images}")
         protocols = experiment.protocols
         if len(subjects) < 2:
-            protocols = [p for p in protocols if p in WITHIN_SUBJECT]
+            protocols = [p for p in protocols if PROTOCOLS[p].within_subject]
             for protocol in set(experiment.protocols) - set(protocols):
                 self.warnings.append(
                     f"{where}: protocol {protocol} is left out: it needs two subjects, there is "

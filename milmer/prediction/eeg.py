@@ -1,12 +1,11 @@
-"""EEG of a new recording, prepared as the training data was, one segment after the other.
+"""EEG of a new recording, prepared like the training data, one segment after the other.
 
-A trial of the training data was cleaned and filtered as a whole. So is a new recording that is no
-longer than they were; a longer one in blocks of that length, each with 3 s more on both sides, so
-that memory does not grow with it. What takes out eye artefacts is fitted once a recording, on up
-to 20 of the blocks.
+Trials of the training data were cleaned and filtered as a whole. So is a new recording that is no
+longer than the longest of them; a longer one is prepared in blocks of that length, with 3 s more on
+both sides, so that memory does not grow with it. The removal of eye artefacts is fitted once per
+recording, on up to 20 blocks.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -17,7 +16,7 @@ from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment
 from milmer.deap import bdf
 from milmer.deap.layout import GENEVA, SFREQ
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.recordings import EOG_ROWS
 from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import TooManyBadChannels, chosen_method, clean, fitted_removal
@@ -26,7 +25,7 @@ from milmer.eeg.segments import cut_segments
 from milmer.errors import MilmerError
 from milmer.manifest.recordings import lead_of
 from milmer.prediction.recipe import PREPROCESSED, RememberedEEG
-from milmer.readers.eeg import EEGFile, Missing, channel_name
+from milmer.readers.eeg import EEGFile, Missing, MissingChannels, channel_name
 from milmer.readers.resampling import resampled_trial
 
 FITTED_BLOCKS = 20
@@ -48,7 +47,7 @@ class Signal(Protocol):
 
 
 class ArrayEEG:
-    """A recording in memory: ``data`` (channel, sample) in µV; ``eog`` hEOG and vEOG, or None."""
+    """A recording in memory: ``data`` (channel, sample) and ``eog`` (2, sample) or None, in µV."""
 
     def __init__(self, data: np.ndarray, sfreq: float, eog: np.ndarray | None = None):
         self.data, self.sfreq, self.eog = np.asarray(data, np.float64), float(sfreq), eog
@@ -62,7 +61,7 @@ class ArrayEEG:
         self, pair: Sequence[str], start: float, seconds: float, sfreq: float
     ) -> np.ndarray:
         """hEOG or vEOG (sample,) in µV, whichever of the two ``pair`` names."""
-        row = list(bdf.EOG).index(pair[0])
+        row = list(bdf.EOG_ELECTRODES).index(pair[0])
         return self._cut(np.asarray(self.eog, np.float64)[row : row + 1], start, seconds, sfreq)[0]
 
     def _cut(self, x: np.ndarray, start: float, seconds: float, sfreq: float) -> np.ndarray:
@@ -73,8 +72,9 @@ class ArrayEEG:
 
 
 class _Block(NamedTuple):
-    """Segments that are prepared together: ``count`` from ``first`` on; both in s of the stretch:
-    where they start, and how long the part is that they are cut from.
+    """Segments that are prepared together: ``count`` of them from number ``first`` on.
+
+    ``start`` and ``seconds`` say which part of the stretch they are cut from, in s.
     """
 
     first: int
@@ -90,38 +90,40 @@ class ContinuousEEG:
         self,
         name: str,
         signal: Signal,
-        known: RememberedEEG,
+        preparation: RememberedEEG,
         eog: Sequence[Sequence[str]] | None,
         start: float,
         seconds: float,
     ):
         self._name, self._signal, self._eog = name, signal, eog
-        self._rate, self._channels = known.sfreq, tuple(known.channels)
-        self._options = _options(known.options, eog is not None)
-        self._trial_seconds, self._start, self._seconds = known.trial_seconds, start, seconds
+        self._rate, self._channels = preparation.sfreq, tuple(preparation.channels)
+        self._options = _options(preparation.options, eog is not None)
+        self._trial_seconds = preparation.trial_seconds
+        self._start, self._seconds = start, seconds
 
     def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
         """The segments of ``grid``, float32 (channel, sample), in their order.
 
-        None in a block in which too many channels are bad; refused where there is no other.
+        None in a block with too many bad channels; raises :class:`MilmerError` if all blocks are.
         """
         blocks = self._blocks(grid)
-        removal = self._fitted(blocks) if len(blocks) > 1 else None
-        good = 0
+        removal = self._fit_removal(blocks) if len(blocks) > 1 else None
+        usable = False
         for block in blocks:
             segments = [
                 Segment(0, i, s.start - block.start)
                 for i, s in enumerate(grid[block.first : block.first + block.count])
             ]
+            recording = self._recording(block)
             try:
-                yield from cut_segments(self._recording(block), segments, self._options, removal)[0]
-                good += 1
+                yield from cut_segments(recording, segments, self._options, removal)[0]
+                usable = True
             except TooManyBadChannels as error:
-                if block is blocks[-1] and not good:
-                    raise self._told(error, block) from error
+                if block is blocks[-1] and not usable:
+                    raise self._block_error(error, block) from error
                 yield from [None] * block.count
             except MilmerError as error:
-                raise self._told(error, block) from error
+                raise self._block_error(error, block) from error
 
     def _blocks(self, grid: Sequence[Segment]) -> list[_Block]:
         length = self._options.segmentation.seconds
@@ -155,13 +157,13 @@ class ContinuousEEG:
             baseline=lead,
         )
 
-    def _fitted(self, blocks: Sequence[_Block]) -> Removal | None:
+    def _fit_removal(self, blocks: Sequence[_Block]) -> Removal | None:
         if chosen_method(False, self._options.eeg) == "none":
             return None
         count = min(FITTED_BLOCKS, len(blocks))
         chosen = np.linspace(0, len(blocks) - 1, count).round().astype(int)
         parts = {int(i): self._recording(blocks[i]) for i in chosen}
-        parts = {i: part for i, part in parts.items() if self._good(part)} or parts
+        parts = {i: part for i, part in parts.items() if self._is_usable(part)} or parts
         eeg = {i: part.eeg[0] for i, part in parts.items()}
         eog = {i: part.eog[0] for i, part in parts.items() if part.eog is not None}
         try:
@@ -169,10 +171,10 @@ class ContinuousEEG:
                 eeg, eog or None, list(self._channels), self._rate, False, self._options.eeg
             )[0]
         except MilmerError as error:
-            raise self._told(error, blocks[0]) from error
+            raise self._block_error(error, blocks[0]) from error
 
-    def _good(self, part: Recording) -> bool:
-        """Whether its bad channels can be made from the others."""
+    def _is_usable(self, part: Recording) -> bool:
+        """Whether its bad channels can be interpolated."""
         plain = self._options.eeg.updated({"artefacts": "none"})
         try:
             clean(part.eeg, None, list(self._channels), self._rate, False, plain)
@@ -180,133 +182,142 @@ class ContinuousEEG:
             return False
         return True
 
-    def _told(self, error: MilmerError, block: _Block) -> MilmerError:
-        """The stage's error in the words of who predicts."""
-        begin = self._start + block.start
-        where = f"EEG from {begin:g} to {begin + block.seconds:g} s"
-        said = re.sub(r"EEG of experiment_id \d+|experiment_id \d+", where, str(error))
-        said = re.sub(r"; (leave|set) .*", "; leave that part out (--start, --stop)", said)
-        return MilmerError(f"{self._name}: {said}")
+    def _block_error(self, error: MilmerError, block: _Block) -> MilmerError:
+        """The stage's error for users of ``milmer predict``, who have no trials and no options."""
+        start = self._start + block.start
+        return MilmerError(
+            error.problem,
+            where=f"{self._name}: EEG from {start:g} to {start + block.seconds:g} s",
+            remedy="leave out that part (--start, --stop)",
+        )
 
 
 class TrialEEG:
-    """One trial of a preprocessed file, of ``seconds`` after its baseline."""
+    """One trial of a preprocessed file; ``seconds`` is its length after the baseline."""
 
-    def __init__(self, path: Path, number: int, known: RememberedEEG):
+    def __init__(self, path: Path, number: int, preparation: RememberedEEG):
         content = read_preprocessed(path)
         if not 1 <= number <= len(content.eeg):
-            raise MilmerError(f"{path}: holds trials 1 to {len(content.eeg)}, not {number}")
-        picks = chosen_channels(str(path), GENEVA, known.channels)
-        if known.sfreq != SFREQ:
             raise MilmerError(
-                f"{path}: preprocessed at {SFREQ:g} Hz; the model looks at {known.sfreq:g} Hz"
+                f"contains trials 1 to {len(content.eeg)}, not {number}",
+                where=path,
+                remedy="choose one of them (--trial)",
             )
-        self.seconds, self._path, self._options = content.seconds, path, known.options
+        picks = chosen_channels(str(path), GENEVA, preparation.channels)
+        if preparation.sfreq != SFREQ:
+            raise MilmerError(
+                f"preprocessed at {SFREQ:g} Hz, but the model requires {preparation.sfreq:g} Hz",
+                where=path,
+                remedy="give the original recording",
+            )
+        self.seconds, self._path, self._options = content.seconds, path, preparation.options
         self._recording = Recording(
             {number: content.eeg[number - 1][picks]},
             {number: content.peripheral[number - 1, EOG_ROWS]},
             referenced=True,
-            channels=tuple(known.channels),
+            channels=tuple(preparation.channels),
             sfreq=SFREQ,
         )
 
     def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray]:
         """The segments of ``grid``, float32 (channel, sample), in their order."""
         (number,) = self._recording.eeg
-        own = [s._replace(experiment_id=number) for s in grid]
+        segments = [s._replace(experiment_id=number) for s in grid]
         try:
-            yield from cut_segments(self._recording, own, self._options)[0]
+            yield from cut_segments(self._recording, segments, self._options)[0]
         except MilmerError as error:
-            raise MilmerError(f"{self._path}: {error}") from error
+            raise error.within(self._path) from None
 
 
-def chosen_channels(name: str, held: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Where the ``wanted`` channels stand among those that a recording holds."""
-    place = {channel_name(one).lower(): i for i, one in enumerate(held)}
-    absent = [one for one in wanted if one.lower() not in place]
+def chosen_channels(name: str, channels: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Indices of the ``wanted`` channels among the ``channels`` of the recording ``name``."""
+    place = {channel_name(channel).lower(): i for i, channel in enumerate(channels)}
+    absent = [channel for channel in wanted if channel.lower() not in place]
     if absent:
-        raise MilmerError(f"{name}: no channel {', '.join(absent)}, which the model looks at")
-    return [place[one.lower()] for one in wanted]
+        raise MilmerError(
+            f"no channel {', '.join(absent)}",
+            where=name,
+            remedy="the model requires the channels that it was trained on",
+        )
+    return [place[channel.lower()] for channel in wanted]
 
 
 def open_signal(
-    path: Path, known: RememberedEEG, missing: Missing, use_eog: bool
+    path: Path, preparation: RememberedEEG, missing: Missing, use_eog: bool
 ) -> tuple[Signal, Sequence[Sequence[str]] | None, list[str]]:
     """A continuous recording, the names of its EOG channels if they are needed, and remarks.
 
-    Raises :class:`MilmerError` where it lacks what the model looks at.
+    Raises :class:`MilmerError` where it lacks channels that the model requires.
     """
     try:
-        file = EEGFile(path, known.channels, missing)
-    except MilmerError as error:
-        head, found, _ = str(error).partition("; change dataset.channels")
-        if not found:
-            raise
-        raise MilmerError(
-            f"{head}; the model was trained on these channels, --missing-channels interpolate "
-            "makes up to a quarter of them from the others"
-        ) from error
-    require_rate(str(path), file.sfreq, known)
-    pairs, required = _eog_of(known)
+        file = EEGFile(path, preparation.channels, missing)
+    except MissingChannels as error:
+        hint = ", --missing-channels interpolate interpolates up to a quarter of them"
+        raise error.instead(
+            "the model requires the channels that it was trained on"
+            + (hint if missing == "refuse" else "")
+        ) from None
+    require_rate(str(path), file.sfreq, preparation)
+    pairs, required = _eog_of(preparation)
     if not use_eog or pairs is None:
         return file, None, [] if pairs is None or not required else [_WITHOUT_EOG]
     try:
         file.require([name for pair in pairs for name in pair])
-    except MilmerError as error:
+    except MissingChannels as error:
         if required:
-            head = str(error).partition(" (dataset.heog")[0]
-            raise MilmerError(
-                f"{head}; with them eye artefacts were removed from the training data, "
-                "--without-eog goes on without"
-            ) from error
+            raise error.instead(
+                "eye artefacts were removed from the training data by these channels; give "
+                "--without-eog to predict without removing them"
+            ) from None
         return file, None, []
     return file, pairs, []
 
 
 _WITHOUT_EOG = (
-    "Eye artefacts were removed from the training data and not from this recording, which has no "
+    "Eye artefacts were removed from the training data but not from this recording, which has no "
     "EOG."
 )
 
 
-def require_rate(name: str, sfreq: float, known: RememberedEEG) -> None:
-    """Refuse EEG that is sampled more slowly than what the model looks at."""
-    if sfreq < known.sfreq - 1e-6:
+def require_rate(name: str, sfreq: float, preparation: RememberedEEG) -> None:
+    """Refuse EEG with a lower sampling rate than the model's."""
+    if sfreq < preparation.sfreq - 1e-6:
         raise MilmerError(
-            f"{name}: sampled at {sfreq:g} Hz; the model looks at EEG of {known.sfreq:g} Hz, which "
-            "cannot be made of it"
+            f"sampled at {sfreq:g} Hz, but the model requires {preparation.sfreq:g} Hz or more",
+            where=name,
         )
 
 
-def unlike(known: RememberedEEG, preprocessed: bool) -> list[str]:
-    """What is to be said where the recording is of another kind than the training data."""
-    trained = known.source in PREPROCESSED
+def kind_notes(preparation: RememberedEEG, preprocessed: bool) -> list[str]:
+    """Remarks on a recording of another kind than the training data."""
+    trained = preparation.source in PREPROCESSED
     if trained == preprocessed:
         return []
-    if known.options.eeg.layout == "as_published":
+    if preparation.options.eeg.layout == "as_published":
         raise MilmerError(
-            "the model's EEG is laid out as published, which preprocessed files alone can be: give "
-            "a .dat or .mat of DEAP and --trial"
+            "the model's EEG is in the published layout, which requires preprocessed files",
+            where="eeg.layout",
+            remedy="give a .dat or .mat of DEAP and --trial",
         )
     kinds = {True: "preprocessed by DEAP's owners", False: "an original recording"}
     return [
-        f"The training data was {kinds[trained]} and this is {kinds[preprocessed]}: it is prepared "
-        "alike, and still not the same."
+        f"The training data was {kinds[trained]} and this is {kinds[preprocessed]}: the two differ "
+        "although Milmer prepares them alike."
     ]
 
 
-def _eog_of(known: RememberedEEG) -> tuple[Sequence[Sequence[str]] | None, bool]:
-    """Names of hEOG and vEOG of a recording, and whether it has to have them."""
-    if known.options.eeg.artefacts == "none":
+def _eog_of(preparation: RememberedEEG) -> tuple[Sequence[Sequence[str]] | None, bool]:
+    """Names of hEOG and vEOG in a recording, and whether it must have them."""
+    if preparation.options.eeg.artefacts == "none":
         return None, False
-    recording = known.options.recording
+    recording = preparation.options.recording
     if recording is None:
-        return list(bdf.EOG.values()), known.artefacts != "none"
+        return list(bdf.EOG_ELECTRODES.values()), preparation.artefacts != "none"
     if recording.heog is None or recording.veog is None:
         return None, False
     return [recording.heog, recording.veog], True
 
 
 def _options(options: SegmentsOptions, with_eog: bool) -> SegmentsOptions:
-    """The stage's options, without the removal of eye artefacts where there is no EOG."""
+    """The stage's options; without EOG eye artefacts are not removed."""
     return options if with_eog else options.updated({"eeg": {"artefacts": "none"}})

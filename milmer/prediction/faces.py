@@ -1,7 +1,7 @@
-"""Bags of faces of a new recording, made as the training data's were, one segment after the other.
+"""Face bags of a new recording, made like the training data's, one segment after the other.
 
-The video is decoded once, in order. Crops wait until there are enough of them for the backbone, and
-what it makes of a frame is kept while a segment to come needs it.
+The video is decoded once, in order. Crops are encoded in batches, and the features of a frame are
+kept as long as a later segment needs them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +19,17 @@ from milmer.faces.cropper import Crop, Cropper
 from milmer.faces.crops import frame_numbers, union
 from milmer.faces.detection import model_digest
 from milmer.prediction.recipe import RememberedFaces
+from milmer.readers.digests import file_size
 from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip
 
 Encode = Callable[[Tensor], Tensor]
-"""From RGB pictures uint8 (frame, height, width, 3) to what the model looks at, one row a frame."""
+"""From RGB pictures uint8 (frame, height, width, 3) to the model's input, one row per frame."""
 
 
 @dataclass(frozen=True)
-class Bag:
-    """A segment's instances as the model sees them.
+class FaceBag:
+    """A segment's instances as the model's input.
 
     ``faces`` (instance, …) are tokens or pixel values, zero where not ``valid`` (instance,);
     ``frames`` (instance,) are numbers of the video's frames, −1 where there is none.
@@ -39,67 +40,70 @@ class Bag:
     frames: np.ndarray
 
 
-class Bags:
-    """Makes bags of videos; a context, which its threads live as long as.
+class BagReader:
+    """Reads face bags from videos; a context manager, whose threads end with it.
 
-    ``encode`` takes ``batch_size`` pictures at once and makes rows of ``shape`` and ``dtype``;
-    ``instances`` of those in ``faces.instances`` are taken. Raises :class:`MilmerError` where the
-    detector's model file is not that of the training data.
+    ``encode`` turns ``batch_size`` pictures at a time into rows of the shape and type of ``row``,
+    the row of a frame that is not valid. ``instances`` are the model's choice of the
+    ``faces.instances`` frames of a bag. Raises :class:`MilmerError` where the detector's model file
+    is not that of the training data.
     """
 
     def __init__(
         self,
-        known: RememberedFaces,
+        preparation: RememberedFaces,
         detector_model: str | None,
         encode: Encode,
         batch_size: int,
         row: Tensor,
         instances: np.ndarray,
     ):
-        options = known.options.faces.updated({"detector_model": detector_model})
-        if model_digest(options) != known.detector_model:
+        options = preparation.options.faces.updated({"detector_model": detector_model})
+        if model_digest(options) != preparation.detector_model:
             raise MilmerError(
-                f"{detector_model}: not the detector's model file that the training data was made "
-                "with (--detector-model)"
+                "not the face detector's model file of the training data",
+                where=detector_model or "",
+                remedy="give that one (--detector-model)",
             )
-        self._known, self._encode, self._batch, self._row = known, encode, batch_size, row
-        self._stage = known.options.updated({"faces": {"detector_model": detector_model}})
+        self._encode, self._batch, self._row = encode, batch_size, row
+        self._stage = preparation.options.updated({"faces": {"detector_model": detector_model}})
+        self._use_borrowed_boxes = preparation.use_borrowed_boxes
         self._instances = instances
         self._cropper = Cropper(options)
 
-    def __enter__(self) -> "Bags":
+    def __enter__(self) -> "BagReader":
         self._cropper.__enter__()
         return self
 
-    def __exit__(self, *told: object) -> None:
-        self._cropper.__exit__(*told)
+    def __exit__(self, *error: object) -> None:
+        self._cropper.__exit__(*error)
 
     def numbers(self, grid: Sequence[Segment], clip: Clip, start: float) -> list[np.ndarray]:
-        """The frame numbers of each segment of ``grid``, which is at ``start`` s of the clip."""
+        """The frame numbers of each segment of ``grid``, beginning at ``start`` s in the clip."""
         faces, seconds = self._stage.faces, self._stage.segmentation.seconds
         return [
             frame_numbers(s, clip, seconds, faces.instances, faces.min_coverage, start)
             for s in grid
         ]
 
-    def bags(self, path: Path, clip: Clip, numbers: Sequence[np.ndarray]) -> Iterator[Bag]:
-        """The bag of each segment, whose frame ``numbers`` are given, in their order."""
-        # A crop that is left out never comes: what comes after it tells that it will not.
+    def bags(self, path: Path, clip: Clip, numbers: Sequence[np.ndarray]) -> Iterator[FaceBag]:
+        """The bags of the segments with these frame ``numbers``, in their order."""
+        # The cropper leaves out some frames; a later frame shows that one will not come.
         wanted = union(dict(enumerate(numbers)))
         crops = self._cropper.crops(path, clip, wanted) if wanted.size else iter(())
         encoded = self._encoded(crops)
-        held: dict[int, Tensor | None] = {}
+        rows: dict[int, Tensor | None] = {}
         reached = -1
-        for own in numbers:
-            while own.size and reached < own[-1]:
+        for frames in numbers:
+            while frames.size and reached < frames[-1]:
                 batch = next(encoded, None)
                 if batch is None:
                     break
-                held.update(batch)
+                rows.update(batch)
                 reached = max(batch)
-            first = own[0] if own.size else -1
-            held = {number: row for number, row in held.items() if number >= first}
-            yield self._bag(own, held)
+            first = frames[0] if frames.size else -1
+            rows = {number: row for number, row in rows.items() if number >= first}
+            yield self._bag(frames, rows)
 
     def _encoded(self, crops: Iterator[Crop]) -> Iterator[dict[int, Tensor | None]]:
         """Rows of the crops by frame number, a batch at a time; None of one that is not valid."""
@@ -108,13 +112,13 @@ class Bags:
 
         def encode() -> None:
             pictures = torch.from_numpy(decode_crops(crop.image for crop in waiting))
-            made = self._encode(pictures).to(self._row.dtype).cpu()
-            rows.update((c.number, row) for c, row in zip(waiting, made, strict=True))
+            features = self._encode(pictures).to(self._row.dtype).cpu()
+            rows.update((c.number, row) for c, row in zip(waiting, features, strict=True))
             waiting.clear()
 
         for crop in crops:
             rows[crop.number] = None
-            if crop.detected or self._known.use_borrowed_boxes:
+            if crop.detected or self._use_borrowed_boxes:
                 waiting.append(crop)
             if len(waiting) == self._batch:
                 encode()
@@ -125,22 +129,17 @@ class Bags:
         if rows:
             yield rows
 
-    def _bag(self, own: np.ndarray, held: dict[int, Tensor | None]) -> Bag:
-        filled = [number for number in own if number in held]
+    def _bag(self, numbers: np.ndarray, features: dict[int, Tensor | None]) -> FaceBag:
+        filled = [number for number in numbers if number in features]
         cached = np.full(self._stage.faces.instances, -1)
         cached[: len(filled)] = filled
         frames = cached[self._instances]
-        rows = [held[n] if n >= 0 else None for n in frames]
+        rows = [features[n] if n >= 0 else None for n in frames]
         faces = torch.stack([self._row if row is None else row for row in rows])
-        return Bag(faces, np.array([row is not None for row in rows]), frames)
+        return FaceBag(faces, np.array([row is not None for row in rows]), frames)
 
 
-def look_at(path: Path) -> Clip:
-    """What a video holds; a file that is missing or empty is refused in one line."""
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise MilmerError(f"{path}: no such file") from error
-    if not size:
-        raise MilmerError(f"{path}: is empty (0 bytes); copy it again")
+def probe_video(path: Path) -> Clip:
+    """What a video contains; raises :class:`MilmerError` where it is missing or empty."""
+    file_size(path)
     return probe(path)

@@ -1,4 +1,4 @@
-"""What of a recording is predicted, and how."""
+"""Which part of a recording is predicted, and how."""
 
 from typing import Literal
 
@@ -8,16 +8,16 @@ from milmer.options import Options, execution
 
 
 class PredictOptions(Options):
-    """What the command ``predict`` depends on, beside the model and the recording."""
+    """Options of the command ``predict``, apart from the model and the recording."""
 
-    offset: float | None = Field(None, description="Where the video begins in the EEG, in s.")
-    start: float | None = Field(None, description="Where to begin in the recording, in s.")
-    stop: float | None = Field(None, description="Where to end, in s.")
-    trial: int | None = Field(None, ge=1, description="Trial of a .dat or .mat of DEAP.")
+    offset: float | None = Field(None, description="Start of the video in the EEG, in s.")
+    start: float | None = Field(None, description="Start of the predictions, in s.")
+    stop: float | None = Field(None, description="End of the predictions, in s.")
+    trial: int | None = Field(None, ge=1, description="Trial in a .dat or .mat of DEAP.")
     missing_channels: Literal["refuse", "interpolate"] | None = Field(
-        None, description="What is done where the EEG lacks channels; null: as in training."
+        None, description="What to do if the EEG lacks channels; null: as in training."
     )
-    use_eog: bool = Field(True, description="Remove eye artefacts by EOG as in training.")
-    backbone: str | None = execution(None, description="Where the backbone lies.")
-    detector_model: str | None = execution(None, description="The face detector's file.")
+    use_eog: bool = Field(True, description="Remove eye artefacts as in training.")
+    backbone: str | None = execution(None, description="Directory or hub name of the backbone.")
+    detector_model: str | None = execution(None, description="The face detector's model file.")
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")

@@ -41,18 +41,22 @@ def _model(known: Remembered) -> list[tuple[str, str]]:
     card = known.card
 
     def people(part: str) -> str:
-        told = card[part]
-        return f"{', '.join(told['subjects']) or 'none'} ({told['segments']} segments)"
+        subjects, segments = card[part]["subjects"], card[part]["segments"]
+        return f"{', '.join(subjects) or 'none'} ({segments} segments)"
 
-    by_segment, majority = card["results"]["segment"], card["majority"]["segment"]
-    accuracy = by_segment["accuracy"]
+    accuracy = "the model was not evaluated"
+    if card["results"] is not None:
+        accuracy = (
+            f"{card['results']['segment']['accuracy']:.2f} of the test segments; the majority "
+            f"class {card['majority']['segment']:.2f}"
+        )
     return [
         ("trained on", people("trained_on")),
         ("validated on", people("validated_on")),
         ("tested on", people("tested_on")),
         ("protocol", f"{card['protocol']}: {card['protocol_means']}"),
         ("fold, seed", f"{card['fold']}, {card['seed']}"),
-        ("accuracy", f"{accuracy:.2f} of the test segments; the majority class {majority:.2f}"),
+        ("accuracy", accuracy),
     ]
 
 

@@ -1,7 +1,7 @@
 """From a model's folder and a recording to predictions, a timeline and a page.
 
-Segments are prepared one after the other and go through the model in batches, so that memory does
-not grow with the recording.
+Segments are prepared one after the other and predicted in batches, so that memory does not grow
+with the recording.
 """
 
 import logging
@@ -19,10 +19,11 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.prediction.faces import BagReader
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.page import page
 from milmer.prediction.processor import MilmerProcessor, Prepared, Source
-from milmer.prediction.stretches import Piece, Span, table_pieces
+from milmer.prediction.stretches import Span, Stretch, table_stretches
 from milmer.prediction.timeline import timeline
 from milmer.readers.digests import eeg_digests
 from milmer.runtime.device import choose_device, describe
@@ -34,10 +35,10 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What is predicted: ``eeg`` and ``video``, or a subject's table ``trials`` of a dataset.
+class RecordingFiles:
+    """The files to predict: ``eeg`` and ``video``, or a subject's table ``trials`` of a dataset.
 
-    Files that the table names lie below ``root``.
+    Files that the table names are relative to ``root``.
     """
 
     eeg: Path | None = None
@@ -46,12 +47,12 @@ class Recording:
     root: Path | None = None
 
 
-def predict(model: Path, recording: Recording, options: PredictOptions, out: Path) -> None:
-    """Write the predictions of ``recording`` by the model in the folder ``model``.
+def predict(model: Path, files: RecordingFiles, options: PredictOptions, out: Path) -> None:
+    """Predict the recording in ``files`` with the model in the folder ``model``.
 
-    Writes ``predictions.parquet`` and ``.csv`` (one row a segment), ``timeline.svg``,
+    Writes ``predictions.parquet`` and ``.csv`` (one row per segment), ``timeline.svg``,
     ``index.html`` and ``about.json`` to the folder ``out``. Raises :class:`MilmerError` where the
-    recording is not what the model looks at, or shows no face in any segment.
+    recording does not fit the model, or shows no face in any segment.
     """
     storage.require_replaceable(out, MARKER)
     model = model / "model" if (model / "model" / "config.json").is_file() else model
@@ -66,76 +67,87 @@ def predict(model: Path, recording: Recording, options: PredictOptions, out: Pat
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
     network = MilmerForEmotionClassification.from_pretrained(model).eval().to(device)
-    bags = processor.bags(recording.video is not None or recording.trials is not None)
+    bags = processor.bags(files.video is not None or files.trials is not None)
     with bags or nullcontext():
-        pieces, inputs = _pieces(processor, recording, options, bags)
-        for note in (note for piece in pieces for note in piece.notes):
+        stretches, inputs = _stretches(processor, files, options, bags)
+        notes = [note for stretch in stretches for note in stretch.notes]
+        for note in notes:
             _log.info("%s", note)
-        segments = _segments(processor, pieces, bags)
-        total = sum(len(piece.grid) for piece in pieces)
+        segments = _segments(processor, stretches, bags)
+        total = sum(len(stretch.grid) for stretch in stretches)
         rows = _rows(processor, network, track(segments, "segments", total), device)
     table = pd.DataFrame(rows)
-    gaps = _gaps(table, recording)
-    notes = [note for piece in pieces for note in piece.notes] + gaps
+    gaps = _gap_notes(table, files)
     for note in gaps:
         _log.info("%s", note)
     inputs["model"] = model / "model.safetensors"
     inputs["processor"] = storage.digest(model / FILE)
-    made = storage.provenance("predict", __name__, options.result(), inputs, describe(device))
-    _write(processor, table, notes, made, out)
+    provenance = storage.provenance("predict", __name__, options.result(), inputs, describe(device))
+    _write(processor, table, notes + gaps, provenance, out)
 
 
-def _pieces(
-    processor: MilmerProcessor, recording: Recording, options: PredictOptions, bags: Any
-) -> tuple[list[Piece], dict[str, Path | str]]:
-    """What is predicted, and the digests of what it is read from."""
-    if recording.trials is None:
+def _stretches(
+    processor: MilmerProcessor,
+    files: RecordingFiles,
+    options: PredictOptions,
+    bags: BagReader | None,
+) -> tuple[list[Stretch], dict[str, Path | str]]:
+    """What is predicted, and the digests of the files that it is read from."""
+    if files.trials is None:
         source = Source(
-            recording.eeg,
-            recording.video,
+            files.eeg,
+            files.video,
             trial=options.trial,
             missing=options.missing_channels,
             use_eog=options.use_eog,
         )
-        piece = processor.piece(source, Span(options.start, options.stop, options.offset), bags)
+        stretch = processor.piece(source, Span(options.start, options.stop, options.offset), bags)
         inputs: dict[str, Path | str] = {}
-        if piece.eeg is not None:
-            inputs |= eeg_digests(recording.eeg.parent, [recording.eeg.name])
-        if piece.video is not None:
-            inputs["video"] = storage.digest(piece.video.path)
-        return [piece], inputs
-    if recording.root is None or recording.eeg is not None or recording.video is not None:
-        raise MilmerError("--trials goes with --root, and with neither --eeg nor --video")
-    given = options.result() | {"use_eog": None}
-    if named := [name for name, value in given.items() if value is not None]:
-        raise MilmerError(f"--{named[0].replace('_', '-')} does not go with --trials")
-    known = processor.remembered
-    eeg = known.eeg if "eeg" in processor.modalities else None
-    pieces, digests = table_pieces(recording.trials, recording.root, eeg, known.segmentation, bags)
-    return pieces, {"trials": recording.trials, **digests}
+        if stretch.eeg is not None:
+            inputs |= eeg_digests(files.eeg.parent, [files.eeg.name])
+        if stretch.video is not None:
+            inputs["video"] = storage.digest(stretch.video.path)
+        return [stretch], inputs
+    if files.root is None or files.eeg is not None or files.video is not None:
+        raise MilmerError(
+            "requires --root and cannot be combined with --eeg or --video", where="--trials"
+        )
+    parts = options.result() | {"use_eog": None}
+    if excluded := [name for name, value in parts.items() if value is not None]:
+        raise MilmerError(
+            "cannot be combined with --trials",
+            where=f"--{excluded[0].replace('_', '-')}",
+            remedy="leave out one of them",
+        )
+    remembered = processor.remembered
+    eeg = remembered.eeg if "eeg" in processor.modalities else None
+    stretches, digests = table_stretches(
+        files.trials, files.root, eeg, remembered.segmentation, bags
+    )
+    return stretches, {"trials": files.trials, **digests}
 
 
 def _segments(
-    processor: MilmerProcessor, pieces: list[Piece], bags: Any
-) -> Iterator[tuple[Piece, Prepared]]:
-    for piece in pieces:
-        for prepared in processor.prepared(piece, bags):
-            yield piece, prepared
+    processor: MilmerProcessor, stretches: list[Stretch], bags: BagReader | None
+) -> Iterator[tuple[Stretch, Prepared]]:
+    for stretch in stretches:
+        for prepared in processor.prepared(stretch, bags):
+            yield stretch, prepared
 
 
 def _rows(
     processor: MilmerProcessor,
     network: MilmerForEmotionClassification,
-    segments: Iterator[tuple[Piece, Prepared]],
+    segments: Iterator[tuple[Stretch, Prepared]],
     device: torch.device,
 ) -> list[dict[str, Any]]:
-    """A row a segment; the model sees a batch of those that it can look at."""
+    """One row per segment; those with all that the model needs are predicted in batches."""
     rows: list[dict[str, Any]] = []
-    waiting: list[tuple[dict[str, Any], Piece, Prepared]] = []
-    for piece, prepared in segments:
-        rows.append(_blank(processor, piece, prepared))
+    waiting: list[tuple[dict[str, Any], Stretch, Prepared]] = []
+    for stretch, prepared in segments:
+        rows.append(_blank_row(processor, stretch, prepared))
         if prepared.complete:
-            waiting.append((rows[-1], piece, prepared))
+            waiting.append((rows[-1], stretch, prepared))
         if len(waiting) == processor.remembered.computed.batch_size:
             _fill(processor, network, waiting, device)
             waiting.clear()
@@ -144,12 +156,12 @@ def _rows(
     return rows
 
 
-def _blank(processor: MilmerProcessor, piece: Piece, prepared: Prepared) -> dict[str, Any]:
-    """A segment's row without what the model says."""
+def _blank_row(processor: MilmerProcessor, stretch: Stretch, prepared: Prepared) -> dict[str, Any]:
+    """A segment's row before it is predicted."""
     segment, bag, labels = prepared.segment, prepared.bag, processor.remembered.labels
-    begin = piece.start + segment.start
+    begin = stretch.start + segment.start
     return (
-        piece.about
+        stretch.about
         | {
             "position": segment.position,
             "start": begin,
@@ -171,14 +183,14 @@ def _blank(processor: MilmerProcessor, piece: Piece, prepared: Prepared) -> dict
 def _fill(
     processor: MilmerProcessor,
     network: MilmerForEmotionClassification,
-    waiting: list[tuple[dict[str, Any], Piece, Prepared]],
+    waiting: list[tuple[dict[str, Any], Stretch, Prepared]],
     device: torch.device,
 ) -> None:
-    """What the model says of a batch."""
-    known = processor.remembered
+    """Predict a batch and fill in its rows."""
+    remembered = processor.remembered
     inputs = processor.inputs([prepared for _, _, prepared in waiting]).to(device)
-    # As in training, where Fabric hands the inputs over in the precision that it computes in.
-    if known.computed.bfloat16:
+    # As in training, where Fabric converts the inputs to the precision of the computation.
+    if remembered.computed.bfloat16:
         precision: Precision = MixedPrecision("bf16-mixed", device.type)
     else:
         precision = Precision()
@@ -186,54 +198,53 @@ def _fill(
         output = network(**precision.convert_input(dict(inputs)))
     raw = output.logits.float().softmax(dim=1).cpu().numpy()  # (segment, class)
     p = processor.probabilities(output.logits)
-    listed = [
+    selected, scores = (
         [None] * len(raw) if tensor is None else tensor.float().cpu().numpy()
         for tensor in (output.selected, output.scores)
-    ]
-    for i, (row, piece, prepared) in enumerate(waiting):
-        row["class"] = known.labels[int(raw[i].argmax())]
-        for j, name in enumerate(known.labels):
+    )
+    for i, (row, stretch, prepared) in enumerate(waiting):
+        row["class"] = remembered.labels[int(raw[i].argmax())]
+        for j, name in enumerate(remembered.labels):
             row[f"p_{name}"], row[f"raw_{name}"] = p[i, j], raw[i, j]
-        selected, scores = (values[i] for values in listed)
-        if scores is not None:
-            row["scores"] = scores.tolist()
-        if selected is not None:
-            row |= _chosen(processor, selected.astype(int), piece, prepared)
+        if scores[i] is not None:
+            row["scores"] = scores[i].tolist()
+        if selected[i] is not None:
+            row |= _chosen(processor, selected[i].astype(int), stretch, prepared)
 
 
 def _chosen(
-    processor: MilmerProcessor, selected: np.ndarray, piece: Piece, prepared: Prepared
+    processor: MilmerProcessor, selected: np.ndarray, stretch: Stretch, prepared: Prepared
 ) -> dict[str, list]:
-    """Chosen instances of the cached bag, and the frames of those that hold a face."""
-    bag, clip = prepared.bag, piece.video.clip
+    """Chosen instances of the cached bag, and the frames of those that show a face."""
+    bag, clip = prepared.bag, stretch.video.clip
     frames = sorted(int(bag.frames[i]) for i in selected if bag.valid[i])
     return {
         "chosen": processor.instances[selected].tolist(),
         "frames": frames,
-        "frame_times": [round(clip.time(n) + piece.offset, 4) for n in frames],
+        "frame_times": [round(clip.time(n) + stretch.offset, 4) for n in frames],
     }
 
 
-def _gaps(table: pd.DataFrame, recording: Recording) -> list[str]:
-    """What is to be said about segments without a prediction; refused where there is no other."""
-    faceless, bad = (int((table[name] == False).sum()) for name in ("face_seen", "eeg_usable"))  # noqa: E712
+def _gap_notes(table: pd.DataFrame, files: RecordingFiles) -> list[str]:
+    """Remarks on segments without a prediction; raises :class:`MilmerError` if all are."""
+    faceless, unusable = (
+        int((table[name] == False).sum())  # noqa: E712
+        for name in ("face_seen", "eeg_usable")
+    )
     if faceless == len(table):
-        name = recording.video or recording.trials
         raise MilmerError(
-            f"{name}: no face was seen in any of {faceless} segments, and the model looks at faces"
+            f"no face was seen in any of {faceless} segments",
+            where=files.video or files.trials,
+            remedy="the model requires video of the face",
         )
     if table["class"].isna().all():
         raise MilmerError(
-            f"{recording.eeg or recording.trials}: no segment has both a face and EEG of which "
-            "few enough channels are bad"
+            "no segment has both a face and usable EEG", where=files.eeg or files.trials
         )
-    told = (
-        (faceless, "show no face"),
-        (bad, "have too many bad channels of EEG"),
-    )
+    reasons = ((faceless, "show no face"), (unusable, "have too many bad EEG channels"))
     return [
-        f"{count} of {len(table)} segments {what}: nothing is predicted there."
-        for count, what in told
+        f"{count} of {len(table)} segments {reason}: nothing is predicted there."
+        for count, reason in reasons
         if count
     ]
 
@@ -242,36 +253,36 @@ def _write(
     processor: MilmerProcessor,
     table: pd.DataFrame,
     notes: list[str],
-    made: dict[str, Any],
+    provenance: dict[str, Any],
     out: Path,
 ) -> None:
-    known = processor.remembered
+    remembered = processor.remembered
     about = {
-        "labels": known.labels,
-        "temperature": known.temperature,
+        "labels": remembered.labels,
+        "temperature": remembered.temperature,
         "notes": notes,
         "segments": len(table),
         "without_prediction": int(table["class"].isna().sum()),
-        "card": known.card,
+        "card": remembered.card,
     }
-    figure = timeline(table, known.labels)
-    text = page(table, known, notes, figure)
+    figure = timeline(table, remembered.labels)
+    text = page(table, remembered, notes, figure)
     kinds = {"eeg_usable": "boolean", "face_seen": "boolean", "faces": "Int32", "class": "string"}
     table = table.astype(kinds)
     with storage.replacing_folder(out) as folder:
-        storage.write_table(folder / MARKER, table, made | {"about": about})
+        storage.write_table(folder / MARKER, table, provenance | {"about": about})
         storage.write_text(folder / "predictions.csv", _csv(table))
         storage.write_text(folder / "timeline.svg", figure.file())
         storage.write_text(folder / "index.html", text)
-        storage.write_json(folder / "about.json", about | {"provenance": made})
+        storage.write_json(folder / "about.json", about | {"provenance": provenance})
 
 
 def _csv(table: pd.DataFrame) -> str:
-    """The table as CSV; what is a list is written with blanks in between."""
-    shown = table.copy()
+    """The table as CSV; the values of a list are separated by blanks."""
+    flat = table.copy()
     for name in ("chosen", "scores", "frames", "frame_times"):
-        shown[name] = [
+        flat[name] = [
             None if values is None else " ".join(f"{value:.6g}" for value in values)
-            for values in shown[name]
+            for values in flat[name]
         ]
-    return shown.to_csv(index=False)
+    return flat.to_csv(index=False)

@@ -21,6 +21,7 @@ from milmer.backbone.loading import load_backbone, prepare
 from milmer.backbone.options import LOCAL
 from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
+from milmer.evaluation import model_card
 from milmer.faces.bags import evenly_spaced
 from milmer.metrics.calibration import apply_temperature
 from milmer.model.configuration import MilmerConfig
@@ -30,13 +31,13 @@ from milmer.prediction.eeg import (
     Signal,
     TrialEEG,
     chosen_channels,
+    kind_notes,
     open_signal,
     require_rate,
-    unlike,
 )
-from milmer.prediction.faces import Bag, Bags, Encode, look_at
+from milmer.prediction.faces import BagReader, Encode, FaceBag, probe_video
 from milmer.prediction.recipe import PREPROCESSED, Remembered
-from milmer.prediction.stretches import EEGPart, Piece, Span, VideoPart, covered, whole_segments
+from milmer.prediction.stretches import EEGPart, Span, Stretch, VideoPart, covered, whole_segments
 from milmer.readers.eeg import Missing
 from milmer.runtime.device import choose_device
 from milmer.training.recipe import FILE
@@ -79,7 +80,7 @@ class Prepared(NamedTuple):
 
     segment: Segment
     eeg: np.ndarray | None
-    bag: Bag | None
+    bag: FaceBag | None
     eeg_usable: bool | None
 
     @property
@@ -134,6 +135,8 @@ class MilmerProcessor:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         storage.write_json(folder / FILE, self.remembered.model_dump(mode="json"))
+        if (evaluation := self.remembered.evaluation) is not None:
+            storage.write_json(folder / model_card.FILE, evaluation.model_dump(mode="json"))
         if self._image_processor is not None:
             self._image_processor.save_pretrained(folder)
 
@@ -183,7 +186,7 @@ class MilmerProcessor:
 
     # ---------------------------------------------------------------- parts, for milmer predict
 
-    def piece(self, source: Source, span: Span, bags: Bags | None = None) -> Piece:
+    def piece(self, source: Source, span: Span, bags: BagReader | None = None) -> Stretch:
         """The one piece that a new recording is; ``bags`` where the model looks at faces."""
         self._require(source)
         notes: list[str] = []
@@ -194,7 +197,7 @@ class MilmerProcessor:
                 source.eeg is not None
             )
         segmentation = self.remembered.segmentation
-        clip = look_at(source.video) if bags is not None else None
+        clip = probe_video(source.video) if bags is not None else None
         lacking = 0.0
         if clip is not None:
             coverage = self.remembered.face.options.faces.min_coverage
@@ -205,7 +208,7 @@ class MilmerProcessor:
             eeg: EEGPart | None = None
         elif source.trial is not None:
             about, part = {"experiment_id": source.trial}, self._trial(source)
-            notes += unlike(self.remembered.eeg, preprocessed=True)
+            notes += kind_notes(self.remembered.eeg, preprocessed=True)
             begin, end, told = span.over(part.seconds, source.name, clip, lacking)
             if begin > 0 or end < part.seconds:
                 raise MilmerError(
@@ -215,7 +218,7 @@ class MilmerProcessor:
             eeg = part
         else:
             signal, pairs, told = self._signal(source)
-            notes += told + unlike(self.remembered.eeg, preprocessed=False)
+            notes += told + kind_notes(self.remembered.eeg, preprocessed=False)
             begin, end, told = span.over(signal.seconds, source.name, clip, lacking)
             eeg = ContinuousEEG(source.name, signal, self.remembered.eeg, pairs, begin, end - begin)
         grid, video = whole_segments(source.name, end - begin, segmentation), None
@@ -224,9 +227,9 @@ class MilmerProcessor:
             video = VideoPart(source.video, clip, bags.numbers(grid, clip, begin - offset))
             grid, video, short = covered(grid, video)
             told = told + short
-        return Piece(about, grid, begin, eeg, video, offset, notes + told)
+        return Stretch(about, grid, begin, eeg, video, offset, notes + told)
 
-    def prepared(self, piece: Piece, bags: Bags | None = None) -> Iterator[Prepared]:
+    def prepared(self, piece: Stretch, bags: BagReader | None = None) -> Iterator[Prepared]:
         """The segments of a piece in their order, each made when it is asked for."""
         eeg = piece.eeg.segments(piece.grid) if piece.eeg is not None else None
         video = piece.video
@@ -249,13 +252,15 @@ class MilmerProcessor:
             made["valid"] = torch.from_numpy(np.stack([p.bag.valid for p in prepared]))
         return BatchFeature(made)
 
-    def bags(self, with_video: bool = True) -> Bags | None:
+    def bags(self, with_video: bool = True) -> BagReader | None:
         """What makes bags of videos; None where the model does not look at faces."""
         known = self.remembered.face
         if known is None or not with_video:
             return None
         batch = _CROPS_AT_ONCE if known.backbone is None else known.backbone.batch_size
-        return Bags(known, self._detector_model, self._encode, batch, self._row, self.instances)
+        return BagReader(
+            known, self._detector_model, self._encode, batch, self._row, self.instances
+        )
 
     @cached_property
     def instances(self) -> np.ndarray:

@@ -1,18 +1,22 @@
 """What a trained model remembers of its preprocessing: the file beside its weights, validated."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from milmer import storage
 from milmer.backbone.options import FrozenOptions
 from milmer.data.segmentation import SegmentationOptions
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
+from milmer.evaluation import model_card
+from milmer.evaluation.model_card import statement
 from milmer.faces.options import FaceStageOptions
 from milmer.options import Options
 from milmer.training.recipe import FILE
+
+Section = TypeVar("Section", bound=Options)
 
 PREPROCESSED = ("dat", "mat")
 """Kinds of EEG that were referenced and cleared of eye artefacts by someone else."""
@@ -55,37 +59,90 @@ class Computed(Options):
     threads: int
 
 
+class RunFacts(Options):
+    """What the model was trained and tested on; see :class:`milmer.training.results.RunResults`."""
+
+    protocol: str
+    fold: str
+    seed: int
+    labels: list[str]
+    scheme: str
+    leaky: bool
+    permuted: bool
+    warnings: list[str]
+    select: str
+    epoch: int
+    segments: dict[str, int]
+    subjects: dict[str, list[str]]
+    classes: list[int]
+    without_valid_face: dict[str, int]
+    modalities: list[str]
+    num_instances: int
+    holds_backbone: bool
+    parameters: int
+
+
+class Evaluation(Options):
+    """The numbers that the stage ``evaluate`` put beside the model."""
+
+    format: Literal[1]
+    segment: dict[str, float | None]
+    trial: dict[str, float | None]
+    majority: dict[str, float]
+    calibration: dict[str, float | None]
+
+
 class Remembered(Options):
     """All of it, with the names of the classes and what the model card warns of."""
 
-    format: Literal[1]
+    format: Literal[2]
     eeg: RememberedEEG | None
     face: RememberedFaces | None
     labels: list[str]
-    temperature: float | None
     computed: Computed
-    card: dict[str, Any]
+    run: RunFacts
+    evaluation: Evaluation | None = Field(None, exclude=True)
 
     @property
     def segmentation(self) -> SegmentationOptions:
         """How time is cut."""
         return (self.eeg or self.face).options.segmentation
 
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of its probabilities, where evaluating the model gave one."""
+        return None if self.evaluation is None else self.evaluation.calibration["temperature"]
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What has to go along with every prediction; see the model card."""
+        evaluation = self.evaluation and self.evaluation.model_dump()
+        return statement(self.run.model_dump(), evaluation)
+
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read the file of a model's folder; what is wrong with it is told in one line."""
         path = folder / FILE
         if not path.is_file():
-            there = (folder / "config.json").is_file()
+            trained = (folder / "config.json").is_file()
             raise MilmerError(
-                f"{folder}: holds no {FILE}; "
-                + ("train it again with this version" if there else "give a run's folder model/")
+                f"holds no {FILE}",
+                where=folder,
+                remedy="train it again with this version"
+                if trained
+                else "give a run's folder model/",
             )
-        try:
-            with storage.readable(path):
-                text = path.read_text(encoding="utf-8")
-            return cls.model_validate_json(text)
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise MilmerError(
-                f"{path}: damaged, or of another version of milmer; train the model again"
-            ) from error
+        recipe = _read(cls, path, "train the model again")
+        if (path := folder / model_card.FILE).is_file():
+            recipe = recipe.updated({"evaluation": _read(Evaluation, path, "evaluate it again")})
+        return recipe
+
+
+def _read(model: type[Section], path: Path, remedy: str) -> Section:
+    try:
+        with storage.read_errors(path):
+            return model.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise MilmerError(
+            "damaged, or of another version of milmer", where=path, remedy=remedy
+        ) from error

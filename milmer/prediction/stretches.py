@@ -1,6 +1,6 @@
-"""What is predicted: pieces of recordings in which segments follow one another.
+"""Stretches of recordings, in which segments follow one another: what is predicted.
 
-A new recording is one piece: the time that both its EEG and its video cover. Of a subject's table
+A new recording is one stretch: the time that both its EEG and its video cover. Of a subject's table
 of trials each trial is one.
 """
 
@@ -17,16 +17,16 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import ReadRecording, subject_segments
 from milmer.errors import MilmerError
 from milmer.faces.crops import probe_of, starts_of
-from milmer.prediction.faces import Bags
+from milmer.prediction.faces import BagReader
 from milmer.prediction.recipe import RememberedEEG
 from milmer.readers.video import Clip
 
 
 class EEGPart(Protocol):
-    """EEG that gives prepared segments."""
+    """EEG from which segments can be prepared."""
 
     def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
-        """The segments of ``grid``, float32 (channel, sample), in their order; None: too bad."""
+        """The segments of ``grid``, float32 (channel, sample), in their order; None: unusable."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class VideoPart:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Stretch:
     """Segments of one recording: those of ``grid``, which begins at ``start`` s.
 
-    ``about`` are columns of the predictions; ``notes`` remarks for people. ``offset`` is where the
-    video begins, in s.
+    ``about`` are columns of the predictions, ``notes`` remarks for people. ``offset`` is the start
+    of the video in s.
     """
 
     about: dict[str, Any]
@@ -57,7 +57,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Span:
-    """Where a recording is predicted: from ``start`` to ``stop`` s, and where the video begins."""
+    """What is predicted of a recording: ``start`` to ``stop`` s; the video begins at ``offset``."""
 
     start: float | None = None
     stop: float | None = None
@@ -66,17 +66,19 @@ class Span:
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("stop", self.stop)):
             if value is not None and not 0 <= value < np.inf:
-                raise MilmerError(f"--{name} {value:g}: is to be 0 s or more")
+                raise MilmerError("must be 0 s or more", where=f"--{name} {value:g}")
         if self.start is not None and self.stop is not None and self.stop <= self.start:
-            raise MilmerError(f"--stop {self.stop:g}: is to be after --start {self.start:g}")
+            raise MilmerError(
+                f"must be after --start {self.start:g}", where=f"--stop {self.stop:g}"
+            )
 
     def over(
         self, seconds: float | None, name: str, clip: Clip | None, coverage: float
     ) -> tuple[float, float, list[str]]:
-        """Where to begin and how far the grid may reach, in s, and what is left out.
+        """Where the grid begins and how far it may reach, in s, and remarks on what is left out.
 
-        ``seconds`` is the length of the EEG (None: there is none), ``coverage`` how much the video
-        may lack of the last segment in s.
+        ``seconds`` is the length of the EEG (None: there is none), ``coverage`` how much of the
+        last segment the video may lack, in s.
         """
         offset = self.offset or 0.0
         begin, notes = self.start or 0.0, []
@@ -84,16 +86,18 @@ class Span:
         if clip is not None and seconds is not None:
             if offset >= seconds or offset + clip.seconds <= 0:
                 raise MilmerError(
-                    f"{name}: the EEG lasts {seconds:.1f} s and the video is from {offset:.1f} to "
-                    f"{offset + clip.seconds:.1f} s: they have no time in common; see --offset"
+                    f"the EEG lasts {seconds:.1f} s and the video is from {offset:.1f} to "
+                    f"{offset + clip.seconds:.1f} s: they have no time in common",
+                    where=name,
+                    remedy="see --offset",
                 )
             if offset > begin:
-                notes.append(f"The video begins at {offset:.1f} s: nothing is predicted before.")
+                notes.append(f"The video begins at {offset:.1f} s: nothing is predicted before it.")
                 begin = offset
         if self.stop is not None and self.stop > end + 1e-3:
-            raise MilmerError(f"{name}: ends at {end:.2f} s, before --stop {self.stop:g}")
+            raise MilmerError(f"ends at {end:.2f} s, before --stop {self.stop:g}", where=name)
         if begin >= end:
-            raise MilmerError(f"{name}: ends at {end:.2f} s, and --start is {begin:g}")
+            raise MilmerError(f"ends at {end:.2f} s, before --start {begin:g}", where=name)
         if self.stop is not None:
             return begin, min(self.stop, end), notes
         return begin, end + (coverage if seconds is None else 0.0), notes
@@ -102,21 +106,25 @@ class Span:
 def whole_segments(
     name: str, seconds: float, options: SegmentationOptions, number: int = 0
 ) -> list[Segment]:
-    """The grid of one stretch; refused where it holds none."""
+    """The segments of one stretch; raises :class:`MilmerError` where it is too short for any."""
     grid = segment_grid([(number, seconds)], options)
     if not grid:
         raise MilmerError(
-            f"{name}: {seconds:.2f} s hold no segment; the model looks at {options.seconds:g} s"
+            f"{seconds:.2f} s hold no segment",
+            where=name,
+            remedy=f"the model requires {options.seconds:g} s or more",
         )
     return grid
 
 
 def covered(grid: list[Segment], video: VideoPart) -> tuple[list[Segment], VideoPart, list[str]]:
-    """The segments before the video's end, and what is left out."""
-    there = [i for i, numbers in enumerate(video.numbers) if numbers.size]
-    if not there:
-        raise MilmerError(f"{video.path}: covers no segment; see --offset, --start and --stop")
-    count = there[-1] + 1
+    """The segments before the video's end, and remarks on what is left out."""
+    filmed = [i for i, numbers in enumerate(video.numbers) if numbers.size]
+    if not filmed:
+        raise MilmerError(
+            "covers no segment", where=video.path, remedy="see --offset, --start and --stop"
+        )
+    count = filmed[-1] + 1
     if count == len(grid):
         return grid, video, []
     kept = VideoPart(video.path, video.clip, video.numbers[:count])
@@ -125,8 +133,8 @@ def covered(grid: list[Segment], video: VideoPart) -> tuple[list[Segment], Video
     return grid[:count], kept, [note]
 
 
-class _Cut:
-    """Segments of a trial that are cut already."""
+class _CutEEG:
+    """The segments of a trial, already prepared."""
 
     def __init__(self, eeg: np.ndarray):
         self._eeg = eeg
@@ -136,8 +144,8 @@ class _Cut:
         yield from self._eeg[: len(grid)]
 
 
-def reader(options: SegmentsOptions) -> ReadRecording:
-    """What reads the recordings that a stage ``segments`` of these options reads."""
+def recording_reader(options: SegmentsOptions) -> ReadRecording:
+    """The reader of the dataset that these options of the stage ``segments`` belong to."""
     if options.recording is None:
         from milmer.deap.recordings import read_recording
     else:
@@ -145,58 +153,64 @@ def reader(options: SegmentsOptions) -> ReadRecording:
     return read_recording
 
 
-def table_pieces(
+def table_stretches(
     trials: Path,
     root: Path,
-    known: RememberedEEG | None,
+    preparation: RememberedEEG | None,
     segmentation: SegmentationOptions,
-    bags: Bags | None,
-) -> tuple[list[Piece], dict[str, str]]:
-    """A subject's trials by the table that the stage ``trials`` made, and digests of its EEG.
+    bags: BagReader | None,
+) -> tuple[list[Stretch], dict[str, str]]:
+    """A subject's trials by the table of the stage ``trials``, and the digests of its EEG.
 
-    The EEG is read and cleaned as the stage ``segments`` does it, all trials at once.
+    The EEG is read and cleaned as in the stage ``segments``, all trials at once.
     """
     table = storage.read_table(trials, "trials")
-    found = None
-    if known is not None:
-        found = subject_segments(trials, root, known.options, reader(known.options))
-        require_alike(trials, found.channels, found.sfreq, known)
+    segments = None
+    if preparation is not None:
+        options = preparation.options
+        segments = subject_segments(trials, root, options, recording_reader(options))
+        _require_alike(trials, segments.channels, segments.sfreq, preparation)
     lengths = zip(table["experiment_id"], table["eeg_seconds"], strict=True)
     grid = segment_grid(lengths, segmentation)
     clips = table.dropna(subset=["video_file"])
-    look, starts = probe_of(clips), starts_of(clips)
-    names = dict(zip(clips["experiment_id"], clips["video_file"], strict=True))
+    probe, starts = probe_of(clips), starts_of(clips)
+    files = dict(zip(clips["experiment_id"], clips["video_file"], strict=True))
     numbers = dict(zip(table["experiment_id"], table["trial"], strict=True))
-    pieces, without = [], []
+    stretches, left_out = [], []
     for experiment_id in sorted(table["experiment_id"]):
         rows = [i for i, s in enumerate(grid) if s.experiment_id == experiment_id]
-        if not rows or (bags is not None and experiment_id not in names):
-            without.append(int(numbers[experiment_id]))
+        if not rows or (bags is not None and experiment_id not in files):
+            left_out.append(int(numbers[experiment_id]))
             continue
-        own, video = [grid[i] for i in rows], None
+        trial_grid, video = [grid[i] for i in rows], None
         if bags is not None:
-            path, start = Path(root) / names[experiment_id], starts[experiment_id]
-            clip = look(path)
-            video = VideoPart(path, clip, bags.numbers(own, clip, start))
+            path, start = Path(root) / files[experiment_id], starts[experiment_id]
+            clip = probe(path)
+            video = VideoPart(path, clip, bags.numbers(trial_grid, clip, start))
         about = {
             "subject": table["subject"].iloc[0],
             "trial": int(numbers[experiment_id]),
             "experiment_id": int(experiment_id),
         }
         offset = -float(starts[experiment_id]) if video else 0.0
-        eeg = _Cut(found.eeg[rows]) if found else None
-        pieces.append(Piece(about, own, 0.0, eeg, video, offset))
-    if not pieces:
-        raise MilmerError(f"{trials}: no trial has all that the model looks at")
-    if without:
-        pieces[0].notes.append(f"Left out, without EEG or video: trials {sorted(without)}.")
-    return pieces, {} if found is None else found.inputs
+        eeg = _CutEEG(segments.eeg[rows]) if segments else None
+        stretches.append(Stretch(about, trial_grid, 0.0, eeg, video, offset))
+    if not stretches:
+        raise MilmerError("no trial has all the EEG and video that the model needs", where=trials)
+    if left_out:
+        note = f"Left out, without EEG or video: trials {sorted(left_out)}."
+        stretches[0].notes.append(note)
+    return stretches, segments.inputs if segments else {}
 
 
-def require_alike(path: Path, channels: Sequence[str], sfreq: float, known: RememberedEEG) -> None:
+def _require_alike(
+    path: Path, channels: Sequence[str], sfreq: float, preparation: RememberedEEG
+) -> None:
     """Refuse EEG whose channels or rate are not those of the training data."""
-    if list(channels) != list(known.channels) or sfreq != known.sfreq:
+    if list(channels) != list(preparation.channels) or sfreq != preparation.sfreq:
         raise MilmerError(
-            f"{path}: its EEG has {len(channels)} channels at {sfreq:g} Hz; the model looks at "
-            f"{len(known.channels)} at {known.sfreq:g} Hz, in their order"
+            f"its EEG has {len(channels)} channels at {sfreq:g} Hz, but the model requires the "
+            f"{len(preparation.channels)} of its training data, in their order, at "
+            f"{preparation.sfreq:g} Hz",
+            where=path,
         )

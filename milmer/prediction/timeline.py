@@ -1,6 +1,6 @@
 """The timeline of a recording: the probability of each class over time, and where no face was seen.
 
-Each class has a lane, from 0 to 1; where it is the most probable its line is thick.
+Each class has a lane, from 0 to 1; dots mark the segments in which it is the most probable.
 """
 
 import math
@@ -11,7 +11,7 @@ import pandas as pd
 from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
 
 _LANE, _BETWEEN, _LEFT, _TOP = 46, 24, 24, 24
-_SPAN, _MOST = 300.0, 24  # s of a panel, and how many there are at most
+_SPAN, _MOST = 300.0, 24  # length of a panel in s, and the largest number of panels
 
 
 def timeline(table: pd.DataFrame, labels: list[str]) -> Figure:
@@ -24,7 +24,7 @@ def timeline(table: pd.DataFrame, labels: list[str]) -> Figure:
         "timeline",
         "Probabilities over time",
         "A lane for each class, from 0 to 1; dots mark the segments in which it is the most "
-        "probable. Where it is hatched nothing is predicted: no face was seen, or too many EEG "
+        "probable. Nothing is predicted where it is hatched: no face was seen, or too many EEG "
         "channels were bad.",
         panels,
         "There is no segment.",
@@ -34,14 +34,14 @@ def timeline(table: pd.DataFrame, labels: list[str]) -> Figure:
 def _panels(title: str, table: pd.DataFrame, labels: list[str]) -> list[Panel]:
     begin, end = float(table["start"].min()), float(table["stop"].max())
     span = max(_SPAN, 60 * math.ceil((end - begin) / _MOST / 60))
-    count = max(1, math.ceil((end - begin) / span - 0.05))  # the rest of a few s goes along
-    found = []
+    count = max(1, math.ceil((end - begin) / span - 0.05))  # a rest of a few s joins the last
+    panels = []
     for i in range(count):
         low, high = begin + i * span, end if i == count - 1 else begin + (i + 1) * span
         part = table[(table["start"] >= low - 1e-6) & (table["start"] < high - 1e-6)]
         if not part.empty:
-            found.append(_panel(f"{title}{clock(low)} to {clock(high)}", part, labels, low, high))
-    return found
+            panels.append(_panel(f"{title}{clock(low)} to {clock(high)}", part, labels, low, high))
+    return panels
 
 
 def _panel(title: str, table: pd.DataFrame, labels: list[str], low: float, high: float) -> Panel:
@@ -80,11 +80,11 @@ def _panel(title: str, table: pd.DataFrame, labels: list[str], low: float, high:
         drawing.line(x, bottom, x, bottom + 4, "axis")
         drawing.text(x, bottom + 17, f"{value:g}", "soft", "middle")
     drawing.text(WIDTH - 12, bottom + 34, "time in min" if minutes else "time in s", "soft", "end")
-    return drawing.panel(title, _told(table, labels, gap))
+    return drawing.panel(title, _description(table, labels, gap))
 
 
 def _until(starts: np.ndarray, stops: np.ndarray, j: int, last: int) -> float:
-    """Where a segment's step ends: where the next one begins, if they overlap."""
+    """Where a segment's line ends: where the next one begins, if they overlap."""
     return min(stops[j], starts[j + 1]) if j < last else stops[j]
 
 
@@ -94,11 +94,11 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _told(table: pd.DataFrame, labels: list[str], gap: np.ndarray) -> str:
-    named = table["class"].value_counts()
-    said = ", ".join(f"{name} {int(named.get(name, 0))}" for name in labels)
+def _description(table: pd.DataFrame, labels: list[str], gap: np.ndarray) -> str:
+    segments = table["class"].value_counts()
+    counts = ", ".join(f"{name} {int(segments.get(name, 0))}" for name in labels)
     without = f"; without a prediction {int(gap.sum())}" if gap.any() else ""
-    return f"{len(table)} segments, by their most probable class: {said}{without}."
+    return f"{len(table)} segments, by their most probable class: {counts}{without}."
 
 
 def clock(seconds: float) -> str:

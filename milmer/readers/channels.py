@@ -1,7 +1,7 @@
-"""Where EEG channels lie on the head, by their names in the 10–20 system and its extensions.
+"""Positions of EEG channels on the head, by their names in the 10–20 system and its extensions.
 
-DEAP's 32 channels keep the places of BioSemi's cap. Others take those of the 10–05 system
-(Oostenveld & Praamstra 2001), as MNE has them.
+DEAP's 32 channels keep the positions of BioSemi's cap. Others take those of the 10–05 system
+(Oostenveld & Praamstra 2001), as MNE defines them.
 """
 
 from functools import cache
@@ -14,65 +14,66 @@ from milmer.errors import MilmerError
 if TYPE_CHECKING:
     import mne
 
-MOST_MADE = 1 / 4
-"""Share of the channels up to which the others can stand in for them."""
+MOST_INTERPOLATED = 1 / 4
+"""Largest share of the channels that may be interpolated from the others."""
 
-_SMALL = "biosemi32"
-_WHOLE = ("colin27_1005", "standard_1005")  # the names that MNE 1.13 and those before it know
+_BIOSEMI = "biosemi32"
+_10_05 = ("colin27_1005", "standard_1005")  # its names in MNE 1.13 and in earlier versions
 
 
 @cache
 def _montage(channels: frozenset[str]) -> "mne.channels.DigMontage":
     from mne.channels import get_builtin_montages, make_standard_montage
 
-    small = make_standard_montage(_SMALL)
-    if channels <= set(small.ch_names):
-        return small
-    known = get_builtin_montages()
-    return make_standard_montage(next(name for name in _WHOLE if name in known))
+    biosemi = make_standard_montage(_BIOSEMI)
+    if channels <= set(biosemi.ch_names):
+        return biosemi
+    available = get_builtin_montages()
+    return make_standard_montage(next(name for name in _10_05 if name in available))
 
 
 def montage(channels: list[str]) -> "mne.channels.DigMontage":
-    """A montage that has the ``channels`` that have a place at all."""
+    """A montage with the positions of all ``channels`` that have one."""
     return _montage(frozenset(channels))
 
 
 @cache
 def placed_names() -> dict[str, str]:
-    """How each name of the 10–05 system is written, by the name in lower case."""
+    """Names of the 10–05 system as they are written, by the name in lower case."""
     return {name.lower(): name for name in _montage(frozenset(["no channel"])).ch_names}
 
 
 def info(channels: list[str]) -> "mne.Info":
-    """MNE's description of EEG ``channels`` with their places; all have to have one."""
+    """MNE's description of EEG ``channels`` with their positions; each channel must have one."""
     import mne
 
-    made = mne.create_info(list(channels), 1.0, "eeg")
-    made.set_montage(montage(channels))
-    return made
+    description = mne.create_info(list(channels), 1.0, "eeg")
+    description.set_montage(montage(channels))
+    return description
 
 
 @cache
 def interpolation(channels: tuple[str, ...], bad: tuple[str, ...]) -> np.ndarray:
-    """The matrix (channel, channel) that makes ``bad`` from the others and leaves those alone.
+    """The matrix (channel, channel) that interpolates ``bad`` and leaves the others alone.
 
-    Spherical splines (Perrin et al. 1989) as MNE computes them. A channel whose name has no place
-    on the head takes no part. Raises :class:`MilmerError` where a bad channel has none.
+    Spherical splines (Perrin et al. 1989) as MNE computes them. A channel without a position on
+    the head is not used. Raises :class:`MilmerError` where a bad channel has none.
     """
     import mne
 
-    known = placed_names()
-    placed = [i for i, name in enumerate(channels) if name.lower() in known]
-    unplaced = [name for name in bad if name.lower() not in known]
+    positions = placed_names()
+    placed = [i for i, name in enumerate(channels) if name.lower() in positions]
+    unplaced = [name for name in bad if name.lower() not in positions]
     if unplaced:
         raise MilmerError(
-            f"{', '.join(unplaced)}: no name of the 10–20 system, so that it is not known where on "
-            "the head to interpolate it; leave it out of dataset.channels, or set eeg.bad_channels "
-            "to keep"
+            "no name of the 10–20 system, so it has no position at which to interpolate it",
+            where=", ".join(unplaced),
+            remedy="leave it out of dataset.channels, or set eeg.bad_channels to keep",
         )
-    described = info([channels[i] for i in placed])
-    # What MNE makes of one unit at each channel in turn is the matrix that it applies.
-    units = mne.io.RawArray(np.eye(len(placed)), described, verbose="error")
+    # MNE's output for one unit at each channel in turn is the matrix that it applies.
+    units = mne.io.RawArray(
+        np.eye(len(placed)), info([channels[i] for i in placed]), verbose="error"
+    )
     units.info["bads"] = list(bad)
     matrix = np.eye(len(channels))
     matrix[np.ix_(placed, placed)] = units.interpolate_bads(verbose="error").get_data()

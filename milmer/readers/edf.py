@@ -1,4 +1,4 @@
-"""Whether a file in the European Data Format, or BioSemi's BDF, is as long as its header says."""
+"""Checks that a file in the European Data Format, or BioSemi's BDF, is complete."""
 
 from pathlib import Path
 
@@ -10,33 +10,38 @@ _SAMPLE = {BIOSEMI: 3, _EDF: 2}  # bytes
 
 
 def is_edf(head: bytes) -> bool:
-    """Whether a file that begins so is EDF or BDF."""
+    """Whether a file that starts with the bytes ``head`` is EDF or BDF."""
     return head[:8] in _SAMPLE
 
 
 def require_whole(path: Path) -> None:
-    """Refuse an EDF or BDF that is shorter than its header says, as a decoder would not tell.
+    """Refuse an EDF or BDF file that is shorter than its header says; readers would not notice.
 
-    A recording that was never closed says -1 records and counts as whole.
+    A recording that was never closed has -1 records in its header and counts as complete. Raises
+    :class:`MilmerError` where the file is missing, damaged or cut off.
     """
     try:
-        held = path.stat().st_size
+        size = path.stat().st_size
         with open(path, "rb") as file:
             head = file.read(256)
             signals = int(head[252:256])
             file.seek(256 + 216 * signals)
             samples = [int(file.read(8)) for _ in range(signals)]
         records = max(int(head[236:244]), 0)
-        said = int(head[184:192]) + records * sum(samples) * _SAMPLE[head[:8]]
+        expected = int(head[184:192]) + records * sum(samples) * _SAMPLE[head[:8]]
     except FileNotFoundError as error:
-        raise MilmerError(f"{path}: no such file") from error
+        raise MilmerError("no such file", where=path) from error
     except (OSError, ValueError, KeyError) as error:
         raise damaged(path, error) from error
-    if signals < 1 or min(samples) < 1 or said > held:
-        raise MilmerError(f"{path}: cut off or damaged ({held} of {said} bytes); copy it again")
+    if signals < 1 or min(samples) < 1 or expected > size:
+        raise MilmerError(
+            f"cut off or damaged ({size} of {expected} bytes)", where=path, remedy="copy it again"
+        )
 
 
 def damaged(path: Path, error: Exception) -> MilmerError:
-    """The error of a file that a reader could not make sense of."""
+    """The error for a file that a reader fails on with ``error``."""
     reason = (str(error) or type(error).__name__).splitlines()[0][:80]
-    return MilmerError(f"{path}: cannot be read, damaged ({reason}); copy it again")
+    return MilmerError(
+        f"is damaged and cannot be read ({reason})", where=path, remedy="copy it again"
+    )

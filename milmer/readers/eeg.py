@@ -1,7 +1,7 @@
 """EEG of any format that MNE reads: chosen channels in a chosen order, in µV.
 
-Names are compared without regard to case and to what recorders add to them: ``Fc5.`` of EDF files
-and ``EEG Fp1-REF`` are FC5 and Fp1. Annotations and channels that are no EEG are not read.
+Channel names are matched regardless of case and of what recorders add to them: ``Fc5.`` of EDF
+files and ``EEG Fp1-REF`` are FC5 and Fp1. Annotations and other channels are not read.
 """
 
 import logging
@@ -16,7 +16,7 @@ import numpy as np
 
 from milmer.data.options import FEWEST_CHANNELS
 from milmer.errors import MilmerError
-from milmer.readers import channels as montage
+from milmer.readers.channels import MOST_INTERPOLATED, interpolation, placed_names
 from milmer.readers.edf import damaged, is_edf, require_whole
 from milmer.readers.resampling import resampled_trial
 
@@ -27,15 +27,19 @@ Missing = Literal["refuse", "interpolate"]
 
 _REFERENCE = re.compile(r"[-_ ](ref|le|re|ar|avg|av|car|org|linked|[am][12]|[am]1[am]2)$", re.I)
 _MODALITY = re.compile(r"^eeg[ \-_:]+", re.I)
-_NO_EEG = re.compile(
+_NOT_EEG = re.compile(
     r"eog|ecg|ekg|emg|gsr|eda|resp|temp|plet|ppg|spo2|sao2|pulse|status|trig|marker|event|annot|"
     r"acc|gyr|photo|^(exg|erg|aux|bip|dc|sti|ex)[ _-]?\d*$",
     re.I,
 )
-# MNE takes numbers in units that it does not know for volts: what makes µV of these.
+# Factors to µV: MNE takes numbers in units that it does not know for volts.
 _UNKNOWN_UNIT, _NANOVOLT = 1.0, 1e-3
 _MICROVOLT = 1e6
 _log = logging.getLogger(__name__)
+
+
+class MissingChannels(MilmerError):
+    """A recording lacks channels that are needed."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,13 @@ def read_eeg(
     stop: float | None = None,
     sfreq: float | None = None,
 ) -> EEG:
-    """Read ``channels`` from ``start`` to ``stop`` s of a recording, each less its mean.
+    """Read ``channels`` from ``start`` to ``stop`` s of a recording, each without its mean.
 
-    ``channels`` are names in the order that is wanted, or None for all EEG channels of the file
-    in its order; ``missing`` says what is done where the file lacks some. ``start`` and ``stop``
-    None are the file's beginning and end; ``sfreq`` None keeps its rate. Raises
-    :class:`MilmerError` in one line where the file cannot be read, holds values that are not
-    finite, lacks channels that it should have, or ends before ``stop``.
+    ``channels`` are names in the order of the result, or None for all EEG channels in the file's
+    order; ``missing`` says what to do where the file lacks some. ``start`` and ``stop`` default to
+    the file's beginning and end, ``sfreq`` in Hz to its rate. Raises :class:`MilmerError` where the
+    file cannot be read, holds values that are not finite, lacks channels (see
+    :class:`MissingChannels`) or ends before ``stop``.
     """
     file = EEGFile(path, channels, missing)
     first = start or 0.0
@@ -71,11 +75,11 @@ def read_eeg(
 
 
 class EEGFile:
-    """A recording whose samples are read when they are asked for.
+    """A recording whose samples are read when they are needed.
 
-    ``channels`` are the names of what :meth:`samples` gives, written as in the 10–05 system where
-    they belong to it; ``sfreq`` in Hz and ``seconds`` are the file's. ``any_montage`` is for who
-    asks for nothing but these: then channels are not looked at.
+    ``channels`` are the names of the channels that :meth:`trial` returns, written as in the 10–05
+    system where they belong to it; ``sfreq`` in Hz and ``seconds`` are the file's. With
+    ``any_montage`` only these two are available and channels are not checked.
     """
 
     def __init__(
@@ -102,30 +106,34 @@ class EEGFile:
         _require_montage(path, self.channels)
 
     def within(self, stop: float) -> float:
-        """``stop`` in s, no later than the recording's end; refused where it lies beyond."""
+        """``stop`` in s, no later than the recording's end.
+
+        Raises :class:`MilmerError` where it lies more than a sample beyond the end.
+        """
         if stop > self.seconds + max(1.0 / self.sfreq, 1e-3):
-            raise MilmerError(f"{self.path}: ends at {self.seconds:g} s, before {stop:g} s")
+            raise MilmerError(f"ends at {self.seconds:g} s, before {stop:g} s", where=self.path)
         return min(stop, self.seconds)
 
     def trial(self, start: float, seconds: float, sfreq: float) -> np.ndarray:
-        """``seconds`` from ``start`` s on, less means: (channel, sample) in µV at ``sfreq`` Hz."""
+        """``seconds`` from ``start`` s on, without means: (channel, sample), µV, ``sfreq`` Hz."""
         return self._trial(self._picks, self._matrix, start, seconds, sfreq)
 
     def bipolar(
         self, pair: Sequence[str], start: float, seconds: float, sfreq: float
     ) -> np.ndarray:
-        """The same of two channels, first minus second, or of one that is bipolar: (sample,)."""
+        """The same of two channels, first minus second, or of one bipolar channel: (sample,)."""
         x = self._trial(self.require(pair), None, start, seconds, sfreq)
         return x[0] - x[1] if len(x) > 1 else x[0]
 
     def require(self, names: Sequence[str]) -> list[int]:
-        """Where these channels stand; raises :class:`MilmerError` where one is not there."""
+        """Rows of these EOG channels; raises :class:`MissingChannels` where one is absent."""
         picks = [self._place(name) for name in names]
         absent = [name for name, place in zip(names, picks, strict=True) if place is None]
         if absent:
-            raise MilmerError(
-                f"{self.path}: no channel {', '.join(absent)} (dataset.heog, dataset.veog); the "
-                f"file has {_listed(self._raw.ch_names)}"
+            raise MissingChannels(
+                f"no channel {', '.join(absent)}; the file has {_listed(self._raw.ch_names)}",
+                where=self.path,
+                remedy="change dataset.heog and dataset.veog, or set both to null",
             )
         return [place for place in picks if place is not None]
 
@@ -146,17 +154,18 @@ class EEGFile:
     def _microvolts(self, picks: list[int], first: int, stop: int) -> np.ndarray:
         try:
             x = self._raw.get_data(picks=picks, start=first, stop=stop, verbose="error")
-        except Exception as error:  # damaged bytes fail in any way
+        except Exception as error:  # damaged bytes can raise anything
             raise damaged(self.path, error) from error
         if x.shape[1] != stop - first:
-            raise MilmerError(f"{self.path}: cut off or damaged; copy it again")
+            raise MilmerError("cut off or damaged", where=self.path, remedy="copy it again")
         finite = np.isfinite(x).all(axis=1)
         if not finite.all():
             name = self._raw.ch_names[picks[int(np.flatnonzero(~finite)[0])]]
             raise MilmerError(
-                f"{self.path}: channel {name} holds values that are not finite between "
-                f"{first / self.sfreq:g} and {stop / self.sfreq:g} s; leave the trial or the "
-                "channel out"
+                f"channel {name} holds values that are not finite between "
+                f"{first / self.sfreq:g} and {stop / self.sfreq:g} s",
+                where=self.path,
+                remedy="leave out the trial or the channel",
             )
         return x * self._scale[picks, None]
 
@@ -164,116 +173,123 @@ class EEGFile:
 
     @cached_property
     def _names(self) -> list[str]:
-        """Names of all channels as in the 10–05 system where they belong to it."""
+        """Names of all channels, written as in the 10–05 system where they belong to it."""
         return [channel_name(name) for name in self._raw.ch_names]
 
     @cached_property
     def _scale(self) -> np.ndarray:
-        """What makes µV of MNE's numbers: (channel,)."""
-        units = getattr(self._raw, "_orig_units", None) or {}
+        """Factors from MNE's numbers to µV: (channel,)."""
+        in_file = getattr(self._raw, "_orig_units", None) or {}
         with open(self.path, "rb") as file:
             checked = is_edf(file.read(8))
-        told = [units.get(name, "") if checked else "V" for name in self._raw.ch_names]
+        units = [in_file.get(name, "") if checked else "V" for name in self._raw.ch_names]
         scale = {"µV": _MICROVOLT, "uV": _MICROVOLT, "mV": _MICROVOLT, "V": _MICROVOLT}
         scale["nV"] = _NANOVOLT
-        unknown = [told[i] not in scale for i in getattr(self, "_picks", [])]
+        unknown = [units[i] not in scale for i in getattr(self, "_picks", [])]
         if any(unknown):
             _log.warning(
-                "%s: %d EEG channels name no unit that is known; their numbers are taken for µV",
+                "%s: %d EEG channels have no known unit; their numbers are taken for µV",
                 self.path,
                 sum(unknown),
             )
-        return np.array([scale.get(unit, _UNKNOWN_UNIT) for unit in told])
+        return np.array([scale.get(unit, _UNKNOWN_UNIT) for unit in units])
 
     def _place(self, wanted: str) -> int | None:
-        """Where a channel of that name stands; exactly as written first."""
+        """Row of a channel of that name, compared as it is written first."""
         for spelt in (str.strip, _key):
             name = spelt(wanted).lower()
-            found = [i for i, n in enumerate(self._raw.ch_names) if spelt(n).lower() == name]
-            if len(found) > 1:
+            rows = [i for i, n in enumerate(self._raw.ch_names) if spelt(n).lower() == name]
+            if len(rows) > 1:
+                first, second = (self._raw.ch_names[i] for i in rows[:2])
                 raise MilmerError(
-                    f"{self.path}: {self._raw.ch_names[found[0]]} and "
-                    f"{self._raw.ch_names[found[1]]} both are {wanted}; name one in "
-                    "dataset.channels as the file writes it"
+                    f"{first} and {second} both are {wanted}",
+                    where=self.path,
+                    remedy="name one in dataset.channels as the file writes it",
                 )
-            if found:
-                return found[0]
+            if rows:
+                return rows[0]
         return None
 
     def _eeg_channels(self) -> list[int]:
         kinds = self._raw.get_channel_types()
         eeg = [i for i, kind in enumerate(kinds) if kind == "eeg"]
-        places = montage.placed_names().values()
+        places = placed_names().values()
         placed = [i for i in eeg if self._names[i] in places]
         if len(placed) < FEWEST_CHANNELS:  # a cap with names of its own
-            placed = [i for i in eeg if not _NO_EEG.search(self._raw.ch_names[i].strip())]
+            placed = [i for i in eeg if not _NOT_EEG.search(self._raw.ch_names[i].strip())]
         names = [self._names[i] for i in placed]
         twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
         if twice:
             raise MilmerError(
-                f"{self.path}: two channels are {twice}; name one in dataset.channels"
+                f"two channels are {twice}",
+                where=self.path,
+                remedy="name one in dataset.channels",
             )
         return placed
 
     def _wanted(self, channels: Sequence[str], missing: Missing) -> list[int]:
-        """Places of the channels to read, and the matrix that makes missing ones of them."""
-        found = [self._place(name) for name in channels]
-        absent = [name for name, place in zip(self.channels, found, strict=True) if place is None]
+        """Rows of the channels to read; sets the matrix that interpolates missing ones."""
+        rows = [self._place(name) for name in channels]
+        absent = [name for name, row in zip(self.channels, rows, strict=True) if row is None]
+        taken = [row for row in rows if row is not None]
         if not absent:
-            return [place for place in found if place is not None]
-        where = f"{self.path}: no channel {', '.join(absent)}"
+            return taken
+        lack = f"no channel {', '.join(absent)}"
         if missing == "refuse":
-            raise MilmerError(
-                f"{where}; the file has {_listed(self._raw.ch_names)}; change dataset.channels, or "
-                "set dataset.missing_channels to interpolate"
+            raise MissingChannels(
+                f"{lack}; the file has {_listed(self._raw.ch_names)}",
+                where=self.path,
+                remedy="change dataset.channels, or set dataset.missing_channels to interpolate",
             )
-        if len(absent) > montage.MOST_MADE * len(channels):
-            raise MilmerError(
-                f"{where}: {len(absent)} of {len(channels)}, too many to interpolate; list fewer "
-                "in dataset.channels"
+        if len(absent) > MOST_INTERPOLATED * len(channels):
+            raise MissingChannels(
+                f"{lack}: {len(absent)} of {len(channels)}, too many to interpolate",
+                where=self.path,
+                remedy="list fewer in dataset.channels",
             )
-        # All EEG channels of the file that have a place help, not the wanted ones alone.
-        taken = {place for place in found if place is not None}
-        places = montage.placed_names().values()
+        # All EEG channels of the file with a position help, not only the wanted ones.
+        places = placed_names().values()
         kinds = self._raw.get_channel_types()
         others = [
             i
             for i, name in enumerate(self._names)
             if i not in taken and kinds[i] == "eeg" and name in places and name not in self.channels
         ]
-        sources = [p for p in found if p is not None] + others
-        names = [n for n, p in zip(self.channels, found, strict=True) if p is not None]
+        names = [name for name, row in zip(self.channels, rows, strict=True) if row is not None]
         names += [self._names[i] for i in others]
         try:
-            whole = montage.interpolation((*names, *absent), tuple(absent))
+            whole = interpolation((*names, *absent), tuple(absent))
         except MilmerError as error:
-            raise MilmerError(
-                f"{where}, and it is not known where on the head to put it"
+            raise MissingChannels(
+                f"{lack}, and it is not known where on the head to interpolate it",
+                where=self.path,
+                remedy="leave it out of dataset.channels",
             ) from error
         order = [[*names, *absent].index(name) for name in self.channels]
         self._matrix = whole[order][:, : len(names)]  # (channel, source)
-        _log.warning("%s: %s made from the other channels", self.path, ", ".join(absent))
-        return sources
+        _log.warning("%s: %s interpolated from the other channels", self.path, ", ".join(absent))
+        return [*taken, *others]
 
 
 def channel_name(name: str) -> str:
-    """A channel's name as the 10–05 system writes it, else as it is without blanks around it."""
-    places = montage.placed_names()
+    """A channel's name as the 10–05 system writes it, else without the blanks around it."""
+    places = placed_names()
     plain = name.strip()
     return places.get(plain.lower()) or places.get(_key(name).lower()) or plain
 
 
 def _key(name: str) -> str:
-    """A name without what recorders add: dots, ``EEG`` in front, the reference behind."""
+    """A name without what recorders add: dots, a leading ``EEG``, the reference at the end."""
     return _REFERENCE.sub("", _MODALITY.sub("", name.strip()).rstrip(".")).strip()
 
 
 def _require_montage(path: Path, channels: Sequence[str]) -> None:
     if len(channels) < FEWEST_CHANNELS:
-        held = _listed(channels) if channels else "none"
+        names = _listed(channels) if channels else "none"
         raise MilmerError(
-            f"{path}: {len(channels)} EEG channels ({held}), at least {FEWEST_CHANNELS} are "
-            "needed; name them in dataset.channels if there are more"
+            f"{len(channels)} EEG channels ({names}), at least {FEWEST_CHANNELS} are needed",
+            where=path,
+            remedy="name them in dataset.channels if there are more",
         )
 
 
@@ -290,19 +306,19 @@ def _open(path: Path) -> "mne.io.BaseRaw":
         with open(path, "rb") as file:
             head = file.read(8)
     except FileNotFoundError as error:
-        raise MilmerError(f"{path}: no such file") from error
+        raise MilmerError("no such file", where=path) from error
     except OSError as error:
-        raise MilmerError(f"{path}: cannot be read ({error.strerror})") from error
+        raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
     if not head:
-        raise MilmerError(f"{path}: is empty (0 bytes); copy it again")
+        raise MilmerError("is empty (0 bytes)", where=path, remedy="copy it again")
     if is_edf(head):
         require_whole(path)
     elif path.suffix.lower() in (".edf", ".bdf"):
-        raise MilmerError(f"{path}: not an EDF or BDF file; copy it again")
+        raise MilmerError("not an EDF or BDF file", where=path, remedy="copy it again")
     try:
         raw = mne.io.read_raw(path, preload=False, verbose="error")
-    except Exception as error:  # a damaged header fails in any way that its bytes happen to spell
+    except Exception as error:  # a damaged header can raise anything
         raise damaged(path, error) from error
     if not raw.n_times:
-        raise MilmerError(f"{path}: holds no samples; copy it again")
+        raise MilmerError("holds no samples", where=path, remedy="copy it again")
     return raw

@@ -1,4 +1,4 @@
-"""One trial cut out of a long recording and brought to another rate."""
+"""One trial of a long recording, resampled to another rate."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,11 +16,11 @@ def resampled_trial(
     start: float,
     seconds: float,
 ) -> np.ndarray:
-    """``seconds`` of a recording from its second ``start`` on, at ``target`` Hz.
+    """``seconds`` of a recording from ``start`` s on, at ``target`` Hz.
 
-    ``read(first, stop)`` gives the recording's samples (channel, sample), of which there are
-    ``samples`` at ``sfreq`` Hz. Returns (channel, sample) less each channel's mean. Beyond the
-    recording's ends its first and last sample go on.
+    ``read(first, stop)`` returns samples (channel, sample) of the recording, which has ``samples``
+    at ``sfreq`` Hz. Returns (channel, sample) without each channel's mean. Beyond the ends of the
+    recording its first and last sample are repeated.
     """
     from scipy.signal import resample_poly
 
@@ -34,7 +34,7 @@ def resampled_trial(
     outside = (max(-first, 0), max(last - samples, 0))
     if any(outside):
         x = np.pad(x, ((0, 0), outside), mode="edge")
-    # Zero phase, and what lies above the new rate's half is taken out first.
+    # Zero phase; removes first what lies above half the new rate.
     x = resample_poly(x - x.mean(axis=1, keepdims=True), ratio.numerator, ratio.denominator, axis=1)
     begin = margin * ratio.numerator // ratio.denominator
     x = x[:, begin : begin + length]  # (channel, sample)

@@ -1,8 +1,8 @@
-"""Face video of any rate, also a variable one, by the times that its frames carry.
+"""Face video of any rate, constant or variable, by the times of its frames.
 
-A trial may begin anywhere in a long recording, so that decoding starts at the key frame before it.
-An AVI holds decoding times alone: they serve where no frame is predicted from a later one, else its
-frames are counted from the beginning, as those of a bare stream are.
+A trial may begin anywhere in a long recording, so decoding starts at the key frame before it. An
+AVI holds decoding times only: they are used where no frame is predicted from a later one, else its
+frames are counted from the beginning, like those of a bare stream.
 """
 
 from collections.abc import Iterator
@@ -14,28 +14,28 @@ import numpy as np
 
 from milmer.errors import MilmerError
 from milmer.readers.video import (
+    BARE_STREAMS,
     DECODING_ERRORS,
-    REMEDY,
     Clip,
-    decode,
+    decode_frames,
     open_container,
     probe_constant_rate,
     reading,
     require_plausible,
+    unusable,
     video_of,
 )
 
 _AVI = "avi"
-_BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # without any times
-_BACK = (0.0, 10.0, 60.0, np.inf)  # s before a frame at which a key frame is looked for
+_BACK = (0.0, 10.0, 60.0, np.inf)  # s before a frame from which a key frame is sought
 
 
 @dataclass(frozen=True, eq=False)
 class SeekableClip(Clip):
     """A clip that can be decoded from any key frame on.
 
-    ``stamps`` int64 (frame,) are the frames' times in the container's own units, ``kind`` says
-    whether they are those of showing (pts) or of decoding (dts).
+    ``stamps`` int64 (frame,) are the frames' times in the container's units, ``kind`` says whether
+    they are presentation times (pts) or decoding times (dts).
     """
 
     stamps: np.ndarray = field(repr=False)
@@ -53,11 +53,11 @@ class TimedClip(SeekableClip):
 
     @property
     def seconds(self) -> float:
-        """Length in s: the last frame is taken to last as long as most do."""
+        """Length in s; the last frame counts with the median duration."""
         return float(self.times[-1] + np.median(np.diff(self.times)))
 
     def at(self, times: np.ndarray) -> np.ndarray:
-        """Numbers of the frames that are seen at ``times`` in s."""
+        """Numbers of the frames that are displayed at ``times`` in s."""
         numbers = np.searchsorted(self.times, times + 1e-6, side="right") - 1
         return np.clip(numbers, 0, self.frames - 1)
 
@@ -71,25 +71,28 @@ class TimedClip(SeekableClip):
 
 
 def probe(path: Path) -> Clip:
-    """What a video of any container holds; see :func:`milmer.readers.video.probe_constant_rate`."""
+    """What a video of any container holds.
+
+    Raises :class:`MilmerError` as :func:`milmer.readers.video.probe_constant_rate` does.
+    """
     with reading(path, *DECODING_ERRORS), open_container(path) as container:
-        if container.format.name in _BARE:
+        if container.format.name in BARE_STREAMS:
             return probe_constant_rate(path)
         stream = video_of(container, path)
         kind = "dts" if container.format.name == _AVI else "pts"
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-        known = [getattr(packet, kind) for packet in packets]
+        times = [getattr(packet, kind) for packet in packets]
         width, height = stream.codec_context.width, stream.codec_context.height
         reordered, unit = stream.codec_context.has_b_frames, float(stream.time_base or 0)
-    if None in known or (kind == "dts" and reordered):
+    if None in times or (kind == "dts" and reordered):
         return probe_constant_rate(path)
-    stamps = np.unique(np.array(known, np.int64))
+    stamps = np.unique(np.array(times, np.int64))
     even = len(stamps) > 1 and np.ptp(np.diff(stamps)) == 0
     if kind == "dts" and even:
         clip = probe_constant_rate(path)
         return SeekableClip(clip.fps, clip.frames, clip.width, clip.height, stamps, kind)
     if len(stamps) < 2 or not width:
-        raise MilmerError(f"{path}: holds no video; {REMEDY}")
+        raise unusable(path, "holds no video")
     times = (stamps - stamps[0]) * unit
     rate = (len(stamps) - 1) / times[-1]
     require_plausible(path, rate, width, height)
@@ -99,9 +102,12 @@ def probe(path: Path) -> Clip:
 def frames_of(
     path: Path, clip: Clip, wanted: np.ndarray, threads: int
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield ``(number, frame)`` of the ``wanted`` frame numbers of ``clip``, which rise."""
+    """Yield ``(number, frame)`` of the ``wanted`` frame numbers, rising, of the ``clip``.
+
+    Raises :class:`MilmerError` as :func:`milmer.readers.video.decode_frames` does.
+    """
     if not isinstance(clip, SeekableClip):
-        yield from decode(path, wanted, threads)
+        yield from decode_frames(path, wanted, threads)
         return
     left = iter(wanted)
     target = next(left, None)
@@ -116,15 +122,17 @@ def frames_of(
                 break
             if (frame.width, frame.height) != (clip.width, clip.height):
                 raise MilmerError(
-                    f"{path}: changes from {clip.width} x {clip.height} to {frame.width} x "
-                    f"{frame.height} px at {clip.time(number):.1f} s; convert it to one size"
+                    f"changes from {clip.width} x {clip.height} to {frame.width} x "
+                    f"{frame.height} px at {clip.time(number):.1f} s",
+                    where=path,
+                    remedy="convert it to one size",
                 )
             if number == target:
                 yield number, _upright(frame)
                 target = next(left, None)
                 if target is None:
                     return
-    raise MilmerError(f"{path}: damaged at {clip.time(int(target)):.2f} s; {REMEDY}")
+    raise unusable(path, f"damaged at {clip.time(int(target)):.2f} s")
 
 
 def _numbered(
@@ -156,7 +164,7 @@ def _stamped(
 
 
 def _upright(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame as it is shown: telephones store pictures lying on their side."""
+    """The frame as displayed: phones store pictures lying on their side."""
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     if not turns:
         return frame

@@ -1,7 +1,7 @@
-"""Reading DEAP's face video: what a clip holds, and chosen frames of it, decoded once.
+"""Face video of a constant rate, as DEAP's: what a clip holds, and chosen frames, decoded once.
 
-Time goes by the number of a frame in display order. The timestamps of H.264 in AVI cannot serve:
-the container stores decoding times only, and with B-frames what is guessed from them jumps.
+A frame's time follows from its number in display order. The timestamps of H.264 in AVI are of no
+use: the container stores decoding times only, and with B-frames the times guessed from them jump.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,16 @@ import numpy as np
 
 from milmer.errors import MilmerError
 
-_SIDES = 16, 8192  # px; beyond them a header is damaged, and a frame would not fit into memory
+_SIDES = 16, 8192  # px; other sizes mean a damaged header, and frames that do not fit into memory
 _RATES = 1.0, 1000.0  # frames/s
-# What PyAV raises where a damaged header makes no sense: an error of FFmpeg's or of arithmetic.
+BARE_STREAMS = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
+# PyAV's errors for damaged headers: FFmpeg's own, and those of arithmetic.
 DECODING_ERRORS = (av.FFmpegError, ValueError, OverflowError, ZeroDivisionError, TypeError)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a clip really holds, counted over its packets: its header is not trusted."""
+    """What a clip really holds, counted over its packets because headers are not reliable."""
 
     fps: float
     frames: int
@@ -35,7 +36,7 @@ class Clip:
         return self.frames / self.fps
 
     def at(self, times: np.ndarray) -> np.ndarray:
-        """Numbers of the frames that are seen at ``times`` in s."""
+        """Numbers of the frames that are displayed at ``times`` in s."""
         numbers = (times * self.fps + 1e-6).astype(int)  # 2.9999999 is frame 3 by rounding
         return np.minimum(numbers, self.frames - 1)
 
@@ -49,10 +50,11 @@ class Clip:
 
 
 def probe_constant_rate(path: Path) -> Clip:
-    """Count the frames of a clip without decoding them; refuse one that is cut off.
+    """Count the frames of a clip without decoding them.
 
     The rate comes from the times of the packets. A bare stream (a ``.264`` file) has none: its
-    rate is the one that the stream names, or the reader's usual one.
+    rate is the one in the stream, or the decoder's default. Raises :class:`MilmerError` where the
+    clip is missing, cut off or damaged, or holds no video.
     """
     _require_whole(path)
     with reading(path, *DECODING_ERRORS), open_container(path) as container:
@@ -60,7 +62,7 @@ def probe_constant_rate(path: Path) -> Clip:
         packets = [packet.dts for packet in container.demux(stream) if packet.size]
         times = [dts for dts in packets if dts is not None]
         width, height = stream.codec_context.width, stream.codec_context.height
-        bare = container.format.name in _BARE and not times
+        bare = container.format.name in BARE_STREAMS and not times
         if bare:
             named = stream.codec_context.framerate or stream.average_rate or stream.guessed_rate
             frames, rate = len(packets), float(named or 0)
@@ -69,25 +71,29 @@ def probe_constant_rate(path: Path) -> Clip:
             span = float((times[-1] - times[0]) * stream.time_base) if times else 0.0
             rate = (frames - 1) / span if span > 0 else 0.0
     if frames < 2 or not width:
-        raise MilmerError(f"{path}: holds no video; {REMEDY}")
+        raise unusable(path, "holds no video")
     if not rate:
-        raise MilmerError(f"{path}: its frames carry no times; {REMEDY}")
+        raise unusable(path, "its frames have no times")
     require_plausible(path, rate, width, height)
     return Clip(rate, frames, width, height)
 
 
 def require_plausible(path: Path, rate: float, width: int, height: int) -> None:
-    """Refuse a rate in frames/s and a size in px that no camera has."""
+    """Refuse a ``rate`` in frames/s and a size in px that no camera has."""
     if not _RATES[0] <= rate <= _RATES[1]:
-        raise MilmerError(f"{path}: says that it has {rate:.3g} frames/s; {REMEDY}")
+        raise unusable(path, f"claims to have {rate:.3g} frames/s")
     if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):
-        raise MilmerError(f"{path}: says that it is {width} x {height} px large; {REMEDY}")
+        raise unusable(path, f"claims to be {width} x {height} px")
 
 
-def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield ``(number, frame)`` of the ``wanted`` frame numbers, which rise, in display order.
+def decode_frames(
+    path: Path, wanted: np.ndarray, threads: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Yield ``(number, frame)`` of the ``wanted`` frame numbers, rising, in display order.
 
     Frames in between are decoded, because later ones are predicted from them, but never converted.
+    Raises :class:`MilmerError` where the clip is damaged before the last wanted frame, or changes
+    its size.
     """
     left = iter(wanted)
     target = next(left, None)
@@ -103,55 +109,63 @@ def decode(path: Path, wanted: np.ndarray, threads: int) -> Iterator[tuple[int, 
             size = size or (frame.width, frame.height)
             if size != (frame.width, frame.height):
                 raise MilmerError(
-                    f"{path}: changes from {size[0]} x {size[1]} to {frame.width} x "
-                    f"{frame.height} px at frame {number}; convert it to one size, or remove it "
-                    "to go on without this clip"
+                    f"changes from {size[0]} x {size[1]} to {frame.width} x {frame.height} px at "
+                    f"frame {number}",
+                    where=path,
+                    remedy="convert it to one size, or remove it to go on without this clip",
                 )
             if number == target:
                 yield number, frame
                 target = next(left, None)
     if target is not None:
-        raise MilmerError(f"{path}: damaged after frame {number}; {REMEDY}")
+        raise unusable(path, f"damaged after frame {number}")
+
+
+def unusable(path: Path, problem: str) -> MilmerError:
+    """The error for a video that is damaged."""
+    return MilmerError(
+        problem,
+        where=path,
+        remedy="copy it again, or remove it to go on without this clip",
+    )
 
 
 @contextmanager
 def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """Turn these ``errors`` of reading ``path`` into one line for people."""
+    """Turn these ``errors`` of decoding ``path`` into a :class:`MilmerError`."""
     try:
         yield
     except errors as error:
         reason = getattr(error, "strerror", None) or error
-        raise MilmerError(f"{path}: cannot be decoded ({reason}); {REMEDY}") from error
-
-
-REMEDY = "copy it again, or remove it to go on without this clip"
-_BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
+        raise unusable(path, f"cannot be decoded ({reason})") from error
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """The opened file."""
+    """The opened file; raises one of :data:`DECODING_ERRORS`."""
     return av.open(str(path), metadata_errors="replace")  # titles come in any encoding
 
 
 def video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     """The first video stream; raises :class:`MilmerError` where there is none."""
     if not container.streams.video:
-        raise MilmerError(f"{path}: holds no video; {REMEDY}")
+        raise unusable(path, "holds no video")
     stream = container.streams.video[0]
     if stream.codec_context is None:
-        raise MilmerError(f"{path}: its header names a codec that there is not; {REMEDY}")
+        raise unusable(path, "unknown codec in its header")
     return stream
 
 
 def _require_whole(path: Path) -> None:
-    """Refuse an AVI whose first RIFF chunk is longer than the file: a decoder would not tell."""
+    """Refuse an AVI whose first RIFF chunk is longer than the file; decoders would not notice."""
     try:
-        held = path.stat().st_size
+        size = path.stat().st_size
         with open(path, "rb") as file:
             head = file.read(12)
     except FileNotFoundError as error:
-        raise MilmerError(f"{path}: no such file; run the stage trials again") from error
+        raise MilmerError(
+            "no such file", where=path, remedy="run the stage trials again"
+        ) from error
     except OSError as error:
-        raise MilmerError(f"{path}: cannot be read ({error.strerror})") from error
-    if head[:4] == b"RIFF" and (said := 8 + int.from_bytes(head[4:8], "little")) > held:
-        raise MilmerError(f"{path}: cut off ({held} of {said} bytes); {REMEDY}")
+        raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
+    if head[:4] == b"RIFF" and (expected := 8 + int.from_bytes(head[4:8], "little")) > size:
+        raise unusable(path, f"cut off ({size} of {expected} bytes)")

@@ -13,18 +13,11 @@ import pandas as pd
 
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
-from milmer.splits.folds import LEAKY, WITHIN_SUBJECT
-
-GROUPS = {
-    "segment": ["subject", "experiment_id", "position"],
-    "trial": ["subject", "experiment_id"],
-    "loso": ["subject"],
-    "stimulus": ["experiment_id"],
-}
-"""What a protocol keeps on one side of the test part."""
+from milmer.splits.protocols import PROTOCOLS, TRIAL, Protocol
 
 PARTS = ("train", "val", "test")
-_TRIAL = GROUPS["trial"]
+_TRIAL = list(TRIAL)
+_SEGMENT = [*TRIAL, "position"]
 _AGAIN = "delete the split and run snakemake again"
 
 
@@ -43,14 +36,17 @@ def require_sound(
     Raises :class:`MilmerError`.
     """
     protocol = facts["protocol"]
-    if protocol not in GROUPS:
-        raise MilmerError(f"{where}: there is no protocol {protocol!r}; use one of {_all(GROUPS)}")
-    if bool(facts["leaky"]) != (protocol in LEAKY):
+    if protocol not in PROTOCOLS:
+        raise MilmerError(
+            f"{where}: there is no protocol {protocol!r}; use one of {_all(PROTOCOLS)}"
+        )
+    row = PROTOCOLS[protocol]
+    if bool(facts["leaky"]) != row.leaky:
         raise MilmerError(f"{where}: {protocol} is not marked as it leaks; {_AGAIN}")
     _require_rows(table, facts, where)
-    _require_parts(table, protocol, facts["fold"], where)
-    shown = _by_stimulus(table, facts) if protocol == "stimulus" else table
-    _require_apart(shown, "test", GROUPS[protocol], where)
+    _require_parts(table, row, facts["fold"], where)
+    shown = _by_stimulus(table, facts) if row.keeps_stimuli else table
+    _require_apart(shown, "test", row.group, where)
     rest = shown[shown["part"] != "test"]
     if (rest["part"] == "val").any():
         _require_apart(rest, "val", _validation_groups(facts, where), where)
@@ -65,20 +61,19 @@ def _by_stimulus(table: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
 
 def _require_rows(table: pd.DataFrame, facts: Mapping[str, Any], where: str) -> None:
     """Each segment once, in a known part, of a known class that is its trial's."""
-    segment = GROUPS["segment"]
-    twice = table.duplicated(segment)
+    twice = table.duplicated(_SEGMENT)
     if twice.any():
-        raise MilmerError(f"{where}: {_name(table[twice], segment)} stands twice; {_AGAIN}")
+        raise MilmerError(f"{where}: {_name(table[twice], _SEGMENT)} stands twice; {_AGAIN}")
     unknown = ~table["part"].isin(PARTS)
     if unknown.any():
         raise MilmerError(
-            f"{where}: {_name(table[unknown], segment)} is in the part "
+            f"{where}: {_name(table[unknown], _SEGMENT)} is in the part "
             f"{table.loc[unknown, 'part'].iloc[0]!r} and not in one of {_all(PARTS)}; {_AGAIN}"
         )
     wrong = ~table["label"].isin(range(len(facts["labels"])))
     if wrong.any():
         raise MilmerError(
-            f"{where}: {_name(table[wrong], segment)} has the label "
+            f"{where}: {_name(table[wrong], _SEGMENT)} has the label "
             f"{table.loc[wrong, 'label'].iloc[0]} and there are {len(facts['labels'])} classes; "
             f"{_AGAIN}"
         )
@@ -87,18 +82,18 @@ def _require_rows(table: pd.DataFrame, facts: Mapping[str, Any], where: str) -> 
         raise MilmerError(f"{where}: {mixed} has two labels; {_AGAIN}")
 
 
-def _require_parts(table: pd.DataFrame, protocol: str, fold: str, where: str) -> None:
+def _require_parts(table: pd.DataFrame, row: Protocol, fold: str, where: str) -> None:
     """Something to train on and to test on, of the subjects that the fold names."""
     subjects = set(table["subject"])
-    if protocol not in WITHIN_SUBJECT and len(subjects) < 2:
+    if not row.within_subject and len(subjects) < 2:
         raise MilmerError(f"{where}: needs two subjects or more to train and to test")
     for part in ("train", "test"):
         if not (table["part"] == part).any():
             raise MilmerError(f"{where}: no segment is left to {part}; add trials or subjects")
-    tested = set(table.loc[table["part"] == "test", "subject"])
-    found = {"loso": tested, "stimulus": None}.get(protocol, subjects)
-    if found is not None and found != {fold.partition("-")[0]}:
-        raise MilmerError(f"{where}: fold {fold} is of other subjects: {_all(found)}; {_AGAIN}")
+    if row.leaves_subject_out:
+        subjects = set(table.loc[table["part"] == "test", "subject"])
+    if row.by_subject and subjects != {fold.partition("-")[0]}:
+        raise MilmerError(f"{where}: fold {fold} is of other subjects: {_all(subjects)}; {_AGAIN}")
 
 
 def _require_apart(table: pd.DataFrame, part: str, groups: Sequence[str], where: str) -> None:
@@ -111,8 +106,9 @@ def _require_apart(table: pd.DataFrame, part: str, groups: Sequence[str], where:
 def _validation_groups(facts: Mapping[str, Any], where: str) -> list[str]:
     """How validation was grouped; no finer than the protocol allows."""
     protocol, groups = facts["protocol"], facts.get("validation_groups")
-    # Too few subjects may be left to spare one, so that trials of theirs validate.
-    allowed = [GROUPS[protocol], *([_TRIAL] if protocol == "loso" else [])]
+    allowed = [list(PROTOCOLS[protocol].group)]
+    if allowed == [["subject"]]:  # too few may be left to spare one, so that their trials validate
+        allowed.append(_TRIAL)
     if groups not in allowed:
         raise MilmerError(
             f"{where}: validation is grouped by {groups}, under {protocol} it is by {allowed[0]}; "
@@ -134,7 +130,7 @@ def _require_no_overlap(table: pd.DataFrame, segmentation: SegmentationOptions, 
     if shared.any():
         first = rows[shared].iloc[[0]]
         raise MilmerError(
-            f"{where}: {_name(first, GROUPS['segment'])} shares time with the one before, which is "
+            f"{where}: {_name(first, _SEGMENT)} shares time with the one before, which is "
             f"in another part; set segmentation.overlap to 0, or take another protocol"
         )
 

@@ -1,20 +1,17 @@
 """The section ``protocols``, and what the stage ``split`` depends on."""
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
 from milmer.data.options import LabelsOptions
 from milmer.data.segmentation import SegmentationOptions
 from milmer.options import Options
-
-Protocol = Literal["segment", "trial", "loso", "stimulus"]
+from milmer.splits.protocols import ProtocolName
 
 
 class ProtocolsOptions(Options):
     """How data is split into training, validation and test parts."""
 
-    names: list[Protocol] = Field(
+    names: list[ProtocolName] = Field(
         ["trial", "loso"],
         min_length=1,
         description="trial, loso, stimulus; `segment` is the published one, and leaks.",

@@ -8,6 +8,7 @@ so that classes are even to one item also where there are fewer of a class than 
 
 import logging
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import LabelsOptions
 from milmer.data.segmentation import segment_grid
 from milmer.errors import MilmerError
-from milmer.splits.folds import LEAKY
-from milmer.splits.guard import GROUPS, require_sound
+from milmer.splits.guard import require_sound
 from milmer.splits.options import SplitOptions
+from milmer.splits.protocols import PROTOCOLS, TRIAL
 
 _TEST_PART = 0.2  # of protocol segment, as published
 _FEWEST_SUBJECTS = 3  # left for training, so that one of them can be spared for validation
@@ -35,6 +36,8 @@ def make_split(
     Columns ``subject, experiment_id, position, label, part``; ``part`` is train, val or test. The
     provenance holds what the split decided: thresholds, how validation was grouped, warnings.
     """
+    if protocol not in PROTOCOLS:
+        raise MilmerError(f"there is no protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
     tables = [storage.read_table(path, "trials") for path in trials]
     rated = pd.concat(tables, ignore_index=True)
     if options.labels.permuted:
@@ -44,23 +47,24 @@ def make_split(
         raise MilmerError(f"{trials[0]}: no trial with EEG that has a label; nothing to split")
     part = np.full(len(segments), "train", dtype=object)
     part[_test_rows(segments, protocol, fold, options)] = "test"
-    facts: dict = {"protocol": protocol, "fold": fold, "leaky": protocol in LEAKY, "warnings": []}
-    facts |= {"labels": label_names(options.labels), "permuted": options.labels.permuted}
+    leaky, group = PROTOCOLS[protocol].leaky, PROTOCOLS[protocol].group
+    facts: dict = {"protocol": protocol, "fold": fold, "leaky": leaky, "warnings": []}
+    facts |= {"labels": label_names(options.labels), "scheme": options.labels.scheme}
+    facts["permuted"] = options.labels.permuted
     facts |= _presented_again(segments)
     if options.validation:
-        groups = GROUPS[protocol]
         candidates = segments[part == "train"]
-        if protocol == "loso":
+        if group == ("subject",):
             # A subject without video could validate no experiment with faces.
             seen = rated.loc[rated["video_file"].notna(), "subject"].unique()
             filmed = candidates[candidates["subject"].isin(seen)]
             if filmed["subject"].nunique() >= _FEWEST_SUBJECTS:
                 candidates = filmed
             elif candidates["subject"].nunique() < _FEWEST_SUBJECTS or len(seen):
-                groups = GROUPS["trial"]
-        facts["validation_groups"] = groups
+                group = TRIAL
+        facts["validation_groups"] = list(group)
         rng = _rng(options.seed, protocol, fold, "validation")
-        held_out = _hold_out(candidates, groups, options.validation, rng)
+        held_out = _hold_out(candidates, group, options.validation, rng)
         part[candidates.index[held_out]] = "val"
     segments["part"] = part
     _relabel(segments, rated, options.labels, facts)
@@ -131,31 +135,29 @@ def _test_rows(
     segments: pd.DataFrame, protocol: str, fold: str, options: SplitOptions
 ) -> np.ndarray:
     """Indices of the segments that test; the same partition underlies all folds."""
+    row = PROTOCOLS[protocol]
+    if row.leaves_subject_out:
+        return np.flatnonzero(segments["subject"] == fold)
     subject, _, number = fold.rpartition("k")
-    drawn_for = "" if protocol == "stimulus" else subject or fold
+    drawn_for = (subject or fold) if row.by_subject else ""
     rng = _rng(options.seed, protocol, drawn_for, "test")
-    match protocol:
-        case "segment":
-            return _hold_out(segments, GROUPS["segment"], _TEST_PART, rng)
-        case "loso":
-            return np.flatnonzero(segments["subject"] == fold)
-        case "trial" | "stimulus":
-            groups = _grouped(segments, GROUPS[protocol])
-            if len(groups) < options.folds:
-                raise MilmerError(
-                    f"{protocol} {fold}: {len(groups)} groups cannot make {options.folds} folds; "
-                    "set protocols.folds to less"
-                )
-            deal = _dealt(groups["stratum"].to_numpy(), rng) % options.folds
-            return np.concatenate(groups["rows"][deal == int(number)].to_list())
-    raise MilmerError(f"there is no protocol {protocol!r}")
+    if not row.numbered:
+        return _hold_out(segments, row.group, _TEST_PART, rng)
+    groups = _grouped(segments, row.group)
+    if len(groups) < options.folds:
+        raise MilmerError(
+            f"{protocol} {fold}: {len(groups)} groups cannot make {options.folds} folds; "
+            "set protocols.folds to less"
+        )
+    deal = _dealt(groups["stratum"].to_numpy(), rng) % options.folds
+    return np.concatenate(groups["rows"][deal == int(number)].to_list())
 
 
 def _hold_out(
-    segments: pd.DataFrame, by: list[str], fraction: float, rng: np.random.Generator
+    segments: pd.DataFrame, group: Sequence[str], fraction: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Positions (not index labels) in ``segments`` of a stratified part of its groups."""
-    groups = _grouped(segments.reset_index(drop=True), by)
+    groups = _grouped(segments.reset_index(drop=True), group)
     if len(groups) < 2:
         raise MilmerError(
             f"{segments['subject'].iloc[0]}: one group alone cannot be divided; "
@@ -169,9 +171,9 @@ def _hold_out(
     return np.concatenate(groups["rows"][taken].to_list())
 
 
-def _grouped(segments: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _grouped(segments: pd.DataFrame, group: Sequence[str]) -> pd.DataFrame:
     """One row a group: its most common stratum and the positions of its segments."""
-    by = ["stimulus"] if by == GROUPS["stimulus"] else by
+    by = list(group) if "subject" in group else ["stimulus"]
     positions = segments.assign(row=np.arange(len(segments)))
     return (
         positions.groupby(by, sort=True)

@@ -1,7 +1,7 @@
 """The state of an interrupted training run, from which it goes on.
 
 It is a sibling of the run's folder that no rule declares, because Snakemake deletes declared
-outputs before a job starts. A key made of options, inputs and code says whether it still fits.
+outputs before a job starts. Its key, of options, inputs and code, says whether it still fits.
 """
 
 import io
@@ -17,9 +17,9 @@ from milmer import storage
 class ResumeState:
     """Saves and finds the state of one run; a state of another key is ignored."""
 
-    def __init__(self, run: Path, made: dict[str, Any], minutes: float):
+    def __init__(self, run: Path, provenance: dict[str, Any], minutes: float):
         self._path = run.with_name(f".{run.name}.resume.pt")
-        self._key = storage.key(made)
+        self._key = storage.key(provenance)
         self._seconds = 60 * minutes
         self._saved = time.monotonic()
 

@@ -64,8 +64,8 @@ class Rows:
         out = np.zeros((flat.size, *self.shape), self._arrays[0].dtype)
         source = np.searchsorted(self.first, flat[used], side="right") - 1
         for i in np.unique(source):
-            mine = used[source == i]
-            out[mine] = self._arrays[i][flat[mine] - self.first[i]]
+            places = used[source == i]
+            out[places] = self._arrays[i][flat[places] - self.first[i]]
         return torch.from_numpy(out.reshape(*index.shape, *self.shape))
 
 
@@ -79,7 +79,7 @@ class Pictures:
     def __init__(self, paths: Sequence[Path], prepare: Prepare, threads: int):
         self._images = []
         for path in paths:
-            with storage.readable(path):
+            with storage.read_errors(path):
                 self._images.append(h5py.File(path, "r")["image"])
         self.first = np.cumsum([0, *(len(images) for images in self._images)])
         self._prepare = prepare
@@ -174,12 +174,12 @@ def read_fold(
     data = _read_table_and_eeg(split, segments)
     if not tokens:
         return data
-    made = storage.read_provenance(split)
+    provenance = storage.read_provenance(split)
     for path in tokens:
         faces = storage.read_provenance(path)["upstream"].get("faces")
         if faces is None:
             raise MilmerError(f"{path}: not a file of milmer's stage tokens")
-        require_fit(split, made, path, faces)
+        require_fit(split, provenance, path, faces)
     rows, row, files = joined(data.table, tokens, "tokens", "tokens", split)
     data.tokens = Rows(rows)
     _add_bags(data, files, row, data.tokens.first, instances)
@@ -197,9 +197,9 @@ def read_fold_with_pictures(
 ) -> FoldData:
     """The same with the subjects' face crops in place of tokens; see :class:`Pictures`."""
     data = _read_table_and_eeg(split, segments)
-    made = storage.read_provenance(split)
+    provenance = storage.read_provenance(split)
     for path in faces:
-        require_fit(split, made, path, storage.read_provenance(path))
+        require_fit(split, provenance, path, storage.read_provenance(path))
     _, row, files = joined(data.table, faces, "faces", None, split)
     for file in files:
         file["valid"] = valid_instances(file["bag"], file["detected"], use_borrowed_boxes)
@@ -209,10 +209,10 @@ def read_fold_with_pictures(
 
 
 def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
-    table, made = read_split(split)
+    table, provenance = read_split(split)
     eeg = eeg_row = sfreq = None
     for path in segments:
-        require_fit(split, made, path, storage.read_provenance(path))
+        require_fit(split, provenance, path, storage.read_provenance(path))
     if segments:
         arrays, eeg_row, _ = joined(table, segments, "segments", "eeg", split)
         eeg, sfreq = Rows(arrays), sampling_rate(segments)
@@ -220,8 +220,8 @@ def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
             raise unknown_segment(table, eeg_row, split)
     return FoldData(
         table=table,
-        labels=made["facts"]["labels"],
-        facts=made["facts"],
+        labels=provenance["facts"]["labels"],
+        facts=provenance["facts"],
         eeg=eeg,
         sfreq=sfreq,
         eeg_row=eeg_row,
@@ -262,6 +262,6 @@ def _bags(
         for f, start in zip(files, first, strict=False)
     ]
     bag, valid = np.concatenate(bags), np.concatenate([f["valid"] for f in files])
-    here = row >= 0
-    taken = np.where(here, row, 0)
-    return np.where(here[:, None], bag[taken], -1), valid[taken] & here[:, None]
+    has_file = row >= 0
+    row = np.where(has_file, row, 0)
+    return np.where(has_file[:, None], bag[row], -1), valid[row] & has_file[:, None]

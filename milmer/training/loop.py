@@ -1,4 +1,4 @@
-"""Stage ``train``: one fold, from its split to a model, predictions, a history and metrics.
+"""Stage ``train``: one fold, from its split to a model, its predictions and its history.
 
 A short loop on Lightning Fabric. Nothing depends on order or history: permutations are drawn from
 (seed, fold, epoch) and dropout from (seed, fold, step), so one fold alone equals the same fold of
@@ -24,7 +24,7 @@ from milmer import storage
 from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.errors import MilmerError, Stopped
-from milmer.metrics.scores import measure
+from milmer.metrics.epoch_score import epoch_scores
 from milmer.model.configuration import MilmerConfig
 from milmer.model.eeg import LogPowerEEGEncoder
 from milmer.model.modeling import MilmerForEmotionClassification
@@ -34,8 +34,8 @@ from milmer.runtime.stopping import stop_requests
 from milmer.training.checkpoints import ResumeState
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.options import TrainOptions
-from milmer.training.recipe import preprocessing
-from milmer.training.results import write_run
+from milmer.training.recipe import training_recipe
+from milmer.training.results import RunResults, write_run
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ def train_fold(
 
     ``segments`` and ``faces`` are the files of the fold's subjects; the latter hold tokens, or face
     crops where the backbone is trained too (``options.finetune``), which then lies where
-    ``backbone_name`` says if the options do not. Writes ``model/``, ``predictions.parquet`` (one
-    row a test segment), ``history.parquet`` (one row an epoch) and last ``metrics.json``. The test
-    part is read once, after the epoch was chosen; only ``select: best_on_test`` looks at it in
-    every epoch, and its metrics say so.
+    ``backbone_name`` says if the options do not. Writes ``model/``, ``predictions.parquet`` and
+    ``validation.parquet`` (one row a segment of the test and the validation part) and
+    ``history.parquet`` (one row an epoch). The test part is read once, after the epoch was chosen;
+    only ``select: best_on_test`` looks at it in every epoch, and keeps what it saw in the history.
     """
     torch.set_num_threads(options.training.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -67,8 +67,9 @@ def train_fold(
     for name, what, files in (("eeg", "segments", segments), ("face", kind, faces)):
         if name in modalities and not files:
             raise MilmerError(
-                f"{split}: the model looks at {name} and no {what} were given; add --{what}, or "
-                "change model.modalities"
+                f"the model looks at {name} and no {what} were given",
+                where=split,
+                remedy=f"add --{what}, or change model.modalities",
             )
     device = choose_device(options.training.device)
     inputs: dict[str, Path | str] = {"split": split} | {
@@ -91,14 +92,14 @@ def train_fold(
             options.finetune.use_borrowed_boxes,
             options.training.threads,
         )
-    made = storage.provenance(
+    provenance = storage.provenance(
         "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
     )
-    run = Training(data, options, seed, device, backbone)
-    state = ResumeState(out, made, options.training.checkpoint_minutes)
-    run.fit(state)
+    training = Training(data, options, seed, device, backbone)
+    state = ResumeState(out, provenance, options.training.checkpoint_minutes)
+    training.fit(state)
     borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
-    write_run(run, preprocessing(segments, faces, borrowed), made, out)
+    write_run(training.results(), training_recipe(segments, faces, borrowed), provenance, out)
     state.remove()
 
 
@@ -126,6 +127,7 @@ class Training:
             both = (self.rows["train"], self.rows["val"])
             self.rows |= {"train": np.sort(np.concatenate(both)), "val": np.array([], int)}
         self._require_parts()
+        self.seed = seed
         self.words = [seed, zlib.crc32("{protocol} {fold}".format(**data.facts).encode())]
         self.bfloat16 = {"bfloat16": True, "float32": False}.get(
             self.training.precision, fast_bfloat16(device)
@@ -158,23 +160,24 @@ class Training:
 
     def fit(self, state: ResumeState) -> None:
         """Train all epochs, or what is left of them, and go back to the chosen one."""
-        if (known := state.load()) is not None:
-            self._restore(known)
+        if (saved := state.load()) is not None:
+            self._restore(saved)
             _log.info("goes on from step %d", self.step)
         began = time.monotonic()
         batches = math.ceil(len(self.rows["train"]) / self.training.batch_size)
-        with stop_requests() as asked:
+        with stop_requests() as stop_requested:
             for epoch in track(range(len(self.history), self.training.epochs), self._name):
                 for group in self.optimizer.param_groups:
                     group["lr"] = self._lr(epoch)
                 self.model.train()
                 for rows in list(self._batches(epoch))[self.step - epoch * batches :]:
                     self._train_on(rows)
-                    state.save_if_due(self._state, now=asked())
-                    if asked():
+                    state.save_if_due(self._state, now=stop_requested())
+                    if stop_requested():
                         raise Stopped(
-                            f"{self._name}: asked to stop at step {self.step}; the same command "
-                            "goes on from there"
+                            f"asked to stop at step {self.step}",
+                            where=self._name,
+                            remedy="the same command goes on from there",
                         )
                 self._end_epoch(epoch, batches)
         _log.info(
@@ -195,7 +198,9 @@ class Training:
         self.step += 1
         if not math.isfinite(self.loss_sum):
             raise MilmerError(
-                f"{self._name}: the loss is no longer finite at step {self.step}; lower training.lr"
+                f"the loss is no longer finite at step {self.step}",
+                where=self._name,
+                remedy="lower training.lr",
             )
 
     def _end_epoch(self, epoch: int, batches: int) -> None:
@@ -208,9 +213,13 @@ class Training:
         watched = {"validation": "val", "best_on_test": "test"}.get(self.select)
         for part in ("val", "test"):
             if len(self.rows[part]) and (part == "val" or watched == "test"):
-                measured = self.measured(self.predict(part))
-                entry |= {f"{part}_{k}": v for k, v in measured["segment"].items()}
-                entry |= {f"{part}_trial_{k}": v for k, v in measured["trial"].items()}
+                predictions = self.predict(part)
+                probability = predictions[self._columns].to_numpy(np.float64)  # (row, class)
+                scores = epoch_scores(predictions["label"].to_numpy(), probability)
+                entry |= {f"{part}_{name}": score for name, score in scores.items()}
+                if part == "test":
+                    # The published numbers are each the best of all epochs by itself.
+                    entry["test_probabilities"] = probability.astype(np.float32).ravel()
         self.history.append(entry)
         # Of equal epochs the one with the lower loss is kept, then the earlier.
         metric = {"val": "val_macro_f1", "test": "test_accuracy"}.get(watched)
@@ -248,15 +257,52 @@ class Training:
             for name, tensor in (("chosen", chosen), ("scores", output.scores)):
                 columns[name] += _listed(tensor, len(inputs[next(iter(inputs))]))
         table = self.data.table.iloc[rows].drop(columns="part").reset_index(drop=True)
-        probabilities = np.concatenate(columns["p"])  # (row, class)
-        for i, name in enumerate(self.data.labels):
-            table[f"p_{name}"] = probabilities[:, i]
+        none = np.empty((0, len(self.data.labels)), np.float32)
+        table[self._columns] = np.concatenate([none, *columns["p"]])  # (row, class)
         table["chosen"], table["scores"] = columns["chosen"], columns["scores"]
         return table
 
-    def measured(self, predictions: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-        """Metrics of predictions, by segment and by trial."""
-        return measure(predictions, self.data.labels)
+    def results(self) -> RunResults:
+        """What the finished run leaves."""
+        return RunResults(
+            model=self.unwrapped,
+            image_processor=self.processor,
+            predictions=self.predict("test"),
+            validation=self.predict("val"),
+            history=pd.DataFrame(self.history),
+            facts=self._facts(),
+            computed={
+                "bfloat16": self.bfloat16,
+                "batch_size": self.training.batch_size,
+                "threads": self.training.threads,
+            },
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        """What was trained and tested on, and how, as plain JSON values."""
+        split, config = self.data.facts, self.unwrapped.config
+        parts = {part: self.data.table.iloc[rows] for part, rows in self.rows.items()}
+        classes = np.bincount(parts["train"]["label"], minlength=len(self.data.labels))
+        return {
+            "protocol": split["protocol"],
+            "fold": split["fold"],
+            "seed": self.seed,
+            "labels": self.data.labels,
+            "scheme": split["scheme"],
+            "leaky": split["leaky"],
+            "permuted": split["permuted"],
+            "warnings": split["warnings"],
+            "select": self.select,
+            "epoch": self.best["epoch"],
+            "segments": {part: len(table) for part, table in parts.items()},
+            "subjects": {part: sorted(set(table["subject"])) for part, table in parts.items()},
+            "classes": classes.tolist(),
+            "without_valid_face": self.data.dropped,
+            "modalities": list(config.model.modalities),
+            "num_instances": config.num_instances,
+            "holds_backbone": config.backbone_config is not None,
+            "parameters": sum(p.numel() for p in self.unwrapped.parameters()),
+        }
 
     # ------------------------------------------------------------------- details
 
@@ -293,14 +339,15 @@ class Training:
         for part in ("train", "test", *(["val"] if self.select == "validation" else [])):
             if len(self.rows[part]) == 0:
                 raise MilmerError(
-                    f"{self._name}: no segment is left for {part} "
-                    f"(without a valid face: {self.data.dropped or 'none'})"
+                    f"no segment is left for {part} "
+                    f"(without a valid face: {self.data.dropped or 'none'})",
+                    where=self._name,
                 )
 
     @property
-    def parts(self) -> dict[str, pd.DataFrame]:
-        """The segments of each part, as they were used."""
-        return {part: self.data.table.iloc[rows] for part, rows in self.rows.items()}
+    def _columns(self) -> list[str]:
+        """The columns of probabilities in tables of predictions."""
+        return [f"p_{name}" for name in self.data.labels]
 
     @property
     def _name(self) -> str:

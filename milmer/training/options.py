@@ -16,24 +16,31 @@ class TrainingOptions(Options):
     batch_size: int = Field(14, ge=1, description="Bags a step.")
     lr: float = Field(1e-4, gt=0, description="Learning rate of AdamW at the start.")
     lrf: float = Field(
-        0.1, gt=0, le=1, description="The rate falls along a cosine, an epoch a step, to lr * lrf."
+        0.1,
+        gt=0,
+        le=1,
+        description="The rate decays along a cosine, one step an epoch, to lr * lrf.",
     )
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     select: Literal["validation", "last", "best_on_test"] = Field(
         "validation",
-        description="Epoch that is kept: of the best macro-F1 on the validation part, the last, or "
-        "(published, on an experiment's own account) the best on the test part.",
+        description="Epoch that is kept: the best macro-F1 on the validation part, the last, or "
+        "(as published) the best accuracy on the test part.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="`auto` is bfloat16 mixed precision where the device is fast with it."
     )
-    threads: int = Field(2, ge=1, description="CPU threads of one job; they change last digits.")
+    threads: int = Field(
+        2, ge=1, description="CPU threads of a job; another number changes the last digits."
+    )
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
     jobs_per_gpu: int = execution(
-        1, ge=1, description="Jobs that share a GPU: more for small folds. Not an experiment's own."
+        1,
+        ge=1,
+        description="Jobs that share a GPU: more for small folds. Cannot be set per experiment.",
     )
     checkpoint_minutes: float = execution(
-        1.0, ge=0, description="An interrupted run goes on from a state at most this old."
+        1.0, ge=0, description="Minutes between checkpoints, from which an interrupted run resumes."
     )
 
 

@@ -13,11 +13,11 @@ from milmer import storage
 FILE = "milmer_processor.json"
 """The file in a model's folder, which ``milmer.prediction`` reads."""
 
-FORMAT = 1
-_Known = TypeVar("_Known")
+FORMAT = 2
+_Recipe = TypeVar("_Recipe")
 
 
-def preprocessing(
+def training_recipe(
     segments: Sequence[Path], faces: Sequence[Path], use_borrowed_boxes: bool | None
 ) -> dict[str, Any]:
     """What the subjects' ``segments`` and tokens or face crops (``faces``) were made with.
@@ -33,48 +33,47 @@ def preprocessing(
     }
 
 
-def _same(what: str, paths: Sequence[Path], read: Callable[[Path], _Known]) -> _Known | None:
+def _same(what: str, paths: Sequence[Path], read: Callable[[Path], _Recipe]) -> _Recipe | None:
     """What ``read`` says of all files; ``trial_seconds`` alone may differ, the largest counts."""
-    known = [read(path) for path in paths]
-    if not known:
+    recipes = [read(path) for path in paths]
+    if not recipes:
         return None
-    longest = [one.pop("trial_seconds", None) for one in known]
-    for path, one in zip(paths, known, strict=True):
-        storage.require_same(what, (paths[0], known[0]), (path, one))
-    return known[0] | ({} if longest[0] is None else {"trial_seconds": max(longest)})
+    seconds = [recipe.pop("trial_seconds", None) for recipe in recipes]
+    for path, recipe in zip(paths, recipes, strict=True):
+        storage.require_same(what, (paths[0], recipes[0]), (path, recipe))
+    return recipes[0] | ({} if seconds[0] is None else {"trial_seconds": max(seconds)})
 
 
 def _eeg(path: Path) -> dict[str, Any]:
-    made = storage.read_provenance(path)
+    provenance = storage.read_provenance(path)
     with storage.open_h5(path, "segments") as file:
         cleaned = json.loads(file.attrs.get("cleaned", "{}"))
-        known = {
-            "channels": [str(name) for name in file.attrs["channels"]],
-            "sfreq": float(file.attrs["sfreq"]),
-            "trial_seconds": float(file["start"][()].max())
-            + made["options"]["segmentation"]["seconds"],
-        }
-    return known | {
-        "options": made["options"],
-        "source": _source(made),
+        channels = [str(name) for name in file.attrs["channels"]]
+        sfreq, last_start = float(file.attrs["sfreq"]), float(file["start"][()].max())
+    return {
+        "channels": channels,
+        "sfreq": sfreq,
+        "trial_seconds": last_start + provenance["options"]["segmentation"]["seconds"],
+        "options": provenance["options"],
+        "source": _source(provenance),
         "artefacts": cleaned.get("artefacts", "none"),
     }
 
 
-def _source(made: dict[str, Any]) -> str:
+def _source(provenance: dict[str, Any]) -> str:
     """``dat``, ``mat`` or ``bdf`` of DEAP, or ``manifest``."""
-    if made["options"].get("recording") is not None:
+    if provenance["options"].get("recording") is not None:
         return "manifest"
-    return made["upstream"]["trials"]["options"].get("source", "dat")
+    return provenance["upstream"]["trials"]["options"].get("source", "dat")
 
 
 def _face(path: Path, use_borrowed_boxes: bool | None) -> dict[str, Any]:
-    made = storage.read_provenance(path)
-    crops, backbone, fingerprint = made, None, None
+    provenance = storage.read_provenance(path)
+    crops, backbone, fingerprint = provenance, None, None
     if use_borrowed_boxes is None:
-        crops = made["upstream"]["faces"]
-        backbone, fingerprint = made["options"]["backbone"], made["inputs"]["backbone"]
-        use_borrowed_boxes = made["options"]["use_borrowed_boxes"]
+        crops = provenance["upstream"]["faces"]
+        backbone, fingerprint = provenance["options"]["backbone"], provenance["inputs"]["backbone"]
+        use_borrowed_boxes = provenance["options"]["use_borrowed_boxes"]
     return {
         "options": crops["options"],
         "detector_model": crops["inputs"].get("detector_model"),

@@ -1,22 +1,23 @@
-"""What is told of a copy, and what of it would stop a run."""
+"""What is reported of a copy, and what of it would stop a run."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from milmer.check.deap import Problem, Status
-from milmer.check.deap_findings import disk, findings
+from milmer.check.deap import Status
+from milmer.check.deap_findings import copy_findings, disk
+from milmer.check.findings import Problem
 from milmer.readers.video import Clip
 
 
 def told(facts):
     """Texts by what they are about."""
-    return {finding.about: finding.text for finding in findings(facts)}
+    return {finding.about: finding.text for finding in copy_findings(facts)}
 
 
 def errors(facts):
-    return {finding.about for finding in findings(facts) if finding.stops}
+    return {finding.about for finding in copy_findings(facts) if finding.stops}
 
 
 def without(subject, *trials):
@@ -28,11 +29,11 @@ def without(subject, *trials):
 def test_of_a_whole_copy_only_what_is_so_in_deap_is_told(deap):
     assert errors(deap) == set()
     assert told(deap) == {
-        "eeg_without_video": "no face video, as in DEAP; EEG alone is used of s23–s32 (10)",
-        "clips_not_in_deap": "face video missing as in DEAP: s03, s05, s14 (3) trial 40; "
+        "eeg_without_video": "no face video, as in DEAP; only EEG is used: s23–s32 (10)",
+        "clips_not_in_deap": "no face video, as in DEAP: s03, s05, s14 (3) trial 40; "
         "s11 trials 38–40",
-        "clips_short": "a trial's last segment has 2.04 s of video, not 3 s: s01–s22 (22)",
-        "familiarity": "no rating of familiarity, which nothing needs: s02, s15, s23 (3)",
+        "clips_short": "video covers 2.04 of 3 s of a trial's last segment: s01–s22 (22)",
+        "familiarity": "no ratings of familiarity, which nothing needs: s02, s15, s23 (3)",
     }
 
 
@@ -41,10 +42,10 @@ def test_clips_are_missing_beyond_those_that_deap_lacks(deap):
         del deap.subjects["s03"].clips[trial]
     deap.subjects["s22"].clips.clear()
     notes = told(deap)
-    assert notes["clips_missing"] == "face video missing that DEAP has: s03 trials 5–7"
+    assert notes["clips_missing"] == "no face video, though DEAP has it: s03 trials 5–7"
     assert "s03, s05, s14" in notes["clips_not_in_deap"]
-    of_s22 = [finding for finding in findings(deap) if "s22" in finding.subjects]
-    assert [f.text for f in of_s22] == ["no face video, DEAP has them; EEG alone is used of s22"]
+    of_s22 = [finding for finding in copy_findings(deap) if "s22" in finding.subjects]
+    assert [f.text for f in of_s22] == ["no face video, though DEAP has it; only EEG is used: s22"]
 
 
 def test_clips_that_end_early_are_told_apart_from_those_of_deap(deap):
@@ -52,7 +53,7 @@ def test_clips_that_end_early_are_told_apart_from_those_of_deap(deap):
     clips[7] = Clip(50, 1000, 720, 576)
     clips[8] = Clip(50, 3000, 720, 576)
     assert told(deap)["clips_end_early"] == "clips that end early: s04 trial 7 (20.0 of 60 s)"
-    assert told(deap)["clips_short"].startswith("a trial's last segment has 2.04 s")
+    assert told(deap)["clips_short"].startswith("video covers 2.04 of 3 s")
 
 
 def test_clips_unlike_the_others_are_told(deap):
@@ -65,16 +66,16 @@ def test_clips_of_trials_that_are_not_rated_are_told(deap):
     subject = deap.subjects["s04"]
     subject.trials = [trial for trial in subject.trials if trial.trial != 9]
     notes = told(deap)
-    assert notes["clips_unrated"].endswith("left out: s04 trial 9")
-    assert notes["trials_unrated"].endswith("left out: s04 (1)")
+    assert notes["clips_unrated"] == "left out, face video of unrated trials: s04 trial 9"
+    assert notes["trials_unrated"] == "left out, trials without a rating: s04 (1)"
 
 
 def test_subjects_that_no_run_takes_are_told(deap):
     deap.subjects["s07"].eeg = {"mat": Path("deap/s07.mat")}
     deap.subjects["s08"].eeg = {}
     notes = told(deap)
-    assert notes["other_kind"] == "left out, EEG only as .mat and .dat is read: s07"
-    assert notes["video_without_eeg"] == "left out, face video and no EEG: s08"
+    assert notes["other_kind"] == "left out, EEG only as .mat but .dat is read: s07"
+    assert notes["video_without_eeg"] == "left out, face video but no EEG: s08"
     assert errors(deap) == set()
 
 
@@ -95,20 +96,20 @@ def test_too_few_trials_for_the_folds_stop(deap):
     for name in ("s01", "s02"):
         deap.subjects[name].trials = deap.subjects[name].trials[:4]
     without(deap.subjects["s09"], *range(1, 38))
-    texts = [finding.text for finding in findings(deap) if finding.stops]
+    texts = [finding.text for finding in copy_findings(deap) if finding.stops]
     assert texts == [
-        "s01, s02: 4 trials a subject cannot make 5 folds; set protocols.folds to less",
-        "s09: 3 trials a subject cannot make 5 folds; set protocols.folds to less",
+        "s01, s02: 4 trials per subject are too few for 5 folds; lower protocols.folds",
+        "s09: 3 trials per subject are too few for 5 folds; lower protocols.folds",
     ]
     deap.subjects["s09"].eeg_read = False  # which is told already
-    assert len([finding for finding in findings(deap) if finding.stops]) == 1
+    assert len([finding for finding in copy_findings(deap) if finding.stops]) == 1
 
 
 def test_trials_shorter_than_a_segment_stop(deap):
     for trial in deap.subjects["s05"].trials:
         trial.seconds = 2.9
     assert errors(deap) == {"trials"}
-    assert "s05: no trial holds a segment of 3 s" in told(deap)["trials"]
+    assert "s05: no trial is as long as a segment (3 s)" in told(deap)["trials"]
 
 
 def test_video_of_other_trials_than_eeg_stops(deap):
@@ -117,9 +118,9 @@ def test_video_of_other_trials_than_eeg_stops(deap):
     assert "s05: no trial has both EEG and face video" in told(deap)["trials"]
 
 
-def test_trials_that_are_broken_off_are_told(deap):
+def test_trials_that_are_cut_short_are_told(deap):
     next(t for t in deap.subjects["s06"].trials if t.trial == 12).seconds = 31.0
-    assert told(deap)["trials_short"] == "trials that are broken off: s06 trial 12"
+    assert told(deap)["trials_short"] == "trials that are cut short: s06 trial 12"
 
 
 def test_classes_with_fewer_trials_than_folds_are_told(deap):
@@ -135,7 +136,7 @@ def test_classes_with_fewer_trials_than_folds_are_told(deap):
 def test_classes_that_are_alike_are_told_once(deap):
     deap.subjects = {"s01": deap.subjects["s01"]}
     deap.subjects["s01"].trials = deap.subjects["s01"].trials[:8]
-    (text,) = (finding.text for finding in findings(deap) if finding.about == "classes")
+    (text,) = (finding.text for finding in copy_findings(deap) if finding.about == "classes")
     assert text == "HAHV, LAHV, LALV, HALV: fewer trials than the 5 folds: 2 of s01"
 
 
@@ -143,7 +144,7 @@ def test_quirks_of_recordings_are_told_by_subject(deap):
     deap.source = "bdf"
     plain = Status(named=True, spare=0, upper_bits=False, unknown_onsets=0, unit=1e-4)
     for name, subject in deap.subjects.items():
-        subject.eeg = {"bdf": deap.root / "data_original" / f"{name}.bdf"}
+        subject.eeg = {"bdf": deap.place / "data_original" / f"{name}.bdf"}
         subject.status = replace(plain, named=name < "s24", upper_bits=name >= "s24")
     for name in ("s29", "s30", "s31", "s32"):
         deap.subjects[name].status = replace(deap.subjects[name].status, spare=1)
@@ -164,9 +165,9 @@ def test_quirks_of_recordings_are_told_by_subject(deap):
 
 
 def test_files_that_lie_elsewhere_are_told(deap):
-    deap.ratings = deap.root / "Metadata" / "participant_ratings.csv"
+    deap.ratings = deap.place / "Metadata" / "participant_ratings.csv"
     for name in ("s01", "s02", "s03"):
-        deap.subjects[name].eeg = {"dat": deap.root / "a" / "data_preprocessed_python" / "x.dat"}
+        deap.subjects[name].eeg = {"dat": deap.place / "a" / "data_preprocessed_python" / "x.dat"}
     deap.packed = ["face_video/s07.zip"]
     notes = told(deap)
     assert "in Metadata/" in notes["ratings_elsewhere"]
@@ -177,7 +178,7 @@ def test_files_that_lie_elsewhere_are_told(deap):
 
 def test_one_subject_alone_has_no_loso(deap):
     deap.subjects = {"s01": deap.subjects["s01"]}
-    assert told(deap)["one_subject"].startswith("s01 alone: the protocol loso is left out")
+    assert told(deap)["one_subject"].startswith("only s01: protocol loso is left out")
 
 
 def test_small_files_are_told_where_nothing_is_read(deap):
@@ -191,7 +192,7 @@ def test_small_files_are_told_where_nothing_is_read(deap):
 
 @pytest.mark.parametrize(("free", "stops"), [(2_000_000_000, False), (1_900_000_000, True)])
 def test_a_disk_that_is_too_small_stops(free, stops):
-    found = disk(2_000_000_000, free, Path("/work"))
-    assert [finding.stops for finding in found] == [True] * stops
-    for finding in found:
-        assert finding.text.startswith("/work: 1.9 GB are free and about 2.0 GB are needed")
+    errors = disk(2_000_000_000, free, Path("/work"))
+    assert [finding.stops for finding in errors] == [True] * stops
+    for finding in errors:
+        assert finding.text.startswith("/work: 1.9 GB free, about 2.0 GB needed")

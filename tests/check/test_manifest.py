@@ -1,4 +1,4 @@
-"""``milmer check`` of a manifest: what it finds, and in which words."""
+"""``milmer check`` of a manifest: what it reports, and in which words."""
 
 import json
 import re
@@ -6,7 +6,8 @@ import re
 import pytest
 import yaml
 
-from milmer.check.manifest import look
+from milmer.check.manifest import inspect_manifest
+from milmer.check.manifest_findings import manifest_findings
 from milmer.data.options import DatasetOptions, LabelsOptions
 from tests.conftest import REPOSITORY
 from tests.manifest.described import write_manifest
@@ -16,7 +17,7 @@ from tests.readers.test_video import write
 
 @pytest.fixture
 def lab(tmp_path):
-    """``lab(row, …)``: what is found of six good trials of two subjects, some rows changed."""
+    """``lab(row, …)``: findings about six good trials of two subjects, some rows changed."""
     for name in ("p1", "p2"):
         edf(tmp_path / f"{name}.edf", waves(seconds=20))
     write(tmp_path / "v.avi", frames=130)
@@ -33,16 +34,18 @@ def lab(tmp_path):
             rows[place] |= change
         make.path = write_manifest(tmp_path / "m.csv", rows)
         options = DatasetOptions(kind="manifest", manifest=str(make.path), **dataset)
-        own = look(options, labels, quick)
-        return {(f.about, f.stops): f.text for f in own.findings}
+        facts = inspect_manifest(options, labels, quick)
+        return {(f.about, f.stops): f.text for f in manifest_findings(facts)}
 
     make.folder = tmp_path
     return make
 
 
 def test_a_good_manifest_has_no_errors(lab):
-    found = lab()
-    assert set(found) == {("classes", False)}  # three trials of a class are fewer than five folds
+    findings = lab()
+    assert set(findings) == {
+        ("classes", False)
+    }  # three trials of a class are fewer than five folds
 
 
 @pytest.mark.parametrize(
@@ -52,8 +55,13 @@ def test_a_good_manifest_has_no_errors(lab):
         ({0: {"video_file": "x.avi"}}, "video", True, "line 2 (p1 trial 1): video_file: no such"),
         ({3: {"eeg_stop": 21}}, "eeg", True, "line 5 (p1 trial 4): eeg_stop 21 s lies beyond"),
         ({3: {"video_start": 14}}, "video", True, "video_start 14 s lies beyond the end of v.avi"),
-        ({3: {"video_start": 4}}, "lengths", False, "by 3.00 s: p1 trial 4"),
-        ({7: {"eeg_stop": 3}}, "trials_short", False, "left out: p2 trial 2"),
+        ({3: {"video_start": 4}}, "lengths", False, "ends 3.00 s before the EEG: p1 trial 4"),
+        (
+            {7: {"eeg_stop": 3}},
+            "trials_short",
+            False,
+            "left out, shorter than a segment of 3 s: p2 trial 2",
+        ),
         ({7: {"eeg_file": ""}}, "no_eeg", False, "p2 trial 2"),
         ({7: {"video_file": ""}}, "no_video", False, "p2 trial 2"),
         ({7: {"label": ""}}, "unlabelled", False, "p2 trial 2"),
@@ -62,9 +70,20 @@ def test_a_good_manifest_has_no_errors(lab):
             {i: {"video_file": ""} for i in range(6)},
             "eeg_without_video",
             False,
-            "EEG alone is used: p1",
+            "only EEG is used: p1",
         ),
-        ({i: {"eeg_stop": 3} for i in (0, 1)}, "trials", True, "p1: 4 trials cannot make 5 folds"),
+        (
+            {i: {"eeg_stop": 3} for i in (0, 1)},
+            "trials",
+            True,
+            "p1: 4 trials per subject are too few for 5 folds",
+        ),
+        (
+            {i: {"eeg_stop": 3} for i in range(6)},
+            "trials",
+            True,
+            "p1: no trial is as long as a segment",
+        ),
         ({i: {"eeg_file": ""} for i in range(6)}, "eeg", True, "p1: no row names an EEG file"),
         ({i: {"label": "a"} for i in range(12)}, "labels", True, "two names or more"),
     ],
@@ -76,19 +95,19 @@ def test_what_is_wrong_is_told_with_its_place(lab, changes, about, stops, part):
 def test_one_file_that_cannot_be_read_hides_no_other(lab):
     (lab.folder / "p1.edf").write_bytes(b"")
     (lab.folder / "v.avi").write_bytes(b"no video")
-    found = lab()
-    assert "p1.edf: is empty" in found["eeg", True]
-    assert "v.avi: cannot be decoded" in found["video", True]
+    findings = lab()
+    assert "p1.edf: is empty" in findings["eeg", True]
+    assert "v.avi: cannot be decoded" in findings["video", True]
 
 
 def test_files_that_differ_in_channels_or_rate(lab):
     edf(lab.folder / "p2.edf", waves(5, 20, 250.0), NAMES[:5], 250.0)
-    found = lab()
-    assert "set dataset.channels, all have Fp1, Fp2, C3, C4, O1" in found["channels", True]
-    assert "200 Hz (1 files), 250 Hz (1 files); all is brought to 128 Hz" in found["rates", False]
-    found = lab(channels=NAMES[:4], sfreq=None)
-    assert ("channels", True) not in found
-    assert "set dataset.sfreq" in found["rates", True]
+    findings = lab()
+    assert "set dataset.channels, all have Fp1, Fp2, C3, C4, O1" in findings["channels", True]
+    assert "200 Hz (1 files), 250 Hz (1 files), all resampled to 128 Hz" in findings["rates", False]
+    findings = lab(channels=NAMES[:4], sfreq=None)
+    assert ("channels", True) not in findings
+    assert "set dataset.sfreq" in findings["rates", True]
     assert "p2.edf: no channel O2" in lab(channels=NAMES)["eeg", True]
     assert ("eeg", True) not in lab(channels=NAMES, missing_channels="interpolate")
     assert "no channel EXG1" in lab(heog=["EXG1"], veog=["C3"])["eeg", True]
@@ -97,8 +116,15 @@ def test_files_that_differ_in_channels_or_rate(lab):
 def test_labels_are_those_that_are_asked_for(lab):
     assert "needs a column valence" in lab(labels=LabelsOptions())["labels", True]
     rated = {i: {"valence": 1 + i % 5} for i in range(12)}
-    found = lab(rated, LabelsOptions(scheme="valence", threshold=3.0))
-    assert found["classes", False] == "p2: fewer trials than the 5 folds: low 3, high 3"
+    findings = lab(rated, LabelsOptions(scheme="valence", threshold=3.0))
+    assert findings["classes", False] == "low, high: fewer trials than the 5 folds: 3 of p1, p2"
+
+
+def test_labels_and_subjects_that_the_manifest_lacks_are_errors_as_in_a_run(lab):
+    labels = LabelsOptions(scheme="label", classes=["a", "z"])
+    findings = lab(labels=labels, subjects=["p1", "eve"])
+    assert findings["labels", True].endswith("has the label z")
+    assert findings["subjects", True].endswith("no row of eve")
 
 
 def test_quick_opens_nothing(lab):
@@ -108,19 +134,19 @@ def test_quick_opens_nothing(lab):
 
 def test_the_command_tells_of_a_manifest_and_of_a_configuration(lab, inside):
     lab()
-    status, said, _ = inside("check", lab.path)
+    status, screen, _ = inside("check", lab.path)
     assert status == 0
-    assert "12 of 2 subjects, 6 stimuli" in said
-    assert re.search(r"p1 +6 +6 +12 +6 +200 +6\n", said)
-    assert said.endswith("Usable: no error, 2 notes.\n")
-    assert max(map(len, said.splitlines()[1:])) <= 100
+    assert "12 (2 subjects, 6 stimuli)" in screen
+    assert re.search(r"p1 +6 +6 +12 +6 +200 +6\n", screen)
+    assert screen.endswith("Usable: no error, 1 note.\n")
+    assert max(map(len, screen.splitlines()[1:])) <= 100
     path = lab.folder / "mine.yaml"
     user = {"dataset": {"kind": "manifest", "manifest": str(lab.path), "channels": [*NAMES, "Cz"]}}
     path.write_text(yaml.safe_dump(user | {"experiments": {"face_only": None}}))
-    status, said, _ = inside("check", path, "--json")
-    told = json.loads(said)
-    assert (status, told["usable"]) == (1, False)
-    assert "no channel Cz" in told["errors"][0]["text"]
+    status, text, _ = inside("check", path, "--json")
+    report = json.loads(text)
+    assert (status, report["usable"]) == (1, False)
+    assert "no channel Cz" in report["errors"][0]["text"]
 
 
 def test_the_command_still_tells_of_a_copy_of_deap(twin, tmp_path, inside):
@@ -133,7 +159,12 @@ def test_the_command_still_tells_of_a_copy_of_deap(twin, tmp_path, inside):
 
 def test_keys_of_the_json_are_documented(lab, inside):
     lab()
-    told = json.loads(inside("check", lab.path, "--json")[1])
+    report = json.loads(inside("check", lab.path, "--json")[1])
     page = (REPOSITORY / "docs/own-data.md").read_text()
-    keys = {*told, *told["subjects"]["p1"][0], *told["eeg"]["p1.edf"], *told["video"]["v.avi"]}
+    keys = {
+        *report,
+        *report["subjects"]["p1"][0],
+        *report["eeg"]["p1.edf"],
+        *report["video"]["v.avi"],
+    }
     assert not [key for key in keys if f"`{key}`" not in page]

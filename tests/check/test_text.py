@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from milmer.check.deap_findings import Finding, findings
+from milmer.check.deap_findings import copy_findings
+from milmer.check.findings import Finding
 from milmer.check.needs import needs
 from milmer.check.report import Report
-from milmer.check.text import WIDTH, screen
+from milmer.check.text import WIDTH
 
 
 @pytest.fixture
@@ -15,8 +16,9 @@ def shown(deap):
     """The screen's lines."""
 
     def show(more=(), width=WIDTH):
-        report = Report(deap, [*more, *findings(deap)], needs(deap), Path("/work"), 66 * 10**9)
-        lines = screen(report).splitlines()
+        findings = [*more, *copy_findings(deap)]
+        report = Report(deap, findings, needs(deap), Path("/work"), 66 * 10**9)
+        lines = report.screen().splitlines()
         assert max(map(len, lines)) <= width
         assert all(line == line.rstrip() for line in lines)
         return lines
@@ -43,7 +45,7 @@ def test_a_whole_copy_fits_on_a_screen(shown):
 def test_a_copy_that_is_uneven_in_every_way_fits_too(deap, shown):
     deap.source = deap.wanted = "bdf"
     for number, (name, subject) in enumerate(deap.subjects.items()):
-        subject.eeg = {"bdf": deap.root / "elsewhere" / f"{name}.bdf"}
+        subject.eeg = {"bdf": deap.place / "elsewhere" / f"{name}.bdf"}
         subject.clips.pop(number % 5 + 1, None)
         subject.trials[0].quadrant = "HALV"
         for trial in subject.trials[1:]:
@@ -74,7 +76,7 @@ def test_many_errors_are_cut_short_and_counted(shown):
     lines = shown(errors)
     assert sum(line.startswith("ERROR") for line in lines) == 9
     assert "ERROR … and 24 more, of s09–s32 (24); --json lists them all" in lines
-    assert lines[-1] == "32 errors to put right before the first run, 4 notes."
+    assert lines[-1] == "32 errors to fix before the first run, 4 notes."
 
 
 def test_a_long_path_is_not_broken(shown):
@@ -103,5 +105,5 @@ def test_of_an_unreadable_copy_the_error_alone_is_shown(deap, shown):
         "",
         "ERROR dataset.root: no such folder: deap",
         "",
-        "1 error to put right before the first run, 0 notes.",
+        "1 error to fix before the first run, 0 notes.",
     ]

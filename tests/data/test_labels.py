@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import LabelsOptions
+from tests.conftest import GOLDEN
 
 TRIALS = pd.DataFrame(
     {
@@ -67,8 +68,8 @@ def test_quadrants_around_the_medians_of_both_ratings():
     assert label(shifted, thresholds(shifted, options), options).tolist() == [0, 1, 2, 3, 0, 0, 3]
 
 
-def test_the_published_rule_equals_the_golden_one(shared):
-    golden = np.load(shared / "golden" / "eeg_segments.npz")
+def test_the_published_rule_equals_the_golden_one():
+    golden = np.load(GOLDEN / "eeg_segments.npz")
     trials = pd.DataFrame(golden["labels"][:, :2], columns=["valence", "arousal"])
     options = LabelsOptions(ties="as_published")
     labels = label(trials, thresholds(trials, options), options)

@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
-import sys
 from contextlib import suppress
 
 import edfio
@@ -87,16 +85,11 @@ def test_the_twins_original_and_preprocessed_eeg_are_the_same(twin, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def quirky(once, shared):
+def quirky(deap_from_real):
     """Real EEG with the quirks of both laboratories: upper bits, no name, a 49th channel, gaps."""
-
-    def make(path):
-        tool = shared / "tools" / "make_deap_from_real.py"
-        asked = ["--subjects", "1", "24", "--trials", "8", "--no-video", "1", "24"]
-        quirks = ["--extra-unnamed", "--drop-onsets", "3", "--formats", "dat", "bdf"]
-        subprocess.run([sys.executable, tool, path, *asked, *quirks], check=True)
-
-    return once("quirky", make)
+    size = ["--subjects", "1", "24", "--trials", "8", "--no-video", "1", "24"]
+    quirks = ["--extra-unnamed", "--drop-onsets", "3", "--formats", "dat", "bdf"]
+    return deap_from_real("quirky", *size, *quirks)
 
 
 @pytest.mark.parametrize("subject", ["s01", "s24"])

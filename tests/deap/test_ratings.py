@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from milmer.deap.ratings import SCALES, check_labels, read_ratings
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
+from milmer.deap.ratings import LABEL_SCALES, check_labels, read_ratings
 
 RATINGS = "metadata_csv/participant_ratings.csv"
 DAT = "data_preprocessed_python/s01.dat"
@@ -128,7 +128,7 @@ def test_labels_of_the_same_copy_agree(twin):
 def test_labels_that_disagree_name_the_subject_and_the_first_experiment_id(twin, refused):
     ratings = read_ratings(twin / RATINGS)
     own = ratings[ratings["subject"] == "s01"].reset_index(drop=True)
-    labels = own[SCALES].to_numpy().copy()
+    labels = own[LABEL_SCALES].to_numpy().copy()
     labels[[2, 5]] += 0.01
     with refused("s01", "2 of 8 trials", "first at experiment_id 3", "same copy"):
         check_labels("s01", own, labels, twin / DAT)

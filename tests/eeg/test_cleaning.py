@@ -123,7 +123,7 @@ def alpha_power(eeg, alpha):
 
 
 @pytest.fixture(scope="module")
-def real(shared):
+def real(recordings):
     """Real EEG (trial, channel, sample) in µV at 128 Hz, not referenced, and EOG beside it.
 
     The recording has no EOG; electrodes around the eyes stand in for it.
@@ -131,7 +131,7 @@ def real(shared):
     around = ["AF7", "AF8", "FPZ"]
     trials = []
     for run in ("S001R03", "S001R04"):
-        path = shared / "data" / "eegmmidb" / f"{run}.edf"
+        path = recordings / "eegmmidb" / f"{run}.edf"
         raw = mne.io.read_raw_edf(path, preload=True, verbose="error")
         names = {name.strip(".").upper(): name for name in raw.ch_names}
         raw.pick([names[name.upper()] for name in GENEVA + around])

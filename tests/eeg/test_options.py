@@ -1,25 +1,25 @@
 import pytest
 
-from milmer.config import PRESETS, load
+from milmer.config import PRESETS, load_config
 
 CLEANED = {"artefacts": "ica", "bad_channels": "interpolate", "notch": 50, "baseline": "zscore"}
 
 
 def test_the_published_layout_holds_beside_any_cleaning():
-    config = load({"eeg": CLEANED, "experiments": {"a": {}, "b": {"eeg": "as_published"}}})
+    config = load_config({"eeg": CLEANED, "experiments": {"a": {}, "b": {"eeg": "as_published"}}})
     published = config.variant("eeg", "as_published")
     assert published.layout == "as_published"
     assert (published.artefacts, published.bad_channels) == ("none", "keep")
     assert (published.notch, published.baseline) == (None, "none")
     assert config.eeg.notch == 50
-    whole = load({"preset": "published"})
+    whole = load_config({"preset": "published"})
     assert whole.eeg.model_dump().items() >= PRESETS["published"]["eeg"].items()
 
 
 @pytest.mark.parametrize("name", CLEANED)
 def test_the_published_layout_goes_with_no_cleaning(name, refused):
     with refused("eeg", "as_published", f"with this {name};", "bad_channels: keep"):
-        load({"preset": "published", "eeg": {name: CLEANED[name]}})
+        load_config({"preset": "published", "eeg": {name: CLEANED[name]}})
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ def test_the_published_layout_goes_with_no_cleaning(name, refused):
 def test_a_wrong_value_is_told(wrong, refused):
     ((name, value),) = wrong.items()
     with refused(f"eeg.{name}: {value!r} is not allowed"):
-        load({"eeg": wrong})
+        load_config({"eeg": wrong})
 
 
 def test_values_may_come_as_text():
     text = {"notch": "null", "eog_correlation": "0.4", "artefacts": "none"}
     assert (
-        load({"eeg": text}).eeg
-        == load({"eeg": {"notch": None, "eog_correlation": 0.4, "artefacts": "none"}}).eeg
+        load_config({"eeg": text}).eeg
+        == load_config({"eeg": {"notch": None, "eog_correlation": 0.4, "artefacts": "none"}}).eeg
     )
-    assert load({"eeg": {"notch": "50"}}).eeg.notch == 50
+    assert load_config({"eeg": {"notch": "50"}}).eeg.notch == 50

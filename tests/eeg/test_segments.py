@@ -14,12 +14,13 @@ from milmer.data.options import LabelsOptions
 from milmer.data.recording import Recording
 from milmer.data.segmentation import segment_grid
 from milmer.deap.layout import GENEVA
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.filtering import band_pass
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import cut_segments, make_segments, scramble
+from tests.conftest import GOLDEN
 
 DAT = "data_preprocessed_python/s01.dat"
 
@@ -48,8 +49,8 @@ def recording(eeg, **about):
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "eeg_segments.npz") as arrays:
+def golden():
+    with np.load(GOLDEN / "eeg_segments.npz") as arrays:
         return dict(arrays)
 
 

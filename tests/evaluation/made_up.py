@@ -44,7 +44,7 @@ def write_run(runs, experiment, protocol, fold, strength, seed=0, **how):
     folder = runs / experiment / protocol / fold / f"seed{seed}"
     made = storage.provenance("predictions", "milmer.errors", {}, {})
     storage.write_table(folder / "predictions.parquet", table, made)
-    metrics = measure(table, LABELS) | baselines(TRAINED, table, LABELS)
+    metrics = measure(table, LABELS) | baselines(class_shares(TRAINED, 4), table, LABELS)
     metrics |= {"labels": LABELS, "epoch": 3, "leaky": protocol == "segment", "warnings": []}
     metrics |= {"select": "best_on_test" if on_test else "validation", "selected_on_test": on_test}
     metrics |= {"shares": class_shares(TRAINED, 4).tolist(), "without_valid_face": {}}
@@ -61,6 +61,6 @@ def write_baseline(folder, labels, protocol, fold, strength, permuted=False, sub
     facts = {"protocol": protocol, "fold": fold, "leaky": protocol == "segment", "labels": LABELS}
     facts |= {"permuted": permuted, "shares": class_shares(TRAINED, 4).tolist()}
     made = storage.provenance("baseline", "milmer.errors", {}, {})
-    path = folder / labels / protocol / f"{fold}.parquet"
+    path = folder / "band_power/default" / labels / protocol / f"{fold}.parquet"
     storage.write_table(path, table, made | {"facts": facts})
     return table

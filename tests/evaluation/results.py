@@ -101,7 +101,7 @@ def _run(runs, experiment, protocol, fold, subjects, with_faces):
     facts["shares"] = [0.2, 0.2, 0.2, 0.4]
     facts |= {"warnings": ["no trial of HALV in train"] if fold == "s01-k0" else []}
     facts |= {"without_valid_face": {"test": 2} if with_faces and subject == "s01" else {}}
-    facts |= measure(table, LABELS) | baselines(np.array([0, 1, 2, 3, 3]), table, LABELS)
+    facts |= measure(table, LABELS) | baselines(np.array([0.2, 0.2, 0.2, 0.4]), table, LABELS)
     upstream = {"segments_s01": {"options": {"eeg": {"band": [1, 50]}}, "upstream": {}}}
     facts["provenance"] = {"options": {"seed": 0, "model": {"n": 3}}, "upstream": upstream}
     storage.write_json(out / "metrics.json", facts)

@@ -13,8 +13,9 @@ from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
-from milmer.evaluation.band_power import class_probabilities, log_band_power, make_baseline
-from milmer.evaluation.band_power_options import BandPowerOptions
+from milmer.evaluation.band_power import class_probabilities, log_band_power
+from milmer.evaluation.baseline_options import BASELINES, BandPowerOptions
+from milmer.evaluation.baselines import METHODS, make_baseline
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.synthetic.twin import TwinOptions, synthesize
@@ -44,7 +45,7 @@ def tested(subject, tmp_path):
         for fold in ["s01"] if protocol == "segment" else [f"s01-k{k}" for k in range(4)]:
             split, out = tmp_path / "split.parquet", tmp_path / f"{fold}.parquet"
             make_split([trials], protocol, fold, SplitOptions(folds=4, **options), split)
-            make_baseline(split, [segments], BandPowerOptions(), out)
+            make_baseline("band_power", split, [segments], BandPowerOptions(), out)
             parts.append(storage.read_table(out, "baseline"))
         return pd.concat(parts, ignore_index=True), storage.read_provenance(out)
 
@@ -116,7 +117,7 @@ def test_it_learns_from_the_training_part_alone(subject, tmp_path):
             eeg[chosen] *= np.linspace(1, 30, 32)[:, None]
             file["eeg"][...] = eeg
             file.attrs["digest"] = storage.content_digest(file)
-        make_baseline(split, [out], BandPowerOptions(), tmp_path / "out.parquet")
+        make_baseline("band_power", split, [out], BandPowerOptions(), tmp_path / "out.parquet")
         table = storage.read_table(tmp_path / "out.parquet")
         return table[[c for c in table if c.startswith("p_")]].to_numpy()
 
@@ -131,7 +132,7 @@ def test_the_same_inputs_give_the_same_bytes(subject, tmp_path):
     make_split([trials], "trial", "s01-k0", SplitOptions(folds=4), split)
     outs = [tmp_path / name for name in ("a.parquet", "b.parquet")]
     for out in outs:
-        make_baseline(split, [segments], BandPowerOptions(), out)
+        make_baseline("band_power", split, [segments], BandPowerOptions(), out)
     assert outs[0].read_bytes() == outs[1].read_bytes()
 
 
@@ -143,7 +144,7 @@ def test_a_split_that_leaks_is_refused(subject, tmp_path, refused):
     table.loc[(table["part"] == "test").idxmax(), "part"] = "train"
     storage.write_table(split, table, made)
     with refused("leaks: s01, experiment_id", nothing_in=tmp_path):
-        make_baseline(split, [segments], BandPowerOptions(), tmp_path / "out.parquet")
+        make_baseline("band_power", split, [segments], BandPowerOptions(), tmp_path / "out.parquet")
 
 
 def test_a_control_is_at_chance_where_nothing_leaks_and_high_where_trials_do(tested):
@@ -157,3 +158,7 @@ def test_a_control_is_at_chance_where_nothing_leaks_and_high_where_trials_do(tes
     named = right(leaky)
     assert binom.sf(named.sum() - 1, len(named), 0.25) < 1e-4, named.mean()
     assert (made["facts"]["leaky"], made["facts"]["permuted"]) == (True, True)
+
+
+def test_each_baseline_has_a_method():
+    assert set(METHODS) == set(BASELINES), "milmer/evaluation/baselines.py: METHODS"

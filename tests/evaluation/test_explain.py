@@ -117,5 +117,5 @@ def test_faces_alone_have_no_channels(files, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_one_line(files, tmp_path, refused):
-    with refused("metrics.json", "run snakemake again", nothing_in=tmp_path):
+    with refused("predictions.parquet: no such file", nothing_in=tmp_path):
         explain_run(tmp_path, *files, ExplainOptions(), tmp_path / "a.h5")

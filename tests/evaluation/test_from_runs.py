@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from milmer import storage
-from milmer.evaluation.band_power import make_baseline
-from milmer.evaluation.band_power_options import BandPowerOptions
+from milmer.evaluation.baseline_options import BandPowerOptions
+from milmer.evaluation.baselines import make_baseline
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
 from milmer.splits.options import SplitOptions
@@ -37,10 +37,11 @@ def results(twin_results, tmp_path_factory):
                 make_split(trials, protocol, fold, options, split)
                 segments = [twin_results / f"segments/default/{subject}.h5"]
                 make_baseline(
+                    "band_power",
                     split,
                     segments,
                     BandPowerOptions(),
-                    folder / f"baselines/{labels}/{protocol}/{fold}.parquet",
+                    folder / f"baselines/band_power/default/{labels}/{protocol}/{fold}.parquet",
                 )
                 for name, of in EXPERIMENTS.items():
                     if of.get("labels", "default") != labels or protocol not in of["folds"]:
@@ -127,7 +128,8 @@ def test_band_power_is_that_of_its_own_predictions(results):
     for level in ("segment", "trial"):
         expected = []
         for subject in ("s01", "s02"):
-            files = sorted((results / "baselines/default/trial").glob(f"{subject}-*.parquet"))
+            folder = results / "baselines/band_power/default/default/trial"
+            files = sorted(folder.glob(f"{subject}-*.parquet"))
             expected.append(accuracy(pd.concat([pd.read_parquet(f) for f in files]), level))
         key = {"protocol": "trial", "level": level, "metric": "accuracy"}
         own = of(results, "summary", experiment="band_power", **key).squeeze()

@@ -5,6 +5,10 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
+from milmer.evaluation import model_card
+from milmer.evaluation.evaluate import evaluate_run
+from milmer.evaluation.options import SHOWN
+from milmer.metrics.scores import NAMES
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training.loop import train_fold
@@ -26,6 +30,7 @@ def train(twin_results, tmp_path_factory):
             for part in ("segments/default", "tokens/default/default")
         ]
         train_fold(split, *files, options(model, epochs=2, **training), 0, folder / "seed0")
+        evaluate_run(folder / "seed0")
         metrics = json.loads((folder / "seed0/metrics.json").read_text())
         return (folder / "seed0/model/README.md").read_text(), metrics
 
@@ -69,5 +74,9 @@ def test_it_warns_of_a_leak_and_of_a_selection_on_the_test_part(train):
 
 def test_it_names_what_the_model_looks_at(train):
     text, _ = train("trial", "s01-k0", {"modalities": ["eeg"]})
-    assert "a segment of EEG." in text
+    assert "Classifies a segment of EEG as one of HAHV, LAHV, LALV, HALV." in text
     assert "model(eeg=eeg)" in text
+
+
+def test_the_card_shows_the_metrics_that_the_tables_show():
+    assert model_card.SCORES.keys() == SHOWN.keys() <= set(NAMES)

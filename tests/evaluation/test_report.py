@@ -14,11 +14,12 @@ import yaml
 from PIL import Image
 
 from milmer import storage
-from milmer.drawing.svg import ticks
+from milmer.drawing.svg import Figure, ticks
+from milmer.evaluation.report.figures import FIGURES
 from milmer.evaluation.report.figures_results import inflation
 from milmer.evaluation.report.markdown import html
-from milmer.evaluation.report.options import FIGURES, ReportStageOptions
-from milmer.evaluation.report.page import make_report
+from milmer.evaluation.report.options import ReportStageOptions
+from milmer.evaluation.report.page import DRAWN_IN, make_report
 from milmer.evaluation.report.pictures import bags, blurred
 from milmer.evaluation.report.sources import Results
 from milmer.plan import Plan
@@ -305,13 +306,35 @@ def test_ticks_are_round_and_within():
     assert ticks(3, 3) == [3]
 
 
+def test_each_figure_that_is_written_is_listed_and_each_listed_one_is_written_once():
+    functions = [
+        name
+        for module in DRAWN_IN
+        for name, function in vars(module).items()
+        if not name.startswith("_")
+        and getattr(function, "__annotations__", {}).get("return") is Figure
+    ]
+    assert sorted(functions) == sorted(FIGURES), "list it in milmer/evaluation/report/figures.py"
+
+
 def test_each_marked_output_has_its_caption():
+    captions = {
+        path.stem
+        for path in (REPOSITORY / "workflow/report").glob("*.rst")
+        if path.read_text().strip()
+    }
+    assert captions == {*FIGURES, "page", "tables"}, "workflow/report: one .rst a figure"
     rules = (REPOSITORY / "rules/report.smk").read_text()
-    captions = re.findall(r'caption="\.\./([^"]+)"', rules)
-    assert len(captions) == len(FIGURES) + 2 == rules.count("report(")
-    for caption in captions:
-        assert (REPOSITORY / caption).read_text().strip()
-    assert set(re.findall(r"figures/(\w+)\.svg", rules)) == set(FIGURES)
+    marked = re.findall(r'caption=f?"\.\./workflow/report/([^"]+)\.rst"', rules)
+    assert sorted(marked) == ["page", "tables", "{name}"]
+    assert len(marked) == rules.count("report(")
+
+
+def test_each_figure_has_a_section_and_a_link_in_their_order(page):
+    sections = re.findall(r'<section id="(\w+)">', page)
+    assert re.findall(r'<li><a href="#(\w+)">', page) == sections
+    assert [name for name in sections if name in FIGURES] == list(FIGURES)
+    assert sections[0] == "inflation"
 
 
 def test_what_the_page_is_made_of_is_installed_with_the_package():

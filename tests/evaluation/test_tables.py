@@ -381,13 +381,13 @@ def test_a_run_of_an_older_version_is_one_clear_line(tmp_path, refused):
 def test_a_baseline_of_another_split_is_refused(tmp_path, refused):
     runs, baselines = tmp_path / "runs", tmp_path / "baselines"
     write_run(runs, "milmer", "trial", "s01-k0", 1.0)
-    path = baselines / "default/trial/s01-k0.parquet"
+    path = baselines / "band_power/default/default/trial/s01-k0.parquet"
     held = write_baseline(baselines, "default", "trial", "s01-k0", 1.0)
     made_of = storage.read_provenance(path)
     storage.write_table(path, held.iloc[1:], made_of)
     folds = {"trial": ["s01-k0"]}
     options = TablesOptions(experiments={"milmer": {"folds": folds}}, baselines={"default": folds})
-    with refused("tested on segments that the baseline of fold s01-k0 was not"):
+    with refused("tested on segments that the baseline band_power of fold s01-k0 was not"):
         make_tables(runs, options, tmp_path / "tables", baselines)
 
 

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import av
 import numpy as np
 import pytest
@@ -5,41 +7,46 @@ import pytest
 from milmer.faces.detection import DETECTORS, Face, FaceFinder
 from milmer.faces.options import FacesOptions
 
-MODEL = "data/models/face_detection_yunet_2023mar.onnx"
+MODEL = "models/face_detection_yunet_2023mar.onnx"
 
 
 @pytest.fixture(scope="module")
-def foreman(shared):
+def foreman(recordings):
     """Some frames of a real face video, RGB; in the last one the face has left the picture."""
-    with av.open(str(shared / "data/video/foreman_cif.264"), format="h264") as container:
+    with av.open(str(recordings / "video/foreman_cif.264"), format="h264") as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return [frames[i] for i in (0, 60, 120, 210)]
 
 
-def options(shared, detector, **more):
-    model = str(shared / MODEL) if detector == "yunet" else None
+def options(recordings, detector, **more):
+    model = str(recordings / MODEL) if detector == "yunet" else None
     return FacesOptions(detector=detector, detector_model=model, **more)
 
 
+def test_each_detector_that_can_be_configured_is_there():
+    configured = get_args(FacesOptions.model_fields["detector"].annotation)
+    assert set(configured) == set(DETECTORS), "milmer/faces/detection.py: DETECTORS"
+
+
 @pytest.mark.parametrize("detector", ["yunet", "haar"])
-def test_the_face_of_a_real_video_is_found(shared, foreman, detector):
-    finder = FaceFinder(options(shared, detector))
+def test_the_face_of_a_real_video_is_found(recordings, foreman, detector):
+    finder = FaceFinder(options(recordings, detector))
     (face,) = finder.find(foreman[0])
     assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
     assert 60 < face.top + face.height / 2 < 200
     assert 60 < face.width < 200
 
 
-def test_no_face_is_found_where_there_is_none(shared, foreman):
-    finder = FaceFinder(options(shared, "yunet"))
+def test_no_face_is_found_where_there_is_none(recordings, foreman):
+    finder = FaceFinder(options(recordings, "yunet"))
     assert finder.find(foreman[3]) == []
     assert finder.find(np.full((288, 352, 3), 128, np.uint8)) == []
 
 
-def test_boxes_are_in_px_of_the_picture_that_was_given(shared, foreman):
-    (small,) = FaceFinder(options(shared, "yunet", detection_size=352)).find(foreman[0])
+def test_boxes_are_in_px_of_the_picture_that_was_given(recordings, foreman):
+    (small,) = FaceFinder(options(recordings, "yunet", detection_size=352)).find(foreman[0])
     picture = foreman[0].repeat(3, axis=0).repeat(3, axis=1)
-    (large,) = FaceFinder(options(shared, "yunet", detection_size=352)).find(picture)
+    (large,) = FaceFinder(options(recordings, "yunet", detection_size=352)).find(picture)
     np.testing.assert_allclose(np.array(large[:4]) / 3, small[:4], atol=12)
 
 
@@ -68,16 +75,16 @@ def test_all_faces_are_found_that_score_enough(monkeypatch):
 
 @pytest.mark.parametrize("size", [(16, 16), (8192, 16), (16, 8192), (17, 31)])
 @pytest.mark.parametrize("detector", ["yunet", "haar"])
-def test_pictures_of_an_odd_shape_are_searched_all_the_same(shared, detector, size):
+def test_pictures_of_an_odd_shape_are_searched_all_the_same(recordings, detector, size):
     frame = av.VideoFrame(*size, "yuv420p")
     for plane in frame.planes:
         plane.update(bytes([128]) * plane.buffer_size)
-    assert FaceFinder(options(shared, detector)).find_in(frame) == []
+    assert FaceFinder(options(recordings, detector)).find_in(frame) == []
 
 
-def test_a_model_file_with_other_content_is_refused(shared, tmp_path, refused):
+def test_a_model_file_with_other_content_is_refused(recordings, tmp_path, refused):
     path = tmp_path / "yunet.onnx"
-    path.write_bytes((shared / MODEL).read_bytes() + b"\0")
+    path.write_bytes((recordings / MODEL).read_bytes() + b"\0")
     with refused("faces.detector_model", str(path), "SHA-256", nothing_in=tmp_path):
         FaceFinder(FacesOptions(detector_model=str(path)))
 

@@ -177,12 +177,12 @@ def test_the_real_package_refuses_a_file_that_is_no_model(model, refused):
         FaceFinder(options(model))
 
 
-def test_the_real_detector_finds_the_face_of_a_real_video(shared):
+def test_the_real_detector_finds_the_face_of_a_real_video(recordings):
     pytest.importorskip("mediapipe", reason="the package mediapipe is not installed")
-    models = sorted((shared / "data/models").glob("*.tflite"))
+    models = sorted((recordings / "models").glob("*.tflite"))
     if not models:
         pytest.skip("no BlazeFace model is among the third-party test data")
-    with av.open(str(shared / "data/video/foreman_cif.264")) as container:
+    with av.open(str(recordings / "video/foreman_cif.264")) as container:
         frame = next(container.decode(video=0))
     (face,) = FaceFinder(options(models[0])).find_in(frame)
     assert 100 < face.left + face.width / 2 < 220  # of 352 x 288

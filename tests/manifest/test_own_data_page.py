@@ -62,23 +62,23 @@ def film(path, source, seconds, seed):
 
 
 @pytest.fixture(scope="module")
-def project(shared, twin_backbone, tmp_path_factory):
+def project(recordings, twin_backbone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     for name in PROJECT:
         (folder / name).symlink_to(REPOSITORY / name)
     for name in ("lab/eeg", "lab/video", "bids/sub-01/eeg"):
         (folder / name).mkdir(parents=True)
     (folder / "lab/manifest.csv").write_text(blocks("csv")[0])
-    foreman = shared / "data/video/foreman_cif.264"
+    foreman = recordings / "video/foreman_cif.264"
     for i, subject in enumerate(("p01", "p02")):
-        shutil.copy(shared / f"data/eegmmidb/S001R0{3 + i}.edf", folder / f"lab/eeg/{subject}.edf")
+        shutil.copy(recordings / f"eegmmidb/S001R0{3 + i}.edf", folder / f"lab/eeg/{subject}.edf")
         film(folder / f"lab/video/{subject}.mp4", foreman, 50, i)
     edf(folder / "bids/sub-01/eeg/sub-01_task-x_eeg.edf", waves())
     shutil.copytree(twin_backbone, folder / "swin")
     user = yaml.safe_load(blocks("yaml")[0])
     user |= {
         "faces": {
-            "detector_model": str(shared / "data/models/face_detection_yunet_2023mar.onnx"),
+            "detector_model": str(recordings / "models/face_detection_yunet_2023mar.onnx"),
             "instances": 4,
         },
         "backbone": {"name": "swin", "threads": 1},
@@ -112,7 +112,7 @@ def test_a_first_manifest_comes_from_bids(project, done):
 
 def test_the_check_tells_of_the_recordings(done):
     told = done["milmer check mine.yaml"].stdout
-    assert "12 of 2 subjects, 2 stimuli" in told
+    assert "12 (2 subjects, 2 stimuli)" in told
     assert "left 6, right 6" in told
     assert re.search(r"p01 +6 +6 +4.1 +64 +160 +6\n", told)
     assert "Usable: no error" in told
@@ -136,7 +136,7 @@ def test_classes_and_channels_go_through_to_model_and_tables(project, done):
     joined = tested.merge(trials, on=["subject", "experiment_id"], suffixes=("", "_name"))
     assert (joined["label_name"] == joined["label"].map({0: "left", 1: "right"})).all()
     card = (run / "model/README.md").read_text()
-    assert "Names one of left, right" in card
+    assert "as one of left, right" in card
     assert "the names that the laboratory gave" in card
     assert "left" in (project / "results/tables/confusion.csv").read_text()
 
@@ -172,7 +172,11 @@ def test_one_row_that_changes_reruns_its_subject_alone(project, done):
         path.write_text(before)
     assert to_run(told) == {
         **{
-            rule: 1 for rule in ("trials", "segments", "faces", "tokens", "tables", "report", "all")
+            rule: 1
+            for rule in (
+                *("trials", "segments", "faces", "tokens"),
+                *("evaluate", "tables", "report", "all"),
+            )
         },
         **{rule: 2 for rule in ("split", "train", "baseline", "explain")},
     }

@@ -42,7 +42,7 @@ def test_what_cannot_be_said_is_null():
 
 
 def test_baselines_come_from_the_training_labels():
-    accuracies = baselines(np.array([0, 0, 2]), predictions(), LABELS)
+    accuracies = baselines(class_shares(np.array([0, 0, 2]), 3), predictions(), LABELS)
     assert accuracies["majority"] == {"segment": 0.5, "trial": 0.5}
     assert accuracies["chance"]["segment"] == pytest.approx((2 / 3 + 1 / 3) / 2)
     assert accuracies["tested"] == {"segment": 4, "trial": 2}

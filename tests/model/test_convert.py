@@ -144,7 +144,7 @@ def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused)
             published.convert(tmp_path / name, out, **HOW)
     assert not (tmp_path / "ran").exists()
     torch.save(head(), tmp_path / "good.pt")
-    with refused("is there and not empty", nothing_in=tmp_path):
+    with refused("exists and is not empty", nothing_in=tmp_path):
         published.convert(tmp_path / "good.pt", tmp_path / "swin", **HOW)
     with refused("num_heads", nothing_in=tmp_path):
         published.convert(tmp_path / "good.pt", out, **HOW | {"num_heads": 5})

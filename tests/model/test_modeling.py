@@ -1,11 +1,14 @@
 """The model as a whole: what it can see, what masks do, and that it saves and loads."""
 
+from typing import get_args
+
 import pytest
 import torch
 from transformers import AutoModel, SwinConfig, Swinv2Config
 
 from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.options import ModelOptions
 
 QUIET = {"dropout": 0.0, "head_dropout": 0.0, "instance_dropout": 0.0, "eeg_dropout": 0.0}
 SMALL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 6}
@@ -26,12 +29,13 @@ def data(batch=3):
     }
 
 
-@pytest.mark.parametrize("fusion", ["cross_attention", "mlp", "none"])
-@pytest.mark.parametrize(
-    "selection",
-    ["none", "softmax", "amil", "attention_topk", "attention_weighted_topk", "all", "random",
-     "evenly_spaced"],
-)  # fmt: skip
+def values(option):
+    """All values that an option of the model can have."""
+    return get_args(ModelOptions.model_fields[option].annotation)
+
+
+@pytest.mark.parametrize("fusion", values("fusion"))
+@pytest.mark.parametrize("selection", values("selection"))
 def test_every_option_gives_finite_logits_also_without_a_valid_frame(selection, fusion):
     model = build(selection=selection, fusion=fusion)
     inputs = data()
@@ -42,6 +46,24 @@ def test_every_option_gives_finite_logits_also_without_a_valid_frame(selection, 
     output.loss.backward()
     assert torch.isfinite(output.logits).all()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("option", ["scorer", "selection_gradient", "eeg_encoder"])
+@pytest.mark.parametrize("selection", ["attention_weighted_topk", "attention_topk"])
+def test_every_scorer_gradient_and_encoder_trains(option, selection):
+    for value in values(option):
+        model = build(selection=selection, **{option: value}).train()
+        output = model(**data(), labels=torch.tensor([0, 1, 2]))
+        output.loss.backward()
+        assert torch.isfinite(output.logits).all(), value
+
+
+@pytest.mark.parametrize("option", ["selection", "fusion"])
+def test_a_value_that_no_code_handles_is_said_to_be_so(monkeypatch, option):
+    options = ModelOptions().model_copy(update={option: "another"})
+    monkeypatch.setattr(MilmerConfig, "model", options)
+    with pytest.raises(ValueError, match=f"model.{option}: no code for 'another'"):
+        MilmerForEmotionClassification(MilmerConfig(**SHAPES))
 
 
 @pytest.mark.parametrize("fusion", ["cross_attention", "mlp", "none"])

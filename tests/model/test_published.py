@@ -9,14 +9,15 @@ import torch
 
 from milmer.errors import MilmerError
 from milmer.model import published
+from tests.conftest import GOLDEN
 
 SELECTIONS = ["none", "softmax", "amil", "attention_topk", "attention_weighted_topk"]
 FUSIONS = ["none", "cross_attention", "mlp"]
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    return json.loads((shared / "golden" / "published_head_logits.json").read_text())
+def golden():
+    return json.loads((GOLDEN / "published_head_logits.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -196,7 +196,7 @@ def test_there_is_a_baseline_for_each_fold_of_any_experiment_and_its_labels(ship
     plan = Plan.read(shipped | copy(3, [1, 2]) | {"experiments": experiments | {"eeg": EEG_ONLY}})
     found = {}
     for path in plan.baselines():
-        labels, protocol, fold = path.removesuffix(".parquet").split("/")[3:]
+        labels, protocol, fold = path.removesuffix(".parquet").split("/")[4:]
         found.setdefault((labels, protocol), []).append(fold)
     tables = json.loads(plan.tables_json())
     assert tables["experiments"]["control"]["labels"] == "permuted"
@@ -209,7 +209,9 @@ def test_there_is_a_baseline_for_each_fold_of_any_experiment_and_its_labels(ship
     assert found["default", "loso"] == ["s01", "s02", "s03"]
     assert found["permuted", "trial"] == [f"s0{s}-k{k}" for s in (1, 2) for k in range(5)]
     assert set(found) == {("default", "trial"), ("default", "loso"), ("permuted", "trial")}
-    wildcards = SimpleNamespace(eeg="default", protocol="trial", fold="s03-k1")
+    wildcards = SimpleNamespace(
+        baseline="band_power", eeg="default", protocol="trial", fold="s03-k1"
+    )
     assert plan.baseline_segments(wildcards) == ["results/segments/default/s03.h5"]
 
 

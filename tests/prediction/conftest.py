@@ -3,7 +3,7 @@
 import pytest
 
 from milmer.prediction.options import PredictOptions
-from milmer.prediction.predict import Recording, predict
+from milmer.prediction.predict import RecordingFiles, predict
 from tests.prediction.trained import originals, train
 
 
@@ -35,7 +35,7 @@ def face_run(made, tmp_path_factory):
 def whole(run, twin, made, twin_backbone, tmp_path_factory):
     """Predictions of all trials of s01 by their table."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    recording = Recording(trials=made[0], root=twin)
+    recording = RecordingFiles(trials=made[0], root=twin)
     predict(run, recording, PredictOptions(backbone=str(twin_backbone)), out)
     return out
 

@@ -12,7 +12,7 @@ from milmer.manifest.recordings import read_recording
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.prediction.options import PredictOptions
-from milmer.prediction.predict import Recording, predict
+from milmer.prediction.predict import RecordingFiles, predict
 from tests.manifest.described import describe_twin
 from tests.manifest.recordings import edf, waves
 from tests.prediction.trained import train
@@ -47,7 +47,7 @@ def same(run, found, experiment_id=None):
 
 def test_a_subjects_trials_and_a_stretch_of_its_file_give_the_folds_predictions(own, bdf, tmp_path):
     run, trials, root = own
-    predict(run, Recording(trials=trials, root=root), PredictOptions(), tmp_path / "all")
+    predict(run, RecordingFiles(trials=trials, root=root), PredictOptions(), tmp_path / "all")
     expected = storage.read_table(run / "predictions.parquet")
     found = storage.read_table(tmp_path / "all/predictions.parquet")
     assert same(run, found) == len(expected)
@@ -55,7 +55,7 @@ def test_a_subjects_trials_and_a_stretch_of_its_file_give_the_folds_predictions(
     row = storage.read_table(trials).set_index("experiment_id").loc[experiment_id]
     start = float(row["eeg_start"])
     options = PredictOptions(start=start, stop=start + float(row["eeg_seconds"]))
-    predict(run, Recording(eeg=bdf), options, tmp_path / "one")
+    predict(run, RecordingFiles(eeg=bdf), options, tmp_path / "one")
     found = storage.read_table(tmp_path / "one/predictions.parquet")
     assert same(run, found, experiment_id) == len(found) == 2
 
@@ -65,4 +65,4 @@ def test_a_baseline_that_was_not_recorded_is_one_clear_line(own, tmp_path, refus
     eeg = edf(tmp_path / "e.edf", waves(8, 9.0, 256.0), GENEVA[::-4], 256.0)
     options = PredictOptions(start=1.0, stop=5.0)
     with refused("e.edf", "1 s are recorded before", "eeg.baseline subtract needs 3 s"):
-        predict(run, Recording(eeg=eeg), options, tmp_path / "out")
+        predict(run, RecordingFiles(eeg=eeg), options, tmp_path / "out")

@@ -8,7 +8,7 @@ import pandas as pd
 from milmer import storage
 from milmer.metrics.calibration import apply_temperature
 from milmer.prediction.options import PredictOptions
-from milmer.prediction.predict import Recording, predict
+from milmer.prediction.predict import RecordingFiles, predict
 from tests.prediction.trained import clip, film, originals, train
 
 KEYS = ["experiment_id", "position"]
@@ -46,7 +46,7 @@ def test_one_trial_of_a_preprocessed_file_gives_the_folds_predictions(
     expected = storage.read_table(run / "predictions.parquet")
     experiment_id = int(expected["experiment_id"].iloc[0])
     (eeg,) = twin.rglob("s01.dat")
-    recording = Recording(eeg=eeg, video=clip(twin, made, experiment_id))
+    recording = RecordingFiles(eeg=eeg, video=clip(twin, made, experiment_id))
     options = PredictOptions(trial=experiment_id, backbone=str(twin_backbone))
     predict(run / "model", recording, options, tmp_path / "out")
     count, _ = agree(run, tmp_path / "out")
@@ -60,7 +60,7 @@ def onset(trials, experiment_id):
 
 def test_all_trials_of_an_original_recording_give_the_folds_predictions(original, twin, tmp_path):
     run, trials = original
-    predict(run, Recording(trials=trials, root=twin), PredictOptions(), tmp_path / "out")
+    predict(run, RecordingFiles(trials=trials, root=twin), PredictOptions(), tmp_path / "out")
     count, _ = agree(run, tmp_path / "out")
     assert count == len(storage.read_table(run / "predictions.parquet"))
 
@@ -74,7 +74,7 @@ def test_a_stretch_of_a_recording_that_needs_no_fit_gives_the_folds_predictions(
     experiment_id = int(storage.read_table(run / "predictions.parquet")["experiment_id"].iloc[0])
     start, seconds = onset(trials, experiment_id)
     options = PredictOptions(start=start, stop=start + seconds)
-    predict(run, Recording(eeg=bdf), options, tmp_path / "out")
+    predict(run, RecordingFiles(eeg=bdf), options, tmp_path / "out")
     found = storage.read_table(tmp_path / "out/predictions.parquet")
     assert found["start"].tolist() == [start, start + 3]
     expected = storage.read_table(run / "predictions.parquet").set_index(KEYS)
@@ -87,7 +87,7 @@ def test_a_stretch_of_a_recording_that_needs_no_fit_gives_the_folds_predictions(
 def test_a_whole_recording_is_predicted_block_by_block(original, bdf, tmp_path):
     """Between trials the twin records nothing: its flat channels make gaps, and stop nothing."""
     run, trials = original
-    predict(run, Recording(eeg=bdf), PredictOptions(), tmp_path / "out")
+    predict(run, RecordingFiles(eeg=bdf), PredictOptions(), tmp_path / "out")
     found = storage.read_table(tmp_path / "out/predictions.parquet")
     np.testing.assert_allclose(found["start"], 3.0 * np.arange(len(found)))
     spans = [onset(trials, e) for e in storage.read_table(trials)["experiment_id"]]
@@ -101,11 +101,12 @@ def test_a_whole_recording_is_predicted_block_by_block(original, bdf, tmp_path):
     p = found.loc[found["eeg_usable"], [c for c in found if c.startswith("p_")]].to_numpy()
     np.testing.assert_allclose(p.sum(1), 1)
     notes = json.loads((tmp_path / "out/about.json").read_text())["notes"]
-    assert any("have too many bad channels of EEG: nothing is predicted there" in n for n in notes)
+    assert any("have too many bad EEG channels: nothing is predicted there" in n for n in notes)
 
 
 def test_predictions_are_both_raw_and_calibrated(run, whole):
-    known = json.loads((run / "model/milmer_processor.json").read_text())
+    known = json.loads((run / "metrics.json").read_text())
+    known |= known["calibration"]
     table = storage.read_table(whole / "predictions.parquet")
     raw, p = (table[[f"{k}_{n}" for n in known["labels"]]].to_numpy(float) for k in ("raw", "p"))
     assert known["temperature"] is not None
@@ -118,7 +119,7 @@ def test_the_same_recording_gives_the_same_bytes_and_no_path(
     run, whole, twin, made, twin_backbone, tmp_path
 ):
     options = PredictOptions(backbone=str(twin_backbone))
-    predict(run / "model", Recording(trials=made[0], root=twin), options, tmp_path / "out")
+    predict(run / "model", RecordingFiles(trials=made[0], root=twin), options, tmp_path / "out")
     for path in sorted(whole.iterdir()):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path.name
         assert b"/tmp" not in path.read_bytes()
@@ -159,7 +160,7 @@ def test_predictions_carry_what_the_card_warns_of(run, whole):
 def test_where_no_face_is_seen_there_is_a_gap(face_run, twin, made, twin_backbone, tmp_path):
     video = film(tmp_path / "v.mp4", [clip(twin, made, 1), None, clip(twin, made, 2)], 6)
     options = PredictOptions(backbone=str(twin_backbone))
-    predict(face_run, Recording(video=video), options, tmp_path / "out")
+    predict(face_run, RecordingFiles(video=video), options, tmp_path / "out")
     found = storage.read_table(tmp_path / "out/predictions.parquet")
     assert found["start"].tolist() == [0, 3, 6, 9, 12, 15]
     assert found["face_seen"].tolist() == [True, True, False, False, True, True]
@@ -177,18 +178,18 @@ def test_the_video_may_begin_later_and_end_earlier(run, bdf, twin, made, twin_ba
     experiment_id = 4
     video = film(tmp_path / "v.mp4", [clip(twin, made, experiment_id)], 9)
     options = PredictOptions(offset=10.5, backbone=str(twin_backbone))
-    predict(run, Recording(eeg=bdf, video=video), options, tmp_path / "out")
+    predict(run, RecordingFiles(eeg=bdf, video=video), options, tmp_path / "out")
     found = storage.read_table(tmp_path / "out/predictions.parquet")
     assert found["start"].tolist() == [10.5, 13.5, 16.5]
     about = json.loads((tmp_path / "out/about.json").read_text())
-    assert about["notes"][1] == "The video begins at 10.5 s: nothing is predicted before."
-    assert "prepared alike, and still not the same" in about["notes"][0]
+    assert about["notes"][1] == "The video begins at 10.5 s: nothing is predicted before it."
+    assert "the two differ although Milmer prepares them alike" in about["notes"][0]
     assert "segments before the EEG: nothing is predicted there" in about["notes"][2]
     times = found["frame_times"].iloc[0]
     assert all(10.5 <= time < 13.5 for time in times)
     # The same as when the stretch is asked for.
     options = options.updated({"start": 13.5, "stop": 16.5})
-    predict(run, Recording(eeg=bdf, video=video), options, tmp_path / "part")
+    predict(run, RecordingFiles(eeg=bdf, video=video), options, tmp_path / "part")
     part = storage.read_table(tmp_path / "part/predictions.parquet")
     assert part["frames"].iloc[0].tolist() == found["frames"].iloc[1].tolist()
     np.testing.assert_allclose(np.stack(part["scores"]), np.stack(found["scores"][1:2]), atol=0.01)

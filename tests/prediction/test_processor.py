@@ -10,9 +10,9 @@ from milmer.deap.layout import GENEVA
 from milmer.eeg.options import SegmentsOptions
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.prediction.eeg import ArrayEEG, ContinuousEEG
-from milmer.prediction.faces import Bags
+from milmer.prediction.faces import BagReader
 from milmer.prediction.options import PredictOptions
-from milmer.prediction.predict import Recording, predict
+from milmer.prediction.predict import RecordingFiles, predict
 from milmer.prediction.processor import MilmerProcessor
 from milmer.prediction.recipe import RememberedEEG
 from milmer.splits.options import SplitOptions
@@ -76,7 +76,7 @@ def test_a_number_of_instances_below_the_cached_one_is_taken_alike(
     run = train(tmp_path, *made, {"num_instances": 4, "modalities": ["face"]})
     expected = storage.read_table(run / "predictions.parquet")
     options = PredictOptions(backbone=str(twin_backbone))
-    predict(run, Recording(trials=made[0], root=twin), options, tmp_path / "out")
+    predict(run, RecordingFiles(trials=made[0], root=twin), options, tmp_path / "out")
     found = storage.read_table(tmp_path / "out/predictions.parquet")
     both = expected.merge(found, on=["experiment_id", "position"], suffixes=("_run", ""))
     assert both["chosen"].map(list).tolist() == both["chosen_run"].map(list).tolist()
@@ -97,7 +97,7 @@ def test_a_model_that_holds_its_backbone_needs_no_other(twin, made, twin_backbon
     train_fold(split, [], crops, options, 0, tmp_path / "run", str(twin_backbone))
     predict(
         tmp_path / "run",
-        Recording(trials=made[0], root=twin),
+        RecordingFiles(trials=made[0], root=twin),
         PredictOptions(),
         tmp_path / "out",
     )
@@ -125,7 +125,7 @@ def test_arrays_that_do_not_fit_are_refused(eeg_run, refused):
     processor, x = processor_of(eeg_run), waves(32, 6.0, 128.0)
     with refused("give its sfreq and channels"):
         processor(eeg=x)
-    with refused("no channel Fp1, which the model looks at"):
+    with refused("no channel Fp1; the model requires the channels"):
         processor(eeg=x[1:], sfreq=128.0, channels=GENEVA[1:])
     with refused("32 channels are named and 31 given"):
         processor(eeg=x[1:], sfreq=128.0, channels=GENEVA)
@@ -187,7 +187,7 @@ def test_memory_does_not_grow_with_the_video(face_run, twin, made, twin_backbone
     processor = processor_of(face_run, backbone=str(twin_backbone))
     held = []
 
-    class Counted(Bags):
+    class Counted(BagReader):
         def _bag(self, own, rows):
             held.append(len(rows))
             return super()._bag(own, rows)
@@ -196,12 +196,12 @@ def test_memory_does_not_grow_with_the_video(face_run, twin, made, twin_backbone
     from milmer.prediction.processor import Source
     from milmer.prediction.stretches import Span
 
-    original, module.Bags = module.Bags, Counted
+    original, module.BagReader = module.BagReader, Counted
     try:
         with processor.bags() as bags:
             piece = processor.piece(Source(video=video), Span(), bags)
             made_of = list(processor.prepared(piece, bags))
     finally:
-        module.Bags = original
+        module.BagReader = original
     assert len(made_of) == 20
     assert max(held) <= 32 + 10  # a batch of the backbone's, and a bag

@@ -49,11 +49,11 @@ def test_eeg_that_the_model_cannot_look_at_is_one_clear_line(eeg_run, twin, insi
     told = wrong(inside, eeg_run, out, "--eeg", few, "--missing-channels", "interpolate")
     assert "too many to interpolate" in told
     slow = edf(tmp_path / "slow.edf", waves(32, 8, 100.0), GENEVA, 100.0)
-    assert "sampled at 100 Hz; the model looks at EEG of 128 Hz" in wrong(
+    assert "sampled at 100 Hz, but the model requires 128 Hz or more" in wrong(
         inside, eeg_run, out, "--eeg", slow
     )
     short = edf(tmp_path / "short.edf", waves(32, 2.0), GENEVA)
-    assert "2.00 s hold no segment; the model looks at 3 s" in wrong(
+    assert "2.00 s hold no segment; the model requires 3 s or more" in wrong(
         inside, eeg_run, out, "--eeg", short
     )
     (tmp_path / "empty.edf").write_bytes(b"")
@@ -63,12 +63,14 @@ def test_eeg_that_the_model_cannot_look_at_is_one_clear_line(eeg_run, twin, insi
     assert "ends at 8.00 s, before --stop 9" in wrong(
         inside, eeg_run, out, "--eeg", long, "--stop", "9"
     )
-    assert "--stop 2: is to be after --start 3" in wrong(
+    assert "--stop 2: must be after --start 3" in wrong(
         inside, eeg_run, out, "--eeg", long, "--start", "3", "--stop", "2"
     )
     (dat,) = twin.rglob("s01.dat")
     assert "say which one (--trial)" in wrong(inside, eeg_run, out, "--eeg", dat)
-    assert "holds trials 1 to 8, not 9" in wrong(inside, eeg_run, out, "--eeg", dat, "--trial", "9")
+    assert "contains trials 1 to 8, not 9" in wrong(
+        inside, eeg_run, out, "--eeg", dat, "--trial", "9"
+    )
     assert "--trial goes with a .dat or .mat" in wrong(
         inside, eeg_run, out, "--eeg", long, "--trial", "1"
     )
@@ -80,13 +82,13 @@ def test_eog_that_the_training_data_was_cleaned_with_is_asked_for(original, insi
     eeg = edf(tmp_path / "e.edf", waves(32, 8.0, 256.0), GENEVA, 256.0)
     told = wrong(inside, run, tmp_path / "out", "--eeg", eeg)
     assert "no channel EXG1, EXG2, EXG3, EXG4" in told
-    assert "--without-eog goes on without" in told
+    assert "--without-eog to predict without removing them" in told
     status, said, _ = inside("predict", run, tmp_path / "out", "--eeg", eeg, "--without-eog")
     assert status == 0
     assert "index.html" in said
     about = json.loads((tmp_path / "out/about.json").read_text())
     assert any(
-        "Eye artefacts were removed from the training data and not" in n for n in about["notes"]
+        "Eye artefacts were removed from the training data but not" in n for n in about["notes"]
     )
 
 
@@ -125,5 +127,5 @@ def test_a_folder_that_is_no_model_or_an_old_one_is_told(run, bdf, twin, inside,
 
 def test_a_folder_with_other_things_in_it_is_not_overwritten(eeg_run, bdf, inside, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    assert "is there and not empty" in wrong(inside, eeg_run, tmp_path, "--eeg", bdf)
+    assert "exists and is not empty" in wrong(inside, eeg_run, tmp_path, "--eeg", bdf)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]

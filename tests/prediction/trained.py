@@ -10,6 +10,7 @@ from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
+from milmer.evaluation.evaluate import evaluate_run
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training.loop import train_fold
@@ -34,6 +35,7 @@ def train(
     how = {"epochs": 2, "threads": 1, "lr": 1e-3, "batch_size": 4} | training
     options = TrainOptions(model=MODEL | (model or {}), training=how)
     train_fold(table, segments, tokens, options, 0, out / "seed0")
+    evaluate_run(out / "seed0")
     return out / "seed0"
 
 

@@ -9,7 +9,7 @@ from milmer.data.segmentation import Segment
 from milmer.faces.crops import frame_numbers
 from milmer.readers import seekable_video
 from milmer.readers.seekable_video import TimedClip, frames_of, probe
-from milmer.readers.video import decode, probe_constant_rate
+from milmer.readers.video import decode_frames, probe_constant_rate
 from tests.readers.test_video import write
 
 MS = Fraction(1, 1000)
@@ -106,7 +106,7 @@ def test_avi_of_an_even_rate_and_a_bare_stream_are_counted_as_deaps(tmp_path, na
     assert (mine.at(times) == theirs.at(times)).all()
     wanted = np.array([0, 7, 12, 29])
     found = [frame.to_ndarray() for _, frame in frames_of(path, mine, wanted, 2)]
-    known = [frame.to_ndarray() for _, frame in decode(path, wanted, 2)]
+    known = [frame.to_ndarray() for _, frame in decode_frames(path, wanted, 2)]
     assert len(found) == 4
     assert all((a == b).all() for a, b in zip(found, known, strict=True))
 

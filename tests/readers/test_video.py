@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from milmer.errors import MilmerError
-from milmer.readers.video import decode, probe_constant_rate
+from milmer.readers.video import decode_frames, probe_constant_rate
 
 CLIP = "face_video/s01/s01_trial01.avi"
 
@@ -26,7 +26,7 @@ def write(path, frames=20, fps=10, codec="libx264", b_frames=0, size=(64, 48)):
 
 
 def levels(path, wanted, threads=1):
-    found = decode(path, np.array(wanted), threads)
+    found = decode_frames(path, np.array(wanted), threads)
     return {number: frame.to_ndarray(format="gray").mean() / 10 for number, frame in found}
 
 
@@ -101,15 +101,15 @@ def test_a_bare_stream_has_the_rate_that_it_names(tmp_path):
     assert (clip.frames, clip.fps, clip.width, clip.height) == (30, 10, 64, 48)
 
 
-def test_a_real_bare_stream_is_read(shared):
-    clip = probe_constant_rate(shared / "data/video/foreman_cif.264")
+def test_a_real_bare_stream_is_read(recordings):
+    clip = probe_constant_rate(recordings / "video/foreman_cif.264")
     assert (clip.frames, clip.width, clip.height) == (299, 352, 288)
     assert clip.fps == 25  # it names none, and this is the reader's usual one
 
 
 @pytest.mark.parametrize("size", [(8, 8), (1280, 8)])
 def test_pictures_of_an_impossible_size_are_one_line(tmp_path, size, refused):
-    with refused(f"a.avi: says that it is {size[0]} x {size[1]} px large"):
+    with refused(f"a.avi: claims to be {size[0]} x {size[1]} px"):
         probe_constant_rate(write(tmp_path / "a.avi", size=size, codec="mpeg4"))
 
 
@@ -120,7 +120,7 @@ def test_an_impossible_rate_is_one_line(tmp_path, scale, rate, refused):
     at = content.index(b"strh") + 8 + 20
     content[at : at + 8] = scale.to_bytes(4, "little") + rate.to_bytes(4, "little")
     path.write_bytes(content)
-    with refused("a.avi: says that it has", "frames/s"):
+    with refused("a.avi: claims to have", "frames/s"):
         probe_constant_rate(path)
 
 

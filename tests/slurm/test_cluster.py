@@ -88,12 +88,12 @@ def test_a_run_whose_job_was_cancelled_is_finished_by_the_next_to_the_same_bytes
     # The second fold has begun, the first is complete.
     # The job of two folds is in its second.
     job = slurm.running("train", "results/logs/runs/milmer/trial/*/seed0.log", count=2)
-    assert len(list(here.glob("results/runs/milmer/trial/*/seed0/metrics.json"))) == 1
+    assert len(list(here.glob("results/runs/milmer/trial/*/seed0/predictions.parquet"))) == 1
     slurm.ask("scancel", job)
     assert first.wait() != 0
     assert "Using workflow specific profile" in said(here)
     assert slurm.jobs("%T", f"--jobs={job}") == ["CANCELLED"]
-    assert not list((here / "results/runs").rglob("*.json"))  # a group is one job
+    assert not list((here / "results/runs").rglob("*.parquet"))  # a group is one job
     assert run(here, environment=slurm.environment) == 0, said(here)
     assert results(here) == results(local)
     assert to_run(snakemake(here, "--dry-run")) == {}
@@ -106,9 +106,9 @@ def test_training_that_is_asked_to_stop_goes_on_when_it_is_sent_again(slurm, wor
     }
     for folder in work:
         write_config(folder, **longer)
-    alone = snakemake(local, f"{RUN}/metrics.json")
+    alone = snakemake(local, f"{RUN}/predictions.parquet")
     assert alone.returncode == 0, alone.stderr
-    sent = start(here, f"{RUN}/metrics.json", environment=slurm.environment)
+    sent = start(here, f"{RUN}/predictions.parquet", environment=slurm.environment)
     job = slurm.running("train", RUN.replace("seed0", ".seed0.resume.pt"))
     slurm.ask("scancel", "--signal=TERM", job)
     assert sent.wait() == 0, said(here)
@@ -117,5 +117,5 @@ def test_training_that_is_asked_to_stop_goes_on_when_it_is_sent_again(slurm, wor
     assert f"goes on from step {step}\n" in log
     # The second attempt asked for twice the memory and time.
     assert slurm.jobs("%T %m %l")[-2:] == ["FAILED 6000M 10:00", "COMPLETED 12000M 20:00"]
-    for name in ("model/model.safetensors", "predictions.parquet", "metrics.json"):
+    for name in ("model/model.safetensors", "predictions.parquet", "history.parquet"):
         assert (here / RUN / name).read_bytes() == (local / RUN / name).read_bytes()

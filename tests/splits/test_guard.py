@@ -13,8 +13,9 @@ from milmer import storage
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
 from milmer.splits.folds import fold_names, fold_subjects
-from milmer.splits.guard import GROUPS, require_sound
+from milmer.splits.guard import require_sound
 from milmer.splits.options import SplitOptions
+from milmer.splits.protocols import PROTOCOLS
 from milmer.splits.splits import make_split
 from milmer.training.fold_data import read_fold
 from tests.splits.test_splits import ratings, split, write_trials
@@ -157,10 +158,10 @@ def test_what_the_split_says_of_itself_is_checked_too(sound, change, message):
 def test_validation_is_grouped_no_finer_than_the_protocol_allows(sound):
     table, facts, cutting = sound
     table.loc[table["position"] == 1, "part"] = table["part"].replace("train", "val")
-    finer = facts | {"validation_groups": GROUPS["segment"]}
+    finer = facts | {"validation_groups": list(PROTOCOLS["segment"].group)}
     found(table, finer, cutting, "validation is grouped by")
     found(table, facts, cutting, "validation is grouped by None")
-    honest = facts | {"validation_groups": GROUPS["trial"]}
+    honest = facts | {"validation_groups": list(PROTOCOLS["trial"].group)}
     found(table, honest, cutting, "s01, experiment_id 9 stands in test|experiment_id 1 stands")
 
 

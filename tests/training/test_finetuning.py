@@ -72,7 +72,7 @@ def test_the_backbone_is_trained_and_kept_with_the_model(run, backbone):
     assert trained.keys() == begun.keys()
     changed = [name for name in begun if not torch.equal(trained[name], begun[name].float())]
     assert len(changed) > len(begun) / 2
-    made = json.loads((run / "metrics.json").read_text())["provenance"]
+    made = storage.read_provenance(run / "predictions.parquet")
     assert backbone not in json.dumps(made)
     assert set(made["inputs"]) == {"split", "segments_s01", "faces_s01", "backbone"}
     weights = sum(v.numel() for v in load_file(run / "model/model.safetensors").values())

@@ -1,6 +1,5 @@
 """Training one fold: reproducible, resumable, and honest about the test part."""
 
-import json
 import shutil
 import signal
 
@@ -24,7 +23,7 @@ from milmer.training.options import TrainOptions
 MODEL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
 FILES = [
     *("model/model.safetensors", "model/config.json"),
-    *("predictions.parquet", "history.parquet", "metrics.json"),
+    *("predictions.parquet", "validation.parquet", "history.parquet"),
 ]
 
 
@@ -53,6 +52,11 @@ def run(files, tmp_path_factory):
     return out
 
 
+def facts(out):
+    """What a run says of itself."""
+    return storage.read_provenance(out / "predictions.parquet")["facts"]
+
+
 def same_bytes(first, second):
     return all((first / name).read_bytes() == (second / name).read_bytes() for name in FILES)
 
@@ -79,7 +83,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monk
     monkeypatch.setattr(loop.Training, "_train_on", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_fold(*files, options(checkpoint_minutes=0), 0, out)
-    assert not (out / "metrics.json").exists()
+    assert not (out / "predictions.parquet").exists()
     monkeypatch.setattr(
         loop.Training, "_train_on", lambda s, r: (plain(s, r), steps.append(s.step))
     )
@@ -107,7 +111,7 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(
     with pytest.raises(Stopped, match=rf"asked to stop at step {stop_at + 1}; the same command"):
         train_fold(*files, options(checkpoint_minutes=60), 0, out)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert not (out / "metrics.json").exists()
+    assert not (out / "predictions.parquet").exists()
     stop_at = None
     train_fold(*files, options(checkpoint_minutes=60), 0, out)
     assert steps == list(range(1, len(steps) + 1))
@@ -172,19 +176,39 @@ def test_predictions_hold_each_test_segment_once_with_its_choice(files, run):
     assert (np.sort(chosen, 1)[:, :-1] != np.sort(chosen, 1)[:, 1:]).all()
 
 
-def test_metrics_are_those_of_the_predictions(run):
-    metrics = json.loads((run / "metrics.json").read_text())
-    predictions = storage.read_table(run / "predictions.parquet", "predictions")
-    again = measure(predictions, metrics["labels"])
-    for level in ("segment", "trial"):
-        assert metrics[level] == pytest.approx(again[level], nan_ok=True)
-
-
-def test_the_majority_is_that_of_the_training_part(files, run):
+def test_validation_predictions_are_those_that_chose_the_epoch(files, run):
+    validation = storage.read_table(run / "validation.parquet", "validation")
     split = storage.read_table(files[0], "split")
-    most = split.loc[split["part"] == "train", "label"].mode().iloc[0]
-    expected = (split.loc[split["part"] == "test", "label"] == most).mean()
-    assert json.loads((run / "metrics.json").read_text())["majority"]["segment"] == expected
+    keys = ["subject", "experiment_id", "position", "label"]
+    expected = split.loc[split["part"] == "val", keys].reset_index(drop=True)
+    pd.testing.assert_frame_equal(validation[keys], expected)
+    history = storage.read_table(run / "history.parquet", "history")
+    kept = facts(run)["epoch"]
+    best = history.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).index[0]
+    assert kept == best
+    scores = measure(validation, facts(run)["labels"])["segment"]
+    for name in ("loss", "accuracy", "macro_f1"):
+        assert history.loc[kept, f"val_{name}"] == pytest.approx(scores[name])
+
+
+def test_facts_say_what_was_trained_and_tested_on(files, run):
+    split = storage.read_table(files[0], "split")
+    about = facts(run)
+    assert about["segments"] == split["part"].value_counts().to_dict()
+    assert about["subjects"] == {part: ["s01"] for part in ("train", "val", "test")}
+    training = split.loc[split["part"] == "train", "label"]
+    assert about["classes"] == [int((training == label).sum()) for label in range(4)]
+    assert (about["scheme"], about["modalities"]) == ("quadrant", ["eeg", "face"])
+
+
+def test_metrics_of_an_older_run_do_not_outlive_it(files, tmp_path):
+    out = tmp_path / "seed0"
+    train_fold(*files, options(epochs=1), 0, out)
+    (out / "metrics.json").write_text("{}")
+    (out / "model/README.md").write_text("")
+    train_fold(*files, options(epochs=2), 0, out)
+    assert not (out / "metrics.json").exists()
+    assert not (out / "model/README.md").exists()
 
 
 def test_a_missing_modality_and_a_file_of_another_stage_are_one_clear_line(
@@ -202,17 +226,19 @@ def test_the_test_part_is_not_looked_at_unless_asked(run, files, tmp_path):
     assert any(c.startswith("val_") for c in history)
     assert not any(c.startswith("test_") for c in history)
     train_fold(*files, options(select="best_on_test"), 0, tmp_path / "best")
-    metrics = json.loads((tmp_path / "best/metrics.json").read_text())
     history = storage.read_table(tmp_path / "best/history.parquet", "history")
-    assert metrics["selected_on_test"]
-    for name in ("accuracy", "weighted_f1", "weighted_precision"):
-        assert metrics["segment"][name] == history[f"test_{name}"].max()
+    kept = facts(tmp_path / "best")["epoch"]
+    assert history.loc[kept, "test_accuracy"] == history["test_accuracy"].max()
+    predictions = storage.read_table(tmp_path / "best/predictions.parquet")
+    seen = np.reshape(history.loc[kept, "test_probabilities"], (-1, 4))
+    columns = [f"p_{name}" for name in facts(tmp_path / "best")["labels"]]
+    assert np.array_equal(seen, predictions[columns].to_numpy())
 
 
 def test_without_validation_its_part_trains_too(files, run, tmp_path):
     train_fold(*files, options(validation=False, select="last"), 0, tmp_path / "last")
-    with_part = json.loads((run / "metrics.json").read_text())["segments"]
-    without = json.loads((tmp_path / "last/metrics.json").read_text())["segments"]
+    with_part, without = facts(run)["segments"], facts(tmp_path / "last")["segments"]
+    assert storage.read_table(tmp_path / "last/validation.parquet", "validation").empty
     assert without["train"] == with_part["train"] + with_part["val"]
     assert without["val"] == 0
 

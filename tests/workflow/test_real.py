@@ -24,8 +24,11 @@ EVERY_FILE = [
     "runs/milmer/trial/{subject}-k1/seed0/model/model.safetensors",
     "runs/milmer/loso/{subject}/seed0/predictions.parquet",
     "runs/milmer/loso/{subject}/seed0/history.parquet",
+    "runs/milmer/segment/{subject}/seed0/validation.parquet",
     "runs/milmer/segment/{subject}/seed0/metrics.json",
-    "baselines/default/default/trial/{subject}-k0.parquet",
+    "runs/milmer/loso/{subject}/seed0/model/README.md",
+    "runs/milmer/loso/evaluation.parquet",
+    "baselines/band_power/default/default/trial/{subject}-k0.parquet",
     *(f"tables/{t}.{k}" for t in ("folds", "summary", "inflation", "ablation", "tests", "subjects",
                                   "calibration", "confusion", "literature")
       for k in ("parquet", "csv")),
@@ -36,8 +39,8 @@ EVERY_FILE = [
 
 
 @pytest.fixture(scope="module")
-def yunet(shared):
-    return str(shared / "data/models/face_detection_yunet_2023mar.onnx")
+def yunet(recordings):
+    return str(recordings / "models/face_detection_yunet_2023mar.onnx")
 
 
 @pytest.fixture(scope="module")

@@ -62,9 +62,12 @@ FOLLOWS = {
     "tokens/default": "train/milmer explain/milmer",
     "tokens/fer": "train/fer explain/fer",
     "split/default": "train explain baseline",
-    "train/milmer": "explain/milmer tables report",
-    "train/tuned": "explain/tuned tables report",
-    "train/fer": "explain/fer tables report",
+    "train/milmer": "evaluate/milmer explain/milmer tables report",
+    "train/tuned": "evaluate/tuned explain/tuned tables report",
+    "train/fer": "evaluate/fer explain/fer tables report",
+    "evaluate/milmer": "tables report",
+    "evaluate/tuned": "tables report",
+    "evaluate/fer": "tables report",
     "baseline/default": "tables",
     "explain/milmer": "report",
     "explain/tuned": "report",
@@ -75,7 +78,7 @@ FOLLOWS = {
 """What reads the files of a kind of job. A kind is a rule and what it takes: a variant, or for what
 is trained its experiment. A rule alone stands for all its kinds."""
 
-ALL = "trials segments faces pretrain tokens split train baseline explain tables report"
+ALL = "trials segments faces pretrain tokens split train baseline evaluate explain tables report"
 MODEL = "train explain"  # what a model learns and what it goes by come from the same code
 
 MODULES = {
@@ -90,10 +93,11 @@ MODULES = {
     "milmer/runtime/__init__.py": "faces pretrain tokens train explain",
     "milmer/runtime/gpus.py": "",
     "milmer/runtime/progress.py": "faces pretrain tokens train explain",
-    "milmer/runtime/stopping.py": "pretrain train explain",
-    "milmer/metrics/__init__.py": "pretrain train baseline explain tables report",
-    "milmer/metrics/calibration.py": "train explain tables report",
-    "milmer/metrics/scores.py": "pretrain train baseline explain tables report",
+    "milmer/runtime/stopping.py": "pretrain train",
+    "milmer/metrics/__init__.py": "pretrain train baseline evaluate tables report",
+    "milmer/metrics/calibration.py": "evaluate tables report",
+    "milmer/metrics/epoch_score.py": "pretrain train",
+    "milmer/metrics/scores.py": "baseline evaluate tables report",
     "milmer/metrics/statistics.py": "tables",
     "milmer/drawing/*": "report",
     "milmer/data/__init__.py": "trials segments faces tokens split train baseline explain report",
@@ -137,19 +141,26 @@ MODULES = {
     "milmer/prediction/*": "",  # no stage: a person's command
     "milmer/model/published.py": "",
     "milmer/splits/*.py": "split train baseline explain",
+    "milmer/splits/folds.py": "",
     "milmer/splits/options.py": "split",
     "milmer/splits/rows.py": "train baseline explain",
     "milmer/splits/splits.py": "split",
-    "milmer/training/*.py": MODEL,
+    "milmer/training/*.py": "train",
+    "milmer/training/__init__.py": MODEL,
+    "milmer/training/fold_data.py": MODEL,
+    "milmer/training/options.py": MODEL,
     "milmer/evaluation/*.py": "tables",
-    "milmer/evaluation/__init__.py": "train baseline explain tables report",
+    "milmer/evaluation/__init__.py": "baseline evaluate explain tables report",
     "milmer/evaluation/options.py": "tables report",
-    "milmer/evaluation/band_power*.py": "baseline",
+    "milmer/evaluation/band_power.py": "baseline",
+    "milmer/evaluation/baselines.py": "baseline",
+    "milmer/evaluation/baseline_options.py": "baseline tables report",
+    "milmer/evaluation/evaluate*.py": "evaluate",
     "milmer/evaluation/explain.py": "explain",
     "milmer/evaluation/explain_options.py": "explain report",
     "milmer/evaluation/calibration.py": "tables",
     "milmer/evaluation/formats.py": "tables report",
-    "milmer/evaluation/model_card.py": "train explain",
+    "milmer/evaluation/model_card.py": "evaluate report",
     "milmer/evaluation/runs.py": "tables report",
     "milmer/evaluation/report/*": "report",
 }
@@ -291,6 +302,7 @@ KEYS = {
     "experiments.milmer.grid": (
         {"model.num_select": [2, 4]},
         "+train/milmer-num_select-2 +train/milmer-num_select-4"
+        " +evaluate/milmer-num_select-2 +evaluate/milmer-num_select-4"
         " +explain/milmer-num_select-2 +explain/milmer-num_select-4 tables",
     ),
     "experiments.milmer.protocols": (["trial"], "tables"),
@@ -318,6 +330,7 @@ KINDS = {
     "tokens": "{faces}-{backbone}",
     "split": "{labels}",
     "train": "{experiment}",
+    "evaluate": "{experiment}",
     "baseline": "{labels}",
     "explain": "{experiment}",
 }
@@ -524,6 +537,31 @@ def test_an_edit_reruns_the_stages_of_its_module_and_what_follows(work, path):
     assert found == {job for job in work.jobs if kind(job) in expected(stages)}
 
 
+PROSE = {
+    "a card's sentence": ("evaluation/model_card.py", b"do not decide about a person by it", b"no"),
+    "an option's description": ("model/options.py", b'description="', b'description="Here: '),
+    "a score": (
+        "metrics/scores.py",
+        b'sk.f1_score, truth, guess, "weighted"',
+        b'sk.f1_score, truth, guess, "macro"',
+    ),
+    "the report": ("evaluation/report/page.html", b"<h1>Milmer</h1>", b"<h1>Report</h1>"),
+    "an error's remedy": ("training/loop.py", b'remedy="lower training.lr"', b'remedy="try less"'),
+    "another dataset's reader": ("manifest/recordings.py", b"def lead_of(", b"def lead("),
+}
+"""Edits of what people read, of numbers that are only reported, and of other readers."""
+
+
+@pytest.mark.parametrize("what", PROSE)
+def test_nothing_expensive_hangs_on_prose(work, what):
+    path, before, after = PROSE[what]
+    content = (work.project / "milmer" / path).read_bytes()
+    assert before in content
+    with work.edited({work.project / "milmer" / path: lambda text: text.replace(before, after)}):
+        rules = {kind.partition("/")[0] for kind in work.kinds()}
+    assert not rules & {"segments", "faces", "pretrain", "tokens", "train"}
+
+
 def test_each_line_of_the_table_of_modules_is_about_a_file():
     for pattern in MODULES:
         assert any(fnmatchcase(path, pattern) for path in FILES), f"{pattern}: no such file"
@@ -648,7 +686,8 @@ FILES_READ = {
     "results/trials/s01.parquet": "segments faces split report",
     "results/segments/default/s01.h5": "train explain baseline report",
     "results/backbones/fer/model.safetensors": "tokens/fer",
-    "results/runs/milmer/trial/s01-k0/seed0/predictions.parquet": "tables report",
+    "results/runs/milmer/trial/s01-k0/seed0/predictions.parquet": "evaluate/milmer explain/milmer"
+    " tables report",
 }
 """Files that stages read, and what begins to rerun where their content changes."""
 
@@ -704,10 +743,16 @@ def subjects(project, tmp_path_factory) -> Iterator[Work]:
         yield Work(snakemake, config)
 
 
-def is_about(job: Job, subject: str | None) -> bool:
-    """Whether a job makes a file of a subject, or one that pools over subjects."""
+def is_about(job: Job, subject: str | None, filmed: bool = True) -> bool:
+    """Whether a job makes a file of a subject, or one that pools over subjects.
+
+    Without a video the subject is in no run of the experiment on faces, so that those which are
+    trained within a subject need no evaluation again.
+    """
     own = job.wildcards.get("subject") or job.wildcards.get("fold", "").partition("-")[0]
     pools = job.rule in ("tables", "report") or job.wildcards.get("protocol") in POOLING
+    if job.rule == "evaluate":
+        pools |= filmed or job.wildcards["experiment"] == "eeg_only"
     return pools or own == subject
 
 
@@ -722,7 +767,7 @@ def test_a_subject_more_reruns_its_own_and_what_pools_over_subjects(subjects, cl
         found, all_jobs = subjects.rerun(), subjects.rerun("--forceall")
     finally:
         subjects.remove("s04")
-    assert found == {job for job in all_jobs if is_about(job, "s04")}
+    assert found == {job for job in all_jobs if is_about(job, "s04", clips > 0)}
     assert {job.rule for job in found if "s04" in str(job)} >= {"trials", "segments"}
     # Its own and the pooled, and of each other subject's own files none is made again.
     assert {job.wildcards["protocol"] for job in found if job.rule == "train"} == (
@@ -739,11 +784,13 @@ def test_a_subject_less_reruns_what_pools_over_subjects_alone(subjects, subject)
     left = [s for s in ("s01", "s02", "s03", "s05") if s != subject]
     with subjects.configured({"dataset.subjects": left}):
         found, wanted = subjects.rerun(), subjects.rerun("--forceall")
-    assert found == {job for job in wanted if is_about(job, None)}
-    assert {job.wildcards.get("protocol") for job in found} == {None, *POOLING}
+    assert found == {job for job in wanted if is_about(job, None, subject == "s03")}
+    protocols = {job.wildcards.get("protocol") for job in found if job.rule != "evaluate"}
+    assert protocols == {None, *POOLING}
     assert {job.rule for job in found} == {
         "split",
         "train",
+        "evaluate",
         "baseline",
         "explain",
         "tables",

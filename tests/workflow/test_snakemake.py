@@ -191,7 +191,7 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(work, tmp_path):
     assert "s01_trial02.avi: cut off" in done.stderr
     assert not list((tmp_path / "results/faces").rglob("*"))[1:]  # no more than the folder
     # What does not need the clip is there.
-    assert (tmp_path / "results/runs/eeg_only/trial/s01-k0/seed0/metrics.json").exists()
+    assert (tmp_path / "results/runs/eeg_only/trial/s01-k0/seed0/predictions.parquet").exists()
 
 
 def test_the_published_preset_runs_beside_the_corrected_one(work):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.report.sources import Group, Results, caveats
 from milmer.metrics.calibration import expected_calibration_error
 
@@ -66,11 +67,12 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
             x = axes.at(value, 0)[0]
             drawing.line(x, top + 20, x, top + 48, kind)
             end = max(end, x)
-        if not pd.isna(row.band_power):
-            marks["band power"] = row.band_power
-            x = axes.at(row.band_power, 0)[0]
-            drawing.diamond(x, top + 34)
-            end = max(end, x + 5)
+        for baseline in BASELINES:
+            if not pd.isna(value := getattr(row, baseline)):
+                marks[baseline.replace("_", " ")] = value
+                x = axes.at(value, 0)[0]
+                drawing.diamond(x, top + 34)
+                end = max(end, x + 5)
         drawing.text(end + 6, top + 38, _share(row.mean), "bold")
         beside = ", ".join(f"{name} {_share(value)}" for name, value in marks.items())
         told.append(f"{', '.join(words)}: {_share(row.mean)} ({beside})")

@@ -8,19 +8,6 @@ from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import SummaryOptions
 from milmer.options import Options
 
-FIGURES = (
-    "inflation",
-    "subjects",
-    "confusion",
-    "learning",
-    "reliability",
-    "frames",
-    "attention",
-    "channels",
-    "cleaning",
-)
-"""All figures, in the page's order; each is a file of its own too."""
-
 
 class ReportOptions(SummaryOptions):
     """How results are summarised and shown."""

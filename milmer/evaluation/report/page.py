@@ -20,8 +20,12 @@ from milmer.evaluation.report import (
     pictures,
     tables,
 )
-from milmer.evaluation.report.options import FIGURES, ReportStageOptions
+from milmer.evaluation.report.figures import FIGURES
+from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.report.sources import Results
+
+DRAWN_IN = (figures_results, figures_inputs)
+"""Modules with a function of each figure's name."""
 
 _KINDS = {
     "dat": "preprocessed EEG (.dat)",
@@ -48,8 +52,8 @@ def make_report(folder: Path, options: ReportStageOptions, out: Path) -> None:
 
 
 def _figure(name: str, results: Results) -> Figure:
-    module = figures_results if hasattr(figures_results, name) else figures_inputs
-    return getattr(module, name)(results)
+    draw = next(getattr(module, name) for module in DRAWN_IN if hasattr(module, name))
+    return draw(results)
 
 
 def _page(results: Results, figures: dict[str, Figure]) -> str:
@@ -62,7 +66,7 @@ def _page(results: Results, figures: dict[str, Figure]) -> str:
         "lead": _lead(results),
         "facts": _facts(results),
         "conclusions": results.conclusions,
-        "figures": figures,
+        "sections": [(FIGURES[name].heading, figure) for name, figure in figures.items()],
         "bags": faces,
         "faces": results.options.report.faces,
         "experiments": tables.experiments(results),

@@ -15,6 +15,7 @@ import pandas as pd
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.evaluation.model_card import stage_options
 from milmer.evaluation.options import TABLES
 from milmer.evaluation.report.options import ReportStageOptions
 
@@ -88,7 +89,7 @@ class Results:
     def conclusions(self) -> str:
         """The conclusions in Markdown."""
         path = self.folder / "tables" / "conclusions.md"
-        with storage.readable(path):
+        with storage.read_errors(path):
             text = path.read_text(encoding="utf-8")
         self._seen(path)
         return text
@@ -122,15 +123,7 @@ class Results:
     def options_of(self, experiment: str) -> dict[str, Any]:
         """Options of an experiment's training and of the stages before it; all its runs' alike."""
         group = next(group for group in self.groups if group.experiment == experiment)
-        made = next(iter(group.metrics.values()))["provenance"]
-        found, waiting = {"train": made["options"]}, [made["upstream"]]
-        while waiting:
-            for name, known in sorted(waiting.pop().items()):
-                stage = name.partition("_")[0]  # inputs are named by their stage and subject
-                if not stage.startswith("trials"):
-                    found.setdefault(stage, known["options"])
-                    waiting.append(known["upstream"])
-        return found
+        return stage_options(next(iter(group.metrics.values()))["provenance"])
 
     def subjects(self, group: Group) -> pd.DataFrame:
         """Accuracy by segment of each subject, with the majority class's: subject, accuracy,

@@ -8,9 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.formats import readable
+from milmer.evaluation.options import SHOWN
 from milmer.evaluation.report.sources import Results, caveats
-from milmer.evaluation.runs import CHOSEN_ON_TEST, LEAKS, PERMUTED
+from milmer.evaluation.runs import KEY
+from milmer.splits.protocols import PROTOCOLS
 
 _MOST_ROWS = 600  # of a table on the page; more are in its file
 
@@ -64,11 +67,16 @@ def summary(results: Results) -> Listing:
     """The summary: a row an experiment, protocol and level."""
     table, made = results.tables["summary"], []
     shown = readable("summary", table)
+    facts = table.groupby(KEY, sort=False)[["leaky", "select", "permuted"]].first()
     protocols = [
-        ", ".join([row["protocol"], *_caveats(row["note"])]) for _, row in shown.iterrows()
+        ", ".join(
+            [protocol, *caveats(leaky=leaky, on_test=select == "best_on_test", permuted=permuted)]
+        )
+        for (_, protocol, _), leaky, select, permuted in facts.itertuples()
     ]
     # Accuracy in front, so that it stands beside what it is of where the page is narrow.
-    last = ["subjects", "majority", "chance", "band power", "ECE"]
+    baselines = [name.replace("_", " ") for name in BASELINES]
+    last = ["subjects", "majority", "chance", *baselines, "ECE"]
     first = [name for name in shown if name not in ("note", *last)]
     shown = shown[first + [name for name in shown if name in last]]
     means = table.pivot_table(
@@ -92,14 +100,11 @@ def summary(results: Results) -> Listing:
         for i in _places(shown)
     ]
     caption = "Mean ± standard deviation over subjects, and the [interval] from six subjects on"
-    if (table["protocol"] == "loso").any():
-        caption += "; folds of loso share their training data, so that theirs are approximate"
+    for protocol in dict.fromkeys(table["protocol"]):
+        if PROTOCOLS[protocol].leaves_subject_out:
+            caption += f"; folds of {protocol} share their training data, so that theirs are "
+            caption += "approximate"
     return Listing(caption, _heads(shown), numeric, made)
-
-
-def _caveats(note: str) -> list[str]:
-    """What has to stand where a number is read, not at the row's end."""
-    return caveats(leaky=LEAKS in note, on_test=CHOSEN_ON_TEST in note, permuted=PERMUTED in note)
 
 
 def tests(results: Results) -> Listing:
@@ -119,7 +124,7 @@ def folds(results: Results) -> Listing:
     """Each fold, by segment."""
     table = results.tables["folds"]
     columns = ["experiment", "protocol", "fold", "seed", "tested", "accuracy", "macro_f1"]
-    columns += ["majority", "band_power", "epoch", "without_valid_face", "warnings"]
+    columns += ["majority", *BASELINES, "epoch", "without_valid_face", "warnings"]
     return listing(
         "Each fold, by segment", table.loc[table["level"] == "segment", columns], "folds.csv"
     )
@@ -219,7 +224,8 @@ def _digests(results: Results) -> Iterable[dict[str, Any]]:
 
 
 def _heads(table: pd.DataFrame) -> list[str]:
-    names = {"macro f1": "macro-F1", "auroc": "AUROC", "p holm": "p (Holm)"}
+    names = {metric.replace("_", " "): title for metric, title in SHOWN.items()}
+    names["p holm"] = "p (Holm)"
     heads = [str(name).replace("_", " ") for name in table.columns]
     return [names.get(head, head) for head in heads]
 

@@ -1,7 +1,7 @@
-"""Readers of DEAP's preprocessed EEG, which unpickle nothing but NumPy arrays.
+"""Reads DEAP's preprocessed EEG, .dat or .mat, and unpickles nothing but NumPy arrays.
 
-A ``.dat`` is a pickle written by Python 2; unpickled without care it can run any code. Here only
-the few names that NumPy's arrays are made of can be found, everything else is refused.
+A ``.dat`` is a pickle written by Python 2, and unpickling can run any code. Here the few names
+that NumPy's arrays need are allowed and everything else is refused.
 """
 
 import pickle
@@ -16,8 +16,8 @@ from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
 from milmer.deap.matlab import read_arrays
 from milmer.errors import MilmerError
 
-# NumPy's own names for arrays, before and after its move to numpy._core. `_codecs.encode` is how
-# protocol 2 spells bytes that Python 3 wrote; `_frombuffer` makes the arrays of protocol 5.
+# NumPy's names for arrays, before and after its move to numpy._core. `_codecs.encode` is how
+# protocol 2 spells bytes written by Python 3; `_frombuffer` makes the arrays of protocol 5.
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -33,11 +33,11 @@ _ALLOWED = {
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """What a preprocessed file holds, in the order of experiment_id.
+    """The content of a preprocessed file, in the order of experiment_id.
 
-    ``eeg`` is (trial, channel, sample) in µV with the 3 s baseline in front, channels in Geneva
-    order; ``peripheral`` (trial, channel, sample) holds channels 33 to 40; ``labels`` (trial, 4)
-    valence, arousal, dominance and liking.
+    ``eeg`` is (trial, channel, sample) in µV at ``sfreq`` Hz, beginning with the 3 s baseline,
+    channels in Geneva order; ``peripheral`` (trial, channel, sample) are channels 33 to 40;
+    ``labels`` (trial, 4) are valence, arousal, dominance and liking.
     """
 
     eeg: np.ndarray
@@ -54,20 +54,20 @@ class Preprocessed:
 def read_preprocessed(path: Path) -> Preprocessed:
     """Read a ``.dat`` or ``.mat`` file.
 
-    Raises :class:`MilmerError` in one line where the file is missing, damaged, not DEAP's or not
-    safe to unpickle, or where the EEG holds a value that is not finite.
+    Raises :class:`MilmerError` where the file is missing, damaged, not DEAP's or not safe to
+    unpickle, or where the EEG holds a value that is not finite.
     """
     try:
         content = _load_dat(path) if path.suffix.lower() == ".dat" else read_arrays(path)
     except FileNotFoundError as error:
-        raise MilmerError(f"{path}: no such file") from error
+        raise MilmerError("no such file", where=path) from error
     except MilmerError:
         raise
-    except Exception as error:
-        # A damaged pickle or .mat can fail in any way that its bytes happen to spell.
+    except Exception as error:  # a damaged pickle or .mat can raise anything
         raise MilmerError(
-            f"{path}: cannot be read, damaged or cut off "
-            f"({type(error).__name__}: {str(error)[:80]}); copy it again".replace("\n", " ")
+            f"is damaged or cut off and cannot be read ({type(error).__name__}: {str(error)[:80]})",
+            where=path,
+            remedy="copy it again",
         ) from error
     return _checked(path, content)
 
@@ -76,45 +76,48 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in _ALLOWED:
             raise MilmerError(
-                f"the pickle asks for {module}.{name}, which is no NumPy array; "
-                "it may be made to run code and is refused"
+                f"the pickle asks for {module}.{name}, which is no NumPy array, and could run code",
+                remedy="copy it again from DEAP",
             )
         return super().find_class(module, name)
 
 
 def _load_dat(path: Path) -> object:
     with open(path, "rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's, about how old or damaged pickles spell a dtype
+        warnings.simplefilter("ignore")  # NumPy's about dtypes of old or damaged pickles
         try:
             return _ArraysOnly(file, encoding="latin1").load()
         except MilmerError as error:
-            raise MilmerError(f"{path}: {error}") from error
+            raise error.within(path) from None
 
 
 def _checked(path: Path, content: object) -> Preprocessed:
+    def wrong(problem: str) -> MilmerError:
+        return MilmerError(
+            f"not a preprocessed file of DEAP: {problem}", where=path, remedy="copy it again"
+        )
+
     if not isinstance(content, dict) or not {"data", "labels"} <= set(content):
-        raise MilmerError(f"{path}: holds no 'data' and 'labels'; not a preprocessed file of DEAP")
+        raise wrong("holds no 'data' and 'labels'")
     data, labels = content["data"], content["labels"]
     for name, array, ndim in (("data", data, 3), ("labels", labels, 2)):
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            raise MilmerError(f"{path}: {name} is not an array of numbers")
+            raise wrong(f"{name} is not an array of numbers")
         if array.ndim != ndim:
-            raise MilmerError(f"{path}: {name} has {array.ndim} dimensions, expected {ndim}")
+            raise wrong(f"{name} has {array.ndim} dimensions, expected {ndim}")
     channels, samples = len(GENEVA) + len(PERIPHERAL), int(BASELINE_SECONDS * SFREQ)
     if not len(data) or data.shape[1] != channels or data.shape[2] <= samples:
-        raise MilmerError(
-            f"{path}: data is {data.shape}, expected trials x {channels} x more than {samples}"
-        )
+        raise wrong(f"data is {data.shape}, expected trials x {channels} x more than {samples}")
     if labels.shape[0] != data.shape[0] or labels.shape[1] < 4:
-        raise MilmerError(
-            f"{path}: labels are {labels.shape}, expected {data.shape[0]} x 4 as there are trials"
-        )
+        raise wrong(f"labels are {labels.shape}, expected {data.shape[0]} x 4")
     eeg = data[:, : len(GENEVA)]
     finite = np.isfinite(eeg).all(axis=2)  # (trial, channel)
     if not finite.all():
         trial, channel = np.argwhere(~finite)[0]
         raise MilmerError(
-            f"{path}: EEG of experiment_id {trial + 1}, channel {GENEVA[channel]} holds values "
-            "that are not finite; copy the file again or leave the subject out (dataset.subjects)"
+            f"EEG of experiment_id {trial + 1}, channel {GENEVA[channel]} holds values that are "
+            "not finite",
+            where=path,
+            remedy="copy the file again or leave the subject out (dataset.subjects)",
         )
     return Preprocessed(eeg, data[:, len(GENEVA) :], labels.astype(np.float64))

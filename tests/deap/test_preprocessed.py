@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from milmer.deap.layout import GENEVA
-from milmer.deap.readers import read_preprocessed
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.errors import MilmerError
 
 DAT = "data_preprocessed_python/s01.dat"

@@ -1,0 +1,161 @@
+"""What the facts about a manifest mean: what would stop a run, and what only costs data.
+
+Each check looks at one thing and yields findings; add a new one beside them and list it in
+:data:`CHECKS`. Protocols and segments are those of the default options.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from milmer.check.findings import Finding, note_at, note_on, small_classes, too_few_trials
+from milmer.check.manifest import ManifestFacts
+from milmer.check.ranges import span
+from milmer.data.segmentation import SegmentationOptions
+from milmer.manifest.table import Row
+
+_BARELY = 0.05  # s of video that a trial may lack without a note
+
+
+def manifest_findings(facts: ManifestFacts) -> list[Finding]:
+    """The results of all checks of a manifest."""
+    return [finding for check in CHECKS for finding in check(facts)]
+
+
+def _problems(facts: ManifestFacts) -> Iterator[Finding]:
+    """What a stage would stop at."""
+    for problem in facts.problems:
+        yield problem.finding()
+
+
+def _columns(facts: ManifestFacts) -> Iterator[Finding]:
+    for text in facts.manifest.unread_columns:
+        yield Finding("columns", text)
+
+
+def _repeated(facts: ManifestFacts) -> Iterator[Finding]:
+    if facts.manifest.repeated:
+        text = "some stimuli are shown again: each time is a trial of the same stimulus"
+        yield Finding("repeated", text)
+
+
+def _channels(facts: ManifestFacts) -> Iterator[Finding]:
+    """Files that differ in their channels."""
+    channels = {name: content.channels for name, content in facts.eeg.items() if content}
+    montages = Counter(channels.values())
+    if len(montages) > 1:
+        usual = max(montages, key=montages.__getitem__)
+        others = [name for name in channels if channels[name] != usual]
+        common = [n for n in usual if all(n in montage for montage in montages)]
+        text = (
+            f"{len(others)} of {len(channels)} EEG files have other channels or another order, "
+            f"first {others[0]}; set dataset.channels, all have {', '.join(common) or 'none'}"
+        )
+        yield Finding("channels", text, stops=True)
+
+
+def _rates(facts: ManifestFacts) -> Iterator[Finding]:
+    """Files that differ in their rate."""
+    rates = Counter(content.sfreq for content in facts.eeg.values() if content)
+    if len(rates) > 1:
+        text = ", ".join(f"{rate:g} Hz ({count} files)" for rate, count in sorted(rates.items()))
+        target = facts.dataset.sfreq
+        if target is None:
+            text = f"EEG of {text}; set dataset.sfreq to resample it to one rate"
+        else:
+            text = f"EEG of {text}, all resampled to {target:g} Hz"
+        yield Finding("rates", text, stops=target is None)
+
+
+def _unlabelled(facts: ManifestFacts) -> Iterator[Finding]:
+    if facts.class_names:
+        rows = [row for row in facts.rows if (row.subject, row.trial) not in facts.classes]
+        yield from note_at("unlabelled", "left out, no label or rating: {}", _by_subject(rows))
+
+
+def _classes(facts: ManifestFacts) -> Iterator[Finding]:
+    trials: dict[str, list[str]] = {}
+    for (subject, _), name in facts.classes.items():
+        trials.setdefault(subject, []).append(name)
+    yield from small_classes(trials, facts.class_names)
+
+
+def _trials(facts: ManifestFacts) -> Iterator[Finding]:
+    counts = {}
+    for subject in facts.subjects:
+        rows = facts.rows_of(subject)
+        if any(facts.has_segment(row) or np.isfinite(facts.seconds_of(row)) for row in rows):
+            counts[subject] = sum(map(facts.has_segment, rows))
+    yield from too_few_trials(counts)  # where no file can be read, that is an error already
+
+
+def _without_eeg(facts: ManifestFacts) -> Iterator[Finding]:
+    rows = [row for row in facts.rows if row.eeg_file is None]
+    yield from note_at("no_eeg", "left out, no EEG: {}", _by_subject(rows))
+
+
+def _short_trials(facts: ManifestFacts) -> Iterator[Finding]:
+    """Trials that are too short for a segment."""
+    short = [
+        row
+        for row in facts.rows
+        if np.isfinite(facts.seconds_of(row)) and not facts.has_segment(row)
+    ]
+    seconds = SegmentationOptions().seconds
+    text = f"left out, shorter than a segment of {seconds:g} s: {{}}"
+    yield from note_at("trials_short", text, _by_subject(short))
+
+
+def _without_video(facts: ManifestFacts) -> Iterator[Finding]:
+    filmed = {row.subject for row in facts.rows if row.video_file}
+    missing = [row for row in facts.rows if row.subject in filmed and not row.video_file]
+    yield from note_at("no_video", "no face video: {}", _by_subject(missing))
+    without = [subject for subject in facts.subjects if subject not in filmed]
+    yield from note_on("eeg_without_video", "no face video; only EEG is used: {}", without)
+
+
+def _video_ends(facts: ManifestFacts) -> Iterator[Finding]:
+    """Videos that end before the trial begins, or before its EEG ends."""
+    short, lacking = [], []
+    for row in facts.rows:
+        clip = facts.video.get(row.video_file or "")
+        if clip is None:
+            continue
+        start = row.video_start or 0.0
+        seconds = clip.seconds - start
+        if seconds <= 0:
+            text = f"video_start {start:g} s lies beyond the end of {row.video_file}"
+            error = facts.manifest.error(row, f"{text} ({clip.seconds:.2f} s)")
+            yield Finding("video", str(error), (row.subject,), stops=True)
+        elif facts.seconds_of(row) - seconds > _BARELY:
+            short.append(row)
+            lacking.append(facts.seconds_of(row) - seconds)
+    if short:
+        text = f"video ends {span(lacking, '{:.2f}')} s before the EEG: {{}}"
+        yield from note_at("lengths", text, _by_subject(short))
+
+
+CHECKS: tuple[Callable[[ManifestFacts], Iterator[Finding]], ...] = (
+    _problems,
+    _columns,
+    _repeated,
+    _channels,
+    _rates,
+    _unlabelled,
+    _classes,
+    _trials,
+    _without_eeg,
+    _short_trials,
+    _without_video,
+    _video_ends,
+)
+"""All checks, in the order of the report."""
+
+
+def _by_subject(rows: Iterable[Row]) -> dict[str, list[int]]:
+    """Trials by subject."""
+    trials: dict[str, list[int]] = {}
+    for row in rows:
+        trials.setdefault(row.subject, []).append(row.trial)
+    return trials

@@ -1,0 +1,91 @@
+"""Stage ``baseline``: a simple method on the folds of the experiments.
+
+What a model is worth is what it adds to this. A baseline learns from the training part alone, also
+where an experiment learns from the validation part too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.evaluation.band_power import class_probabilities, log_band_power
+from milmer.evaluation.baseline_options import BandPowerOptions
+from milmer.metrics.scores import class_shares
+from milmer.options import Options
+from milmer.splits.rows import joined, read_split, require_fit, sampling_rate
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a baseline computes.
+
+    ``features(eeg, sfreq, options)``: from EEG (segment, channel, sample) in µV at ``sfreq`` Hz to
+    features (segment, feature). ``classifier(features, label, new, classes, options)``: from those
+    of the training part, with ``label`` (row,), to probabilities (row, class) of ``new``.
+    """
+
+    features: Callable[[np.ndarray, float, Any], np.ndarray]
+    classifier: Callable[[np.ndarray, np.ndarray, np.ndarray, int, Any], np.ndarray]
+
+
+def _band_powers(eeg: np.ndarray, sfreq: float, options: BandPowerOptions) -> np.ndarray:
+    return log_band_power(eeg, sfreq, options.bands)
+
+
+def _logistic_regression(
+    features: np.ndarray,
+    label: np.ndarray,
+    new: np.ndarray,
+    classes: int,
+    options: BandPowerOptions,
+) -> np.ndarray:
+    return class_probabilities(features, label, new, classes, options.c)
+
+
+METHODS = {"band_power": Method(_band_powers, _logistic_regression)}
+"""By the names of :data:`milmer.evaluation.baseline_options.BASELINES`."""
+
+
+def make_baseline(
+    name: str, split: Path, segments: Sequence[Path], options: Options, out: Path
+) -> None:
+    """Write the predictions of the baseline ``name`` of a split's test part.
+
+    ``segments`` are the files of its subjects. Columns ``subject, experiment_id, position, label``
+    and a probability ``p_<class>`` for each class; the provenance's facts hold the ``shares`` of
+    the classes in the training part. Raises :class:`MilmerError` where the files do not fit
+    together, or the split leaks.
+    """
+    method = METHODS[name]
+    table, of_split = read_split(split)
+    for path in segments:
+        require_fit(split, of_split, path, storage.read_provenance(path))
+    eeg, row, _ = joined(table, segments, "segments", "eeg", split)
+    if (row < 0).any():
+        raise MilmerError(
+            f"{split}: names {table['subject'][row < 0].iloc[0]}, whose segments were not given"
+        )
+    train, test = ((table["part"] == part).to_numpy() for part in ("train", "test"))
+    with threadpool_limits(1):
+        sfreq = sampling_rate(segments)
+        parts = [method.features(array, sfreq, options) for array in eeg]
+        features = np.concatenate(parts)[row]  # (row, feature)
+        label, facts = table["label"].to_numpy(), of_split["facts"]
+        probability = method.classifier(
+            features[train], label[train], features[test], len(facts["labels"]), options
+        )
+    predictions = table[test].drop(columns="part").reset_index(drop=True)
+    for i, class_name in enumerate(facts["labels"]):
+        predictions[f"p_{class_name}"] = probability[:, i]
+    about = {key: facts[key] for key in ("protocol", "fold", "leaky", "labels")}
+    about["permuted"] = facts.get("permuted", False)  # a split of before there was a control
+    about["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
+    inputs = {"split": split} | {f"segments_{path.stem}": path for path in segments}
+    provenance = storage.provenance("baseline", __name__, options.result(), inputs)
+    storage.write_table(out, predictions, provenance | {"facts": about})

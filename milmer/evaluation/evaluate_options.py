@@ -1,0 +1,12 @@
+"""What the stage ``evaluate`` depends on; loads nothing heavy, for the plan."""
+
+from pydantic import Field
+
+from milmer.options import Options
+
+
+class EvaluateOptions(Options):
+    """Which runs of an experiment and protocol are evaluated."""
+
+    folds: list[str] = Field(min_length=1)
+    seeds: list[int] = Field([0], min_length=1)

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Download the recordings that some tests read.
+
+    python tools/fetch_test_data.py
+
+They belong to others and are not part of the repository: 8 runs of PhysioNet's EEG Motor
+Movement/Imagery Database (Open Data Commons Attribution License 1.0), EEGLAB's tutorial data
+(distributed with EEGLAB, BSD 2-clause), the "foreman" sequence as conformance stream BA1_FT_C
+(distributed with openh264, BSD 2-clause), and the face detector YuNet (MIT); 26 MB in all. Each
+file is checked by its SHA-256 before it gets its name; a file that is there already is kept.
+
+Tests look for these files in tests/data/recordings, in the folder that the environment variable
+MILMER_TEST_DATA names, and in ../shared/data beside the repository, in that order.
+
+The digests are those of the files that the tests were written with. The addresses could not be
+tried on the machine where this was written, which has no network.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FOLDER = REPOSITORY / "tests" / "data" / "recordings"
+COMMAND = "python tools/fetch_test_data.py"
+
+
+class Source(NamedTuple):
+    """Where a file is published, and the SHA-256 of its content."""
+
+    url: str
+    sha256: str
+
+
+_EEGMMIDB = "https://physionet.org/files/eegmmidb/1.0.0/S001"
+_EEGLAB = (
+    "https://raw.githubusercontent.com/sccn/eeglab"
+    "/420769355b4e754628edfb43da2eb02c72fb8333/sample_data"
+)
+_OPENH264 = "https://raw.githubusercontent.com/cisco/openh264/v2.6.0/res"
+_YUNET = (
+    "https://huggingface.co/opencv/face_detection_yunet/resolve"
+    "/3cc26e7f1014a5ee5d74a42acee58bafc9d0a310"
+)
+
+FILES = {
+    "eegmmidb/S001R03.edf": Source(
+        f"{_EEGMMIDB}/S001R03.edf",
+        "3427c8d01bff1380bc9ab9f27a35ece2af5dfadf3e291bbc05eb66e4dadbfe2e",
+    ),
+    "eegmmidb/S001R04.edf": Source(
+        f"{_EEGMMIDB}/S001R04.edf",
+        "3d161f88e1c00632585287d2ce584c2bc0f08862438eb255ea8723e00fac693d",
+    ),
+    "eegmmidb/S001R05.edf": Source(
+        f"{_EEGMMIDB}/S001R05.edf",
+        "8828f4b97931100af136cebf27838248b82f69cf359f7e6c3146a1970a8fb8d9",
+    ),
+    "eegmmidb/S001R06.edf": Source(
+        f"{_EEGMMIDB}/S001R06.edf",
+        "5369364f2c4e81ca141679d6dd2ba6ece61c7eb53d7fae31241b308876e1b6b3",
+    ),
+    "eegmmidb/S001R07.edf": Source(
+        f"{_EEGMMIDB}/S001R07.edf",
+        "6320a941815eb7a0bc632e32c07c88b6e2281a0e2f177e8f49e2d0a16231145c",
+    ),
+    "eegmmidb/S001R08.edf": Source(
+        f"{_EEGMMIDB}/S001R08.edf",
+        "358fb5189220725141968ae285fbe9e3f36210b834ffba71d940af308e3aca68",
+    ),
+    "eegmmidb/S001R09.edf": Source(
+        f"{_EEGMMIDB}/S001R09.edf",
+        "1b642457807be572c31e8bb56a936cbdb554507d66e25e242c9bd1b0c557c53c",
+    ),
+    "eegmmidb/S001R10.edf": Source(
+        f"{_EEGMMIDB}/S001R10.edf",
+        "20de1c7746c2349d16bda5e9f1b0ac7b7ad1581102a2e30dd2ac422696f62fb1",
+    ),
+    "eeglab/eeglab_data.set": Source(
+        f"{_EEGLAB}/eeglab_data.set",
+        "27594dc378685d25d5f5f762f4f8332e7a3d988b6d5d41832bb2252d93988718",
+    ),
+    "eeglab/eeglab_data.fdt": Source(
+        f"{_EEGLAB}/eeglab_data.fdt",
+        "3ec388b9a080c723c00cd380403d64cc754929d828375bbd53bd83b468136759",
+    ),
+    "video/foreman_cif.264": Source(
+        f"{_OPENH264}/BA1_FT_C.264",
+        "1bd3abeea6a5612602556a455cd2c59f235cba23e09a1a5556641296324c0bb7",
+    ),
+    "models/face_detection_yunet_2023mar.onnx": Source(
+        f"{_YUNET}/face_detection_yunet_2023mar.onnx",
+        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    ),
+}
+
+
+class FetchError(Exception):
+    """A file cannot be had; the text says which and why in one line."""
+
+
+def find_recordings() -> Path | None:
+    """The first folder that holds all files, or None."""
+    places = [FOLDER, REPOSITORY.parent / "shared" / "data"]
+    if folder := os.environ.get("MILMER_TEST_DATA"):
+        places.insert(1, Path(folder))
+    complete = (place for place in places if all((place / name).is_file() for name in FILES))
+    return next(complete, None)
+
+
+def fetch(folder: Path, files: Mapping[str, Source]) -> None:
+    """Download into ``folder`` those of ``files`` that are not there; raise FetchError."""
+    for name, source in files.items():
+        path = folder / name
+        if path.is_file() and _sha256(path) == source.sha256:
+            print(f"{path}: is there")
+            continue
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            urllib.request.urlretrieve(source.url, partial)
+            digest = _sha256(partial)
+            if digest != source.sha256:
+                raise FetchError(f"{source.url}: SHA-256 is {digest}, expected {source.sha256}")
+            partial.replace(path)
+        except OSError as error:
+            raise FetchError(f"{source.url}: cannot be downloaded ({error})") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        print(f"{path}: downloaded")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> None:
+    """Download all files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where files go")
+    try:
+        fetch(parser.parse_args().folder, FILES)
+    except FetchError as error:
+        sys.exit(f"error: {error}; nothing of it was kept")
+
+
+if __name__ == "__main__":
+    main()
