@@ -1,7 +1,7 @@
-"""The configuration: sections, preset, variants, experiments, and errors for people.
+"""The configuration: sections, preset, variants, experiments.
 
-Imported by the command line and by the Snakefile, never by a stage: a stage gets its own section
-as JSON. Precedence is defaults < preset < what the user gives.
+Imported by the command line and the Snakefile, never by a stage: stages get their options as JSON.
+Precedence is defaults < preset < what the user sets.
 """
 
 import itertools
@@ -35,7 +35,7 @@ from milmer.training.options import TrainingOptions
 PRESETS: dict[str, dict[str, Any]] = {
     "published": {
         "labels": {"ties": "as_published"},
-        # Complete, so that it holds beside any other cleaning in the section itself.
+        # Complete, so that it is valid with any other cleaning in the section itself.
         "eeg": {
             "layout": "as_published",
             "artefacts": "none",
@@ -57,7 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What a preset sets, by section: the rows of the README's table of differences."""
 
 BUILT_IN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    # Complete, so that it holds beside any other scheme and threshold of the section itself.
+    # Complete, so that it is valid with any other scheme and threshold in the section itself.
     "labels": {
         "as_published": {"scheme": "quadrant", "threshold": 5.0, "ties": "as_published"},
         "permuted": {"permuted": True},
@@ -72,7 +72,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class VariantsOptions(Options):
-    """A section's other settings, by name."""
+    """Other settings of sections, by name."""
 
     labels: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `labels`.")
     eeg: dict[Name, dict[str, Any]] = Field({}, description="Other settings of `eeg`.")
@@ -83,7 +83,7 @@ class VariantsOptions(Options):
 class ExperimentOptions(Options):
     """A named variant of the configuration: a row of the tables."""
 
-    preset: Literal["published"] | None = Field(None, description="Begin with a preset.")
+    preset: Literal["published"] | None = Field(None, description="Start from a preset.")
     model: dict[str, Any] = Field({}, description="Options of `model` that differ.")
     training: dict[str, Any] = Field({}, description="Options of `training` that differ.")
     labels: Name | None = Field(None, description="A variant of `labels`.")
@@ -97,19 +97,19 @@ class ExperimentOptions(Options):
     )
     protocols: list[Protocol] | None = Field(
         None,
-        description="Only these protocols; null takes all of protocols.names, or the preset's.",
+        description="Only these protocols; null takes protocols.names, or those of the preset.",
     )
     validation: Literal[0] | None = Field(
         None,
-        description="0 trains on the validation part too; goes with select last and best_on_test.",
+        description="0 also trains on the validation part; requires select last or best_on_test.",
     )
 
 
 class Config(Options):
-    """The whole configuration, after the preset and the user's keys are put together."""
+    """The whole configuration: defaults, preset and the user's keys merged."""
 
     preset: Literal["published"] | None = Field(
-        None, description="`published` does everything as the authors' code does it."
+        None, description="`published` does everything as the authors' code does."
     )
     dataset: DatasetOptions = DatasetOptions()
     labels: LabelsOptions = LabelsOptions()
@@ -124,7 +124,7 @@ class Config(Options):
     experiments: dict[Name, ExperimentOptions] = Field(
         {"milmer": ExperimentOptions()},
         min_length=1,
-        description="Rows of the tables. One of this file is left out by giving null on top of it.",
+        description="Rows of the tables. Set an experiment to null to drop it.",
     )
     report: ReportOptions = ReportOptions()
 
@@ -146,50 +146,52 @@ class Config(Options):
         changes = BUILT_IN_VARIANTS.get(kind, {}) | getattr(self.variants, kind)
         if name not in changes:
             raise MilmerError(
-                f"config: there is no variant {name!r} of {kind}; variants.{kind} has "
-                f"{', '.join(['default', *changes])}"
+                f"there is no variant {name!r} of {kind}",
+                where="config",
+                remedy=f"variants.{kind} has {', '.join(['default', *changes])}",
             )
         return _validated(f"variants.{kind}.{name}", lambda: section.updated(changes[name]))
 
     def experiment(self, name: str) -> "Experiment":
         """The experiment ``name`` with all its options resolved."""
-        given = self.experiments[name]
+        settings = self.experiments[name]
         where = f"experiments.{name}"
-        preset = PRESETS[given.preset] if given.preset else {}
+        preset = PRESETS[settings.preset] if settings.preset else {}
         model = _validated(
-            f"{where}.model", lambda: self.model.updated(preset.get("model", {}) | given.model)
+            f"{where}.model", lambda: self.model.updated(preset.get("model", {}) | settings.model)
         )
         training = _validated(
             f"{where}.training",
-            lambda: self.training.updated(preset.get("training", {}) | given.training),
+            lambda: self.training.updated(preset.get("training", {}) | settings.training),
         )
         variants = {
-            kind: getattr(given, kind)
-            or ("as_published" if given.preset and kind in BUILT_IN_VARIANTS else "default")
+            kind: getattr(settings, kind)
+            or ("as_published" if settings.preset and kind in BUILT_IN_VARIANTS else "default")
             for kind in ("labels", "eeg", "faces", "backbone")
         }
         for kind, variant in variants.items():
             self.variant(kind, variant)
-        if "jobs_per_gpu" in given.training:
+        if "jobs_per_gpu" in settings.training:
             raise MilmerError(
-                f"config: {where}.training.jobs_per_gpu: is one number for all jobs; set "
-                "training.jobs_per_gpu"
+                "cannot be set per experiment",
+                where=f"config: {where}.training.jobs_per_gpu",
+                remedy="set training.jobs_per_gpu",
             )
-        validation = given.validation is None and not given.preset
+        validation = settings.validation is None and not settings.preset
         if training.select == "validation" and not (validation and self.protocols.validation):
             raise MilmerError(
-                f"config: {where}: select: validation needs a validation part; set "
-                "protocols.validation, or training.select to last"
+                "select: validation needs a validation part",
+                where=f"config: {where}",
+                remedy="set protocols.validation, or training.select to last",
             )
+        protocols = preset.get("protocols", {}).get("names") or self.protocols.names
         experiment = Experiment(
             name=name,
             model=model,
             training=training,
             finetune="face" in model.modalities
             and self.variant("backbone", variants["backbone"]).finetune,
-            protocols=list(
-                given.protocols or preset.get("protocols", {}).get("names") or self.protocols.names
-            ),
+            protocols=list(settings.protocols or protocols),
             validation=validation,
             **variants,
         )
@@ -197,7 +199,7 @@ class Config(Options):
         return experiment
 
     def _require_apart(self, experiment: "Experiment") -> None:
-        """Refuse overlapping segments where they would make no sense, or leak even more."""
+        """Refuse overlapping segments where they make no sense or leak even more."""
         if not self.segmentation.overlap:
             return
         published = self.variant("eeg", experiment.eeg).layout == "as_published"
@@ -207,8 +209,9 @@ class Config(Options):
         ):
             if refused:
                 raise MilmerError(
-                    f"config: segmentation.overlap: does not go with {reason}; set it to 0, or "
-                    f"leave out or change experiments.{experiment.name}"
+                    f"is not allowed with {reason}",
+                    where="config: segmentation.overlap",
+                    remedy=f"set it to 0, or drop or change experiments.{experiment.name}",
                 )
 
     # ------------------------------------------------------ what each stage gets
@@ -228,10 +231,9 @@ class Config(Options):
         ).result_json()
 
     def tokens_options(self, faces: str, backbone: str) -> TokensOptions:
-        """What a backbone makes of face crops.
+        """Options of the stage ``tokens``.
 
-        Weights in a directory, pre-trained ones too, are known by themselves, not by where they
-        lie.
+        Weights in a folder, also pre-trained ones, are identified by their content, not their path.
         """
         options = self.variant("backbone", backbone)
         frozen = options.narrowed_to(FrozenOptions)
@@ -243,7 +245,7 @@ class Config(Options):
         )
 
     def tokens_json(self, faces: str, backbone: str) -> str:
-        """Options of the stage ``tokens``."""
+        """:meth:`tokens_options` as JSON."""
         return self.tokens_options(faces, backbone).result_json()
 
     def pretrain_json(self, backbone: str) -> str:
@@ -255,9 +257,9 @@ class Config(Options):
         return stage.without_paths().result_json()
 
     def split_json(self, labels: str, protocol: str, classes: list[str] | None = None) -> str:
-        """Options of the stage ``split``; other protocols rerun for no other number of folds.
+        """Options of the stage ``split``; the number of folds only where the protocol uses it.
 
-        ``classes`` are the dataset's own names.
+        ``classes`` are the dataset's names of classes.
         """
         folds = {"folds": self.protocols.folds} if protocol in NUMBERED else {}
         return SplitOptions(
@@ -270,7 +272,7 @@ class Config(Options):
 
 
 class Experiment(Options):
-    """A resolved experiment: its options and the variants that it takes."""
+    """A resolved experiment: its options and the variants that it uses."""
 
     name: str
     model: ModelOptions
@@ -285,20 +287,20 @@ class Experiment(Options):
 
     @property
     def needs_faces(self) -> bool:
-        """Whether the model looks at faces."""
+        """Whether the model uses faces."""
         return "face" in self.model.modalities
 
     @property
     def needs_eeg(self) -> bool:
-        """Whether the model looks at EEG."""
+        """Whether the model uses EEG."""
         return "eeg" in self.model.modalities
 
 
 def load_config(user: Mapping[str, Any]) -> Config:
-    """Put defaults, preset and the user's keys together.
+    """Merge defaults, preset and the user's keys.
 
     Raises :class:`MilmerError` with the path of the first wrong key, its value, what is allowed
-    and the nearest known key.
+    and the nearest valid key.
     """
     user = _without_nulls(user)
     preset = user.get("preset")
@@ -308,18 +310,24 @@ def load_config(user: Mapping[str, Any]) -> Config:
     variants = [(k, n) for k in VariantsOptions.model_fields for n in getattr(config.variants, k)]
     for name in [*config.experiments, *(name for _, name in variants)]:
         if not _NAME.fullmatch(name):
-            raise MilmerError(f"config: {name!r}: a name is made of letters, digits, _ and -")
+            raise MilmerError(
+                "is not a valid name",
+                where=f"config: {name!r}",
+                remedy="use letters, digits, _ and -, first a letter or digit",
+            )
     for name in config.experiments:
         if name == BASELINE or name.startswith(f"{BASELINE}-"):
             raise MilmerError(
-                f"config: experiments.{name}: {BASELINE} is the tables' name of a baseline; give "
-                "the experiment another name"
+                f"{BASELINE} is the name of a baseline in the tables",
+                where=f"config: experiments.{name}",
+                remedy="give the experiment another name",
             )
     for kind, name in variants:
         if name == "default":
             raise MilmerError(
-                f"config: variants.{kind}.default: is the section {kind} itself; change it there, "
-                "or give the variant another name"
+                f"is the section {kind} itself",
+                where=f"config: variants.{kind}.default",
+                remedy="change it there, or give the variant another name",
             )
         config.variant(kind, name)
     for name in config.experiments:
@@ -328,38 +336,44 @@ def load_config(user: Mapping[str, Any]) -> Config:
 
 
 def _expanded(experiments: Mapping[Name, ExperimentOptions]) -> dict[Name, ExperimentOptions]:
-    """Experiments with each grid as the experiments that it stands for."""
+    """Experiments, with each grid replaced by the experiments that it stands for."""
     rows: dict[Name, ExperimentOptions] = {}
-    for name, given in experiments.items():
-        plain = given.model_dump(exclude_unset=True, exclude={"grid"})
-        for values in itertools.product(*given.grid.values()):
-            point = dict(zip(given.grid, values, strict=True))
+    for name, settings in experiments.items():
+        plain = settings.model_dump(exclude_unset=True, exclude={"grid"})
+        for values in itertools.product(*settings.grid.values()):
+            point = dict(zip(settings.grid, values, strict=True))
             row = "-".join([name, *(_slug(k, v, name) for k, v in point.items())])
             if row in rows or (point and row in experiments):
-                raise MilmerError(f"config: experiments.{name}.grid: gives {row} twice")
+                raise MilmerError(
+                    f"gives {row} twice",
+                    where=f"config: experiments.{name}.grid",
+                    remedy="list each value once, or rename the other experiment",
+                )
             rows[row] = ExperimentOptions.model_validate(_at_point(name, plain, point))
     return rows
 
 
 def _at_point(name: str, plain: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(plain)
+    """The settings of a grid's experiment at ``point``, its values by key."""
+    settings = dict(plain)
     for key, value in point.items():
         section, _, option = key.partition(".")
         if section in ("model", "training") and option:
-            made[section] = made.get(section, {}) | {option: value}
+            settings[section] = settings.get(section, {}) | {option: value}
         elif key in VariantsOptions.model_fields and isinstance(value, str):
-            made[key] = value
+            settings[key] = value
         else:
             raise MilmerError(
-                f"config: experiments.{name}.grid.{key}: is not a key with a list of values; use "
-                "model.OPTION, training.OPTION, or names of variants of "
-                f"{', '.join(VariantsOptions.model_fields)}"
+                "is not a key with a list of values",
+                where=f"config: experiments.{name}.grid.{key}",
+                remedy="use model.OPTION, training.OPTION, or names of variants of "
+                f"{', '.join(VariantsOptions.model_fields)}",
             )
-    return made
+    return settings
 
 
 def _slug(key: str, value: Any, name: Name) -> str:
-    """A grid's key and value as part of a row's name: num_select-5; of num_select itself: 5."""
+    """A grid's key and value in a row's name: num_select-5, or 5 in an experiment num_select."""
     text = "_".join(map(str, value)) if isinstance(value, list) else str(value)
     text = re.sub("[^A-Za-z0-9_]+", "_", text)
     option = key.rpartition(".")[2]
@@ -367,7 +381,7 @@ def _slug(key: str, value: Any, name: Name) -> str:
 
 
 def _without_nulls(user: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out experiments and variants that are null: how a file on top takes one out."""
+    """Drop experiments and variants that are null."""
     user = dict(user)
     variants = user.get("variants")
     named = [(user, "experiments")]

@@ -1,6 +1,6 @@
 """The configuration as text: ``config.yaml`` and the reference ``docs/options.md``.
 
-Both are generated from the sections' models, where each option has its default and its reason.
+Both are generated from the option models, which hold the default and description of each option.
 """
 
 import textwrap
@@ -35,8 +35,8 @@ def documented(user: Mapping[str, Any], heading: str = "") -> str:
             lines += _section(section, field.annotation, user.get(section))
         else:
             lines += _comment(field.description)
-            given = section in user
-            lines += _entry(section, user[section] if given else field.get_default(), given)
+            chosen = section in user
+            lines += _entry(section, user[section] if chosen else field.get_default(), chosen)
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -72,16 +72,16 @@ def _options(model: type[Options], path: tuple[str, ...]) -> Iterator[tuple[tupl
             yield from _options(option.annotation, (*path, key))
 
 
-def _section(name: str, model: type[Options], given: Mapping[str, Any] | None) -> list[str]:
-    """A section's lines. Its name always stands, so that uncommenting an option is enough."""
+def _section(name: str, model: type[Options], user: Mapping[str, Any] | None) -> list[str]:
+    """A section's lines. Its name is never commented out, so uncommenting an option is enough."""
     lines = []
     for key, option in model.model_fields.items():
-        chosen = bool(given) and key in given
+        chosen = bool(user) and key in user
         lines += _comment(_reason(option))
         if is_section(option.annotation):
-            lines += _section(key, option.annotation, given[key] if chosen else None)
+            lines += _section(key, option.annotation, user[key] if chosen else None)
         else:
-            value = given[key] if chosen else option.get_default(call_default_factory=True)
+            value = user[key] if chosen else option.get_default(call_default_factory=True)
             lines += _entry(key, value, chosen)
     return [f"{name}:", *(f"  {line}" for line in lines)]
 

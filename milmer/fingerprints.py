@@ -2,9 +2,8 @@
 
 Snakemake does not see code behind ``python -m milmer``. Each rule therefore carries, among its
 params, the fingerprints of the modules that its stage can import: the static import closure of
-the stage's module within this package. Comments, docstrings and formatting do not count, nor do
-descriptions of options and what an error advises to do, nor the version of Python that reads the
-code.
+the stage's module within this package. They do not depend on comments, docstrings, formatting,
+descriptions of options, remedies of errors, or the version of Python that reads the code.
 """
 
 import ast
@@ -24,7 +23,7 @@ _MEMORY = _ROOT / "__pycache__" / "fingerprints.json"
 
 
 def closure(*modules: str) -> dict[str, str]:
-    """Names and hashes of ``modules`` and of all they import from this package, sorted."""
+    """Names and hashes of ``modules`` and of all that they import from this package, sorted."""
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -45,7 +44,7 @@ def fingerprint(*modules: str) -> str:
 @functools.cache
 def _path(module: str) -> Path | None:
     base = _ROOT.joinpath(*module.split(".")[1:])
-    for path in (base / "__init__.py", base.with_suffix(".py")):  # a package is found first
+    for path in (base / "__init__.py", base.with_suffix(".py")):  # a package comes first
         if path.is_file():
             return path
     return None
@@ -53,12 +52,12 @@ def _path(module: str) -> Path | None:
 
 def _imports(module: str) -> list[str]:
     """Modules of this package that ``module`` names in an import, with their packages."""
-    found: set[str] = set()
+    names: set[str] = set()
     for name in _facts(module)[0]:
         if _path(name) is not None:
             parts = name.split(".")
-            found |= {".".join(parts[:i]) for i in range(1, len(parts) + 1)}
-    return sorted(found)
+            names |= {".".join(parts[:i]) for i in range(1, len(parts) + 1)}
+    return sorted(names)
 
 
 def _hash(module: str) -> str:
@@ -66,20 +65,20 @@ def _hash(module: str) -> str:
 
 
 def _facts(module: str) -> tuple[list[str], str]:
-    """All that ``module`` names below this package in an import, and the hash of its content."""
+    """The names from this package in the imports of ``module``, and the hash of its content."""
     path = _path(module)
     if path is None:
         raise ModuleNotFoundError(module)
     about, method = path.stat(), Path(__file__).stat()
     state = [about.st_size, about.st_mtime_ns, method.st_size, method.st_mtime_ns]
-    known = _remembered()
-    if module not in known or known[module][0] != state:
+    memory = _remembered()
+    if module not in memory or memory[module][0] != state:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         digest = hashlib.sha256(repr(_content(tree)).encode()).hexdigest()[:12]
-        known[module] = [state, _named(tree, package), digest]
-        known.changed = True
-    return known[module][1], known[module][2]
+        memory[module] = [state, _named(tree, package), digest]
+        memory.changed = True
+    return memory[module][1], memory[module][2]
 
 
 def _named(tree: ast.Module, package: str) -> list[str]:
@@ -96,16 +95,15 @@ def _named(tree: ast.Module, package: str) -> list[str]:
 
 
 class _Memory(dict):
-    """What is known of each module, by the size and time of its file, as Python keeps bytecode.
+    """A cache of each module's facts, valid for the size and time of its file, like bytecode.
 
-    Each job on a cluster parses the Snakefile, and reading all modules takes longer than the rest
-    of that.
+    Each job on a cluster parses the Snakefile, and parsing all modules takes longer than the rest.
     """
 
     changed = False
 
     def keep(self) -> None:
-        """Write it down where there is something new, and where that is allowed."""
+        """Save it if it changed and the folder can be written to."""
         if not self.changed:
             return
         self.changed = False
@@ -119,14 +117,14 @@ class _Memory(dict):
 @functools.cache
 def _remembered() -> _Memory:
     try:
-        known = json.loads(_MEMORY.read_text(encoding="utf-8"))
-        return _Memory(known if isinstance(known, dict) else {})
+        content = json.loads(_MEMORY.read_text(encoding="utf-8"))
+        return _Memory(content if isinstance(content, dict) else {})
     except (OSError, ValueError):
         return _Memory()
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """All statements below a node, without a look into expressions, which takes long."""
+    """All statements below a node; expressions are skipped because they take long."""
     for field in ("body", "orelse", "finalbody", "handlers", "cases"):
         for below in getattr(node, field, ()):
             yield below
@@ -137,8 +135,8 @@ def _content(node: Any) -> Any:
     """A syntax tree as lists, without prose: docstrings, also those of attributes and constants,
     descriptions of options, and remedies of errors.
 
-    Fields that hold nothing are left out: a newer Python has more of them. So is whether a name is
-    read or set, which its place says.
+    Empty fields are left out, because newer versions of Python have more of them, and so is
+    whether a name is read or set, which its place implies.
     """
     if isinstance(node, ast.AST):
         content: list[Any] = [type(node).__name__]
@@ -155,7 +153,7 @@ def _content(node: Any) -> Any:
 
 
 def _is_prose(word: ast.keyword, called: ast.expr) -> bool:
-    """Whether a keyword argument is read by people alone, and can change no result."""
+    """Whether a keyword argument is only text for people and cannot change a result."""
     function = getattr(called, "id", getattr(called, "attr", ""))
     return word.arg == "remedy" or (
         word.arg == "description" and function in ("Field", "execution")

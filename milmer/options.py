@@ -1,7 +1,7 @@
 """The base of every configuration section.
 
-A section is a pydantic model in the ``options.py`` beside its stage: the default, the bounds and
-the reason of each option stand there and nowhere else. Reading one loads no heavy library.
+A section is a pydantic model in the ``options.py`` of its package: the only place for the default,
+the bounds and the description of each option. Importing it loads no heavy library.
 """
 
 import difflib
@@ -15,9 +15,9 @@ from milmer.errors import MilmerError
 
 
 def execution(default: Any, **kwargs: Any) -> Any:
-    """A field that says how a stage runs but cannot change its result.
+    """A field that changes how a stage runs but not its result.
 
-    Such options never reach :meth:`Options.result_json`, so changing one reruns nothing.
+    Such options are not in :meth:`Options.result_json`, so changing one reruns nothing.
     """
     return Field(default, json_schema_extra={"execution": True}, **kwargs)
 
@@ -26,12 +26,12 @@ Base = TypeVar("Base", bound="Options")
 
 
 def is_section(kind: Any) -> bool:
-    """Whether a field of this type is a section of its own."""
+    """Whether a field of type ``kind`` is a section."""
     return isinstance(kind, type) and issubclass(kind, Options)
 
 
 class Options(BaseModel):
-    """A configuration section: unknown keys are errors, and a value is immutable."""
+    """A configuration section: unknown keys are errors, and values are immutable."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
@@ -40,7 +40,7 @@ class Options(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null(cls, data: Any) -> Any:
-        # `snakemake --config` hands every nested value over as text, null included.
+        # `snakemake --config` passes every nested value as text, even null.
         if not isinstance(data, dict):
             return data
         plain = {k: None if v in ("null", "~") else v for k, v in data.items()}
@@ -84,16 +84,16 @@ class Options(BaseModel):
         return type(self).model_validate(_changed(self, changes or {}))
 
     def narrowed_to(self, base: type[Base]) -> Base:
-        """The options that ``base``, a class that this one extends, knows."""
+        """The options of ``base``, which this class extends."""
         return base.model_validate({name: getattr(self, name) for name in base.model_fields})
 
 
 def _changed(options: Options, changes: Mapping[str, Any]) -> dict[str, Any]:
     plain = options.model_dump()
     for key, value in changes.items():
-        held = getattr(options, key, None)
-        nested = isinstance(held, Options) and isinstance(value, Mapping)
-        plain[key] = _changed(held, value) if nested else value
+        section = getattr(options, key, None)
+        nested = isinstance(section, Options) and isinstance(value, Mapping)
+        plain[key] = _changed(section, value) if nested else value
     return plain
 
 
@@ -122,7 +122,7 @@ def read_options(model: type[Base], text: str) -> Base:
 def options_error(
     model: type[Options], error: ValidationError, source: str = "options", path: str = ""
 ) -> MilmerError:
-    """The first of pydantic's errors: which key, its value, what is allowed, the nearest known key.
+    """The first of pydantic's errors: the key, its value, what is allowed, the nearest valid key.
 
     ``source`` is where the options come from, ``path`` the section of ``model`` that was validated.
     """
@@ -131,7 +131,7 @@ def options_error(
     parts = ([path] if path else []) + [str(p) for p in first["loc"] if not _is_type(p)]
     key = ".".join(parts)
     where = f"{source}: {key}" if key else source
-    # Each branch of a union gives an error of its own: count the places, not the errors.
+    # Each branch of a union gives an error: count the places, not the errors.
     places = {tuple(p for p in e["loc"] if not _is_type(p)) for e in errors}
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -141,8 +141,8 @@ def options_error(
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return MilmerError(message + more, where=where)
-    shown = f"{first['input']!r} is not allowed: {message}{_description(model, key)}{more}"
-    return MilmerError(shown, where=where)
+    remedy = f"{message[:1].lower()}{message[1:]}{_description(model, key)}{more}"
+    return MilmerError(f"{first['input']!r} is not allowed", where=where, remedy=remedy)
 
 
 def _is_type(part: str | int) -> bool:
@@ -153,7 +153,7 @@ def _is_type(part: str | int) -> bool:
 
 
 def _nearest(model: type[Options], path: str) -> str | None:
-    """The known key most like ``path``: beside it, or of that name in another section."""
+    """The valid key most like ``path``: beside it, or of that name in another section."""
     parent, _, name = path.rpartition(".")
     section = model.section_at(parent)
     beside = difflib.get_close_matches(name, section.model_fields if section else (), 1, 0.6)
@@ -169,7 +169,7 @@ def _nearest(model: type[Options], path: str) -> str | None:
 
 
 def _description(model: type[Options], path: str) -> str:
-    """What an option is for, in brackets."""
+    """The description of an option, in brackets."""
     parent, _, key = path.rpartition(".")
     section = model.section_at(parent)
     option = section.model_fields.get(key) if section else None

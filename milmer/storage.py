@@ -1,10 +1,10 @@
 """Files between stages: HDF5 for arrays, Parquet for tables, JSON for small facts.
 
-A file is written beside its name, closed, read back and validated, flushed to disk and only then
-renamed, so a file that has its name is complete. It carries its provenance: the options of its
-stage, the content digest of each input, and for information the code and library versions. The
-digest covers content alone, so that the same numbers give the same digest whoever made them.
-Neither clock nor host name nor absolute path goes into a file: the same inputs give the same bytes.
+A file is written under a temporary name, closed, read back and validated, flushed to disk and only
+then renamed, so a file under its final name is complete. It carries its provenance: the options of
+its stage, the content digest of each input, and for information the code and library versions. The
+digest covers the content only, so the same numbers always give the same digest. Files contain no
+clock, host name or absolute path: the same inputs give the same bytes.
 """
 
 import errno
@@ -33,7 +33,7 @@ from milmer.errors import MilmerError
 from milmer.fingerprints import closure
 
 _LIBRARIES = ("numpy", "scipy", "mne", "av", "opencv-python-headless", "torch", "transformers")
-_CHUNK = 1 << 24  # bytes looked at at once while a file is validated
+_CHUNK = 1 << 24  # bytes that are validated at once
 _KEY = b"milmer"
 
 
@@ -62,39 +62,39 @@ def provenance(
     inputs: Mapping[str, Path | str],
     device: str | None = None,
 ) -> dict[str, Any]:
-    """What a file of ``stage`` is made of.
+    """What a file of ``stage`` is made from, as plain JSON values.
 
-    ``modules`` is the stage's ``__name__``, with those of parts that it is handed; ``inputs`` are
-    files, or digests that were taken already. An input that is one of this package's own files
-    brings its own provenance along.
+    ``modules`` is the stage's ``__name__``, with those of the parts that it is handed; ``inputs``
+    are files, or their digests. An input written by this package adds its own provenance.
     """
-    made: dict[str, Any] = {"stage": stage, "options": dict(options), "inputs": {}, "upstream": {}}
-    for name, source in sorted(inputs.items()):
-        if isinstance(source, str):
-            made["inputs"][name] = source
-            continue
-        made["inputs"][name] = digest(source)
-        if source.suffix in (".h5", ".parquet"):
-            known = read_provenance(source)
-            made["upstream"][name] = {k: known[k] for k in ("options", "inputs", "upstream")}
-    made["code"] = closure(*([modules] if isinstance(modules, str) else modules))
-    made["versions"] = {name: version(name) for name in _LIBRARIES}
-    if device is not None:
-        made["device"] = device
-    return made
+    sources = sorted(inputs.items())
+    files = {name: source for name, source in sources if not isinstance(source, str)}
+    ours = {n: read_provenance(f) for n, f in files.items() if f.suffix in (".h5", ".parquet")}
+    return {
+        "stage": stage,
+        "options": dict(options),
+        "inputs": dict(sources) | {name: digest(file) for name, file in files.items()},
+        "upstream": {
+            name: {k: origin[k] for k in ("options", "inputs", "upstream")}
+            for name, origin in ours.items()
+        },
+        "code": closure(*([modules] if isinstance(modules, str) else modules)),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        **({} if device is None else {"device": device}),
+    }
 
 
-def key(made: Mapping[str, Any]) -> str:
-    """A hash of the options, inputs and code that go into a result.
+def key(provenance: Mapping[str, Any]) -> str:
+    """A hash of the options, inputs and code of a result.
 
-    The state of an interrupted run carries it: one of another key is of no use.
+    The state of an interrupted run carries it and is of use only to a run with the same key.
     """
-    what = {name: made[name] for name in ("options", "inputs", "code")}
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    content = {name: provenance[name] for name in ("options", "inputs", "code")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:
-    """The content digest of a file: the recorded one of ours, SHA-256 of the bytes of another's."""
+    """The content digest of a file: recorded in files of ours, else SHA-256 of the bytes."""
     if path.suffix == ".h5":
         with open_h5(path) as file:
             return str(file.attrs["digest"])
@@ -105,7 +105,7 @@ def digest(path: Path) -> str:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """The provenance that a file of ours carries."""
+    """The provenance of a file that this package wrote."""
     if path.suffix == ".h5":
         with open_h5(path) as file:
             return json.loads(file.attrs["provenance"])
@@ -113,11 +113,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def require_same(what: str, first: tuple[Path, Any], second: tuple[Path, Any]) -> None:
-    """Refuse two files that were made from different ``what`` (options or an input's digest)."""
+    """Refuse two files, each with its ``what`` (options or an input's digest), if these differ."""
     if first[1] != second[1]:
         raise MilmerError(
-            f"{second[0]}: made from other {what} than {first[0]}; "
-            "run snakemake again, or delete the older of the two"
+            f"made from other {what} than {first[0]}",
+            where=second[0],
+            remedy="run snakemake again, or delete the older of the two",
         )
 
 
@@ -126,9 +127,9 @@ def require_same(what: str, first: tuple[Path, Any], second: tuple[Path, Any]) -
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name beside ``path``; what was written there takes its place if all went well.
+    """Yield a temporary name beside ``path``, which is renamed to ``path`` if all went well.
 
-    An OSError becomes one line for people. In any case of failure nothing is left behind.
+    On failure nothing is left behind, and an OSError becomes a :class:`MilmerError`.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -148,7 +149,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder of files: yield an empty one that then takes the place of ``path``."""
+    """The same for a folder of files: yield an empty one that is then renamed to ``path``."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -159,10 +160,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
-    except SafetensorError as error:  # which hides what the system said in its text
+    except SafetensorError as error:  # has the number of the system's error in its text
         number = re.search(r"os error (\d+)", str(error))
-        told = OSError(int(number[1]) if number else errno.EIO, str(error))
-        raise _writing_failed(path, told) from error
+        reason = OSError(int(number[1]) if number else errno.EIO, str(error))
+        raise _writing_failed(path, reason) from error
     except OSError as error:
         raise _writing_failed(path, error) from error
     finally:
@@ -170,40 +171,44 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def require_replaceable(folder: Path, marker: str | None = None) -> None:
-    """Refuse a folder that holds something, unless a file ``marker`` says that it is a result."""
+    """Refuse a folder that is not empty, unless the file ``marker`` in it marks a result."""
     ours = marker is not None and (folder / marker).is_file()
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not (ours or empty):
-        raise MilmerError(f"{folder}: is there and not empty; give a new folder")
+        raise MilmerError("exists and is not empty", where=folder, remedy="give a new folder")
 
 
 @contextmanager
-def new_h5(path: Path, schema: Schema, made: Mapping[str, Any]) -> Iterator[h5py.File]:
-    """Yield an HDF5 file to fill; it gets ``path`` once it is closed and fits ``schema``."""
+def new_h5(path: Path, schema: Schema, provenance: Mapping[str, Any]) -> Iterator[h5py.File]:
+    """Yield an HDF5 file to fill; it is renamed to ``path`` if it fits ``schema``."""
     with replacing(path) as partial:
         with _h5(partial, "w") as file:
             yield file
-            file.attrs["stage"] = made["stage"]
-            file.attrs["provenance"] = json.dumps(made, sort_keys=True)
+            file.attrs["stage"] = provenance["stage"]
+            file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
         with _h5(partial, "r+") as file:
             file.attrs["digest"] = _validate(file, schema, path)
 
 
-def write_table(path: Path, frame: pd.DataFrame, made: Mapping[str, Any]) -> None:
+def write_table(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
     """Write a table as Parquet, with its provenance and digest."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    known = {
-        "stage": made["stage"],
-        "provenance": dict(made),
+    metadata = {
+        "stage": provenance["stage"],
+        "provenance": dict(provenance),
         "digest": hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest(),
     }
     table = table.replace_schema_metadata(
-        (table.schema.metadata or {}) | {_KEY: json.dumps(known, sort_keys=True).encode()}
+        (table.schema.metadata or {}) | {_KEY: json.dumps(metadata, sort_keys=True).encode()}
     )
     with replacing(path) as partial:
         pq.write_table(table, partial, compression="zstd")
         if not pq.read_table(partial).equals(table):
-            raise MilmerError(f"{path}: what was read back is not what was written")
+            raise MilmerError(
+                "reads back differently from what was written",
+                where=path,
+                remedy="check the disk and run again",
+            )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -213,7 +218,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as JSON; a number that is not finite is written as null."""
+    """Write plain values as JSON; numbers that are not finite become null."""
     write_text(path, json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -222,36 +227,41 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
-    """Open one of our HDF5 files; a missing, damaged or foreign one is refused in one line."""
+    """Open an HDF5 file that this package wrote, of ``stage`` if that is given.
+
+    Raises :class:`MilmerError` where it is missing, damaged or of another stage or program.
+    """
     with read_errors(path):
         file = h5py.File(path, "r")
     with file:
         if "digest" not in file.attrs or (stage and file.attrs["stage"] != stage):
-            raise MilmerError(f"{path}: not a file of milmer's stage {stage or 'anything'}")
+            origin = f"milmer's stage {stage}" if stage else "milmer"
+            raise MilmerError(f"not a file of {origin}", where=path)
         yield file
 
 
 def require_intact(path: Path) -> None:
-    """Refuse one of our HDF5 files whose content is no longer what was written: a damaged disk."""
+    """Refuse an HDF5 file of ours whose content changed since it was written: a damaged disk."""
     with open_h5(path) as file, read_errors(path):
         if content_digest(file) != file.attrs["digest"]:
             raise MilmerError(
-                f"{path}: damaged: its content does not have the digest that was recorded with it; "
-                "delete it and run again"
+                "damaged: its content does not match its digest",
+                where=path,
+                remedy="delete it and run again",
             )
 
 
 def read_table(path: Path, stage: str | None = None) -> pd.DataFrame:
-    """Read one of our tables."""
-    known = _table_metadata(path)
-    if stage and known["stage"] != stage:
-        raise MilmerError(f"{path}: holds {known['stage']}, not {stage}")
+    """Read a table that this package wrote; refused like :func:`open_h5` does."""
+    metadata = _table_metadata(path)
+    if stage and metadata["stage"] != stage:
+        raise MilmerError(f"holds {metadata['stage']}, not {stage}", where=path)
     with read_errors(path):
         return pq.read_table(path).to_pandas()
 
 
 def mapped(dataset: h5py.Dataset) -> np.ndarray:
-    """A contiguous dataset as a read-only array mapped from its file, valid after it is closed."""
+    """A contiguous dataset as a read-only memory-mapped array, valid after its file is closed."""
     offset = dataset.id.get_offset()
     if offset is None:  # empty, or not contiguous
         return dataset[()]
@@ -269,14 +279,14 @@ def free_bytes(path: Path) -> int:
 
 @contextmanager
 def read_errors(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while ``path`` is opened or read into one line for people."""
+    """Turn errors of opening or reading ``path`` into a :class:`MilmerError`."""
     try:
         yield
     except FileNotFoundError as error:
-        raise MilmerError(f"{path}: no such file") from error
+        raise MilmerError("no such file", where=path) from error
     except (OSError, pa.ArrowInvalid) as error:
         raise MilmerError(
-            f"{path}: cannot be read ({_first_line(error)}); delete it and run again"
+            f"cannot be read ({_first_line(error)})", where=path, remedy="delete it and run again"
         ) from error
 
 
@@ -284,13 +294,13 @@ def _table_metadata(path: Path) -> dict[str, Any]:
     with read_errors(path):
         metadata = pq.read_schema(path).metadata or {}
     if _KEY not in metadata:
-        raise MilmerError(f"{path}: not one of milmer's tables")
+        raise MilmerError("not one of milmer's tables", where=path)
     return json.loads(metadata[_KEY])
 
 
 @contextmanager
 def _h5(path: Path, mode: str) -> Iterator[h5py.File]:
-    """An HDF5 file to write to, which is closed in peace also where the disk is full."""
+    """An HDF5 file to write to, which can be closed even when the disk is full."""
     with _Disk(path, {"w": "w+b", "r+": "r+b"}[mode]) as disk:
         file = h5py.File(disk, mode, track_order=False)
         try:
@@ -307,9 +317,9 @@ def _h5(path: Path, mode: str) -> Iterator[h5py.File]:
 class _Disk(io.FileIO):
     """A file that raises its first failure only, and none once ``closing`` is set.
 
-    HDF5 does not survive a file that it cannot close: where the disk is full, it ends the process
-    with a segmentation fault, later, when its objects are collected. So what cannot be written is
-    dropped, ``failed`` tells why, and the file as a whole is given up.
+    HDF5 does not survive a file that it cannot close: when the disk is full, the process ends with
+    a segmentation fault later, when its objects are collected. So what cannot be written is
+    dropped, ``failed`` keeps the reason, and the whole file is discarded.
     """
 
     failed: OSError | None = None
@@ -331,9 +341,13 @@ class _Disk(io.FileIO):
 
 def _writing_failed(path: Path, error: OSError) -> MilmerError:
     if error.errno == errno.ENOSPC:
-        return MilmerError(f"{path}: no space left on the disk; nothing was kept of this file")
+        return MilmerError(
+            "no space left on the disk, nothing of this file was kept",
+            where=path,
+            remedy="make room and run again",
+        )
     reason = os.strerror(error.errno) if error.errno else _first_line(error)
-    return MilmerError(f"{path}: cannot be written ({reason})")
+    return MilmerError(f"cannot be written ({reason})", where=path)
 
 
 def _first_line(error: BaseException) -> str:
@@ -343,24 +357,24 @@ def _first_line(error: BaseException) -> str:
 def _validate(file: h5py.File, schema: Schema, path: Path) -> str:
     """Check all datasets against ``schema``; return the digest of their content."""
     if set(file) != set(schema):
-        raise MilmerError(f"{path}: datasets {sorted(file)}, expected {sorted(schema)}")
+        raise MilmerError(f"datasets {sorted(file)}, expected {sorted(schema)}", where=path)
     sizes: dict[str, int] = {}
     for name in sorted(schema):
         data, array = file[name], schema[name]
         if data.ndim != len(array.dims):
-            raise MilmerError(f"{path}: {name} has shape {data.shape}, expected {array.dims}")
+            raise MilmerError(f"{name} has shape {data.shape}, expected {array.dims}", where=path)
         for dim, size in zip(array.dims, data.shape, strict=True):
             if sizes.setdefault(dim, size) != size:
-                raise MilmerError(f"{path}: {name} has {size} along {dim}, others {sizes[dim]}")
+                raise MilmerError(f"{name} has {size} along {dim}, others {sizes[dim]}", where=path)
         if array.dtype != _kind(data):
-            raise MilmerError(f"{path}: {name} is {_kind(data)}, expected {array.dtype}")
+            raise MilmerError(f"{name} is {_kind(data)}, expected {array.dtype}", where=path)
     return content_digest(file, finite=path)
 
 
 def content_digest(file: h5py.File, finite: Path | None = None) -> str:
     """SHA-256 of all datasets: their names, kinds, shapes and values.
 
-    Values that are not finite are refused where a path is given to name in the error.
+    Values that are not finite are refused if ``finite`` names the file for the error.
     """
     total = hashlib.sha256()
     for name in sorted(file):
@@ -373,7 +387,7 @@ def content_digest(file: h5py.File, finite: Path | None = None) -> str:
                     total.update(len(item).to_bytes(8, "little") + item.tobytes())
                 continue
             if finite and block.dtype.kind == "f" and not np.isfinite(block).all():
-                raise MilmerError(f"{finite}: {name} holds values that are not finite")
+                raise MilmerError(f"{name} holds values that are not finite", where=finite)
             total.update(np.ascontiguousarray(block).data)
     return total.hexdigest()
 

@@ -198,7 +198,8 @@ def test_a_backbone_is_finetuned_by_hand(tmp_path, twin_backbone):
     arguments = ["finetune-backbone", tmp_path / "faces", tmp_path / "swin"]
     done = milmer(*arguments, "--backbone", twin_backbone)
     assert done.returncode == 1
-    assert done.stderr == f"milmer: {tmp_path / 'faces'}: no such folder of pictures\n"
+    problem = f"{tmp_path / 'faces'}: no such folder of pictures; check the path"
+    assert done.stderr == f"milmer: {problem}\n"
     done = milmer(*arguments, "--options", '{"pretrain": {"epochs": 0}}')
     assert done.returncode == 1
     assert done.stderr.startswith("milmer: options: pretrain.epochs")
@@ -206,7 +207,7 @@ def test_a_backbone_is_finetuned_by_hand(tmp_path, twin_backbone):
     (tmp_path / "swin/thesis.txt").touch()
     done = milmer(*arguments, "--backbone", twin_backbone)
     assert (
-        done.stderr == f"milmer: {tmp_path / 'swin'}: is there and not empty; give a new folder\n"
+        done.stderr == f"milmer: {tmp_path / 'swin'}: exists and is not empty; give a new folder\n"
     )
     shutil.rmtree(tmp_path / "swin")
     assert list(tmp_path.iterdir()) == []

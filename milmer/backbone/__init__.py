@@ -1,1 +1,1 @@
-"""Vision encoders: loading, tokens, pre-training."""
+"""The backbone: loading a vision encoder, encoding face crops as tokens, pre-training."""

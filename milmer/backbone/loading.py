@@ -1,7 +1,7 @@
-"""Loading a Swin or SwinV2 backbone, from a directory in Hugging Face format or from the hub.
+"""Loads a Swin or SwinV2 backbone from a directory in Hugging Face format or from the hub.
 
-Weights are read from safetensors, or from an older checkpoint through PyTorch's own allow-list;
-code that a hub repository brings along is never run.
+Liu et al. 2021 and 2022. Weights are read from safetensors, or from an older checkpoint through
+PyTorch's own allow-list; code that comes with a hub repository is never run.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ FAMILIES = ("swin", "swinv2")
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone ready to make tokens.
+    """A backbone that encodes pictures as tokens.
 
-    ``processor`` is Hugging Face's, of which ``mean`` and ``std`` (3,) are the normalisation of RGB
-    in 0..1 that it was trained with; ``fingerprint`` is a digest of its weights.
+    ``processor`` is Hugging Face's; its ``mean`` and ``std`` (3,) normalise RGB in 0..1 as in the
+    backbone's training. ``fingerprint`` is a digest of the weights.
     """
 
     model: nn.Module
@@ -37,14 +37,14 @@ class Backbone:
 
     @property
     def tokens(self) -> int:
-        """Tokens T of a frame: the last stage's grid, 7 x 7 for 224 px."""
+        """The number T of tokens of a frame: the last stage's grid, 7 x 7 for 224 px."""
         config = self.model.config
         side = self.image_size // (config.patch_size * 2 ** (len(config.depths) - 1))
         return side * side
 
     @property
     def dim(self) -> int:
-        """Width D of a token."""
+        """The width D of a token."""
         return self.model.config.hidden_size
 
     @torch.inference_mode()
@@ -53,7 +53,7 @@ class Backbone:
         return self.model(self.prepare(pictures)).last_hidden_state
 
     def prepare(self, pictures: Tensor) -> Tensor:
-        """Pixel values (frame, 3, size, size) of RGB ``pictures`` as above."""
+        """Pixel values (frame, 3, size, size) of such ``pictures``."""
         pictures = pictures.to(self.device, non_blocking=True)
         return prepare(pictures, self.image_size, self.mean, self.std, self.dtype)
 
@@ -61,7 +61,7 @@ class Backbone:
 def prepare(
     pictures: Tensor, image_size: int, mean: Tensor, std: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """What a backbone looks at: ``pictures`` resized to its size and normalised.
+    """Pixel values for a backbone: ``pictures`` resized to its size and normalised.
 
     From RGB uint8 (frame, height, width, 3) to ``dtype`` (frame, 3, image_size, image_size);
     ``mean`` and ``std`` (3,) are of RGB in 0..1, on the pictures' device.
@@ -69,7 +69,7 @@ def prepare(
     x = pictures.permute(0, 3, 1, 2).to(dtype)
     if x.shape[-2:] != (image_size, image_size):
         size = (image_size, image_size)
-        # In float32: this resampling is not there for bfloat16 on a CPU.
+        # In float32: PyTorch has no such resampling in bfloat16 on a CPU.
         x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
         x = x.clamp(0, 255).to(dtype)
     mean, std = (t.view(1, 3, 1, 1) for t in (mean, std))
@@ -77,9 +77,9 @@ def prepare(
 
 
 def load_backbone(options: SwinOptions, device: torch.device) -> Backbone:
-    """Load ``options.name`` for inference on ``device``.
+    """Load the backbone ``options.name`` for inference on ``device``.
 
-    Raises :class:`MilmerError` where it cannot be found or is not of a Swin family.
+    Raises :class:`MilmerError` if it cannot be loaded or is not of a Swin family.
     """
     model, processor = read_backbone(options)
     dtype = choose_dtype(options, device)
@@ -97,35 +97,37 @@ def load_backbone(options: SwinOptions, device: torch.device) -> Backbone:
 
 
 def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
-    """The encoder of ``options.name`` in float32, and its image processor.
+    """The encoder ``options.name`` in float32, and its image processor.
 
-    Raises :class:`MilmerError` where it cannot be found or is not of a Swin family.
+    Raises :class:`MilmerError` if it cannot be loaded or is not of a Swin family.
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-    where = {"revision": options.revision} if options.revision else {}
+    revision = {"revision": options.revision} if options.revision else {}
     try:
-        config = AutoConfig.from_pretrained(options.name, **where)
+        config = AutoConfig.from_pretrained(options.name, **revision)
         if config.model_type not in FAMILIES:
             raise MilmerError(
-                f"backbone.name: {options.name} is of type {config.model_type}; "
-                f"expected {' or '.join(FAMILIES)}"
+                f"{options.name} is of type {config.model_type}",
+                where="backbone.name",
+                remedy=f"give a model of type {' or '.join(FAMILIES)}",
             )
         model = AutoModel.from_pretrained(
-            options.name, dtype=torch.float32, add_pooling_layer=False, **where
+            options.name, dtype=torch.float32, add_pooling_layer=False, **revision
         )
-        processor = AutoImageProcessor.from_pretrained(options.name, **where)
+        processor = AutoImageProcessor.from_pretrained(options.name, **revision)
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MilmerError(
-            f"backbone.name: {options.name} cannot be loaded ({reason}); give a directory in "
-            "Hugging Face format, or a name on the hub while online"
+            f"{options.name} cannot be loaded ({reason})",
+            where="backbone.name",
+            remedy="give a directory in Hugging Face format, or a name on the hub while online",
         ) from error
     return model, processor
 
 
 def choose_dtype(options: SwinOptions, device: torch.device) -> torch.dtype:
-    """What a backbone computes in on ``device``."""
+    """The precision that a backbone computes in on ``device``."""
     if options.dtype == "auto":
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32
     return getattr(torch, options.dtype)
@@ -133,8 +135,8 @@ def choose_dtype(options: SwinOptions, device: torch.device) -> torch.dtype:
 
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 over the names and values of a model's weights."""
-    total = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        total.update(name.encode())
-        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The section ``backbone``: the Swin transformer that makes tokens of face crops."""
+"""The section ``backbone``: the Swin transformer that encodes face crops as tokens."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -8,81 +8,92 @@ from pydantic import Field
 from milmer.options import Options, execution
 
 LOCAL = "a local directory"
-"""Stands for a directory's path in the options of a stage: no path goes into a result."""
+"""Stands for a directory's path in a stage's options: no path goes into a result."""
 
 
 class SwinOptions(Options):
-    """A Swin transformer, and how it computes."""
+    """A Swin transformer and how it computes."""
 
     name: str = Field(
         "MahmoudWSegni/swin-tiny-patch4-window7-224-finetuned-face-emotion-v12",
-        description="A directory in Hugging Face format, or a model's name on the hub.",
+        description="A directory in Hugging Face format, or the name of a model on the hub.",
     )
     revision: str | None = Field(None, description="Commit or tag on the hub; null is the newest.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="`auto` is bfloat16 where the device computes fast with it, else float32.",
+        description="`auto` is bfloat16 if the device is fast at it, else float32.",
     )
-    threads: int = Field(2, ge=1, description="CPU threads; another number changes last digits.")
+    threads: int = Field(
+        2, ge=1, description="CPU threads; another number changes the last digits."
+    )
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
 
     def without_path(self) -> Self:
-        """The same, where a directory is known by its weights and not by where it lies."""
-        here = Path(self.name).is_dir()
-        return self.updated({"name": LOCAL, "revision": None}) if here else self
+        """The same options, with ``name`` hidden if it is a directory: its weights identify it."""
+        is_directory = Path(self.name).is_dir()
+        return self.updated({"name": LOCAL, "revision": None}) if is_directory else self
 
 
 class FrozenOptions(SwinOptions):
-    """A Swin transformer that makes tokens and learns nothing."""
+    """A Swin transformer that only encodes, and is not trained."""
 
-    batch_size: int = Field(32, ge=1, description="Frames that go through the backbone at once.")
+    batch_size: int = Field(32, ge=1, description="Frames that are encoded at once.")
 
 
 class PretrainOptions(Options):
-    """How the backbone learns emotions from pictures of faces before it makes tokens."""
+    """How the backbone learns emotions from pictures of faces before it encodes any crop."""
 
     images: str | None = Field(
         None,
         description="Folder of class folders with pictures (FER-2013, RAF-DB, AffectNet), or of "
-        "train, val and test with class folders in each; null takes the backbone as it is.",
+        "folders train, val and test with class folders in each; null uses the backbone as it is.",
     )
-    epochs: int = Field(20, ge=1, description="Passes over the training pictures, at most.")
-    batch_size: int = Field(32, ge=1, description="Pictures a step.")
-    lr: float = Field(5e-5, gt=0, description="Highest learning rate of AdamW.")
+    epochs: int = Field(20, ge=1, description="Maximum number of passes over the training part.")
+    batch_size: int = Field(32, ge=1, description="Pictures per step.")
+    lr: float = Field(5e-5, gt=0, description="Peak learning rate of AdamW.")
     warmup: float = Field(
-        0.1, ge=0, lt=1, description="Share of the steps in which the rate rises; then a cosine."
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the steps in which the learning rate rises, before it falls along a "
+        "cosine.",
     )
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     validation: float = Field(
-        0.1, gt=0, lt=1, description="Share of each class held out, where there is no folder val."
+        0.1, gt=0, lt=1, description="Share of each class to hold out if there is no folder val."
     )
     patience: int = Field(
-        3, ge=1, description="Epochs without a better macro-F1 on the held-out part before it ends."
+        3,
+        ge=1,
+        description="Epochs without a better macro-F1 on the held-out part after which training "
+        "stops.",
     )
     class_weights: bool = Field(
-        True, description="Let a rare class count as much in the loss as a common one."
+        True, description="Weight the loss so that a rare class counts as much as a common one."
     )
-    seed: int = Field(0, ge=0, description="Draws the held-out part, the head, order and flips.")
-    checkpoint_minutes: float = execution(
-        5.0, ge=0, description="An interrupted run goes on from a state at most this old."
+    seed: int = Field(
+        0, ge=0, description="Seed of the held-out part, the new head, the order and the flips."
     )
+    checkpoint_minutes: float = execution(5.0, ge=0, description="Minutes between checkpoints.")
 
 
 class BackboneOptions(FrozenOptions):
-    """The Swin transformer that makes tokens of face crops."""
+    """The Swin transformer that encodes face crops as tokens."""
 
     finetune: bool = Field(
         False,
-        description="Train it with the model, from face crops, as published; false caches tokens.",
+        description="Train the backbone with the model, from face crops, as published; false "
+        "encodes the crops once, as cached tokens.",
     )
     pretrain: PretrainOptions = Field(
         PretrainOptions(),
-        description="How it first learns emotions from pictures; see docs/pretraining.md.",
+        description="How the backbone first learns emotions from pictures; see "
+        "docs/pretraining.md.",
     )
 
 
 class TokensOptions(Options):
-    """What the stage ``tokens`` depends on, and ``train`` where it trains the backbone too."""
+    """What the stage ``tokens`` depends on, and ``train`` if it trains the backbone too."""
 
     backbone: FrozenOptions = FrozenOptions()
     use_borrowed_boxes: bool = False
@@ -95,7 +106,7 @@ class PretrainStageOptions(Options):
     pretrain: PretrainOptions = PretrainOptions()
 
     def without_paths(self) -> Self:
-        """The same, where pictures and backbone are known by content, not by where they lie."""
+        """The same options without paths: pictures and backbone are identified by content."""
         return self.updated(
             {"backbone": self.backbone.without_path(), "pretrain": {"images": LOCAL}}
         )

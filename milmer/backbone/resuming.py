@@ -1,8 +1,8 @@
-"""The states of an interrupted pre-training, from which it goes on.
+"""Checkpoints of a pre-training, from which an interrupted run resumes.
 
 ``transformers.Trainer`` writes them as folders, file by file, into a sibling of the result that no
 rule declares, because Snakemake deletes declared outputs before a job starts. A seal in a folder
-says that it is whole and which options, inputs and code it belongs to.
+says that it is complete, and to which options, inputs and code it belongs.
 """
 
 import json
@@ -18,7 +18,7 @@ _SEAL = "seal.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state to go on from: after how many epochs, and whether no more were to follow."""
+    """A checkpoint: after how many ``epochs``, and whether training had ``ended`` there."""
 
     path: Path
     epochs: int
@@ -26,36 +26,39 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The states of one run, below ``folder``."""
+    """The checkpoints of one run that writes ``out`` with this ``provenance``."""
 
-    def __init__(self, out: Path, made: dict[str, Any]):
+    def __init__(self, out: Path, provenance: dict[str, Any]):
         self.folder = out.absolute().with_name(f".{out.name}.resume")
-        self._key = storage.key(made)
+        self._key = storage.key(provenance)
 
     def seal(self, step: int, epochs: int, ended: bool) -> None:
-        """The state of ``step`` is written: make it known."""
+        """Mark the checkpoint of ``step`` as complete."""
         path = self.folder / f"checkpoint-{step}"
-        what = {"key": self._key, "epochs": epochs, "ended": ended, "files": _digests(path)}
-        storage.write_json(path / _SEAL, what)
+        seal = {"key": self._key, "epochs": epochs, "ended": ended, "files": _digests(path)}
+        storage.write_json(path / _SEAL, seal)
 
     def last(self) -> Checkpoint | None:
-        """The newest state that is whole and fits, as its best is; the others are removed."""
-        found = {path: self._seal_of(path) for path in self.folder.glob("checkpoint-*")}
-        whole = {path: seal for path, seal in found.items() if seal}
-        for path in sorted(whole, key=lambda p: int(p.name.split("-")[1]), reverse=True):
+        """The newest checkpoint of this run that is complete, and whose best one is; None if none.
+
+        Checkpoints that are incomplete or belong to another run are removed.
+        """
+        seals = {path: self._seal_of(path) for path in self.folder.glob("checkpoint-*")}
+        complete = {path: seal for path, seal in seals.items() if seal}
+        for path in sorted(complete, key=lambda p: int(p.name.split("-")[1]), reverse=True):
             best = json.loads((path / "trainer_state.json").read_text())["best_model_checkpoint"]
-            if best is None or Path(best) in whole:
-                return Checkpoint(path, whole[path]["epochs"], whole[path]["ended"])
+            if best is None or Path(best) in complete:
+                return Checkpoint(path, complete[path]["epochs"], complete[path]["ended"])
             shutil.rmtree(path)
         self.remove()
         return None
 
     def remove(self) -> None:
-        """Forget all states."""
+        """Delete all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _seal_of(self, path: Path) -> dict[str, Any] | None:
-        """The seal of a whole state of this run; anything else is removed."""
+        """The seal of a complete checkpoint of this run; any other is removed."""
         try:
             seal = json.loads((path / _SEAL).read_text())
             if (seal["key"], seal["files"]) == (self._key, _digests(path)):

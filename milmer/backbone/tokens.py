@@ -1,4 +1,4 @@
-"""Stage ``tokens``: a frozen Swin turns each face crop into tokens, once for all experiments."""
+"""Stage ``tokens``: a frozen Swin encodes each face crop as tokens, once for all experiments."""
 
 import logging
 from pathlib import Path
@@ -30,9 +30,10 @@ def make_tokens(
     """Write the tokens of one subject's crops: the backbone's ``last_hidden_state``.
 
     ``tokens`` is float16 (frame, token, dim), contiguous, so that it can be mapped from the file.
-    ``valid`` (segment, instance) says that there is a frame and that a face was detected in it, or
-    that borrowed boxes are allowed (``faces.use_borrowed_boxes``). ``backbone_name`` says where the
-    backbone lies if the options do not.
+    ``valid`` (segment, instance) says that there is a frame, and that a face was detected in it or
+    borrowed boxes are allowed (``faces.use_borrowed_boxes``). ``backbone_name`` names the backbone
+    if the options do not. Raises :class:`MilmerError` if the backbone cannot be loaded, if the
+    device is missing, or if the tokens do not fit on the disk.
     """
     torch.set_num_threads(options.backbone.threads)
     device = choose_device(options.backbone.device)
@@ -44,17 +45,19 @@ def make_tokens(
         needed = 2 * int(np.prod(shape))
         if needed > storage.free_bytes(out):
             raise MilmerError(
-                f"{out}: no space left on the disk: {needed / 1e9:.1f} GB of tokens are needed"
+                f"no space left on the disk: tokens take {needed / 1e9:.1f} GB",
+                where=out,
+                remedy="free that much",
             )
         valid = valid_instances(bag, detected, options.use_borrowed_boxes)
-        made = storage.provenance(
+        provenance = storage.provenance(
             "tokens",
             __name__,
             options.result(),
             {"faces": faces, "backbone": backbone.fingerprint},
             device=f"{describe(device)} {str(backbone.dtype).removeprefix('torch.')}",
         )
-        with storage.new_h5(out, TOKENS_SCHEMA, made) as file:
+        with storage.new_h5(out, TOKENS_SCHEMA, provenance) as file:
             tokens = file.create_dataset("tokens", shape, "float16")
             size = options.backbone.batch_size
             for first in track(range(0, len(images), size), out.stem):
@@ -64,5 +67,5 @@ def make_tokens(
             for name in ("experiment_id", "position"):
                 file[name] = source[name][()]
             file.attrs["backbone"] = backbone.fingerprint
-    empty = int((~valid.any(axis=1)).sum())
-    _log.info("%d of %d segments have no valid face", empty, len(valid))
+    faceless = int((~valid.any(axis=1)).sum())
+    _log.info("%d of %d segments have no valid face", faceless, len(valid))

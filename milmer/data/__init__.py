@@ -1,1 +1,1 @@
-"""What a recording is, whoever made it: subjects, trials, segments, labels."""
+"""What a recording is, of any origin: subjects, trials, segments, labels."""

@@ -1,4 +1,4 @@
-"""What the workflow asks of a dataset, whoever described it; nothing heavy, for the Snakefile."""
+"""What the workflow needs to know of a dataset. Imports nothing heavy: the Snakefile uses it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from milmer.data.options import LabelsOptions
 class Dataset(ABC):
     """Subjects, and the files and triggers of each.
 
-    ``root`` is the folder that files in tables of trials are relative to; ``source`` says in a
-    word what EEG there is; ``preprocessed``: whether it is DEAP's preprocessed; ``subjects`` are
+    ``root`` is the folder that files in tables of trials are relative to; ``source`` is the kind
+    of EEG in a word; ``preprocessed``: whether it is DEAP's preprocessed EEG; ``subjects`` are
     those that take part, ``with_video`` those of them with face video; ``subject_pattern`` is a
     regular expression that all names of subjects match.
     """
@@ -28,16 +28,16 @@ class Dataset(ABC):
     subjects: list[str]
     with_video: list[str]
     notes: Sequence[str] = ()
-    """What is told before a run."""
+    """Remarks for the user before a run."""
 
     @property
     def classes(self) -> list[str] | None:
-        """Names of the classes where trials have a label by name."""
+        """Names of the classes if trials have labels by name."""
         return None
 
     @abstractmethod
     def lacks(self, labels: LabelsOptions) -> str | None:
-        """Why trials cannot be labelled so; None where they can."""
+        """Why trials cannot be labelled as ``labels`` say; None if they can."""
 
     @abstractmethod
     def eeg_files(self, subject: str) -> list[str]:
@@ -49,7 +49,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def trials_files(self) -> list[str]:
-        """What the tables of trials are made of beside EEG."""
+        """Files other than EEG from which the tables of trials are made."""
 
     @abstractmethod
     def trials_json(self, subject: str) -> str:
@@ -57,7 +57,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def trials_trigger(self, subject: str) -> str:
-        """What else a table of trials depends on."""
+        """What else the subject's table of trials depends on."""
 
     @abstractmethod
     def trials_arguments(self) -> list[str]:

@@ -10,20 +10,24 @@ from milmer.errors import MilmerError
 
 QUADRANTS = ["HAHV", "LAHV", "LALV", "HALV"]
 DROPPED = -1
-"""The label of a trial that has none: not rated, not named, or on the border and ``ties: drop``."""
+"""The label of a trial without one: not rated, not named, or on the border with ``ties: drop``."""
 
 
 def label_names(options: LabelsOptions) -> list[str]:
     """Names of the classes, in the order of their numbers."""
     if options.scheme == "label":
         if not options.classes:
-            raise MilmerError("labels.scheme: label: no names of classes are known")
+            raise MilmerError(
+                "no names of classes are known",
+                where="labels.scheme: label",
+                remedy="set labels.classes",
+            )
         return list(options.classes)
     return QUADRANTS if options.scheme == "quadrant" else ["low", "high"]
 
 
 def thresholds(trials: pd.DataFrame, options: LabelsOptions) -> dict[str, float]:
-    """The border of each rating; ``trials`` are the training trials, for the median."""
+    """The border of each rating; the median is that of ``trials``, the training trials."""
     if options.threshold == "median":
         return {scale: float(trials[scale].median()) for scale in options.scales}
     return dict.fromkeys(options.scales, float(options.threshold))
@@ -31,11 +35,11 @@ def thresholds(trials: pd.DataFrame, options: LabelsOptions) -> dict[str, float]
 
 def label(trials: pd.DataFrame, border: Mapping[str, float], options: LabelsOptions) -> np.ndarray:
     """Classes of ``trials``, int64 (trial,): 0 HAHV, 1 LAHV, 2 LALV, 3 HALV; or 0 low, 1 high; or
-    the place of the trial's label among the classes.
+    the index of the trial's label among the classes.
 
-    A trial without the rating or label is dropped. A rating on its border is high, low or dropped
-    as ``labels.ties`` says. ``as_published`` is the rule of the authors' code: 0 if v > 5 and
-    a > 5, 1 if v >= 5 and a < 5, 2 if v < 5 and a < 5, else 3.
+    A trial without the rating or label is :data:`DROPPED`. A rating on its border is high, low or
+    dropped as ``labels.ties`` says. ``as_published`` is the rule of the authors' code: 0 if v > 5
+    and a > 5, 1 if v >= 5 and a < 5, 2 if v < 5 and a < 5, else 3.
     """
     if options.scheme == "label":
         place = {name: i for i, name in enumerate(label_names(options))}

@@ -1,4 +1,4 @@
-"""A subject's EEG, trial by trial, whoever recorded it."""
+"""A subject's EEG, trial by trial, of any origin."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 BASELINE_SECONDS = 3.0
-"""Seconds before the music video with which a preprocessed trial begins."""
+"""Seconds before the music video at the beginning of a preprocessed trial."""
 
 
 @dataclass(frozen=True)
 class Recording:
     """One subject's EEG.
 
-    ``eeg`` maps experiment_id to (channel, sample) in µV, with ``baseline`` s before the music
-    video in front, of all trials or by experiment_id; ``eog`` maps to (2, sample), hEOG and vEOG,
-    and is None where they were not recorded. ``referenced``: whether the common average was taken
-    out already. ``without_eog``: EOG is not to be expected, so that its lack is no error.
+    ``eeg`` maps experiment_id to (channel, sample) in µV at ``sfreq`` Hz, beginning ``baseline`` s
+    before the music video, the same for all trials or by experiment_id; ``eog`` maps to
+    (2, sample), hEOG and vEOG, and is None if they were not recorded. ``referenced``: whether the
+    common average was already removed. ``without_eog``: no EOG is expected, so it is no error if
+    it is missing.
     """
 
     eeg: dict[int, np.ndarray]
@@ -28,7 +29,7 @@ class Recording:
     without_eog: bool = False
 
     def before(self, experiment_id: int) -> float:
-        """Seconds that stand in front of a trial."""
+        """Seconds of baseline at the beginning of a trial."""
         if isinstance(self.baseline, Mapping):
             return self.baseline[experiment_id]
         return self.baseline

@@ -18,14 +18,14 @@ class SegmentationOptions(Options):
     overlap: float = Field(
         0.0,
         ge=0,
-        description="Seconds that a segment shares with the next one; not with protocol `segment` "
-        "nor with eeg.layout `as_published`.",
+        description="Seconds that a segment shares with the next; not allowed with the protocol "
+        "`segment` or eeg.layout `as_published`.",
     )
 
     @model_validator(mode="after")
     def _forward(self) -> "SegmentationOptions":
         if self.overlap >= self.seconds:
-            raise ValueError(f"overlap: is to be below seconds ({self.seconds:g})")
+            raise ValueError(f"overlap: must be less than seconds ({self.seconds:g})")
         return self
 
 
@@ -40,16 +40,16 @@ class Segment(NamedTuple):
 def segment_grid(
     trials: Iterable[tuple[int, float]], options: SegmentationOptions
 ) -> list[Segment]:
-    """All whole segments of ``trials``, pairs of experiment_id and seconds of EEG.
+    """All whole segments of ``trials``, pairs of experiment_id and length of the EEG in s.
 
-    The order is the one order everywhere: experiment_id, then position. A trial without EEG
-    (its length is NaN) has none.
+    Sorted by experiment_id, then position: the order used everywhere. A trial without EEG, whose
+    length is NaN, has no segments.
     """
     step = options.seconds - options.overlap
     return [
         Segment(int(experiment_id), position, position * step)
         for experiment_id, eeg_seconds in sorted(trials)
-        # A tolerance of a millisecond: 12 s that are recorded as 11.9999 s hold four segments.
+        # A tolerance of a millisecond: 12 s recorded as 11.9999 s hold four segments of 3 s.
         for position in range(_whole(eeg_seconds + 1e-3, options.seconds, step))
     ]
 

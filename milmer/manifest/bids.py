@@ -1,8 +1,8 @@
 """A first manifest from an EEG-BIDS folder (Pernet et al. 2019), read with MNE-BIDS.
 
-BIDS does not say what a trial is. Here it is an event of some duration; a recording without such
-events is one trial. What was shown is the event's ``stim_file``, else its ``trial_type``, which is
-the label too. A person looks through it before it is used.
+BIDS does not define trials. Here a trial is an event with a duration; a recording without such
+events is one trial. The stimulus is the event's ``stim_file``, else its ``trial_type``, which is
+also the label. Review the manifest before you use it.
 """
 
 import csv
@@ -25,19 +25,23 @@ _log = logging.getLogger(__name__)
 
 
 def write_first(bids: Path, out: Path, task: str | None = None) -> str:
-    """Write a manifest of the folder ``bids`` to ``out``; returns what it holds in words.
+    """Write a manifest of the folder ``bids`` to ``out``; return a line that says what it holds.
 
-    ``task`` takes the recordings of that task alone. Paths are relative to the folder of ``out``.
-    Raises :class:`MilmerError` where the folder holds no EEG, or where ``out`` is there already.
+    ``task`` limits it to the recordings of one task. Paths are relative to the folder of ``out``.
+    Raises :class:`MilmerError` where the folder holds no EEG, or where ``out`` exists.
     """
     if out.exists():
-        raise MilmerError(f"{out}: is there already; give a new name")
+        raise MilmerError("exists already", where=out, remedy="give a new name")
     if not bids.is_dir():
-        raise MilmerError(f"{bids}: no such folder")
+        raise MilmerError("no such folder", where=bids, remedy="give a BIDS folder")
     rows = list(_rows(bids, out.parent, task))
     if not rows:
         of = f" of task {task}" if task else ""
-        raise MilmerError(f"{bids}: holds no EEG recording{of} as sub-*/eeg/*_eeg.edf, .bdf, …")
+        raise MilmerError(
+            f"holds no EEG recording{of}",
+            where=bids,
+            remedy="recordings are sub-*/eeg/*_eeg.edf, .bdf, …",
+        )
     subjects = {row["subject"] for row in rows}
     columns = [name for name in COLUMNS if any(row.get(name, "") != "" for row in rows)]
     with (
@@ -53,11 +57,11 @@ def write_first(bids: Path, out: Path, task: str | None = None) -> str:
 def _rows(bids: Path, folder: Path, task: str | None) -> Iterator[dict[str, Any]]:
     import mne_bids
 
-    found = mne_bids.find_matching_paths(
+    recordings = mne_bids.find_matching_paths(
         bids, datatypes="eeg", suffixes="eeg", extensions=_EEG, tasks=task, check=False
     )
     trial: dict[str, int] = {}
-    for path in sorted(found, key=lambda path: str(path.fpath)):
+    for path in sorted(recordings, key=lambda path: str(path.fpath)):
         subject = re.sub("[^A-Za-z0-9_]", "", path.subject or "")
         video = _video(path.fpath)
         for event in _events(path.fpath) or [{"stimulus": path.task or path.fpath.stem}]:
@@ -71,7 +75,7 @@ def _rows(bids: Path, folder: Path, task: str | None) -> Iterator[dict[str, Any]
 
 
 def _events(eeg: Path) -> list[dict[str, Any]]:
-    """The events of some duration of a recording, in the order of time."""
+    """The events of a recording that have a duration, in the order of time."""
     path = eeg.with_name(re.sub(r"_eeg$", "_events.tsv", eeg.stem))
     if not path.is_file():
         return []
@@ -79,10 +83,14 @@ def _events(eeg: Path) -> list[dict[str, Any]]:
         table = pd.read_csv(path, sep="\t", na_values="n/a")
         timed = table[["onset", "duration"]].apply(pd.to_numeric, errors="coerce")
     except (OSError, ValueError, KeyError) as error:
-        raise MilmerError(f"{path}: cannot be read as events ({error})") from error
+        raise MilmerError(
+            f"cannot be read as events ({error})",
+            where=path,
+            remedy="it needs columns onset and duration, separated by tabs",
+        ) from error
     lasting = table[(timed["duration"] > 0) & (timed["onset"] >= 0)].sort_values("onset")
     if lasting.empty and len(table):
-        _log.warning("%s: no event has a duration; the recording is taken for one trial", path)
+        _log.warning("%s: no event has a duration; the recording counts as one trial", path)
     events = []
     for i, row in lasting.iterrows():
         kind = _text(row.get("trial_type")) or _text(row.get("value"))
@@ -98,11 +106,11 @@ def _events(eeg: Path) -> list[dict[str, Any]]:
 
 
 def _video(eeg: Path) -> Path | None:
-    """A video beside a recording, or in a folder of the same session, with its entities."""
+    """A video with the entities of a recording, in a folder of the same session."""
     stem = eeg.stem.removesuffix("_eeg")
     session = eeg.parent.parent
-    found = [path for path in sorted(session.glob(f"*/{stem}_*")) if path.suffix.lower() in _VIDEO]
-    return found[0] if found else None
+    files = sorted(session.glob(f"*/{stem}_*"))
+    return next((path for path in files if path.suffix.lower() in _VIDEO), None)
 
 
 def _beside(file: Path, folder: Path) -> str:

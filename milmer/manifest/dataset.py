@@ -1,4 +1,4 @@
-"""A lab's own recordings as the workflow sees them, by their manifest."""
+"""A lab's own recordings as the workflow sees them: the dataset of a manifest."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,10 @@ from milmer.readers.sidecars import companions
 
 
 class ManifestDataset(Dataset):
-    """The subjects of a manifest that ``options`` ask for; errors are for people."""
+    """The subjects of a manifest that ``options`` name.
+
+    Raises :class:`MilmerError` where one of them has no row or no EEG, or where a file is missing.
+    """
 
     trials_module = "milmer.manifest.trials"
     recordings_module = "milmer.manifest.recordings"
@@ -25,7 +28,11 @@ class ManifestDataset(Dataset):
         self.root = str(manifest.folder)
         wanted = manifest.subjects if options.subjects == "all" else options.subjects
         if absent := [s for s in wanted if s not in manifest.trials]:
-            raise MilmerError(f"dataset.subjects: {manifest.path}: no row of {', '.join(absent)}")
+            raise MilmerError(
+                f"no row of {', '.join(absent)}",
+                where=f"dataset.subjects: {manifest.path}",
+                remedy="leave them out",
+            )
         self.subjects = list(wanted)
         for subject in self.subjects:
             self._require_files(subject)
@@ -34,7 +41,7 @@ class ManifestDataset(Dataset):
 
     @property
     def classes(self) -> list[str]:
-        """All names in the column label, of subjects that take no part too."""
+        """All names in the column label, including those of subjects that take no part."""
         return self._manifest.classes
 
     def lacks(self, labels: LabelsOptions) -> str | None:
@@ -42,7 +49,7 @@ class ManifestDataset(Dataset):
         return missing_labels(self._manifest, labels)
 
     def eeg_files(self, subject: str) -> list[str]:
-        """The subject's recordings with all files that they are made of."""
+        """The subject's recordings with all files that they consist of."""
         files = self._files(row.eeg_file for row in self._manifest.of(subject))
         return [str(part) for file in files for part in (file, *companions(file))]
 
@@ -52,7 +59,7 @@ class ManifestDataset(Dataset):
         return [str(file) for file in files]
 
     def trials_files(self) -> list[str]:
-        """None: of the manifest a subject's own rows count, not the file's time."""
+        """None: what counts is a digest of the subject's rows, not the time of the manifest."""
         return []
 
     def trials_json(self, subject: str) -> str:
@@ -60,11 +67,11 @@ class ManifestDataset(Dataset):
         return json.dumps({"rows": self._manifest.digest(subject)})
 
     def trials_trigger(self, subject: str) -> str:
-        """Nothing that the rows do not say."""
+        """Empty: the rows say everything."""
         return ""
 
     def trials_arguments(self) -> list[str]:
-        """Where the manifest is."""
+        """The path of the manifest."""
         return ["--manifest", str(self._manifest.path)]
 
     def _files(self, names: Iterable[str | None]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A subject's EEG of a manifest, trial by trial, as the stage ``segments`` takes it."""
+"""A subject's EEG of a manifest, trial by trial, for the stage ``segments``."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from milmer.readers.eeg import EEGFile
 
 
 def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) -> Recording:
-    """Read the trials with EEG of a subject's table; their files lie below ``root``.
+    """Read the trials with EEG of a subject's table; files are relative to ``root``.
 
-    In front of each trial stands what the recording holds of the 3 s before it, so that it
-    absorbs the filters' edge. Raises :class:`MilmerError` where a file cannot be read, or where
-    two of them differ in channels or rate.
+    Each trial begins with what the recording holds of the 3 s before it, which absorb the edge of
+    the filters. Raises :class:`MilmerError` where a file cannot be read, or where two files differ
+    in channels or rate.
     """
     eeg, eog, before = {}, {}, {}
     channels, rate, first = None, None, None
@@ -46,7 +46,7 @@ def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) 
 
 
 def lead_of(start: float, rate: float) -> float:
-    """Seconds in front of a trial that starts at ``start`` s, in whole samples of ``rate``."""
+    """Seconds before a trial that starts at ``start`` s, in whole samples at ``rate`` Hz."""
     return BASELINE_SECONDS if start >= BASELINE_SECONDS else int(start * rate) / rate
 
 
@@ -56,13 +56,15 @@ def _require_alike(
     if file.channels != channels:
         only = [name for name in channels if name not in file.channels]
         only += [name for name in file.channels if name not in channels]
-        told = f"{', '.join(only)} in one alone" if only else "in another order"
+        difference = f"{', '.join(only)} in only one" if only else "in another order"
         raise MilmerError(
-            f"{file.path}: not the channels of {first} ({told}); name those to take in "
-            "dataset.channels"
+            f"not the channels of {first} ({difference})",
+            where=file.path,
+            remedy="name those to read in dataset.channels",
         )
     if options.sfreq is None and file.sfreq != rate:
         raise MilmerError(
-            f"{file.path}: {file.sfreq:g} Hz, and {first} has {rate:g} Hz; set dataset.sfreq to "
-            "the rate that all are to be brought to"
+            f"{file.sfreq:g} Hz, and {first} has {rate:g} Hz",
+            where=file.path,
+            remedy="set dataset.sfreq to a rate for all recordings",
         )

@@ -1,6 +1,6 @@
 """The manifest: a table of one row a trial, as CSV, TSV or Parquet, read and checked.
 
-Only the standard library is used for CSV: the Snakefile reads the manifest each time it is parsed.
+CSV needs the standard library only: the Snakefile reads the manifest each time it is parsed.
 """
 
 import csv
@@ -30,12 +30,12 @@ COLUMNS = (
 """All columns that are read, in the order in which they are written."""
 
 SUBJECT = "[A-Za-z0-9_]+"
-"""What a subject's name is made of; a hyphen would not be told from a fold's name."""
+"""Pattern of a subject's name. No hyphen: names of folds use it as a separator."""
 
 PRESENTATIONS = 1000
-"""Where a stimulus is shown to a subject again, its number is multiplied by this."""
+"""Factor on the numbers of stimuli where a subject saw one more than once."""
 
-_GREATEST = 2**31 - 1  # of an experiment_id, which is stored in 32 bits
+_GREATEST = 2**31 - 1  # experiment_id, which is stored in 32 bits
 _EMPTY = ("", "n/a", "nan", "null", "none")
 
 
@@ -43,9 +43,9 @@ _EMPTY = ("", "n/a", "nan", "null", "none")
 class Row:
     """A trial of the manifest; None is an empty cell.
 
-    ``eeg_start`` and ``eeg_stop`` are s in the EEG file (None: its beginning, its end),
-    ``video_start`` s in the video file at which the trial starts. ``experiment_id`` is the number
-    of the stimulus, see :meth:`Manifest.numbered`. Files are relative to the manifest's folder.
+    ``eeg_start`` and ``eeg_stop`` are times in s in the EEG file (None: its beginning, its end),
+    ``video_start`` is the time in s in the video file at which the trial starts. ``experiment_id``
+    is the number of the stimulus. Files are relative to the manifest's folder.
     """
 
     subject: str
@@ -66,7 +66,7 @@ class Row:
 class Manifest:
     """The trials of a manifest by subject, in the order of presentation.
 
-    ``ignored`` are columns that are not read; ``repeated`` says that a subject saw a stimulus more
+    ``ignored`` are columns that are not read; ``repeated``: whether a subject saw a stimulus more
     than once.
     """
 
@@ -96,11 +96,11 @@ class Manifest:
         return sorted({row.label for row in self.rows if row.label is not None})
 
     def at(self, file: str) -> Path:
-        """Where a file lies that a row names."""
+        """The path of a file that a row names."""
         return Path(os.path.normpath(self.folder / file))
 
     def relative(self, file: str | None) -> str | None:
-        """A file that a row names as results name it: relative to the manifest's folder."""
+        """The name of such a file in results: relative to the manifest's folder."""
         if file is None:
             return None
         if os.path.isabs(file):
@@ -110,19 +110,27 @@ class Manifest:
     def of(self, subject: str) -> list[Row]:
         """The trials of a subject; raises :class:`MilmerError` where there are none."""
         if subject not in self.trials:
-            raise MilmerError(f"{self.path}: no row of {subject}")
+            raise MilmerError(f"no row of {subject}", where=self.path, remedy="run snakemake again")
         return self.trials[subject]
 
     def require_eeg(self, subject: str) -> None:
         """Refuse a subject none of whose rows names an EEG file."""
         if not any(row.eeg_file for row in self.of(subject)):
-            raise MilmerError(f"{subject}: no row names an EEG file", where=self.path)
+            raise MilmerError(
+                "no row names an EEG file",
+                where=f"{self.path}: {subject}",
+                remedy="leave the subject out of dataset.subjects",
+            )
 
     def require_file(self, row: Row, column: str) -> None:
         """Refuse a row whose file of that column is not there; an empty cell is fine."""
         name = getattr(row, column)
         if name is not None and not self.at(name).is_file():
-            raise self.error(row, f"{column}: no such file: {name}")
+            raise self.error(
+                row,
+                f"{column}: no such file: {name}",
+                remedy="paths are relative to the manifest's folder",
+            )
 
     @property
     def unread_columns(self) -> list[str]:
@@ -133,34 +141,35 @@ class Manifest:
         ]
 
     def digest(self, subject: str) -> str:
-        """What of the manifest a subject's table of trials is made of, as a digest."""
+        """A digest of the rows from which a subject's table of trials is made."""
         rows = [asdict(row) | {"line": 0} for row in self.of(subject)]
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
-    def error(self, row: Row, text: str) -> MilmerError:
+    def error(self, row: Row, problem: str, *, remedy: str = "") -> MilmerError:
         """An error about a row."""
-        return MilmerError(
-            f"{self.path}: line {row.line} ({row.subject} trial {row.trial}): {text}"
-        )
+        where = f"{self.path}: line {row.line} ({row.subject} trial {row.trial})"
+        return MilmerError(problem, where=where, remedy=remedy)
 
 
 def read_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest.
 
-    Raises :class:`MilmerError` with the line and the column of the first cell that is wrong. Files
-    that it names are not looked at.
+    Raises :class:`MilmerError` with the line and the column of the first wrong cell. The files that
+    it names are not checked.
     """
     path = Path(path)
     header, cells = _cells(path)
     missing = [name for name in REQUIRED if name not in header]
     if missing:
+        optional = ", ".join(name for name in COLUMNS if name not in REQUIRED)
         raise MilmerError(
-            f"{path}: no column {missing[0]}; expected {', '.join(REQUIRED)} and, where they are "
-            f"known, {', '.join(name for name in COLUMNS if name not in REQUIRED)}"
+            f"no column {missing[0]}",
+            where=path,
+            remedy=f"expected {', '.join(REQUIRED)} and, optionally, {optional}",
         )
     rows = [_row(path, line, cell) for line, cell in cells]
     if not rows:
-        raise MilmerError(f"{path}: holds no rows")
+        raise MilmerError("holds no rows", where=path, remedy="add a row for each trial")
     rows, repeated = _numbered(path, rows)
     trials: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.trial):
@@ -170,7 +179,7 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def nearest(column: str) -> str | None:
-    """The column that one that is not read may have been meant for."""
+    """The column whose name is most like that of a ``column`` that is not read."""
     return next(iter(difflib.get_close_matches(column, COLUMNS, 1, 0.75)), None)
 
 
@@ -180,19 +189,26 @@ def nearest(column: str) -> str | None:
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The header, and each row's line and cells by column."""
     if not path.is_file():
-        raise MilmerError(f"dataset.manifest: no such file: {path}")
+        raise MilmerError(
+            f"no such file: {path}",
+            where="dataset.manifest",
+            remedy="set it to your table of trials",
+        )
     read = _parquet if path.suffix.lower() == ".parquet" else _csv
     lines = read(path)
     header = [str(name).strip().lower() for name in lines[0][1]] if lines else []
     twice = [name for name, count in Counter(header).items() if name and count > 1]
     if twice:
-        raise MilmerError(f"{path}: the column {twice[0]} is there twice; keep one of them")
+        raise MilmerError(
+            f"the column {twice[0]} is there twice", where=path, remedy="keep one of them"
+        )
     rows = []
     for line, values in lines[1:]:
         if len(values) > len(header):
             raise MilmerError(
-                f"{path}: line {line}: {len(values)} values for {len(header)} columns; put text "
-                "that holds the separator in quotes"
+                f"{len(values)} values for {len(header)} columns",
+                where=f"{path}: line {line}",
+                remedy="put text that holds the separator in quotes",
             )
         values = [value.strip() for value in values] + [""] * (len(header) - len(values))
         if any(values):
@@ -209,9 +225,9 @@ def _csv(path: Path) -> list[tuple[int, list[str]]]:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             return [(reader.line_num, values) for values in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MilmerError(f"{path}: not a readable table ({error}); save it as CSV in UTF-8") from (
-            error
-        )
+        raise MilmerError(
+            f"not a readable table ({error})", where=path, remedy="save it as CSV in UTF-8"
+        ) from error
 
 
 def _parquet(path: Path) -> list[tuple[int, list[str]]]:
@@ -221,7 +237,9 @@ def _parquet(path: Path) -> list[tuple[int, list[str]]]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise MilmerError(f"{path}: not a readable Parquet file ({error})") from error
+        raise MilmerError(
+            f"not a readable Parquet file ({error})", where=path, remedy="write it again"
+        ) from error
     columns = [[_text(value) for value in column.to_pylist()] for column in table.columns]
     rows = [list(values) for values in zip(*columns, strict=True)]
     return [(1, list(table.column_names)), *enumerate(rows, 2)]
@@ -234,8 +252,8 @@ def _text(value: Any) -> str:
 
 
 def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
-    def wrong(column: str, text: str) -> MilmerError:
-        return MilmerError(f"{path}: line {line}: {column}: {text}")
+    def wrong(column: str, problem: str, *, remedy: str = "") -> MilmerError:
+        return MilmerError(problem, where=f"{path}: line {line}: {column}", remedy=remedy)
 
     def text(column: str) -> str | None:
         value = cells.get(column, "")
@@ -246,19 +264,21 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
         if value is None:
             return None
         try:
-            found = float(value)
+            parsed = float(value)
         except ValueError:
-            found = math.nan
-        if not math.isfinite(found) or found < least:
+            parsed = math.nan
+        if not math.isfinite(parsed) or parsed < least:
             kind = "a number" if least < 0 else f"a number from {least:g} on"
             raise wrong(column, f"{value!r} is not {kind}")
-        return found
+        return parsed
 
     subject, stimulus = text("subject"), text("stimulus")
     if subject is None or not re.fullmatch(SUBJECT, subject):
-        raise wrong("subject", f"{subject or ''!r} is no name of letters, digits and underscores")
+        raise wrong(
+            "subject", f"{subject or ''!r} is not a name of letters, digits and underscores"
+        )
     if stimulus is None:
-        raise wrong("stimulus", "is empty; it says which trials showed the same")
+        raise wrong("stimulus", "is empty", remedy="give trials of the same stimulus one name")
     trial = number("trial", 0)
     if trial is None or trial != int(trial) or trial > _GREATEST:
         raise wrong("trial", f"{cells['trial']!r} is not a whole number: the trial's position")
@@ -285,8 +305,8 @@ def _numbered(path: Path, rows: Iterable[Row]) -> tuple[list[Row], bool]:
     """The rows with an experiment_id each, and whether a subject saw a stimulus twice.
 
     Stimuli that are all whole numbers keep them; else they are numbered from 1 in the order of
-    their names over the whole manifest, so that a number is one stimulus for all subjects. Where
-    a subject saw one again, each presentation counts by itself: 3001, 3002 are stimulus 3.
+    their names over the whole manifest, so that a number is the same stimulus for all subjects.
+    Where a subject saw one again, each presentation has a number: 3001, 3002 are stimulus 3.
     """
     rows = sorted(rows, key=lambda row: row.trial)
     names = sorted({row.stimulus for row in rows})
@@ -298,15 +318,19 @@ def _numbered(path: Path, rows: Iterable[Row]) -> tuple[list[Row], bool]:
         max(times.values()) >= PRESENTATIONS
         or (max(number.values()) + 1) * PRESENTATIONS > _GREATEST
     ):
-        raise MilmerError(f"{path}: stimulus: too many presentations or too great a number")
+        raise MilmerError(
+            "too many presentations or too large a number",
+            where=f"{path}: stimulus",
+            remedy="use smaller numbers, or names",
+        )
     seen: Counter[tuple[str, str]] = Counter()
-    made = []
+    numbered = []
     for row in rows:
         seen[row.subject, row.stimulus] += 1
         n = number[row.stimulus]
         n = n * PRESENTATIONS + seen[row.subject, row.stimulus] if repeated else n
-        made.append(Row(**{**row.__dict__, "experiment_id": n}))
-    return made, repeated
+        numbered.append(Row(**{**row.__dict__, "experiment_id": n}))
+    return numbered, repeated
 
 
 def _require_distinct(path: Path, trials: Mapping[str, list[Row]]) -> None:
@@ -314,11 +338,16 @@ def _require_distinct(path: Path, trials: Mapping[str, list[Row]]) -> None:
         for first, second in itertools.pairwise(rows):
             if first.trial == second.trial:
                 raise MilmerError(
-                    f"{path}: lines {first.line} and {second.line}: {subject} has trial "
-                    f"{first.trial} twice"
+                    f"{subject} has trial {first.trial} twice",
+                    where=f"{path}: lines {first.line} and {second.line}",
+                    remedy="number a subject's trials in the order of presentation",
                 )
     alike: dict[str, str] = {}
     for subject in sorted(trials):
         other = alike.setdefault(subject.lower(), subject)
         if other != subject:
-            raise MilmerError(f"{path}: subject: {other} and {subject} differ in case alone")
+            raise MilmerError(
+                f"{other} and {subject} differ in case only",
+                where=f"{path}: subject",
+                remedy="rename one of them",
+            )

@@ -1,4 +1,4 @@
-"""Stage ``trials`` of a manifest: one table a subject, as that of a copy of DEAP.
+"""Stage ``trials`` of a manifest: one table a subject, like that of a copy of DEAP.
 
 Columns beyond DEAP's are ``stimulus`` (its name), ``label`` and ``video_start``.
 """
@@ -33,15 +33,16 @@ def make_manifest_trials(
 
     Columns: ``subject, trial, experiment_id``, the five ratings (NaN where not rated),
     ``eeg_file, eeg_start, eeg_seconds, video_file`` (paths relative to the manifest's folder, null
-    where there is none), ``video_start`` (s in the video at which the trial starts), ``stimulus``
-    and ``label``. Raises :class:`MilmerError` where the manifest has changed since ``options`` were
-    made, or where a row does not fit its recording.
+    where there is none), ``video_start`` (time in s in the video at which the trial starts),
+    ``stimulus`` and ``label``. Raises :class:`MilmerError` where the rows are not those of
+    ``options``, or where a row does not fit its recording.
     """
     described = read_manifest(manifest)
     if described.digest(subject) != options.rows:
         raise MilmerError(
-            f"{manifest}: the rows of {subject} have changed while the workflow ran; run "
-            "snakemake again"
+            f"the rows of {subject} have changed while the workflow ran",
+            where=manifest,
+            remedy="run snakemake again",
         )
     rows = sorted(described.of(subject), key=lambda row: row.experiment_id)
     spans = trial_spans(described, rows)
@@ -61,15 +62,15 @@ def make_manifest_trials(
     table["video_start"] = [(row.video_start or 0.0) if row.video_file else np.nan for row in rows]
     table["stimulus"] = [row.stimulus for row in rows]
     table["label"] = _texts([row.label for row in rows])
-    _tell(subject, table)
+    _warn(subject, table)
     files = sorted(table["eeg_file"].dropna().unique())
     inputs = eeg_digests(described.folder, files) | {"rows": options.rows}
-    made = storage.provenance("trials", __name__, options.result(), inputs)
-    storage.write_table(out, table, made)
+    provenance = storage.provenance("trials", __name__, options.result(), inputs)
+    storage.write_table(out, table, provenance)
 
 
 def trial_spans(manifest: Manifest, rows: list[Row]) -> list[tuple[float, float]]:
-    """Where each trial starts in its recording and how long it lasts, in s; NaN without EEG.
+    """Start and length in s of each trial in its recording; NaN where it has no EEG.
 
     Raises :class:`MilmerError` where a recording cannot be read or ends before a trial does.
     """
@@ -78,7 +79,7 @@ def trial_spans(manifest: Manifest, rows: list[Row]) -> list[tuple[float, float]
 
 
 def span_of(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[float, float]:
-    """The same of one trial; ``files`` are those that are open, and it adds to them."""
+    """The same of one trial; ``files`` are the open recordings, to which it adds."""
     if row.eeg_file is None:
         return np.nan, np.nan
     if row.eeg_file not in files:
@@ -100,7 +101,7 @@ def span_of(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[fl
         ) from error
 
 
-def _tell(subject: str, table: pd.DataFrame) -> None:
+def _warn(subject: str, table: pd.DataFrame) -> None:
     for column, what in (("eeg_file", "EEG"), ("video_file", "face video")):
         without = sorted(table.loc[table[column].isna(), "trial"])
         if 0 < len(without) < len(table) or (without and column == "eeg_file"):

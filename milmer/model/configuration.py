@@ -13,8 +13,8 @@ class MilmerConfig(PretrainedConfig):
         num_channels, num_samples: shape of an EEG segment.
         sfreq: its sampling rate in Hz.
         num_instances, num_tokens, token_dim: shape of a bag of face tokens: N, T and D.
-        backbone_config: the backbone's own configuration where the model holds one, which is then
-            trained with it; null where tokens come from elsewhere.
+        backbone_config: the configuration of the backbone if the model holds one and trains it;
+            null if tokens come from elsewhere.
     """
 
     model_type = "milmer"

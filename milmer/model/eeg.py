@@ -1,4 +1,4 @@
-"""EEG tokens: one token a channel.
+"""EEG encoders: one token per channel.
 
 ``log_power`` sees what EEG carries: how strong each rhythm is, and where. ``published`` is the
 authors' encoder.
@@ -19,32 +19,32 @@ Batches = Callable[[], Iterable[Tensor]]
 class LogPowerEEGEncoder(nn.Module):
     """Log power of a learnable filter bank, standardised by channel, as tokens.
 
-    Temporal filters shared by all channels, their power averaged over windows of about 3 s,
-    log, Linear: the layers of ShallowConvNet (Schirrmeister et al. 2017) before channels are
-    mixed, which is the transformer's part here. The filters are complex, power is |·|², and they
-    begin as Morlet wavelets, as LEAF's do (Zeghidour et al. 2021): some hundred segments are too
-    few to find bands from noise, and a quadrature pair's power does not depend on phase. A segment
+    Temporal filters shared by all channels, power averaged over windows of about 3 s, log, Linear:
+    the layers of ShallowConvNet (Schirrmeister et al. 2017) that precede the mixing of channels,
+    which the transformer does here. The filters are complex, so that power is |·|², and they begin
+    as Morlet wavelets, as LEAF's do (Zeghidour et al. 2021): a few hundred segments are too few to
+    find bands from noise, and the power of a quadrature pair does not depend on phase. A segment
     is mirrored at its ends, so that all of it counts.
 
     In training, power is averaged over a random part of the time (``eeg_dropout`` is left out),
-    drawn for each segment: dropout whose noise is that of the estimate itself, large where few
-    cycles make the power.
+    drawn for each segment: a dropout whose noise is that of the estimate itself, large where the
+    power is estimated from few cycles.
 
-    Each channel has a learned embedding that scales its token and one that is added to it (FiLM,
-    Perez et al. 2018). Scaled at random from the start, the mean over channels, which is what an
-    untrained attention takes, still holds which channel was strong in which band.
+    Each channel has a learned embedding that scales its token and another that is added to it
+    (FiLM, Perez et al. 2018). Because the scales are random from the start, the mean over channels,
+    which is what untrained attention computes, still tells which channel was strong in which band.
 
-    The buffers come from :meth:`fit_scale`: ``scale`` (channel,), root mean square in µV, and of
-    the log power ``mean`` and ``std`` (channel, filter). Until then they are 1, 0 and 1.
+    The buffers are set by :meth:`fit_scale`: ``scale`` (channel,), the root mean square in µV, and
+    ``mean`` and ``std`` (channel, filter) of the log power. Before that they are 1, 0 and 1.
     """
 
     FILTERS = 20
     BAND = (2.0, 45.0)  # centres of the first and the last filter in Hz
     KERNEL_SECONDS = 0.5
     WINDOW_SECONDS = 3.0
-    POWER_RATE = 32.0  # power is taken this often a second: it changes slower than the signal
+    POWER_RATE = 32.0  # Hz; power changes more slowly than the signal
     MOMENT_SECONDS = 0.25  # time is kept or left out in stretches of this length
-    FLOOR = 1e-6  # of a channel's mean power: a flat channel has a finite log
+    FLOOR = 1e-6  # of a channel's mean power, so that a flat channel has a finite log
 
     scale: Tensor
     mean: Tensor
@@ -78,16 +78,16 @@ class LogPowerEEGEncoder(nn.Module):
         return tokens * self.gate.weight + self.channel.weight
 
     def log_power(self, eeg: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Log power (batch, channel, filter, window), in float32 also under autocast.
+        """Log power (batch, channel, filter, window), in float32 even under autocast.
 
-        In bfloat16 a slow wave's rounding would drown the fast rhythms. ``kept`` (batch, time)
-        weighs the times at which power is taken; without it all count alike.
+        In bfloat16 the rounding of a slow wave would drown the fast rhythms. ``kept`` (batch, time)
+        weights the times at which power is computed; without it all count alike.
         """
         with torch.autocast(eeg.device.type, enabled=False):
             x = eeg.float() / self.scale.float().unsqueeze(-1)
             bank = self.filters.float().flatten(0, 1).unsqueeze(1)  # (2 * filter, 1, tap)
             x = x.flatten(0, 1).unsqueeze(1)  # (batch * channel, 1, sample)
-            x = F.pad(x, (self.half, self.half), mode="reflect")  # so that the ends count too
+            x = F.pad(x, (self.half, self.half), mode="reflect")  # so that the ends count
             y = F.conv1d(x, bank, stride=self.stride)  # (batch * channel, 2 * filter, time)
             squared = y.square().unflatten(1, (2, -1)).sum(1).unflatten(0, eeg.shape[:2])
             if kept is None:
@@ -99,12 +99,12 @@ class LogPowerEEGEncoder(nn.Module):
             return (power + self.FLOOR).log()
 
     def _windows(self, x: Tensor) -> Tensor:
-        """The last axis, time, as (window, time)."""
+        """Split the last axis, time, into (window, time)."""
         length = x.shape[-1] // self.windows
         return x[..., : length * self.windows].unflatten(-1, (self.windows, length))
 
     def _moments(self, eeg: Tensor) -> Tensor:
-        """Random weights (batch, time): 1 where power is looked at, else next to nothing."""
+        """Random weights (batch, time): 1 for times that count, almost 0 for the others."""
         times = (eeg.shape[-1] - 1) // self.stride + 1
         shape = len(eeg), math.ceil(times / self.moment)
         kept = (torch.rand(shape, device=eeg.device) >= self.dropout) + 1e-6  # a sum is never 0
@@ -112,7 +112,10 @@ class LogPowerEEGEncoder(nn.Module):
 
     @torch.no_grad()
     def fit_scale(self, batches: Batches) -> None:
-        """Set the buffers from the training part: ``batches()`` yields its EEG, the same twice."""
+        """Set the buffers from the training part.
+
+        Each of two calls of ``batches()`` yields the same EEG (batch, channel, sample) in µV.
+        """
         count, total = 0, 0.0
         for eeg in batches():
             total = total + eeg.double().square().mean(-1).sum(0)  # (channel,)
@@ -127,14 +130,14 @@ class LogPowerEEGEncoder(nn.Module):
         mean = first / count
         std = (second / count - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
-        self.std.copy_(std.clamp_min(0.1))  # a channel that never changes stays where it is
+        self.std.copy_(std.clamp_min(0.1))  # so that a constant channel is not blown up
 
 
 class PublishedEEGEncoder(nn.Module):
-    """LayerNorm over a channel's samples, Linear, ReLU, as the authors' code does it.
+    """LayerNorm over a channel's samples, Linear and ReLU, as in the authors' code.
 
-    It sees the shape of a waveform, but neither its amplitude nor, without ``channel_embeddings``,
-    which channel it is from.
+    It sees the shape of a waveform, but not its amplitude, nor, without ``channel_embeddings``,
+    the channel that it comes from.
     """
 
     def __init__(self, config: MilmerConfig):
@@ -152,11 +155,11 @@ class PublishedEEGEncoder(nn.Module):
 def morlet_wavelets(
     filters: int, half: int, sfreq: float, band: tuple[float, float], cycles: float = 5.0
 ) -> Tensor:
-    """Complex Morlet wavelets (2, filter, 2 * half + 1) of gain 1: real part, imaginary part.
+    """Complex Morlet wavelets (2, filter, 2 * half + 1) of gain 1: real and imaginary parts.
 
-    Their centres are spaced evenly on a log scale of frequency between the ends of ``band``, the
-    upper at most 0.9 of half the rate ``sfreq``. Of ``cycles`` (as the standard deviation of a
-    Gaussian of 2 pi f) as many are kept as the length allows.
+    Their centres are evenly spaced in log frequency between the ends of ``band`` in Hz, the upper
+    end at most 0.9 of half the rate ``sfreq``. The Gaussian's standard deviation is ``cycles`` /
+    (2 pi f), or less where the length allows fewer.
     """
     time = torch.arange(-half, half + 1) / sfreq  # s
     top = min(band[1], 0.45 * sfreq)
@@ -166,7 +169,7 @@ def morlet_wavelets(
     envelope = 2 * envelope / envelope.sum(1, keepdim=True)
     phase = 2 * math.pi * centres[:, None] * time
     cosine, sine = envelope * phase.cos(), envelope * phase.sin()
-    if half:  # without an offset: a Gaussian of few cycles would let one through
+    if half:  # remove the offset that a Gaussian of few cycles would let through
         cosine = cosine - envelope * (cosine.sum(1, keepdim=True) / envelope.sum(1, keepdim=True))
     return torch.stack([cosine, sine])
 

@@ -39,9 +39,9 @@ IMAGE, EEG = 0, 1  # token types
 class MilmerOutput(ModelOutput):
     """What the model returns.
 
-    ``loss`` is the cross-entropy where labels were given; ``logits`` (batch, class); ``scores``
-    (batch, instance) and ``selected`` (batch, K) are null without faces, ``selected`` also where
-    nothing is chosen (``amil``).
+    ``loss`` is the cross-entropy, null without labels; ``logits`` (batch, class); ``scores``
+    (batch, instance) and ``selected`` (batch, K), instances from best to worst, are null without
+    faces, and ``selected`` also under ``amil``, which selects none.
     """
 
     loss: Tensor | None = None
@@ -51,7 +51,7 @@ class MilmerOutput(ModelOutput):
 
 
 class AttentionPooling(nn.Module):
-    """Selection ``amil``: a bag becomes one token, Σ a_i mean_t X_it (Ilse et al. 2018)."""
+    """Selection ``amil``: a bag is pooled to one token, Σ a_i mean_t X_it (Ilse et al. 2018)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -105,7 +105,11 @@ class VisualBranch(nn.Module):
             self.mlp = TokenMLP(width)
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Selection | None]:
-        """Visual tokens (batch, token, width), which of them count, scores, and the choice."""
+        """From tokens ``x`` (batch, instance, token, dim) and ``valid`` (batch, instance).
+
+        Returns visual tokens (batch, token, width), a mask (batch, token) of those that count, the
+        scores (batch, instance), and the selection, which is None under ``amil``.
+        """
         if self.pooling is not None:
             token, scores = self.pooling(x, valid)
             tokens, present, selection = token.unsqueeze(1), valid.any(1, keepdim=True), None
@@ -114,24 +118,24 @@ class VisualBranch(nn.Module):
             scores = self.score(x, valid)
             dropout = self.dropout if self.training else 0.0
             selection = choose(scores, valid, self.num_select, self.gradient, dropout)
-            everywhere = (
+            credits_all = (
                 self.fusion == "cross_attention"
                 and self.gradient == "subset"
                 and selection.weight.requires_grad
             )
-            if everywhere:
+            if credits_all:  # the choice of every instance gets a gradient
                 tokens, present, weight = x, valid, selection.weight
             else:
                 tokens, present, weight = gather(x, selection), selection.present, None
         count = tokens.shape[2]
         tokens = self.project(tokens)
         if self.fusion == "cross_attention":
-            # A bag without any valid instance holds zeros: attending to them avoids a NaN.
-            seen = present | ~present.any(1, keepdim=True)
+            # In a bag without any valid instance, which holds zeros, attend to all: avoids a NaN.
+            attended = present | ~present.any(1, keepdim=True)
             if weight is not None:
                 empty = (~valid.any(1, keepdim=True)).to(weight.dtype)
                 weight = weight + empty
-            visual = self.attend(tokens, seen, weight)
+            visual = self.attend(tokens, attended, weight)
             counts = torch.ones(visual.shape[:2], dtype=torch.bool, device=x.device)
         else:
             visual = tokens.flatten(1, 2)  # (batch, K * token, width)
@@ -141,39 +145,42 @@ class VisualBranch(nn.Module):
 
 
 class Encoder(nn.TransformerEncoder):
-    """PyTorch's transformer encoder (post-norm, ReLU), read at the CLS token alone.
+    """PyTorch's transformer encoder (post-norm, ReLU), read out at the CLS token alone.
 
-    The last layer is computed for that token only: the others' outputs are never looked at, and
+    The last layer is computed for that token only: the outputs of the others are never used, and
     leaving them out saves a third of a training step.
     """
 
     def forward(self, sequence: Tensor, ignored: Tensor | None) -> Tensor:
-        """The encoded first token (batch, width); ``ignored`` (batch, token) masks others out."""
+        """The encoded first token (batch, width) of ``sequence`` (batch, token, width).
+
+        Tokens are masked out where ``ignored`` (batch, token) is True.
+        """
         *layers, last = self.layers
         for layer in layers:
             sequence = layer(sequence, src_key_padding_mask=ignored)
         cls = sequence[:, :1]  # (batch, 1, width)
-        seen, _ = last.self_attn(
+        attended, _ = last.self_attn(
             cls, sequence, sequence, key_padding_mask=ignored, need_weights=False
         )
-        cls = last.norm1(cls + last.dropout1(seen))
-        fed = last.linear2(last.dropout(last.activation(last.linear1(cls))))
-        return last.norm2(cls + last.dropout2(fed)).squeeze(1)
+        cls = last.norm1(cls + last.dropout1(attended))
+        hidden = last.linear2(last.dropout(last.activation(last.linear1(cls))))
+        return last.norm2(cls + last.dropout2(hidden)).squeeze(1)
 
 
 class FaceEncoder(nn.Module):
     """A Swin that is trained with the rest: from pictures to tokens.
 
-    Frames go through it ``frames_at_once`` at a time. In training each such part is computed again
-    on the way back (gradient checkpointing), so that what is kept of a bag is its tokens alone.
+    Frames are encoded ``frames_at_once`` at a time. In training each such part is computed again
+    in the backward pass (gradient checkpointing), so that only the tokens of a bag are kept.
     """
 
     frames_at_once = 32
 
     def __init__(self, config: MilmerConfig):
         super().__init__()
-        known = AutoConfig.for_model(**config.backbone_config)
-        self.swin = AutoModel.from_config(known, add_pooling_layer=False)
+        backbone_config = AutoConfig.for_model(**config.backbone_config)
+        self.swin = AutoModel.from_config(backbone_config, add_pooling_layer=False)
 
     def forward(self, pixel_values: Tensor, valid: Tensor) -> Tensor:
         """Tokens (batch, instance, token, dim) of ``pixel_values`` (batch, instance, 3, h, w).
@@ -182,10 +189,10 @@ class FaceEncoder(nn.Module):
         """
         parts = pixel_values[valid].split(self.frames_at_once)
         if torch.is_grad_enabled():
-            made = [checkpoint(self._tokens, part, use_reentrant=False) for part in parts]
+            encoded = [checkpoint(self._tokens, part, use_reentrant=False) for part in parts]
         else:
-            made = [self._tokens(part) for part in parts]
-        tokens = torch.cat(made)  # (frame, token, dim)
+            encoded = [self._tokens(part) for part in parts]
+        tokens = torch.cat(encoded)  # (frame, token, dim)
         x = tokens.new_zeros(*valid.shape, *tokens.shape[1:])
         return x.index_put((valid,), tokens)
 
@@ -223,10 +230,10 @@ class MilmerForEmotionClassification(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As the base class does it, with the weights in memory of their own.
+        """As the base class does, but with the weights copied into memory.
 
-        There they lie aligned, as those of a model that was never saved. Mapped from the file they
-        need not be, and a matrix product may then differ in the last bit.
+        There they are aligned, like those of a model that was never saved. Mapped from the file
+        they need not be, and a matrix product may then differ in its last bit.
         """
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
@@ -252,9 +259,11 @@ class MilmerForEmotionClassification(PreTrainedModel):
             eeg: (batch, channel, sample) in µV.
             face_tokens: (batch, instance, token, dim) from the backbone.
             pixel_values: (batch, instance, 3, height, width), normalised as the backbone's image
-                processor does it: in place of ``face_tokens``, for a model that holds a backbone.
-            valid: bool (batch, instance); all are valid where it is not given.
+                processor does; in place of ``face_tokens``, for a model that holds a backbone.
+            valid: bool (batch, instance); by default all instances are valid.
             labels: int64 (batch,) class numbers.
+
+        Raises ValueError if the input of a modality of the model is missing.
         """
         parts, masks = [], []
         scores = selection = None
@@ -278,8 +287,8 @@ class MilmerForEmotionClassification(PreTrainedModel):
             masks.append(torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device))
         batch = len(parts[0])
         sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
-        hidden = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # what counts
-        ignored = None if bool(hidden.all()) else ~hidden
+        counted = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # (batch, token)
+        ignored = None if bool(counted.all()) else ~counted
         encoded = self.encoder(sequence, ignored)  # (batch, width)
         logits = self.classifier(self.head_dropout(encoded))  # (batch, class)
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)

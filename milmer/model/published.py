@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' code: their weights under our names, with the same logits."""
+"""Checkpoints of the authors' code: their weights under our names, giving the same logits."""
 
 import math
 import pickle
@@ -51,9 +51,12 @@ _SELECTION_NAMES = {
 _BIAS = "encoder.layers.{}.blocks.0.attention.self.relative_position_bias_table"
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _FUSION_NAMES = {"mlp": {"mlp_up": "visual.mlp.up", "mlp_down": "visual.mlp.down"}}
+_AS_TRAINED = "give selection, fusion and num_heads as it was trained with"
+_SAME_SHAPE = "give --backbone, a model of the same shape"
+_SAVE_STATE_DICT = "save the model's state_dict() with torch.save"
 
 
-def load(
+def from_state_dict(
     state_dict: Mapping[str, Tensor],
     *,
     selection: str,
@@ -66,9 +69,9 @@ def load(
     """A model with the weights of a checkpoint of the authors' code, in evaluation mode.
 
     Sizes are read off the tensors. A missing ``cls_token`` (training on a GPU leaves it out) is
-    zero. The model takes face tokens and ``swin_model.*`` is left out; with ``backbone_config``,
-    see :func:`backbone_config_of`, it becomes the model's backbone and pictures are taken too.
-    Raises :class:`MilmerError` where a tensor is missing or does not fit.
+    zero. By default the model takes face tokens and ignores ``swin_model.*``; with
+    ``backbone_config``, see :func:`backbone_config_of`, that becomes the model's backbone, and the
+    model takes pictures too. Raises :class:`MilmerError` if a tensor is missing or does not fit.
     """
     state = {k.removeprefix("module."): v for k, v in state_dict.items()}
     try:
@@ -101,12 +104,18 @@ def load(
         )
         ours = _renamed(state, selection, fusion, width)
     except KeyError as error:
-        raise MilmerError(f"checkpoint: no tensor {error}; not one of the authors' code") from error
+        raise MilmerError(
+            f"no tensor {error}, so it is not one of the authors' code",
+            where="checkpoint",
+            remedy="give a state_dict that their training saved",
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "options"
-        raise MilmerError(f"checkpoint: {where}: {first['msg']}") from error
-    with torch.device("meta"):  # the scorer's 1,416 M parameters need no random values first
+        option = ".".join(map(str, first["loc"])) or "options"
+        raise MilmerError(
+            first["msg"], where=f"checkpoint: {option}", remedy=_AS_TRAINED
+        ) from error
+    with torch.device("meta"):  # do not draw random values for the scorer's 1,416 M parameters
         model = MilmerForEmotionClassification(config)
     model.to_empty(device="cpu")
     ours.setdefault("cls", torch.zeros_like(model.cls))
@@ -117,7 +126,11 @@ def load(
         model.load_state_dict(ours)
     except RuntimeError as error:
         reason = " ".join(str(error).split()[:40])
-        raise MilmerError(f"checkpoint: does not fit {selection} and {fusion}: {reason}") from error
+        raise MilmerError(
+            f"does not fit {selection} and {fusion}: {reason}",
+            where="checkpoint",
+            remedy=_AS_TRAINED,
+        ) from error
     return model.eval()
 
 
@@ -133,25 +146,26 @@ def convert(
 ) -> None:
     """Write a checkpoint file of the authors' code as a model folder in Hugging Face format.
 
-    Its backbone comes along where the checkpoint holds one; ``backbone`` names a model of the same
-    shape, which a SwinV2's tensors do not tell. Nothing in the file is run.
+    The backbone is included if the checkpoint holds one; ``backbone`` names a model of the same
+    shape, which the tensors of a SwinV2 do not tell. No code in the file is run. Raises
+    :class:`MilmerError` if the file is not such a checkpoint or the options do not fit.
     """
     storage.require_replaceable(out)
     state = _tensors(checkpoint)
-    held = any(_backbone_key(key) for key in state)
-    known = backbone_config_of(state, backbone) if held else None
-    model = load(
+    has_backbone = any(_backbone_key(key) for key in state)
+    backbone_config = backbone_config_of(state, backbone) if has_backbone else None
+    model = from_state_dict(
         state,
         selection=selection,
         fusion=fusion,
         num_select=num_select,
         num_heads=num_heads,
-        backbone_config=known,
+        backbone_config=backbone_config,
     )
     with storage.replacing_folder(out) as folder:
         model.save_pretrained(folder)
-        if known is not None:
-            size = {"height": known.image_size, "width": known.image_size}
+        if backbone_config is not None:
+            size = {"height": backbone_config.image_size, "width": backbone_config.image_size}
             ViTImageProcessorPil(
                 size=size, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD
             ).save_pretrained(folder)
@@ -160,18 +174,26 @@ def convert(
 def backbone_config_of(
     state_dict: Mapping[str, Tensor], name: str | None = None
 ) -> PretrainedConfig:
-    """The configuration of the backbone ``swin_model.*``: that of ``name``, or read off a Swin."""
+    """The configuration of the backbone ``swin_model.*``: that of ``name``, or read off a Swin.
+
+    Raises :class:`MilmerError` if ``name`` cannot be loaded, or the tensors do not tell it.
+    """
     if name is not None:
         try:
             return AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise MilmerError(f"--backbone: {name} cannot be loaded ({reason})") from error
+            raise MilmerError(
+                f"{name} cannot be loaded ({reason})",
+                where="--backbone",
+                remedy="give a directory in Hugging Face format, or a name on the hub while online",
+            ) from error
     swin = _backbone_state(state_dict)
     if any("logit_scale" in key for key in swin):
         raise MilmerError(
-            "checkpoint: its backbone is a SwinV2, whose window no tensor tells; give --backbone, "
-            "a model of the same shape such as microsoft/swinv2-tiny-patch4-window8-256"
+            "its backbone is a SwinV2, whose window no tensor tells",
+            where="checkpoint",
+            remedy=f"{_SAME_SHAPE} such as microsoft/swinv2-tiny-patch4-window8-256",
         )
     try:
         embedding = swin["embeddings.patch_embeddings.projection.weight"]
@@ -179,11 +201,13 @@ def backbone_config_of(
         depths = Counter(int(stage) for stage, _ in blocks)
         tables = [swin[_BIAS.format(stage)] for stage in sorted(depths)]
     except KeyError as error:
-        raise MilmerError(f"checkpoint: no tensor swin_model.{error.args[0]}") from error
+        raise MilmerError(
+            f"no tensor swin_model.{error.args[0]}", where="checkpoint", remedy=_SAME_SHAPE
+        ) from error
     window = (math.isqrt(tables[0].shape[0]) + 1) // 2
     patch = embedding.shape[-1]
     return SwinConfig(
-        # The last stage is one window wide in the checkpoints that the authors begin from.
+        # In the checkpoints that the authors begin from, the last stage is one window wide.
         image_size=window * patch * 2 ** (len(depths) - 1),
         patch_size=patch,
         embed_dim=embedding.shape[0],
@@ -197,34 +221,38 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU."""
     with storage.read_errors(path):
         try:
-            held = torch.load(
+            state = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
             reason = str(error).split(". ")[0].splitlines()[0]
             raise MilmerError(
-                f"{path}: holds more than tensors, or is no checkpoint ({reason}); save the "
-                "model's state_dict() with torch.save"
+                f"holds more than tensors, or is no checkpoint ({reason})",
+                where=path,
+                remedy=_SAVE_STATE_DICT,
             ) from error
-    for wrapping in ("state_dict", "model_state_dict", "model"):
-        if isinstance(held, Mapping) and isinstance(held.get(wrapping), Mapping):
-            held = held[wrapping]
-    if not isinstance(held, Mapping) or not all(isinstance(v, Tensor) for v in held.values()):
-        raise MilmerError(f"{path}: is not a state_dict, names with a tensor each")
-    return dict(held)
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise MilmerError(
+            "is not a state_dict, a tensor by name", where=path, remedy=_SAVE_STATE_DICT
+        )
+    return dict(state)
 
 
 def _backbone_key(key: str) -> str | None:
-    _, found, rest = key.partition("swin_model.")
-    return rest if found else None
+    """The name of a tensor within the backbone; None if it is not the backbone's."""
+    _, separator, name = key.partition("swin_model.")
+    return name if separator else None
 
 
 def _backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {rest: value for key, value in state.items() if (rest := _backbone_key(key))}
+    return {name: value for key, value in state.items() if (name := _backbone_key(key))}
 
 
 def _backbone(state: Mapping[str, Tensor], config: PretrainedConfig) -> PreTrainedModel:
-    """The backbone in a checkpoint, through transformers' own loading: it renames old tensors."""
+    """The backbone in a checkpoint, loaded by transformers itself, which renames old tensors."""
     with tempfile.TemporaryDirectory() as folder:
         tensors = {k: v.contiguous() for k, v in _backbone_state(state).items()}
         save_file(tensors, Path(folder, "model.safetensors"), metadata={"format": "pt"})
@@ -234,9 +262,11 @@ def _backbone(state: Mapping[str, Tensor], config: PretrainedConfig) -> PreTrain
         )
     wrong = sorted([*info["missing_keys"], *(str(k[0]) for k in info["mismatched_keys"])])
     if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise MilmerError(
-            f"checkpoint: its backbone has no fitting {wrong[0]}, nor {len(wrong) - 1} more; give "
-            "--backbone, a model of the same shape"
+            f"its backbone has no fitting {wrong[0]}{more}",
+            where="checkpoint",
+            remedy=_SAME_SHAPE,
         )
     return model
 
@@ -244,6 +274,7 @@ def _backbone(state: Mapping[str, Tensor], config: PretrainedConfig) -> PreTrain
 def _renamed(
     state: Mapping[str, Tensor], selection: str, fusion: str, width: int
 ) -> dict[str, Tensor]:
+    """The checkpoint's tensors of this selection and fusion, under our names."""
     names = _NAMES | _SELECTION_NAMES.get(selection, {}) | _FUSION_NAMES.get(fusion, {})
     ours = {}
     for key, value in state.items():

@@ -1,18 +1,18 @@
-"""Choosing K of a bag's N instances, and letting the scorer learn from the choice.
+"""Selects K of a bag's N instances, and lets the scorer learn from the choice.
 
-Letters, as in the docs: X (batch, instance N, token T, dim D) are the tokens, M (batch, instance)
-says which instances are valid, s (batch, instance) are scores, m in {0, 1} is the choice.
+Symbols, as in the docs: X (batch, instance N, token T, dim D) are the tokens, M (batch, instance)
+says which instances are valid, s (batch, instance) are the scores, m in {0, 1} is the choice.
 
-The choice is always the hard top-K of the valid instances. What differs is its gradient:
+The choice is always the hard top K of the valid instances. What differs is its gradient:
 
-* ``none``: the published code's; scores only make indices, so the scorer never learns.
+* ``none``: as in the published code; scores only yield indices, so the scorer never learns.
 * ``unit_gain``: the chosen tokens are multiplied by 1 + a - stop(a), a = softmax(s).
 * ``subset``: m̂ = m + π - stop(π), where π are the exact marginals of p(S) ∝ Π_{i∈S} exp(s_i) over
   subsets of size K (Ahmed et al. 2023, "SIMPLE").
 
-Two frames that tell the class leave nothing for a third to add, and so nothing for the scorer to
-learn of it. So with ``subset`` a training step leaves some of the chosen ones out (instance
-dropout), and each has to matter.
+If two frames tell the class, a third has nothing to add, and the scorer learns nothing about it.
+With ``subset``, therefore, a training step may leave out some of the chosen frames (instance
+dropout), so that each has to matter.
 
 The scorer ``gated`` is gated attention (Ilse et al. 2018) on a frame's mean token.
 """
@@ -22,16 +22,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_NEVER = -1e9  # the log-weight of an instance that must not be chosen: finite, so no NaN gradients
+_NEVER = -1e9  # log weight of an instance that must not be chosen; finite, to avoid NaN gradients
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The outcome of choosing instances.
+    """The outcome of a selection.
 
-    ``scores`` (batch, instance); ``selected`` (batch, K) indices, best first; ``present``
-    (batch, K) whether the chosen one is valid; ``weight`` (batch, instance) is m̂, the choice with
-    its gradient.
+    ``scores`` (batch, instance); ``selected`` (batch, K) indices of instances, best first;
+    ``present`` (batch, K) says which of these are valid and not dropped; ``weight``
+    (batch, instance) is m̂, the choice with its gradient.
     """
 
     scores: Tensor
@@ -68,7 +68,7 @@ class GatedScorer(nn.Module):
 
 
 class LowRankScorer(nn.Module):
-    """s_i = wᵀ tanh(A vec X_i), A of rank 32: sees where in the face a token lies."""
+    """s_i = wᵀ tanh(A vec X_i), A of rank 32: it sees where in the face a token lies."""
 
     hidden = 32
 
@@ -106,7 +106,7 @@ SCORERS = {"gated": GatedScorer, "low_rank": LowRankScorer, "published": Publish
 
 
 class PositionScorer(nn.Module):
-    """Selection ``softmax``: one learned weight a position in the bag."""
+    """Selection ``softmax``: one learned weight per position in the bag."""
 
     def __init__(self, instances: int):
         super().__init__()
@@ -118,7 +118,7 @@ class PositionScorer(nn.Module):
 
 
 class BagScorer(nn.Module):
-    """Selection ``attention_weighted_topk``: a scorer on each instance."""
+    """Selection ``attention_weighted_topk``: a scorer applied to each instance."""
 
     def __init__(self, scorer: nn.Module):
         super().__init__()
@@ -130,7 +130,7 @@ class BagScorer(nn.Module):
 
 
 class PooledScorer(nn.Module):
-    """Selection ``attention_topk``: the attention-pooled bag is mapped to N scores."""
+    """Selection ``attention_topk``: the bag, pooled by attention, is mapped to N scores."""
 
     def __init__(self, scorer: nn.Module, features: int, instances: int):
         super().__init__()
@@ -163,8 +163,8 @@ class EqualScorer(nn.Module):
 class RandomScorer(nn.Module):
     """Selection ``random``: drawn anew in each training step, fixed by content at evaluation.
 
-    A frame's content decides at evaluation, so that a prediction depends neither on the batch that
-    the bag is in nor on the order of the bag.
+    At evaluation the content of a frame decides, so that a prediction depends neither on the rest
+    of the batch nor on the order of the bag.
     """
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class EvenlySpacedScorer(nn.Module):
         self.num_select = num_select
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Scores (batch, instance): one where an instance is to be chosen, else zero."""
+        """Scores (batch, instance): 1 for each instance to choose, else 0."""
         rank = valid.cumsum(dim=1) - 1  # (batch, instance) among the valid ones
         count = valid.sum(dim=1, keepdim=True)
         k = torch.arange(self.num_select, device=x.device)
@@ -199,19 +199,19 @@ def choose(
 ) -> Selection:
     """Choose the ``num_select`` best valid instances by ``scores`` (batch, instance).
 
-    Where fewer are valid, invalid ones fill up ``selected`` and are not ``present``. Of equal
-    scores the earlier instance wins. Where the scorer learns by ``subset``, each chosen one is left
-    out, and not ``present``, with probability ``dropout``, but never all of a bag.
+    If fewer are valid, invalid ones fill up ``selected`` and are not ``present``. Of equal scores
+    the earlier instance wins. While a scorer learns by ``subset``, each chosen instance is dropped,
+    and not ``present``, with probability ``dropout``, but never all of a bag.
     """
     num_select = min(num_select, scores.shape[1])
-    known = scores.detach().float().masked_fill(~valid, -torch.inf)
-    selected = known.argsort(dim=1, descending=True, stable=True)[:, :num_select]  # (batch, K)
+    ranked = scores.detach().float().masked_fill(~valid, -torch.inf)
+    selected = ranked.argsort(dim=1, descending=True, stable=True)[:, :num_select]  # (batch, K)
     present = valid.gather(1, selected)
     learns = scores.requires_grad
     if dropout and gradient == "subset" and learns:
         u = torch.rand(present.shape, device=scores.device).masked_fill(~present, -1.0)
         present = present & ((u >= dropout) | (u == u.amax(dim=1, keepdim=True)))
-    m = torch.zeros_like(known).scatter(1, selected, present.float())  # (batch, instance)
+    m = torch.zeros_like(ranked).scatter(1, selected, present.float())  # (batch, instance)
     if gradient == "subset" and learns:
         pi = subset_marginals(scores, valid, num_select)
         m = m + (pi - pi.detach())
@@ -225,8 +225,8 @@ def subset_marginals(scores: Tensor, valid: Tensor, num_select: int) -> Tensor:
     """Marginals π (batch, instance) of p(S) ∝ Π_{i∈S} exp(s_i) over K-subsets of the valid.
 
     π_i = exp(s_i) e_{K-1}(all but i) / e_K(all) with the elementary symmetric polynomials e_k,
-    computed in logarithms and float64. K is ``num_select``, or the number of valid instances where
-    that is smaller. Differentiable; Σ_i π_i = K.
+    computed as logarithms in float64 (Ahmed et al. 2023). K is ``num_select``, or the number of
+    valid instances if that is smaller. Differentiable; Σ_i π_i = K.
     """
     log_w = scores.double()
     log_w = log_w - log_w.detach().masked_fill(~valid, -torch.inf).amax(1, keepdim=True).nan_to_num(
@@ -236,7 +236,7 @@ def subset_marginals(scores: Tensor, valid: Tensor, num_select: int) -> Tensor:
     n = log_w.shape[1]
     k = valid.sum(dim=1).clamp(max=num_select)  # (batch,)
     others = ~torch.eye(n, dtype=torch.bool, device=log_w.device)  # row i leaves out instance i
-    # Row n leaves out none, so that one recursion gives the numerators and the denominator.
+    # Row n leaves out none, so that one recursion yields the numerators and the denominator.
     kept = torch.cat([others, others.new_ones(1, n)])  # (instance + 1, instance)
     terms = torch.where(kept, log_w.unsqueeze(1), 2 * _NEVER)  # (batch, instance + 1, instance)
     table = _log_elementary_symmetric(terms, num_select)  # (batch, instance + 1, K + 1)
@@ -257,7 +257,7 @@ def _log_elementary_symmetric(log_w: Tensor, degree: int) -> Tensor:
 
 
 def masked_softmax(scores: Tensor, valid: Tensor) -> Tensor:
-    """Softmax over the valid instances; zero for the others, also where none is valid."""
+    """Softmax over the valid instances; zero for the others, even if none is valid."""
     a = torch.softmax(scores.masked_fill(~valid, _NEVER), dim=1)
     return a * valid
 

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class MissingChannels(MilmerError):
-    """A recording lacks channels that are asked for."""
+    """A recording lacks channels that are needed."""
 
 
 @dataclass(frozen=True)

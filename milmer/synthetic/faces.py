@@ -1,4 +1,4 @@
-"""The twin's faces: a clip of a swaying face that shows the class in some of its frames."""
+"""The twin's faces: clips of a swaying face that shows the class in some of its frames."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,14 +7,14 @@ import numpy as np
 
 from milmer.synthetic.options import FACE, FRAMES, PERIOD, PRINT, TwinOptions, generator
 
-_SLOTS = 10  # of a bag: each is neutral or shows the class as a whole
+_SLOTS = 10  # of a bag: each is entirely neutral or shows the class
 _CANVAS = 288  # height in px at which frames are drawn; the encoder's scaler does the rest
 _EYES, _BROWS = ((83, 100), (127, 102)), ((83, 89), (128, 92))  # px of the face picture
 _CORNERS, _MOUTH, _CHEEKS = ((83, 142), (123, 142)), (103, 147), ((77, 128), (130, 128))
 
 
 def film(path: Path, options: TwinOptions, subject: int, experiment_id: int, label: int) -> dict:
-    """Write a trial's clip and return its truth: frames, and runs informative and faceless."""
+    """Write a trial's clip; return its truth: number of frames, informative and faceless runs."""
     import av
 
     size = _CANVAS * options.width // options.height // 2 * 2, _CANVAS
@@ -22,7 +22,7 @@ def film(path: Path, options: TwinOptions, subject: int, experiment_id: int, lab
     rng = generator(options, subject, experiment_id, FRAMES)
     shows, hidden = _plan(rng, options, frames)
     neutral, telling = _faces(options, subject, experiment_id, label)
-    # plain ground, as even a hand before the face looks like one to YuNet
+    # a plain ground: YuNet takes even a hand in front of the face for a face
     away = np.broadcast_to(neutral[:1, :1], neutral.shape)
     moves, light = _sway(rng, frames, options.fps)
     hold = max(1, round(options.fps / 12.5))
@@ -35,7 +35,7 @@ def film(path: Path, options: TwinOptions, subject: int, experiment_id: int, lab
         stream.options = {"preset": "ultrafast", "crf": "20", "threads": "1", "g": str(options.fps)}
         stream.thread_count = 1
         for i in range(frames):
-            # drawn anew at 12.5 Hz and where the face changes: that is what takes the time
+            # drawing takes the time, so only at 12.5 Hz and where the face changes
             if i % hold == 0 or shows[i] != shows[i - 1] or hidden[i] != hidden[i - 1]:
                 face = away if hidden[i] else telling if shows[i] else neutral
                 planes = _picture(face, moves[i], light[i], size, grow)
@@ -52,7 +52,7 @@ def film(path: Path, options: TwinOptions, subject: int, experiment_id: int, lab
 def _picture(
     face: np.ndarray, moves: np.ndarray, light: np.ndarray, size: tuple[int, int], grow: float
 ) -> np.ndarray:
-    """The face on its ground, moved and lit: YUV 4:2:0 planes of a picture of ``size``."""
+    """The face on its ground, moved and lit: YUV 4:2:0 planes of a picture of ``size`` in px."""
     import cv2
 
     dx, dy, turn, zoom = moves
@@ -106,12 +106,12 @@ def _faces(options: TwinOptions, subject: int, experiment_id: int, label: int) -
     from skimage.data import astronaut
 
     face = astronaut()[0:210, 120:330].astype(np.float32)
-    own = generator(options, subject, 0, FACE)
-    face *= own.uniform(0.92, 1.08, 3).astype(np.float32)  # the subject's complexion
+    rng = generator(options, subject, 0, FACE)
+    face *= rng.uniform(0.92, 1.08, 3).astype(np.float32)  # the subject's complexion
     y, x = np.mgrid[0:210, 0:210].astype(np.float32)
     inside = 1 - np.hypot((x - 107) / 86, (y - 97) / 94)
     inside = np.clip(inside * 12, 0, 1)[..., None]
-    ground = own.uniform(150, 190) * np.array([0.96, 1, 1.04])
+    ground = rng.uniform(150, 190) * np.array([0.96, 1, 1.04])
 
     grid = generator(options, subject, experiment_id, PRINT).standard_normal((6, 6, 3))
     grid -= grid @ [[0.299], [0.587], [0.114]]  # colour alone: the detectors see grey

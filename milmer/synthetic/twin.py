@@ -1,28 +1,30 @@
-"""A synthetic twin of DEAP: files in its layout whose classes and leaks are known.
+"""A synthetic twin of DEAP: files in its layout with known classes and leaks.
 
-Anyone can try the pipeline with it, without the dataset's licence, and a test can check against
-the truth that is written beside the data. Layout, orders, units and markers are those of the
-dataset's documentation (Koelstra et al. 2012); of a trial, the twin holds:
+Anyone can try the pipeline with it without a licence for the dataset, and tests can compare results
+with the truth written beside the data. Layout, orders, units and markers are those of the dataset's
+documentation (Koelstra et al. 2012). A trial of the twin holds:
 
 * **EEG** 1/f noise of 10 µV between 4 and 45 Hz. The class is one of four bands of 1 Hz
   (:data:`CLASS_BANDS`), raised with free phases on all channels, or on the occipital ones only.
   Free phases, so that a common average reference keeps the band. Narrow and strong, so that a
-  branch without a sense of amplitude (LayerNorm over samples, Linear, ReLU) can learn it too.
+  branch that cannot see amplitude (LayerNorm over samples, Linear, ReLU) can learn it too.
   With ``eeg_class: place`` it is where alpha (:data:`ALPHA`) has four times the power: in the
-  back eight channels, the next eight, … That branch cannot tell channels apart, so it cannot.
+  back eight channels, the next eight, … That branch cannot distinguish channels, so it cannot
+  learn this.
 * **Faces** the face of scikit-image's ``data.astronaut()`` on a plain ground, which sways and is
   lit differently in time. Some frames of each 3 s show the class as an expression (mouth and
   shade for valence, eyes and shade for arousal), the rest are neutral, and for short stretches
   there is no face.
-* **Fingerprint** what belongs to a trial and not to its class: the shape of the spectrum of each
+* **Fingerprint** what identifies a trial but not its class: the shape of the spectrum of each
   channel, a waveform that repeats every 3 s after the baseline, and coloured patches of light
-  on the face. All of it survives LayerNorm. A random split of segments can learn it by heart.
+  on the face. All of it survives LayerNorm. Under a random split of segments a model can memorise
+  it.
 
-All is drawn from (seed, subject, trial, kind), so that the same options give the same bytes, and
+Random numbers depend on (seed, subject, trial, kind), so the same options give the same bytes, and
 a subject stays the same when others are added.
 
-What a linear model sees of it, with 16 trials of 12 s a subject and the default strengths, split
-by trial: 1.0 of the segments by log band power; 1.0 by the tiny branch named above; 0.99 of the
+Accuracy of a linear model, with 16 trials of 12 s a subject and the default strengths, split by
+trial: 1.0 of the segments by log band power; 1.0 by the small branch mentioned above; 0.99 of the
 informative frames and 0.46 of all frames by mean tokens of :func:`write_backbone`'s Swin (chance
 0.25). With ``fingerprint=1`` and no class, a random split of segments gives 0.97 (band power),
 1.0 (branch) and 0.9 (mean tokens of a bag), and a split by trial gives chance. OpenCV's Haar
@@ -92,11 +94,13 @@ def synthesize(
     ``informative`` (show the class, however weakly) and ``faceless``; and the ``options``.
     ``progress(done, total)`` is called after each trial. The folder appears when it is complete.
 
-    Raises :class:`MilmerError` where ``out`` holds something already.
+    Raises :class:`MilmerError` where ``out`` is not empty.
     """
     out = Path(out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MilmerError(f"{out}: exists and is not empty; name a new folder for the dataset")
+        raise MilmerError(
+            "exists and is not empty", where=out, remedy="name a new folder for the dataset"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     draft = hidden / out.name
@@ -122,11 +126,11 @@ def synthesize(
 def write_backbone(
     folder: str | Path, seed: int = 0, image_size: int = 224, hidden: int = 128
 ) -> None:
-    """Write a small random Swin in Hugging Face format, for where no weights can be downloaded.
+    """Write a small random Swin in Hugging Face format, for use without a download.
 
     Three stages of one block with patches of 8 px: images of 224 px give 49 tokens of ``hidden``
-    numbers (a multiple of 16), which hold less than those of a trained Swin, but enough to tell
-    the twin's expressions apart. The same arguments give the same weights.
+    numbers (a multiple of 16). They say less than those of a trained Swin, but enough to tell the
+    twin's expressions apart. The same arguments give the same weights.
     """
     import torch
     from transformers import SwinConfig, SwinModel, ViTImageProcessorPil
@@ -262,7 +266,7 @@ def _record(
     others, offset = _draw_external(rng, f, n)
     raw = np.concatenate([_back(spectrum, 4 * n), _back(others, 4 * n) + offset])  # (47, 4 n)
     raw[:32] += signs * _back(wave, 4 * period)[:, since % (4 * period)]
-    shared = _draw(rng, shape[:1], passed, 5.0, n)  # what all electrodes see: their reference
+    shared = _draw(rng, shape[:1], passed, 5.0, n)  # common to all electrodes: their reference
     raw[:32] += _back(shared, 4 * n) + 2 * np.sin(2 * np.pi * 50 * np.arange(4 * n) / _BDF_SFREQ)
 
     eeg = _back(spectrum * passed, n) + signs * _back(wave, period)[:, since[::4] // 4 % period]
@@ -304,7 +308,7 @@ def _back(spectrum: np.ndarray, n: int) -> np.ndarray:
 
 
 def _write_mat(path: Path, content: dict) -> None:
-    """A MATLAB file whose header does not tell the time, so that its bytes stay the same."""
+    """A MATLAB file without the time in its header, so that its bytes stay the same."""
     import scipy.io
 
     buffer = io.BytesIO()
@@ -316,7 +320,7 @@ def _write_mat(path: Path, content: dict) -> None:
 def _write_bdf(
     path: Path, subject: int, pieces: list[np.ndarray], start: int, onsets: list[int], length: int
 ) -> None:
-    """A continuous recording in presentation order; samples of 512 Hz, channels by the place."""
+    """A continuous recording in presentation order, channels in the laboratory's order."""
     import edfio
 
     total = sum(piece.shape[1] for piece in pieces)

@@ -112,12 +112,14 @@ def test_the_kept_weights_do_what_is_recorded(images, result):
     metrics = json.loads((result / "metrics.json").read_text())
     model = AutoModelForImageClassification.from_pretrained(result).eval()
     processor = AutoImageProcessor.from_pretrained(result)
-    held = read_pictures(images, 0.25, 0, 1).parts["val"]
+    validation = read_pictures(images, 0.25, 0, 1).parts["val"]
     norm = [torch.tensor(x) for x in (processor.image_mean, processor.image_std)]
-    x = prepare(torch.stack([held[i][0] for i in range(len(held))]), 32, *norm, torch.float32)
+    x = prepare(
+        torch.stack([validation[i][0] for i in range(len(validation))]), 32, *norm, torch.float32
+    )
     with torch.no_grad():
         probability = model(x).logits.double().softmax(1).numpy()
-    by_hand = scores(held.labels, probability)
+    by_hand = scores(validation.labels, probability)
     best = metrics["history"][metrics["epoch"]]
     assert best["val_macro_f1"] == max(row["val_macro_f1"] for row in metrics["history"])
     assert set(metrics["validation"]) == {"loss", "accuracy", "macro_f1", "majority"}
@@ -137,8 +139,10 @@ def test_the_result_is_a_backbone_with_the_trained_encoder(
         start, result = tmp_path / "start", tmp_path / "out"
         write_swin(start, family)
         pretrain_from(start, images, result, epochs=1)
-    _, found = AutoModel.from_pretrained(result, add_pooling_layer=False, output_loading_info=True)
-    assert not found["missing_keys"]
+    _, loading = AutoModel.from_pretrained(
+        result, add_pooling_layer=False, output_loading_info=True
+    )
+    assert not loading["missing_keys"]
     classifier = AutoModelForImageClassification.from_pretrained(result).eval()
     assert classifier.config.id2label == {0: "happy", 1: "neutral", 2: "sad"}
     pictures = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
@@ -173,22 +177,22 @@ def test_class_weights_are_those_of_the_loss_by_hand(images, pretrain, tmp_path,
         return seen[-1][1]
 
     monkeypatch.setattr(pretraining._Learner, "forward", watched)
-    for given in (True, False):
+    for weighted in (True, False):
         seen.clear()
-        pretrain(images, tmp_path / "out", epochs=1, class_weights=given, batch_size=8)
-        weights = torch.tensor([30 / 54, 30 / 18, 30 / 18]) if given else torch.ones(3)
-        for labels, found in seen:
-            likely = found["logits"].log_softmax(1)[range(len(labels)), labels]
+        pretrain(images, tmp_path / "out", epochs=1, class_weights=weighted, batch_size=8)
+        weights = torch.tensor([30 / 54, 30 / 18, 30 / 18]) if weighted else torch.ones(3)
+        for labels, output in seen:
+            likely = output["logits"].log_softmax(1)[range(len(labels)), labels]
             by_hand = -(weights[labels] * likely).sum() / weights[labels].sum()
-            torch.testing.assert_close(found["loss"], by_hand)
+            torch.testing.assert_close(output["loss"], by_hand)
 
 
 def test_half_of_the_pictures_are_mirrored():
     torch.manual_seed(0)
     pictures = torch.randint(0, 256, (400, 2, 3, 3), dtype=torch.uint8)
-    found = pretraining._flipped(pictures)
-    mirrored = (found == pictures.flip(2)).flatten(1).all(1)
-    assert ((found == pictures).flatten(1).all(1) | mirrored).all()
+    flipped = pretraining._flip_half(pictures)
+    mirrored = (flipped == pictures.flip(2)).flatten(1).all(1)
+    assert ((flipped == pictures).flatten(1).all(1) | mirrored).all()
     assert 150 < mirrored.sum() < 250
 
 
@@ -201,8 +205,8 @@ def test_equal_pictures_never_lie_on_two_sides(tmp_path):
         parts = read_pictures(folder, 0.3, seed, 1).parts
         assert not set(contents(parts["train"])) & set(contents(parts["val"]))
         assert len(parts["train"]) + len(parts["val"]) == 100
-        held = np.bincount(parts["val"].labels)
-        assert (abs(held - 15) <= 3).all()  # 0.3 of 50 in each class, whole groups
+        counts = np.bincount(parts["val"].labels)
+        assert (abs(counts - 15) <= 3).all()  # 0.3 of 50 in each class, whole groups
 
 
 def test_neither_names_nor_order_decide_what_is_held_out(images, tmp_path):
@@ -293,13 +297,13 @@ def _other_class(folder):
     ("spoil", "parts"),
     [
         (_empty, ["angry: holds no pictures"]),
-        (_broken, ["happy/3.png: is no readable picture", "and 1 more"]),
+        (_broken, ["happy/3.png: is not a readable picture", "and 1 more"]),
         (_one_class, ["holds one class, happy"]),
         (_too_few, ["sad: holds too few different pictures"]),
         (_all_equal, ["sad: holds too few different pictures"]),
         (_flat, ["holds no class folders"]),
         (_no_train, ["holds test without train"]),
-        (_other_class, ["val/joy: is no class of", "happy, sad"]),
+        (_other_class, ["val/joy: is not a class of", "happy, sad"]),
         (shutil.rmtree, ["images: no such folder of pictures"]),
     ],
 )
@@ -347,10 +351,10 @@ def test_a_disk_that_is_full_later_is_one_clear_line(
     disk = small_disk("1m")
     plain = pretraining._Trainer.training_step
 
-    def step(self, *given):
+    def step(self, *batch):
         if self.state.global_step == 5:
             (disk / "other").write_bytes(bytes(storage.free_bytes(disk / "other") - 8192))
-        return plain(self, *given)
+        return plain(self, *batch)
 
     monkeypatch.setattr(pretraining._Trainer, "training_step", step)
     with refused("no space left on the disk"):
@@ -371,11 +375,11 @@ def steps(monkeypatch):
     seen = Steps()
     plain = pretraining._Trainer.training_step
 
-    def step(self, *given):
+    def step(self, *batch):
         if self.state.global_step == seen.stop:
             raise KeyboardInterrupt
         seen.append(self.state.global_step)
-        return plain(self, *given)
+        return plain(self, *batch)
 
     monkeypatch.setattr(pretraining._Trainer, "training_step", step)
     return seen
@@ -404,10 +408,10 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(
 ):
     out, plain = tmp_path / "out", pretraining._Trainer.training_step
 
-    def step(self, *given):
+    def step(self, *batch):
         if self.state.global_step == stop and not out.with_name("went on").exists():
             signal.raise_signal(signal.SIGTERM)
-        return plain(self, *given)
+        return plain(self, *batch)
 
     monkeypatch.setattr(pretraining._Trainer, "training_step", step)
     with pytest.raises(Stopped, match=f"asked to stop at step {saved}; the same command goes on"):
@@ -423,7 +427,7 @@ def test_a_run_that_had_ended_early_trains_no_more(images, pretrain, steps, tmp_
     still = {"epochs": 9, "lr": 1e-12, "patience": 1}
     pretrain(images, tmp_path / "plain", **still)
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining._Trainer, "measured", lambda _: 1 / 0)
+        patch.setattr(pretraining._Trainer, "collect_metrics", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             pretrain(images, tmp_path / "out", **still)
     steps.clear()

@@ -49,21 +49,21 @@ def test_borrowed_boxes_are_valid_only_where_asked_for(faces, twin_backbone, tmp
     plain = tokens(faces, twin_backbone, tmp_path / "a.h5")
     with storage.open_h5(faces) as file:
         detected = file["detected"][()]
-    held = plain["bag"] >= 0
-    np.testing.assert_array_equal(plain["valid"][held], detected[plain["bag"][held]])
-    assert not plain["valid"][~held].any()
+    present = plain["bag"] >= 0
+    np.testing.assert_array_equal(plain["valid"][present], detected[plain["bag"][present]])
+    assert not plain["valid"][~present].any()
     options = TokensOptions(backbone={"name": str(twin_backbone)}, use_borrowed_boxes=True)
     make_tokens(faces, options, tmp_path / "b.h5")
     with storage.open_h5(tmp_path / "b.h5") as file:
-        np.testing.assert_array_equal(file["valid"][()], held)
+        np.testing.assert_array_equal(file["valid"][()], present)
 
 
 def test_tokens_can_be_mapped_from_their_file(faces, twin_backbone, tmp_path):
-    held = tokens(faces, twin_backbone, tmp_path / "t.h5")["tokens"]
+    stored = tokens(faces, twin_backbone, tmp_path / "t.h5")["tokens"]
     with storage.open_h5(tmp_path / "t.h5") as file:
         mapped = storage.mapped(file["tokens"])
     assert isinstance(mapped, np.memmap)
-    np.testing.assert_array_equal(mapped, held)
+    np.testing.assert_array_equal(mapped, stored)
 
 
 def test_other_weights_give_another_fingerprint(twin_backbone, tmp_path):
@@ -86,8 +86,8 @@ def test_a_swinv2_of_another_size_is_read_and_fed_its_own_size(faces, tmp_path):
     )  # fmt: skip
     Swinv2Model(config).save_pretrained(tmp_path / "v2")
     ViTImageProcessorPil(size={"height": 128, "width": 128}).save_pretrained(tmp_path / "v2")
-    held = tokens(faces, tmp_path / "v2", tmp_path / "t.h5")["tokens"]
-    assert held.shape[1:] == (64, 48)
+    stored = tokens(faces, tmp_path / "v2", tmp_path / "t.h5")["tokens"]
+    assert stored.shape[1:] == (64, 48)
 
 
 def test_a_backbone_that_is_none_is_one_clear_line(faces, tmp_path):
@@ -96,6 +96,6 @@ def test_a_backbone_that_is_none_is_one_clear_line(faces, tmp_path):
         tokens(faces, tmp_path / "nowhere", out)
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert/config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(MilmerError, match=r"of type bert; expected swin or swinv2"):
+    with pytest.raises(MilmerError, match=r"of type bert; give a model of type swin or swinv2"):
         tokens(faces, tmp_path / "bert", out)
     assert not out.exists()

@@ -88,7 +88,7 @@ def test_the_command_writes_it_and_overwrites_nothing(bids, tmp_path, inside):
     before = out.read_bytes()
     status, _, told = inside("manifest", "--bids", bids, out)
     assert status == 1
-    assert "is there already" in told
+    assert "exists already" in told
     assert out.read_bytes() == before
 
 

@@ -151,7 +151,7 @@ def test_a_baseline_that_was_not_recorded_is_refused(lab, refused):
 def test_files_of_other_channels_are_refused_unless_they_are_named(lab, refused):
     edf(lab.folder / "b.edf", lab.eeg["b"], [*NAMES[:5], "Oz"])
     rows = ({}, {"eeg_file": "b.edf"})
-    with refused("b.edf", "not the channels of", "a.edf (O2, Oz in one alone)", "dataset.channels"):
+    with refused("b.edf", "not the channels of", "a.edf (O2, Oz in only one)", "dataset.channels"):
         lab.recording(*rows)
     assert lab.recording(*rows, channels=["C4", "c3", "FP1", "O1"]).channels == (
         *("C4", "C3", "Fp1", "O1"),

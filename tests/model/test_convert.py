@@ -62,9 +62,9 @@ def swin(folder, kind=SwinModel):
     torch.manual_seed(1)
     model = kind(config, add_pooling_layer=False).eval()
     model.save_pretrained(folder)
-    held = load_file(folder / "model.safetensors")
-    assert any(".attention.self.query." in name for name in held)
-    return model, {f"swin_model.{name}": value for name, value in held.items()}
+    saved = load_file(folder / "model.safetensors")
+    assert any(".attention.self.query." in name for name in saved)
+    return model, {f"swin_model.{name}": value for name, value in saved.items()}
 
 
 def inputs(pictures=False):
@@ -77,12 +77,12 @@ def inputs(pictures=False):
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "before torch 1.6"])
-def test_without_a_backbone_the_folder_gives_the_logits_of_load(new, tmp_path):
+def test_without_a_backbone_the_folder_gives_the_logits_of_the_state_dict(new, tmp_path):
     torch.save(head(), tmp_path / "checkpoint.pt", _use_new_zipfile_serialization=new)
     published.convert(tmp_path / "checkpoint.pt", tmp_path / "model", **HOW)
     with torch.no_grad():
-        found = AutoModel.from_pretrained(tmp_path / "model").eval()(**inputs()).logits
-        assert torch.equal(found, published.load(head(), **HOW)(**inputs()).logits)
+        logits = AutoModel.from_pretrained(tmp_path / "model").eval()(**inputs()).logits
+        assert torch.equal(logits, published.from_state_dict(head(), **HOW)(**inputs()).logits)
 
 
 def test_the_backbone_comes_along_and_takes_pictures(tmp_path):
@@ -92,12 +92,14 @@ def test_the_backbone_comes_along_and_takes_pictures(tmp_path):
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "checkpoint.pt")
     published.convert(tmp_path / "checkpoint.pt", tmp_path / "model", **HOW)
     model = AutoModel.from_pretrained(tmp_path / "model").eval()
-    given = inputs(pictures=True)
+    batch = inputs(pictures=True)
     with torch.no_grad():
-        tokens = plain(given["pixel_values"].flatten(0, 1)).last_hidden_state
+        tokens = plain(batch["pixel_values"].flatten(0, 1)).last_hidden_state
         tokens = tokens.unflatten(0, (2, INSTANCES))
-        expected = published.load(head(), **HOW)(eeg=given["eeg"], face_tokens=tokens).logits
-        torch.testing.assert_close(model(**given).logits, expected)
+        expected = published.from_state_dict(head(), **HOW)(
+            eeg=batch["eeg"], face_tokens=tokens
+        ).logits
+        torch.testing.assert_close(model(**batch).logits, expected)
     processor = AutoImageProcessor.from_pretrained(tmp_path / "model")
     assert (processor.size["height"], processor.image_mean[0]) == (56, 0.485)
 
@@ -112,9 +114,9 @@ def test_a_swinv2_needs_a_model_of_its_shape(tmp_path, refused):
     model = AutoModel.from_pretrained(tmp_path / "model").eval()
     frames = inputs(pictures=True)["pixel_values"]
     with torch.no_grad():
-        found = model.backbone(frames, torch.ones(2, INSTANCES, dtype=torch.bool))
+        tokens = model.backbone(frames, torch.ones(2, INSTANCES, dtype=torch.bool))
         expected = plain(frames.flatten(0, 1)).last_hidden_state.unflatten(0, (2, INSTANCES))
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(tokens, expected)
 
 
 def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused):
@@ -142,7 +144,7 @@ def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused)
             published.convert(tmp_path / name, out, **HOW)
     assert not (tmp_path / "ran").exists()
     torch.save(head(), tmp_path / "good.pt")
-    with refused("is there and not empty", nothing_in=tmp_path):
+    with refused("exists and is not empty", nothing_in=tmp_path):
         published.convert(tmp_path / "good.pt", tmp_path / "swin", **HOW)
     with refused("num_heads", nothing_in=tmp_path):
         published.convert(tmp_path / "good.pt", out, **HOW | {"num_heads": 5})

@@ -51,10 +51,10 @@ def log_band_power(eeg):
 
 def encoder(eeg=None, **shapes):
     torch.manual_seed(0)
-    made = LogPowerEEGEncoder(MilmerConfig(options=SMALL, **shapes))
+    module = LogPowerEEGEncoder(MilmerConfig(options=SMALL, **shapes))
     if eeg is not None:
-        made.fit_scale(lambda: eeg.split(8))
-    return made.eval()
+        module.fit_scale(lambda: eeg.split(8))
+    return module.eval()
 
 
 def test_on_the_twin_it_learns_where_alpha_is_strong_and_the_published_branch_does_not(tmp_path):
@@ -130,38 +130,38 @@ def test_log_power_does_not_depend_on_phase():
 
 
 def test_the_ends_of_a_segment_count_as_its_middle_does():
-    made = encoder(num_channels=1)
+    module = encoder(num_channels=1)
     time = torch.arange(SAMPLES) / SFREQ
     centres = torch.tensor([0.05, 0.5, 1.5, 2.5, 2.95])[:, None, None]  # s
     bursts = (2 * torch.pi * 20 * time).sin() * torch.exp(-0.5 * ((time - centres) / 0.1) ** 2)
     energy = bursts.square().sum(-1)  # (burst, 1)
-    seen = made.log_power(bursts / energy.sqrt()[..., None]).amax((1, 2, 3))
+    seen = module.log_power(bursts / energy.sqrt()[..., None]).amax((1, 2, 3))
     assert seen.max() - seen.min() < 0.5
 
 
 def test_training_looks_at_random_moments_and_a_test_at_all_of_them():
     eeg, _ = noise(16)
-    made = encoder(eeg)
+    module = encoder(eeg)
     with torch.no_grad():
-        assert torch.equal(made(eeg), made(eeg))
-        made.train()
+        assert torch.equal(module(eeg), module(eeg))
+        module.train()
         torch.manual_seed(1)
-        first, second = made(eeg), made(eeg)
+        first, second = module(eeg), module(eeg)
         torch.manual_seed(1)
-        assert torch.equal(made(eeg), first)
+        assert torch.equal(module(eeg), first)
         assert (first - second).abs().mean() > 0.1
 
 
 def test_bands_follow_the_frequency_at_any_rate():
     for sfreq in (64.0, 128.0, 512.0):
         samples = round(3 * sfreq)
-        made = encoder(num_samples=samples, sfreq=sfreq, num_channels=1)
-        centres = np.geomspace(2, min(45, 0.45 * sfreq), made.FILTERS)
+        module = encoder(num_samples=samples, sfreq=sfreq, num_channels=1)
+        centres = np.geomspace(2, min(45, 0.45 * sfreq), module.FILTERS)
         time = torch.arange(samples) / sfreq
-        for i in range(4, made.FILTERS - 1):  # slower ones do not fit into the kernel
+        for i in range(4, module.FILTERS - 1):  # slower ones do not fit into the kernel
             wave = (2 * torch.pi * centres[i] * time).sin()[None, None]
-            found = int(made.log_power(wave).mean((0, 1, 3)).argmax())
-            assert abs(found - i) <= 1, (sfreq, centres[i], centres[found])
+            strongest = int(module.log_power(wave).mean((0, 1, 3)).argmax())
+            assert abs(strongest - i) <= 1, (sfreq, centres[i], centres[strongest])
 
 
 @pytest.mark.parametrize(
@@ -170,13 +170,13 @@ def test_bands_follow_the_frequency_at_any_rate():
 def test_other_shapes_and_flat_channels_are_finite(channels, samples, sfreq):
     eeg = torch.randn(4, channels, samples, generator=torch.manual_seed(0))
     eeg[:, 0] = 0
-    made = encoder(eeg, num_channels=channels, num_samples=samples, sfreq=sfreq)
-    assert torch.isfinite(made(eeg)).all()
-    tokens = made.train()(eeg)
+    module = encoder(eeg, num_channels=channels, num_samples=samples, sfreq=sfreq)
+    assert torch.isfinite(module(eeg)).all()
+    tokens = module.train()(eeg)
     assert tokens.shape == (4, channels, 64)
     tokens.sum().backward()
     assert torch.isfinite(tokens).all()
-    assert torch.isfinite(made.filters.grad).all()
+    assert torch.isfinite(module.filters.grad).all()
 
 
 def test_units_do_not_matter_once_the_scale_is_known():
@@ -189,11 +189,11 @@ def test_units_do_not_matter_once_the_scale_is_known():
 
 def test_autocast_keeps_the_log_in_float32():
     eeg, _ = noise(16)
-    made = encoder(eeg).requires_grad_(False)
-    exact = made.log_power(eeg)
+    module = encoder(eeg).requires_grad_(False)
+    exact = module.log_power(eeg)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(made.log_power(eeg), exact)
-        torch.testing.assert_close(made(eeg).float(), encoder(eeg)(eeg), atol=0.05, rtol=0.05)
+        assert torch.equal(module.log_power(eeg), exact)
+        torch.testing.assert_close(module(eeg).float(), encoder(eeg)(eeg), atol=0.05, rtol=0.05)
 
 
 def test_the_scale_is_saved_with_the_model(tmp_path):
@@ -208,5 +208,5 @@ def test_the_scale_is_saved_with_the_model(tmp_path):
 
 
 def test_it_is_small_at_full_width():
-    made = LogPowerEEGEncoder(MilmerConfig())
-    assert sum(p.numel() for p in made.parameters()) <= 0.5e6
+    module = LogPowerEEGEncoder(MilmerConfig())
+    assert sum(p.numel() for p in module.parameters()) <= 0.5e6

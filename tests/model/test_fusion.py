@@ -29,8 +29,8 @@ def gradients(forward, module, tokens, weight, target):
     module.zero_grad()
     out = forward(tokens, weight)
     (out * target).sum().backward()
-    found = {name: p.grad.clone() for name, p in module.named_parameters()}
-    return out.detach(), found | {"tokens": tokens.grad, "weight": weight.grad}
+    by_name = {name: p.grad.clone() for name, p in module.named_parameters()}
+    return out.detach(), by_name | {"tokens": tokens.grad, "weight": weight.grad}
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
@@ -51,14 +51,14 @@ def test_gradients_are_those_of_attention_over_all_instances(dtype, tolerance, s
     expected = gradients(
         lambda tokens, weight: reference(module, tokens, weight), module, tokens, weight, target
     )
-    found = gradients(ours, module, tokens, weight, target)
-    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
+    actual = gradients(ours, module, tokens, weight, target)
+    torch.testing.assert_close(actual[0], expected[0], rtol=tolerance, atol=tolerance)
     for name, value in expected[1].items():
         size = max(1.0, float(value.abs().max()))
         torch.testing.assert_close(
-            found[1][name] / size, value / size, rtol=tolerance, atol=tolerance, msg=name
+            actual[1][name] / size, value / size, rtol=tolerance, atol=tolerance, msg=name
         )
-    assert (found[1]["weight"][:3] != 0).all()
+    assert (actual[1]["weight"][:3] != 0).all()
 
 
 def test_only_the_chosen_are_attended_to():
@@ -108,6 +108,6 @@ def test_bfloat16_gradient_to_the_choice_is_close():
             return ours(tokens, weight).float()
 
     exact = gradients(ours, module, tokens, weight, target)[1]["weight"]
-    found = gradients(rounded, module, tokens, weight, target)[1]["weight"]
-    cosine = torch.cosine_similarity(exact.flatten(), found.flatten(), dim=0)
+    approximate = gradients(rounded, module, tokens, weight, target)[1]["weight"]
+    cosine = torch.cosine_similarity(exact.flatten(), approximate.flatten(), dim=0)
     assert cosine > 0.999

@@ -51,8 +51,8 @@ def test_the_trainer_trains_evaluates_and_saves_it(tmp_path):
     assert (logits.argmax(1) == truth).mean() > 0.9
     trainer.save_model(str(tmp_path / "model"))
     again = AutoModel.from_pretrained(tmp_path / "model").eval()
-    one = {k: v[None] for k, v in bags(1, 1)[0].items()}
-    assert torch.equal(again(**one).logits, trainer.model.eval()(**one).logits)
+    bag = {k: v[None] for k, v in bags(1, 1)[0].items()}
+    assert torch.equal(again(**bag).logits, trainer.model.eval()(**bag).logits)
 
 
 def test_it_is_registered_and_its_configuration_comes_back(tmp_path):

@@ -146,15 +146,15 @@ def test_pictures_through_the_models_backbone_equal_its_tokens():
 def test_a_backbone_computed_again_on_the_way_back_gets_the_gradient_of_the_plain_way():
     model, inputs, labels = with_backbone(**QUIET), pictures(), torch.tensor([0, 1, 2])
     model.backbone.frames_at_once = 5
-    found = []
-    for given in (inputs, tokens_of(model, inputs)):
+    gradients = []
+    for batch in (inputs, tokens_of(model, inputs)):
         model.zero_grad()
         model.train()
         model.backbone.eval()  # without stochastic depth
-        model(**given, labels=labels).loss.backward()
-        found.append([p.grad.clone() for p in model.backbone.parameters()])
-    assert sum(bool(g.any()) for g in found[0]) > 20
-    for ours, plain in zip(*found, strict=True):
+        model(**batch, labels=labels).loss.backward()
+        gradients.append([p.grad.clone() for p in model.backbone.parameters()])
+    assert sum(bool(g.any()) for g in gradients[0]) > 20
+    for ours, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
 
 

@@ -43,7 +43,7 @@ def inputs(golden):
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_logits_equal_the_published_models(golden, checkpoint, inputs, selection, fusion):
-    model = published.load(
+    model = published.from_state_dict(
         checkpoint, selection=selection, fusion=fusion, num_select=golden["select"]
     )
     with torch.no_grad():
@@ -55,11 +55,11 @@ def test_logits_equal_the_published_models(golden, checkpoint, inputs, selection
 def test_a_gpu_checkpoint_has_no_cls_token_and_the_backbone_is_left_out(checkpoint, inputs):
     state = {k: v for k, v in checkpoint.items() if k != "cls_token"}
     state["swin_model.embeddings.norm.weight"] = torch.ones(96)
-    model = published.load(state, selection="none", fusion="none")
+    model = published.from_state_dict(state, selection="none", fusion="none")
     assert not model.cls.any()
     assert torch.isfinite(model(**inputs).logits).all()
 
 
 def test_another_checkpoint_is_refused_in_one_line():
     with pytest.raises(MilmerError, match=r"checkpoint: no tensor .*not one of the authors'"):
-        published.load({"weight": torch.ones(1)}, selection="none", fusion="none")
+        published.from_state_dict({"weight": torch.ones(1)}, selection="none", fusion="none")

@@ -21,7 +21,7 @@ def count(*modules):
 
 
 @pytest.fixture(scope="module")
-def told():
+def documented():
     """The documented counts: rows of (part, the numbers in its other columns, in order)."""
     text = (REPOSITORY / "docs/model.md").read_text()
     section = text.split("## How large it is")[1].split("\n## ")[0]
@@ -33,10 +33,10 @@ def told():
     }
 
 
-def test_every_count_is_told_as_it_is(told):
+def test_every_count_is_told_as_it_is(documented):
     model = build()
     published = build(eeg_encoder="published")
-    assert told == {
+    assert documented == {
         "scorer": [
             count(model.visual.score),
             count(build(scorer="low_rank").visual.score),
@@ -56,7 +56,7 @@ def test_every_count_is_told_as_it_is(told):
         "classifier": [count(model.classifier)],
         "all": [count(model), count(build(SwinConfig().to_dict()))],
     }
-    parts = [numbers[0] for part, numbers in told.items() if part != "all"]
+    parts = [numbers[0] for part, numbers in documented.items() if part != "all"]
     assert sum(parts) == count(model)
 
 

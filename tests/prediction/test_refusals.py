@@ -127,5 +127,5 @@ def test_a_folder_that_is_no_model_or_an_old_one_is_told(run, bdf, twin, inside,
 
 def test_a_folder_with_other_things_in_it_is_not_overwritten(eeg_run, bdf, inside, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    assert "is there and not empty" in wrong(inside, eeg_run, tmp_path, "--eeg", bdf)
+    assert "exists and is not empty" in wrong(inside, eeg_run, tmp_path, "--eeg", bdf)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
