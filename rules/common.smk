@@ -17,7 +17,8 @@ for variable, folder in (
     os.environ[variable] = os.pathsep.join([str(folder), *others])
 
 from milmer.errors import MilmerError
-from milmer.plan import Untracked, Plan
+from milmer.plan import Plan, Untracked
+from milmer.plan.paths import NAME
 from milmer.plan.resume import Run
 
 try:
