@@ -3,8 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 DEMO := results/demo
+QUICK := tests/data tests/metrics tests/splits tests/plan tests/model tests/readers tests/tools \
+  tests/eeg/test_filtering.py tests/eeg/test_segments.py tests/training/test_fold_data.py \
+  tests/test_config.py tests/test_docs.py tests/test_fingerprints.py tests/test_options.py \
+  tests/test_packaging.py tests/workflow/test_tiny.py \
+  --ignore tests/model/test_planted.py --ignore tests/model/test_convert.py
 
-.PHONY: env demo test test-long lint docs clean
+.PHONY: env demo quick test test-long lint docs clean
 
 env: $(VENV)/.ready
 
@@ -26,6 +31,10 @@ demo: env $(DEMO)/deap/truth.json
 $(DEMO)/deap/truth.json: | env
 	$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin --options "$$(cat workflow/demo-twin.json)"
 
+# Whether the code holds, in two minutes on two cores: units, golden values, one tiny pipeline.
+quick: env
+	$(BIN)/pytest -n 2 --dist loadfile $(QUICK)
+
 test: env
 	$(BIN)/pytest -n auto --dist loadfile -m "not long"
 
@@ -37,6 +46,8 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/codespell
+	$(BIN)/mypy
 	$(BIN)/snakemake --lint --directory $(VENV)/lint --config dataset='{root: $(CURDIR)/tests/data/layout}'
 
 # What is generated from the code: config.yaml, the schema and the page on options.

@@ -1,11 +1,11 @@
 """What does the EEG branch see? Both encoders beside log band power and logistic regression.
 
-Any dataset in DEAP's layout through the product's stages: segments, the folds of the protocol
-``trial``, training on EEG alone at the default settings. A seed draws the folds, the weights and
-the order. Logistic regression is fixed beforehand (C = 1), so that there is nothing to tune: once
-it learns from the training part alone, as the encoders do, and once also from the validation part,
-on which their epoch is chosen. Without ``--dataset`` it is the synthetic twin whose class is where
-alpha has four times the power.
+Any dataset in DEAP's layout goes through Milmer's stages: segments, the folds of the protocol
+``trial``, and training on EEG alone at the default settings. A seed draws the folds, the weights
+and the order. Logistic regression is fixed beforehand (C = 1), so there is nothing to tune; it
+learns once from the training part alone, as the encoders do, and once from the validation part as
+well, on which their epoch is chosen. Without ``--dataset`` the data is the synthetic twin, whose
+class is the place where alpha has four times the power.
 """
 
 import argparse
@@ -51,7 +51,7 @@ Contestant = Callable[[Fold], pd.DataFrame]  # predictions of the fold's test pa
 
 
 def regression(parts: tuple[str, ...]) -> Contestant:
-    """Logistic regression that learns from ``parts`` of a fold."""
+    """Logistic regression on log band power, fitted on these ``parts`` of a fold."""
 
     def predict(fold: Fold) -> pd.DataFrame:
         split, segments, _ = fold
@@ -59,19 +59,19 @@ def regression(parts: tuple[str, ...]) -> Contestant:
         fixed, label = BandPowerOptions(), data.table["label"].to_numpy()
         eeg = data.eeg.take(data.eeg_row).numpy()
         features = log_band_power(eeg, data.sfreq, fixed.bands)
-        known = np.concatenate([data.rows(part) for part in parts])
-        new = data.rows("test")
+        training = np.concatenate([data.rows(part) for part in parts])
+        test = data.rows("test")
         probability = class_probabilities(
-            features[known], label[known], features[new], len(data.labels), fixed.c
+            features[training], label[training], features[test], len(data.labels), fixed.c
         )
         columns = {f"p_{name}": probability[:, i] for i, name in enumerate(data.labels)}
-        return data.table.iloc[new].assign(**columns)
+        return data.table.iloc[test].assign(**columns)
 
     return predict
 
 
 def encoder(model: dict, settings: dict, threads: int) -> Contestant:
-    """The product's training with options of its ``model``."""
+    """The stage ``train`` with these options of the section ``model``."""
     options = TrainOptions(
         model=settings.get("model", {}) | model | {"modalities": ["eeg"]},
         training=settings.get("training", {}) | {"threads": threads},
@@ -103,46 +103,46 @@ def compare(
                 make_split([trials], "trial", f"{subject}-k{k}", options, split)
             labels = storage.read_provenance(splits[0])["facts"]["labels"]
             for contestant, predict in contestants.items():
-                found = pd.concat(predict((split, segments, seed)) for split in splits)
-                measured = measure(found, labels)
+                predictions = pd.concat(predict((split, segments, seed)) for split in splits)
+                measured = measure(predictions, labels)
                 both = tuple(measured[level]["accuracy"] for level in ("segment", "trial"))
                 accuracy[contestant].append(both)
                 logging.info("%s seed %d %s: %.3f %.3f", subject, seed, contestant, *both)
-    values = {name: np.array(found).T for name, found in accuracy.items()}  # (level, seed)
+    values = {name: np.array(pairs).T for name, pairs in accuracy.items()}  # (level, seed)
     baseline = values[BASELINE]
     return [
-        [subject, name, *(interval(v) for v in own), *(interval(v) for v in own - baseline)]
-        for name, own in values.items()
+        [subject, name, *map(interval, accuracies), *map(interval, accuracies - baseline)]
+        for name, accuracies in values.items()
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
-    parser.add_argument("--dataset", type=Path, help="in DEAP's layout; else the twin is made")
+    parser.add_argument("--dataset", type=Path, help="in DEAP's layout; else a synthetic twin")
     parser.add_argument("--subjects", nargs="+", help="such as s01 s02; else s01")
     parser.add_argument("--encoders", nargs="*", choices=list(ENCODERS), default=list(ENCODERS))
     parser.add_argument("--small", action="store_true", help="width 64, 30 epochs, rate 1e-3")
     parser.add_argument("--seeds", type=int, default=5, help="draws of folds, weights and order")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("milmer", "lightning_fabric", "lightning"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    torch.set_num_threads(asked.threads)
-    settings = SMALL if asked.small or asked.quick else {}
-    seeds, folds, trials = asked.seeds, asked.folds, TRIALS
-    if asked.quick:
+    torch.set_num_threads(args.threads)
+    settings = SMALL if args.small or args.quick else {}
+    seeds, folds, trials = args.seeds, args.folds, TRIALS
+    if args.quick:
         seeds, folds, trials = 2, 2, 16
         settings = settings | {"training": {"epochs": 1}}
     contestants = {
         BASELINE: regression(("train",)),
         f"{BASELINE}, with validation part": regression(("train", "val")),
-    } | {f"`{name}`": encoder(ENCODERS[name], settings, asked.threads) for name in asked.encoders}
-    subjects = asked.subjects or ["s01"]
+    } | {f"`{name}`": encoder(ENCODERS[name], settings, args.threads) for name in args.encoders}
+    subjects = args.subjects or ["s01"]
     with tempfile.TemporaryDirectory() as name:
-        root = asked.dataset
+        root = args.dataset
         if root is None:
             root = Path(name) / "twin"
             count = max(int(subject[1:]) for subject in subjects)
@@ -157,7 +157,7 @@ def main() -> None:
     header = ["subject", "", "by segment %", "by trial %", "minus the first by segment", "by trial"]
     print(table(header, rows))
     print()
-    print(machine(asked.threads, ["torch", "scikit-learn"]))
+    print(machine(args.threads, ["torch", "scikit-learn"]))
 
 
 if __name__ == "__main__":

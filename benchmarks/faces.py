@@ -1,8 +1,8 @@
 """The stage ``faces`` beside bare decoding of the same files with as many threads.
 
-The clips are the synthetic twin's, of DEAP's format: 720 x 576 at 50 fps in H.264. Bare decoding
-is PyAV's: every frame is decoded and thrown away. Our stage also opens and counts each file,
-digests it, searches ten frames of each 3 s for faces, follows one of them, smooths its boxes, and
+The clips are the synthetic twin's, in DEAP's format: 720 x 576 at 50 fps in H.264. Bare decoding
+is PyAV's: every frame is decoded and thrown away. Our stage also counts the frames of each file,
+digests it, searches ten frames per 3 s for faces, follows one of them, smooths its boxes, and
 writes and validates the crops.
 """
 
@@ -23,22 +23,22 @@ from milmer.synthetic.twin import TwinOptions, synthesize
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--yunet", type=Path, help="YuNet's model file, to time it as well")
+    parser.add_argument("--yunet", type=Path, help="YuNet's model file, to time YuNet as well")
     parser.add_argument("--trials", type=int, default=4, help="clips")
     parser.add_argument("--seconds", type=float, default=60, help="length of a trial")
-    parser.add_argument("--dataset", type=Path, help="take s01 of this copy, not the twin")
-    asked = parser.parse_args()
-    trials, seconds = (1, 3) if asked.quick else (asked.trials, asked.seconds)
+    parser.add_argument("--dataset", type=Path, help="use s01 of this copy of DEAP, not the twin")
+    args = parser.parse_args()
+    trials, seconds = (1, 3) if args.quick else (args.trials, args.seconds)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        root = asked.dataset
+        root = args.dataset
         if root is None:
             root = folder / "deap"
             synthesize(root, TwinOptions(subjects=1, trials=trials, seconds=seconds))
         make_trials(root, "s01", TrialsOptions(), folder / "s01.parquet")
-        print(_compare(root, folder, asked.yunet, asked.threads, asked.rounds))
+        print(_compare(root, folder, args.yunet, args.threads, args.rounds))
     print()
-    print(machine(asked.threads, ["av", "opencv-python-headless", "numpy"]))
+    print(machine(args.threads, ["av", "opencv-python-headless", "numpy"]))
 
 
 def _compare(root: Path, folder: Path, yunet: Path | None, threads: int, rounds: int) -> str:
@@ -71,9 +71,9 @@ def _compare(root: Path, folder: Path, yunet: Path | None, threads: int, rounds:
     truth = json.loads((root / "truth.json").read_text())
     for name in options:
         seconds = timed[name].median
-        found = _found(folder / f"{name}.h5", folder / "s01.parquet", truth)
+        counts = _detections(folder / f"{name}.h5", folder / "s01.parquet", truth)
         times = ratio(timed[name], timed["bare"])
-        rows.append([f"our stage, {name}", seconds, frames / seconds, times, *found])
+        rows.append([f"our stage, {name}", seconds, frames / seconds, times, *counts])
     header = ["contestant", "s", "decoded frames/s", "times bare", "faces found", "false"]
     return table(header, rows)
 
@@ -86,8 +86,8 @@ def _decode(clip: Path, threads: int) -> int:
         return sum(1 for _ in container.decode(stream))
 
 
-def _found(faces: Path, trials: Path, truth: dict) -> tuple[str, str]:
-    """Of the frames with a face those in which one was found; and finds where there is none."""
+def _detections(faces: Path, trials: Path, truth: dict) -> tuple[str, str]:
+    """Detections in frames with a face, and false ones in frames without, as ``n of m``."""
     with storage.open_h5(faces) as file:
         bag, detected, time = file["bag"][()], file["detected"][()], file["time"][()]
         fps = dict(zip(file.attrs["clip_trial"], file.attrs["clip_fps"], strict=True))
@@ -103,8 +103,8 @@ def _found(faces: Path, trials: Path, truth: dict) -> tuple[str, str]:
             number = round(time[frame] * fps[trial])
             runs = truth["subjects"]["s01"]["videos"][str(trial)]["faceless"]
             hidden[frame] = any(start <= number < stop for start, stop in runs)
-    shown = detected[~hidden]
-    return f"{shown.sum()} of {len(shown)}", f"{detected[hidden].sum()} of {hidden.sum()}"
+    with_face = detected[~hidden]
+    return f"{with_face.sum()} of {len(with_face)}", f"{detected[hidden].sum()} of {hidden.sum()}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """A run with nothing to do, beside a bare Snakefile with as many jobs and files.
 
-Subjects of no size stand for a dataset, and all results are there (Snakemake is told so by
---touch): what is timed is parsing, the graph of jobs and the look for changes. The bare Snakefile
-has the same rules and files, and neither params nor configuration nor any import. Each job on a
-cluster pays the first part again. What importing costs is timed in fresh interpreters.
+Empty files stand for a dataset, and all results exist (Snakemake's --touch sees to that), so what
+is timed is parsing, building the graph of jobs and looking for changes. The bare Snakefile has the
+same rules and files, but no params, no configuration and no imports. Each job on a cluster pays for
+the parsing again. The cost of imports is timed in fresh interpreters.
 """
 
 import subprocess
@@ -83,8 +83,8 @@ rule report:
 
 def main() -> None:
     parser = arguments(__doc__)
-    asked = parser.parse_args()
-    subjects = 2 if asked.quick else 16
+    args = parser.parse_args()
+    subjects = 2 if args.quick else 16
     with tempfile.TemporaryDirectory() as folder:
         ours, bare = Path(folder) / "ours", Path(folder) / "bare"
         ours.mkdir()
@@ -106,7 +106,7 @@ def main() -> None:
                 "import milmer.plan, milmer.plan.resume"
             ),
         }
-        timed = interleaved(run, 1 if asked.quick else asked.rounds)
+        timed = interleaved(run, 1 if args.quick else args.rounds)
     print(f"{jobs['ours']} jobs, {jobs['bare']} in the bare Snakefile")
     print(table(["", "median s", "all"], [
         [name, t.median, " ".join(f"{s:.2f}" for s in t.seconds)] for name, t in timed.items()
@@ -119,7 +119,7 @@ def main() -> None:
             f"{first}: {more[len(more) // 2]:.2f} s more than {second}, "
             f"{ratio(a, b):.2f} times as long (medians of the rounds)"
         )
-    print(machine(asked.threads, ["snakemake", "pydantic"]))
+    print(machine(args.threads, ["snakemake", "pydantic"]))
 
 
 def _snakemake(folder: Path, *options: str) -> str:
@@ -129,12 +129,12 @@ def _snakemake(folder: Path, *options: str) -> str:
 
 
 def _finish(folder: Path, options: list[str]) -> int:
-    """Make all results there; returns the number of jobs."""
-    told = _snakemake(folder, *options, "--dry-run")
-    listed = _snakemake(folder, *options, "--summary").splitlines()
-    _touch(folder, [line.split("\t")[0] for line in listed if "\tmissing\t" in line])
+    """Create all results as empty files; returns the number of jobs."""
+    dry_run = _snakemake(folder, *options, "--dry-run")
+    summary = _snakemake(folder, *options, "--summary").splitlines()
+    _touch(folder, [line.split("\t")[0] for line in summary if "\tmissing\t" in line])
     _snakemake(folder, *options, "--touch")
-    return next(int(line.split()[1]) for line in told.splitlines() if line.startswith("total"))
+    return next(int(line.split()[1]) for line in dry_run.splitlines() if line.startswith("total"))
 
 
 def _idle(folder: Path, options: list[str]) -> None:

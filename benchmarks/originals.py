@@ -1,9 +1,9 @@
 """The stages ``trials`` and ``segments`` on an original recording, beside reading it with MNE.
 
-The recording is the synthetic twin's: one BioSemi file (.bdf) of 1.5 h at 512 Hz with 48 channels,
+The recording is the synthetic twin's: a BioSemi file (.bdf) of 1.5 h at 512 Hz with 48 channels,
 as many as DEAP's. MNE reads all of it into memory. Our stage reads the trials, resamples, removes
-eye artefacts, filters, cuts, writes and validates; it also digests the file. Peak memory is that of
-a process of its own for each.
+eye artefacts, filters, cuts, writes and validates; it also digests the file. Peak memory is
+measured in a separate process for each.
 """
 
 import tempfile
@@ -23,23 +23,23 @@ BDF = "data_original/s01.bdf"
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--artefacts", default="auto", help="auto, none, eog_regression, ica")
-    parser.add_argument("--measure", choices=["stage", "mne"], help="only this, for its memory")
+    parser.add_argument("--measure", choices=["stage", "mne"], help="run this; print peak memory")
     parser.add_argument("--root", type=Path, help="with --measure: where the recording is")
-    asked = parser.parse_args()
-    if asked.measure:
-        _once(asked.measure, asked.root, asked.artefacts)
+    args = parser.parse_args()
+    if args.measure:
+        _once(args.measure, args.root, args.artefacts)
         print(memory()["peak"])
         return
-    trials = 2 if asked.quick else 80  # of 60 s, with 7 s between them: 1.5 h
+    trials = 2 if args.quick else 80  # of 60 s, with 7 s between them: 1.5 h
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "deap"
         size = {"subjects": 1, "trials": trials, "seconds": 60, "no_video": [1]}
         synthesize(root, TwinOptions(formats=["bdf"], **size))
         make_trials(root, "s01", TrialsOptions(source="bdf"), root / "s01.parquet")
         print(f"{(root / BDF).stat().st_size / 1e6:.0f} MB, {trials} trials")
-        print(_compare(root, asked.rounds, asked.artefacts))
+        print(_compare(root, args.rounds, args.artefacts))
     print()
-    print(machine(asked.threads, ["numpy", "scipy", "mne", "h5py"]))
+    print(machine(args.threads, ["numpy", "scipy", "mne", "h5py"]))
 
 
 def _compare(root: Path, rounds: int, artefacts: str) -> str:
@@ -64,8 +64,8 @@ def _compare(root: Path, rounds: int, artefacts: str) -> str:
     return table(["contestant", "s", "times MNE", "peak MiB"], rows)
 
 
-def _once(what: str, root: Path, artefacts: str) -> None:
-    if what == "mne":
+def _once(contestant: str, root: Path, artefacts: str) -> None:
+    if contestant == "mne":
         import mne
 
         mne.io.read_raw_bdf(root / BDF, preload=True, verbose="error")
@@ -74,10 +74,10 @@ def _once(what: str, root: Path, artefacts: str) -> None:
     make_segments(root / "s01.parquet", root, options, root / "s01.h5", read_recording)
 
 
-def _peak(what: str, root: Path, artefacts: str) -> float:
-    """Peak memory in MiB of a process that does ``what``."""
-    asked = ["--measure", what, "--root", str(root), "--artefacts", artefacts]
-    return float(child(__file__, *asked))
+def _peak(contestant: str, root: Path, artefacts: str) -> float:
+    """Peak memory in MiB of a process that runs this contestant once."""
+    options = ["--measure", contestant, "--root", str(root), "--artefacts", artefacts]
+    return float(child(__file__, *options))
 
 
 if __name__ == "__main__":

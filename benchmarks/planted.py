@@ -1,12 +1,12 @@
-"""Bags of which it is known which frames carry the class: the planted ones.
+"""Bags with planted frames, which alone carry the class.
 
-``token_bags`` draws tokens. A frame is T of them of unit noise; to half of them a direction is
-added: the class's where the frame is planted, else one of as many directions that say nothing of
-the class, so that norm and structure are the same.
+``token_bags`` draws tokens. A frame is T tokens of unit noise, to half of which a direction is
+added: that of the class if the frame is planted, else one of as many directions that say nothing
+about the class, so that norm and structure are the same.
 
-``twin_bags`` goes the product's way from video: a synthetic twin, the stages trials, faces, tokens
-and split, and their files read as the stage train reads them. A planted frame shows the class as an
-expression and the others are neutral, so that the scorer has to learn that any expression counts.
+``twin_bags`` starts from video: a synthetic twin goes through the stages trials, faces, tokens and
+split, whose files are read as the stage train reads them. A planted frame shows the class as an
+expression and the others are neutral, so the scorer has to learn that any expression counts.
 """
 
 import json
@@ -34,10 +34,10 @@ _SUBJECTS, _BAGS = 4, 4  # of a twin, and of a trial
 
 
 @dataclass(frozen=True)
-class Bags:
+class PlantedBags:
     """Tokens (bag, instance, token, dim), classes (bag,), planted and valid (bag, instance).
 
-    What is planted is valid too: a frame whose face was not found can be nobody's choice.
+    Planted frames are valid: a frame whose face was not detected cannot be chosen.
     """
 
     tokens: Tensor
@@ -48,13 +48,13 @@ class Bags:
 
 def token_bags(
     train: int, test: int, k: int, strength: float, seed: int, tokens: int = 4, dim: int = 32
-) -> tuple[Bags, Bags]:
-    """Training and test bags with ``k`` planted frames each; ``strength`` is the direction's."""
+) -> tuple[PlantedBags, PlantedBags]:
+    """Training and test bags with ``k`` planted frames each, of directions of this ``strength``."""
     draw = torch.Generator().manual_seed(seed)
     square = torch.linalg.qr(torch.randn(dim, dim, generator=draw))[0]
     of_class, of_nothing = square[:CLASSES], square[CLASSES : 2 * CLASSES]
 
-    def bags(count: int) -> Bags:
+    def bags(count: int) -> PlantedBags:
         frames = (count, INSTANCES)
         labels = torch.randint(CLASSES, (count,), generator=draw)
         planted = torch.rand(frames, generator=draw).argsort(1) < k
@@ -62,17 +62,19 @@ def token_bags(
         decoys = of_nothing[torch.randint(CLASSES, frames, generator=draw)]
         added = torch.where(planted[..., None], of_class[labels][:, None], decoys)
         noise = torch.randn(*frames, tokens, dim, generator=draw)
-        shown = noise + strength * token[..., None] * added[:, :, None]
-        return Bags(shown, labels, planted, torch.ones_like(planted))
+        content = noise + strength * token[..., None] * added[:, :, None]
+        return PlantedBags(content, labels, planted, torch.ones_like(planted))
 
     return bags(train), bags(test)
 
 
-def twin_bags(train: int, test: int, k: int, strength: float, seed: int) -> tuple[Bags, Bags]:
-    """The same of a twin's faces, about as many; ``strength`` is its ``face_signal``.
+def twin_bags(
+    train: int, test: int, k: int, strength: float, seed: int
+) -> tuple[PlantedBags, PlantedBags]:
+    """About as many bags of a twin's faces; ``strength`` is its ``face_signal``.
 
-    ``seed`` draws the twin, the weights of its small random Swin, and the split, in which all the
-    subjects' trials of a stimulus are on one side.
+    ``seed`` draws the twin, the weights of its small random Swin, and the split, which keeps all
+    subjects' trials of a stimulus on one side.
     """
     options = TwinOptions(
         subjects=_SUBJECTS,
@@ -101,17 +103,17 @@ def twin_bags(train: int, test: int, k: int, strength: float, seed: int) -> tupl
         shows = np.concatenate(
             [shows_class(f, truth[s], options.fps) for f, s in zip(faces, subjects, strict=True)]
         )
-        return _taken(data, "train", shows), _taken(data, "test", shows)
+        return _bags_of(data, "train", shows), _bags_of(data, "test", shows)
 
 
 def _make(folder: Path, subject: str) -> tuple[Path, Path, Path]:
-    """The files of the stages trials, faces and tokens."""
+    """Run the stages trials, faces and tokens; returns their files."""
     trials = folder / "trials" / f"{subject}.parquet"
     faces, tokens = (folder / stage / f"{subject}.h5" for stage in ("faces", "tokens"))
     make_trials(folder / "twin", subject, TrialsOptions(), trials)
-    # In 160 px the cascade still finds 99 % of the faces, in half the time of the whole picture.
-    found = FacesOptions(instances=INSTANCES, detector="haar", detection_size=160, threads=1)
-    make_faces(trials, folder / "twin", FaceStageOptions(faces=found), faces)
+    # At 160 px the cascade still finds 99 % of the faces, in half the time of the whole picture.
+    options = FacesOptions(instances=INSTANCES, detector="haar", detection_size=160, threads=1)
+    make_faces(trials, folder / "twin", FaceStageOptions(faces=options), faces)
     backbone = BackboneOptions(
         name=str(folder / "swin"), dtype="float32", threads=torch.get_num_threads()
     )
@@ -120,7 +122,7 @@ def _make(folder: Path, subject: str) -> tuple[Path, Path, Path]:
 
 
 def shows_class(faces: Path, truth: dict, fps: int) -> np.ndarray:
-    """Whether each frame (frame,) of a subject's crops is informative by the twin's ``truth``."""
+    """Bool (frame,): which frames of a subject's crops are informative, by the twin's ``truth``."""
     with storage.open_h5(faces, "faces") as file:
         numbers = np.rint(file["time"][()] * fps).astype(int)  # of each frame within its clip
         bag, stimuli = file["bag"][()], file["experiment_id"][()]
@@ -136,12 +138,12 @@ def shows_class(faces: Path, truth: dict, fps: int) -> np.ndarray:
     return shows
 
 
-def _taken(data: FoldData, part: str, shows: np.ndarray) -> Bags:
-    """The bags of a part; those without a planted frame that is valid have nothing to find."""
+def _bags_of(data: FoldData, part: str, shows: np.ndarray) -> PlantedBags:
+    """The bags of a part, without those in which no valid frame is planted."""
     rows = data.rows(part)
     planted = shows[np.where(data.valid, data.bag, 0)] & data.valid  # (row, instance)
     rows = rows[planted[rows].any(1)]
     batch = data.batch(rows, torch.device("cpu"))
-    return Bags(
+    return PlantedBags(
         batch["face_tokens"], batch["labels"], torch.from_numpy(planted[rows]), batch["valid"]
     )

@@ -1,10 +1,10 @@
 """`milmer predict` beside the sum of the pipeline's stages on the same recording.
 
-The recording is one trial of the synthetic twin, of DEAP's format: 32 channels at 128 Hz, and video
-of 720 x 576 at 50 fps in H.264. The model has its default size, and its Swin-T real size; weights
-are random or trained for one epoch, which takes as long. The stages are segments, faces, tokens
-and the model on their files; each of them writes and validates what it makes, which `milmer
-predict` does not. Both read weights and libraries' code once before.
+The recording is one trial of the synthetic twin, in DEAP's format: 32 channels at 128 Hz, and video
+of 720 x 576 at 50 fps in H.264. The model has its default size, and Swin-T its real one; weights
+are random or trained for one epoch, which does not affect the time. The stages are segments, faces,
+tokens and the model on their files; each writes and validates its results, which `milmer predict`
+does not. A first, untimed round of both reads weights and the code of libraries.
 """
 
 import tempfile
@@ -41,21 +41,21 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="length of the recording")
     parser.add_argument("--yunet", type=Path, help="YuNet's model file, in place of Haar")
-    asked = parser.parse_args()
-    seconds = 6 if asked.quick else 60 * asked.minutes
-    torch.set_num_threads(asked.threads)
+    args = parser.parse_args()
+    seconds = 6 if args.quick else 60 * args.minutes
+    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as name:
-        bench = _Bench(Path(name), seconds, asked.yunet, asked.threads, asked.quick)
+        bench = _Bench(Path(name), seconds, args.yunet, args.threads, args.quick)
         bench.prepare()
-        print(bench.compare(1 if asked.quick else asked.rounds))
+        print(bench.compare(1 if args.quick else args.rounds))
     print()
     print(f"Resident memory at its peak: {memory()['peak']:.0f} MiB.")
     print()
-    print(machine(asked.threads, ["torch", "av", "opencv-python-headless", "numpy"]))
+    print(machine(args.threads, ["torch", "av", "opencv-python-headless", "numpy"]))
 
 
 class _Bench:
-    """A recording of ``seconds``, a model, and both ways from one to the other."""
+    """A recording of ``seconds``, a model, and both ways to its predictions."""
 
     def __init__(self, folder: Path, seconds: float, yunet: Path | None, threads: int, quick: bool):
         self.folder, self.seconds, self.quick = folder, seconds, quick
@@ -68,21 +68,21 @@ class _Bench:
         self.root, self.swin = folder / "deap", folder / "swin"
 
     def prepare(self) -> None:
-        """The recording, the backbone and a model that was trained for one epoch."""
+        """Create the recording, the backbone and a model trained for one epoch."""
         write_swin(self.swin, small=self.quick)
         twin = {"subjects": 1, "trials": 2 * _TRIALS, "seconds": 6, "formats": ["dat"]}
         synthesize(self.folder / "small", TwinOptions(**twin))
         trials, files = self.stages(self.folder / "small", "small")
         split = self.folder / "s01-k0.parquet"
         make_split([trials], "trial", "s01-k0", SplitOptions(folds=2), split)
-        how = {"epochs": 1, "threads": self.threads, "select": "last"}
+        training = {"epochs": 1, "threads": self.threads, "select": "last"}
         small = {"hidden_size": 48, "feed_forward": 64} if self.quick else {}
-        options = TrainOptions(model=small, training=how, validation=False)
+        options = TrainOptions(model=small, training=training, validation=False)
         train_fold(split, [files["segments"]], [files["tokens"]], options, 0, self.folder / "run")
         synthesize(self.root, TwinOptions(**twin | {"trials": 1, "seconds": self.seconds}))
 
     def stages(self, root: Path, name: str, timed: dict | None = None) -> tuple[Path, dict]:
-        """The files of the stages; each can be run again by ``timed``."""
+        """Run the stages; returns their files, and adds to ``timed`` a function per stage."""
         trials = self.folder / name / "trials/s01.parquet"
         files = {n: self.folder / name / n / "s01.h5" for n in ("segments", "faces", "tokens")}
         make_trials(root, "s01", TrialsOptions(), trials)
@@ -102,7 +102,7 @@ class _Bench:
         return trials, files
 
     def compare(self, rounds: int) -> str:
-        """The table of both, and of each stage."""
+        """Time both, and each stage; returns the table."""
         contestants: dict = {}
         trials, files = self.stages(self.root, "whole", contestants)
         split = self.folder / "whole/s01-k0.parquet"
@@ -115,15 +115,16 @@ class _Bench:
             self.folder / "run", RecordingFiles(eeg, video), options, self.folder / "out"
         )
         timed = interleaved(contestants, rounds)
-        own = timed.pop("predict")
-        whole = Timed(tuple(map(sum, zip(*(t.seconds for t in timed.values()), strict=True))))
+        predict_times = timed.pop("predict")
+        stage_times = Timed(tuple(map(sum, zip(*(t.seconds for t in timed.values()), strict=True))))
         rows = [[f"stage {n}", t.median, self.seconds / t.median, ""] for n, t in timed.items()]
-        rows.append(["sum of the stages", whole.median, self.seconds / whole.median, 1.0])
-        rows.append(["milmer predict", own.median, self.seconds / own.median, ratio(own, whole)])
+        for name, times in (("sum of the stages", stage_times), ("milmer predict", predict_times)):
+            speed = self.seconds / times.median
+            rows.append([name, times.median, speed, ratio(times, stage_times)])
         return table(["contestant", "s", "times real time", "times the sum"], rows)
 
     def model(self, split: Path, files: dict[str, Path]) -> None:
-        """The model on the files of the stages, in batches as it was trained."""
+        """Run the model on the files of the stages, in batches of the size of training."""
         model = MilmerForEmotionClassification.from_pretrained(self.folder / "run/model").eval()
         data, device = read_fold(split, [files["segments"]], [files["tokens"]]), model.device
         fast = fast_bfloat16(device)

@@ -1,7 +1,7 @@
 """The stage ``segments`` beside MNE: its filter alone, and its filter with an ICA.
 
-The published notebook filters each trial and then fits an ICA from which nothing is excluded, so
-that its output is its input. Both are done here on the array that our stage reads from a ``.dat``
+The published notebook filters each trial and then fits an ICA from which no component is excluded,
+so that its output is its input. Both are timed on the array that our stage reads from a ``.dat``
 file: one subject of DEAP's size, 40 trials x 40 channels x 8064 samples of float64. Our stage reads
 the file, checks and digests it, filters, cuts, writes and validates; MNE only computes.
 """
@@ -34,14 +34,14 @@ def main() -> None:
         "--eeg",
         type=Path,
         help="a .dat file whose EEG is repeated to DEAP's size: how soon the ICA converges depends "
-        "on the data, and the mixed noise that is made otherwise is the easiest there is",
+        "on the data, and the mixed noise that is used otherwise is the easiest case",
     )
-    asked = parser.parse_args()
-    trials = 4 if asked.quick else 40
+    args = parser.parse_args()
+    trials = 4 if args.quick else 40
     with tempfile.TemporaryDirectory() as folder:
-        print(_compare(Path(folder), trials, asked.rounds, asked.eeg, not asked.no_ica))
+        print(_compare(Path(folder), trials, args.rounds, args.eeg, not args.no_ica))
     print()
-    print(machine(asked.threads, ["numpy", "scipy", "mne", "h5py"]))
+    print(machine(args.threads, ["numpy", "scipy", "mne", "h5py"]))
 
 
 def _compare(root: Path, trials: int, rounds: int, real: Path | None, ica: bool) -> str:
@@ -93,7 +93,7 @@ def _compare(root: Path, trials: int, rounds: int, real: Path | None, ica: bool)
 
 
 class _Python2Pickler(pickle._Pickler):
-    """Spells bytes and text as Python 2 did, which wrote DEAP's files; they load 4 times faster."""
+    """Writes bytes and text as Python 2 did for DEAP's files, which load 4 times faster."""
 
     dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
@@ -108,7 +108,7 @@ class _Python2Pickler(pickle._Pickler):
 
 
 def _noise(trials: int) -> np.ndarray:
-    """Mixed sources, so that the ICA finds something: (trial, 40, sample) in µV."""
+    """Mixed sources, for the ICA to separate: (trial, 40, sample) in µV."""
     rng = np.random.default_rng(0)
     data = rng.laplace(size=(trials, 40, 8064))
     data[:, :32] = np.einsum("cs,tsn->tcn", rng.standard_normal((32, 32)), data[:, :32]) * 3

@@ -1,9 +1,9 @@
 """Does the selection find the frames that matter? Bags in which k of 10 frames carry the class.
 
-The product's model sees bags and their classes; which frames were planted it is never told. The
-oracle is: its scorer, trained on the planted truth by cross-entropy, then kept as it is while a
-model is trained on what it chooses. It learns from ten labels a bag and the others from one, so the
-distance to it shrinks with more bags. Where the bags come from: planted.py.
+Milmer's model sees bags and their classes, but never which frames were planted. The oracle does:
+its scorer is trained on the planted truth by cross-entropy, then frozen while a model is trained on
+the frames that it chooses. It learns from ten labels per bag and the others from one, so the
+distance to it shrinks with more bags. planted.py makes the bags.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from planted import CLASSES, INSTANCES, Bags, token_bags, twin_bags
+from planted import CLASSES, INSTANCES, PlantedBags, token_bags, twin_bags
 from scipy import stats
 from timing import machine, table
 from torch import Tensor
@@ -39,9 +39,9 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the benchmark: where its bags come from, how many there are, how one trains."""
+    """A part of the benchmark: how bags are made, how many there are, how models are trained."""
 
-    bags: Callable[[int, int, int, float, int], tuple[Bags, Bags]]
+    bags: Callable[[int, int, int, float, int], tuple[PlantedBags, PlantedBags]]
     planted: tuple[int, ...]
     strength_is: str
     strengths: tuple[float, ...]
@@ -67,7 +67,7 @@ QUICK = {
 def train(
     model: torch.nn.Module, loss: Callable[[Tensor], Tensor], count: int, part: Part, seed: int
 ) -> None:
-    """AdamW on a cosine, as the stage ``train`` does, of ``loss`` (rows) of ``count`` rows."""
+    """Minimise ``loss(rows)`` over ``count`` rows by AdamW on a cosine, as the stage ``train``."""
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=part.lr)
     model.train()
@@ -81,8 +81,8 @@ def train(
     model.eval()
 
 
-def make_model(options: dict, bags: Bags, seed: int) -> MilmerForEmotionClassification:
-    """A small model of the product's, for faces alone; its dropout is the default one."""
+def make_model(options: dict, bags: PlantedBags, seed: int) -> MilmerForEmotionClassification:
+    """A small Milmer model for faces alone, with the default dropout."""
     torch.manual_seed(seed)
     *_, tokens, dim = bags.tokens.shape
     small = {"modalities": ["face"], "num_select": CHOSEN, "num_queries": 16, "num_heads": 4}
@@ -97,54 +97,58 @@ def make_model(options: dict, bags: Bags, seed: int) -> MilmerForEmotionClassifi
     return MilmerForEmotionClassification(config)
 
 
-def contest(options: dict, known: Bags, new: Bags, part: Part, seed: int) -> tuple[float, float]:
+def contest(
+    options: dict, training: PlantedBags, test: PlantedBags, part: Part, seed: int
+) -> tuple[float, float]:
     """Recall of planted frames and accuracy on ``new`` bags of a model trained on ``known``."""
-    model = make_model(options, known, seed)
-    return _fit_and_measure(model, known, new, part, seed)
+    model = make_model(options, training, seed)
+    return _fit_and_measure(model, training, test, part, seed)
 
 
-def oracle(known: Bags, new: Bags, part: Part, seed: int) -> tuple[float, float]:
-    """The same of the scorer trained on the planted truth and a model on what it chooses."""
-    model = make_model({"selection_gradient": "none"}, known, seed)
+def oracle(training: PlantedBags, test: PlantedBags, part: Part, seed: int) -> tuple[float, float]:
+    """The same with a scorer trained on the planted truth, and a model on what it chooses."""
+    model = make_model({"selection_gradient": "none"}, training, seed)
     scorer: GatedScorer = model.visual.score.scorer
 
     def loss(rows: Tensor) -> Tensor:
-        truth, seen = known.planted[rows].float(), known.valid[rows].float()
-        scores = scorer(known.tokens[rows])
+        truth, seen = training.planted[rows].float(), training.valid[rows].float()
+        scores = scorer(training.tokens[rows])
         return F.binary_cross_entropy_with_logits(scores, truth, seen)
 
-    train(scorer, loss, len(known.labels), part, seed)
+    train(scorer, loss, len(training.labels), part, seed)
     scorer.requires_grad_(False)
-    return _fit_and_measure(model, known, new, part, seed)
+    return _fit_and_measure(model, training, test, part, seed)
 
 
-def _fit_and_measure(model, known: Bags, new: Bags, part: Part, seed: int) -> tuple[float, float]:
-    def output(bags: Bags, rows: Tensor, **labels: Tensor) -> MilmerOutput:
+def _fit_and_measure(
+    model, training: PlantedBags, test: PlantedBags, part: Part, seed: int
+) -> tuple[float, float]:
+    def output(bags: PlantedBags, rows: Tensor, **labels: Tensor) -> MilmerOutput:
         return model(face_tokens=bags.tokens[rows], valid=bags.valid[rows], **labels)
 
     def loss(rows: Tensor) -> Tensor:
-        return output(known, rows, labels=known.labels[rows]).loss
+        return output(training, rows, labels=training.labels[rows]).loss
 
-    train(model, loss, len(known.labels), part, seed)
-    found, right = [], []
+    train(model, loss, len(training.labels), part, seed)
+    recalls, right = [], []
     with torch.no_grad():
-        for rows in torch.arange(len(new.labels)).split(part.batch):
-            told = output(new, rows)
-            scores = told.scores.masked_fill(~new.valid[rows], -torch.inf)
-            chosen = told.selected if told.selected is not None else scores.topk(CHOSEN).indices
-            found.append(recall(chosen, new.planted[rows]))
-            right.append(told.logits.argmax(1) == new.labels[rows])
-    return float(torch.cat(found).mean()), float(torch.cat(right).float().mean())
+        for rows in torch.arange(len(test.labels)).split(part.batch):
+            batch = output(test, rows)
+            scores = batch.scores.masked_fill(~test.valid[rows], -torch.inf)
+            chosen = batch.selected if batch.selected is not None else scores.topk(CHOSEN).indices
+            recalls.append(recall(chosen, test.planted[rows]))
+            right.append(batch.logits.argmax(1) == test.labels[rows])
+    return float(torch.cat(recalls).mean()), float(torch.cat(right).float().mean())
 
 
 def recall(chosen: Tensor, planted: Tensor) -> Tensor:
-    """Of each bag, the part of the planted frames among the ``chosen`` (bag, K) that can be."""
-    found = planted.gather(1, chosen).sum(1)
-    return found / planted.sum(1).clamp(max=chosen.shape[1])
+    """The share of each bag's planted frames, of at most K, that are among ``chosen`` (bag, K)."""
+    chosen_planted = planted.gather(1, chosen).sum(1)
+    return chosen_planted / planted.sum(1).clamp(max=chosen.shape[1])
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean and half the width of its 95 % interval (Student's t over the seeds), in percent."""
+    """The mean ± half the width of its 95 % interval (Student's t over the seeds), in percent."""
     mean = f"{100 * np.mean(values):.1f}"
     if len(values) < 2:
         return mean
@@ -156,20 +160,20 @@ def _compare(part: Part, k: int, strength: float, seeds: int) -> str:
     names = [*CONTESTANTS, ORACLE]
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for seed in range(seeds):
-        known, new = part.bags(part.train, part.test, k, strength, seed)
+        training, test = part.bags(part.train, part.test, k, strength, seed)
         for name, options in CONTESTANTS.items():
-            results[name].append(contest(options, known, new, part, seed))
-        results[ORACLE].append(oracle(known, new, part, seed))
+            results[name].append(contest(options, training, test, part, seed))
+        results[ORACLE].append(oracle(training, test, part, seed))
     measured = {name: np.array(values).T for name, values in results.items()}
     best, everything = measured[ORACLE][0].mean(), measured["`all`"][1]
     rows = []
-    for name, (found, accuracy) in measured.items():
+    for name, (recalls, accuracy) in measured.items():
         every = name == "`all`"
         rows.append(
             [
                 name,
-                "–" if every else interval(found),
-                "–" if every else f"{found.mean() / best:.2f}",
+                "–" if every else interval(recalls),
+                "–" if every else f"{recalls.mean() / best:.2f}",
                 interval(accuracy),
                 "–" if every else interval(accuracy - everything),
             ]
@@ -180,27 +184,27 @@ def _compare(part: Part, k: int, strength: float, seeds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", nargs="?", choices=PARTS, help="where bags come from; else both")
+    parser.add_argument("part", nargs="?", choices=PARTS, help="how bags are made; default: both")
     parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
     parser.add_argument("--seeds", type=int, default=5, help="draws of bags, weights and order")
     parser.add_argument("--planted", type=int, nargs="+", help="k of 10 frames")
     parser.add_argument("--strength", type=float, nargs="+", help="of the class in planted frames")
     parser.add_argument("--bags", type=int, help="to train on")
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     logging.disable(logging.WARNING)
-    torch.set_num_threads(asked.threads)
-    for name in [asked.part] if asked.part else PARTS:
-        part = QUICK[name] if asked.quick else PARTS[name]
-        if asked.bags:
-            part = replace(part, train=asked.bags)
-        seeds = 2 if asked.quick else asked.seeds
-        for k in asked.planted or part.planted:
-            for strength in asked.strength or part.strengths:
+    torch.set_num_threads(args.threads)
+    for name in [args.part] if args.part else PARTS:
+        part = QUICK[name] if args.quick else PARTS[name]
+        if args.bags:
+            part = replace(part, train=args.bags)
+        seeds = 2 if args.quick else args.seeds
+        for k in args.planted or part.planted:
+            for strength in args.strength or part.strengths:
                 print(f"{name}: k = {k} of {INSTANCES} frames", end=", ")
                 print(f"{part.strength_is} {strength:g}, {part.train} bags, {seeds} seeds\n")
                 print(_compare(part, k, strength, seeds), end="\n\n", flush=True)
-    print(machine(asked.threads, ["torch"]))
+    print(machine(args.threads, ["torch"]))
 
 
 if __name__ == "__main__":

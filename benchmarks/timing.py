@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, peak memory, and the table they print."""
+"""What the benchmarks share: interleaved timing, peak memory, and the tables that they print."""
 
 import argparse
 import gc
@@ -16,20 +16,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of each round of one contestant."""
+    """The seconds of each round of one contestant."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle round."""
+        """The median over the rounds."""
         return statistics.median(self.seconds)
 
 
 def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timed]:
-    """Time each of ``contestants`` ``rounds`` times, taking turns, after one round that warms up.
+    """Time each of ``contestants`` in ``rounds`` rounds, in turns, after a round to warm up.
 
-    Taking turns, because a shared machine gets faster and slower by the minute: what is compared
+    They take turns because a shared machine gets faster and slower by the minute: what is compared
     is timed within the same seconds.
     """
     for run in contestants.values():
@@ -50,23 +50,23 @@ def ratio(first: Timed, second: Timed) -> float:
 
 
 def once(run: Callable[[], object]) -> Timed:
-    """Time one single run, for what takes too long to be repeated."""
+    """Time a single run, of what takes too long to be repeated."""
     start = time.perf_counter()
     run()
     return Timed((time.perf_counter() - start,))
 
 
 def memory() -> dict[str, float]:
-    """Resident memory of this process in MiB: ``peak``, and now ``own`` and mapped from ``files``.
+    """Resident memory of this process in MiB: ``peak``; now ``anonymous`` and mapped ``files``.
 
-    Pages that are mapped from a file count as resident, but are the system's to take back.
-    Null where the system does not tell (it is read from Linux's /proc).
+    Pages that are mapped from a file count as resident, but the system can take them back. NaN
+    where Linux's /proc is missing.
     """
     status = Path("/proc/self/status")
+    names = {"peak": "VmHWM", "anonymous": "RssAnon", "files": "RssFile"}
     if not status.exists():
-        return {"peak": float("nan"), "own": float("nan"), "files": float("nan")}
+        return dict.fromkeys(names, float("nan"))
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    names = {"peak": "VmHWM", "own": "RssAnon", "files": "RssFile"}
     return {name: int(lines[key].split()[0]) / 1024 for name, key in names.items()}
 
 
@@ -77,7 +77,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def machine(threads: int, libraries: Sequence[str]) -> str:
-    """One line that names the processor, the threads and the versions of ``libraries``."""
+    """One line with the processor, the number of threads and the versions of ``libraries``."""
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     extensions = [name for name in ("avx512_bf16", "amx_bf16") if name in _cpu()[1]]
     return (
@@ -87,7 +87,7 @@ def machine(threads: int, libraries: Sequence[str]) -> str:
 
 
 def arguments(purpose: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks have."""
+    """A parser of the options that all benchmarks share."""
     parser = argparse.ArgumentParser(description=(purpose or "").strip().splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds; medians are printed")
@@ -96,7 +96,7 @@ def arguments(purpose: str | None) -> argparse.ArgumentParser:
 
 
 def child(script: str, *options: str) -> str:
-    """Run a benchmark's script once more in a process of its own and return what it prints."""
+    """Run a benchmark's script in another process and return what it prints."""
     done = subprocess.run(
         [sys.executable, script, *options], check=True, capture_output=True, text=True
     )
@@ -110,7 +110,7 @@ def _short(value: object) -> str:
 
 
 def _cpu() -> tuple[str, str]:
-    """The processor's name and its flags, as far as the system tells them."""
+    """The processor's name and its flags, if the system tells them."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine(), ""

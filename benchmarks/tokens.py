@@ -1,8 +1,8 @@
-"""The stage ``tokens``: its forward beside the plain one, float32 in batches of 32.
+"""The stage ``tokens``: its forward pass beside the plain one, float32 in batches of 32.
 
 The backbone is a Swin-T of real size with random weights, which take as long as trained ones. The
-plain way is the model's own processor and model as their documentation shows it. The pictures are
-noise in place of faces: the time does not depend on what they show.
+plain way uses the image processor and the model as their documentation shows. The pictures are
+noise in place of faces: the time does not depend on their content.
 """
 
 import tempfile
@@ -21,19 +21,19 @@ _PLAIN_BATCH = 32
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--frames", type=int, default=64, help="frames a round")
+    parser.add_argument("--frames", type=int, default=64, help="frames per round")
     parser.add_argument(
-        "--batch-size", type=int, nargs="+", help="of ours; without it the stage's default"
+        "--batch-size", type=int, nargs="+", help="of ours; by default that of the stage"
     )
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    frames = 2 if asked.quick else asked.frames
-    sizes = asked.batch_size or [BackboneOptions().batch_size]
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    frames = 2 if args.quick else args.frames
+    sizes = args.batch_size or [BackboneOptions().batch_size]
     with tempfile.TemporaryDirectory() as folder:
-        write_swin(Path(folder), small=asked.quick)
-        print(_compare(folder, frames, sizes, asked.rounds))
+        write_swin(Path(folder), small=args.quick)
+        print(_compare(folder, frames, sizes, args.rounds))
     print()
-    print(machine(asked.threads, ["torch", "transformers"]))
+    print(machine(args.threads, ["torch", "transformers"]))
 
 
 def _compare(folder: str, frames: int, sizes: list[int], rounds: int) -> str:
@@ -61,8 +61,8 @@ def _compare(folder: str, frames: int, sizes: list[int], rounds: int) -> str:
     for n in sizes:
         likeness = torch.cosine_similarity(ours(n).float(), expected, dim=-1).mean()
         name = f"ours, {str(backbone.dtype).removeprefix('torch.')}, batches of {n}"
-        own = timed[f"{n}"]
-        rows.append([name, frames / own.median, ratio(timed["plain"], own), f"{likeness:.5f}"])
+        times = timed[f"{n}"]
+        rows.append([name, frames / times.median, ratio(timed["plain"], times), f"{likeness:.5f}"])
     return table(["contestant", "frames/s", "times float32", "mean cosine similarity"], rows)
 
 

@@ -1,9 +1,9 @@
 """The stage ``train``: bfloat16 beside float32 of the same model, and the memory it takes.
 
-One subject of DEAP's size, 800 bags of 10 frames of 49 x 768 tokens in a file and 32 x 384 EEG,
-and the default model with its 13.8 M parameters and the scorer. Both precisions train the same
-batches of 14 bags in turns in one process. Memory is that of another process, which trains some
-steps in the stage's own precision and then reads all bags, as an epoch does.
+One subject of DEAP's size: 800 bags of 10 frames of 49 x 768 tokens in a file, EEG of 32 x 384, and
+the default model with its 13.8 M parameters and the scorer. Both precisions train the same batches
+of 14 bags in turns in one process. Memory is measured in another, which trains a few steps in the
+stage's own precision and then reads all bags, as an epoch does.
 """
 
 import argparse
@@ -24,38 +24,38 @@ from milmer.training.fold_data import FoldData, Rows
 from milmer.training.loop import Training
 from milmer.training.options import TrainOptions
 
-_MADE = {"stage": "", "options": {}, "inputs": {}, "upstream": {}}
+_PROVENANCE = {"stage": "", "options": {}, "inputs": {}, "upstream": {}}
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=2, help="training steps a round")
-    parser.add_argument("--measure", type=Path, help="print the memory of training on a folder")
-    asked = parser.parse_args()
+    parser.add_argument("--steps", type=int, default=2, help="training steps per round")
+    parser.add_argument("--measure", type=Path, help="print the memory of training on this folder")
+    args = parser.parse_args()
     logging.disable(logging.WARNING)
-    torch.set_num_threads(asked.threads)
-    if asked.measure:
-        print(json.dumps(_memory(asked)))
+    torch.set_num_threads(args.threads)
+    if args.measure:
+        print(json.dumps(_memory(args)))
         return
-    bags = 42 if asked.quick else 800
+    bags = 42 if args.quick else 800
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write_subject(folder, bags, tokens=4 if asked.quick else 49)
-        print(_compare(folder, asked))
-        options = ["--measure", name, "--threads", str(asked.threads), "--steps", "5"]
-        options += ["--quick"] if asked.quick else []
+        _write_subject(folder, bags, tokens=4 if args.quick else 49)
+        print(_compare(folder, args))
+        options = ["--measure", name, "--threads", str(args.threads), "--steps", "5"]
+        options += ["--quick"] if args.quick else []
         used = json.loads(child(__file__, *options).splitlines()[-1])
     print()
     print(table(["memory of a process that trains", "MiB"], list(used.items())))
     print()
-    print(machine(asked.threads, ["torch", "lightning-fabric"]))
+    print(machine(args.threads, ["torch", "lightning-fabric"]))
 
 
-def _compare(folder: Path, asked: argparse.Namespace) -> str:
-    runs = {p: _run(folder, p, asked) for p in ("float32", "auto")}
+def _compare(folder: Path, args: argparse.Namespace) -> str:
+    runs = {p: _run(folder, p, args) for p in ("float32", "auto")}
 
     def trainer(run: Training):
-        batches = [rows for _, rows in zip(range(asked.steps), run._batches(0), strict=False)]
+        batches = [rows for _, rows in zip(range(args.steps), run._batches(0), strict=False)]
 
         def train() -> None:
             for rows in batches:
@@ -64,7 +64,7 @@ def _compare(folder: Path, asked: argparse.Namespace) -> str:
         return train, sum(len(rows) for rows in batches)
 
     train = {p: trainer(run) for p, run in runs.items()}
-    timed = interleaved({p: function for p, (function, _) in train.items()}, asked.rounds)
+    timed = interleaved({p: function for p, (function, _) in train.items()}, args.rounds)
     parameters = sum(p.numel() for p in runs["auto"].unwrapped.parameters())
     names = {
         "float32": "float32",
@@ -78,10 +78,10 @@ def _compare(folder: Path, asked: argparse.Namespace) -> str:
     return table(header, rows)
 
 
-def _memory(asked: argparse.Namespace) -> dict[str, float]:
+def _memory(args: argparse.Namespace) -> dict[str, float]:
     before = memory()
-    run = _run(asked.measure, "auto", asked)
-    for _, rows in zip(range(asked.steps), run._batches(0), strict=False):
+    run = _run(args.measure, "auto", args)
+    for _, rows in zip(range(args.steps), run._batches(0), strict=False):
         run._train_on(rows)
     for rows in run._batches(0):
         run.data.batch(rows, run.fabric.device)
@@ -89,15 +89,15 @@ def _memory(asked: argparse.Namespace) -> dict[str, float]:
     return {
         "with the libraries loaded, before training": before["peak"],
         "peak": now["peak"],
-        "at the end: its own": now["own"],
+        "at the end: anonymous": now["anonymous"],
         "at the end: pages mapped from the tokens, EEG and libraries": now["files"],
     }
 
 
-def _run(folder: Path, precision: str, asked: argparse.Namespace) -> Training:
+def _run(folder: Path, precision: str, args: argparse.Namespace) -> Training:
     options = TrainOptions(
-        model={"num_queries": 16, "num_layers": 1} if asked.quick else {},
-        training={"precision": precision, "select": "last", "threads": asked.threads},
+        model={"num_queries": 16, "num_layers": 1} if args.quick else {},
+        training={"precision": precision, "select": "last", "threads": args.threads},
     )
     torch.use_deterministic_algorithms(True, warn_only=True)  # as the stage does
     run = Training(_fold(folder), options, 0, torch.device("cpu"))
@@ -106,7 +106,7 @@ def _run(folder: Path, precision: str, asked: argparse.Namespace) -> Training:
 
 
 def _fold(folder: Path) -> FoldData:
-    """The fold that ``read_fold`` makes of a subject's files, without a split's file."""
+    """The fold that ``read_fold`` reads from a subject's files, but without a file of a split."""
     with storage.open_h5(folder / "tokens.h5") as file:
         tokens, bag, valid = storage.mapped(file["tokens"]), file["bag"][()], file["valid"][()]
     with storage.open_h5(folder / "segments.h5") as file:
@@ -147,14 +147,14 @@ def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) ->
         "experiment_id": np.arange(bags, dtype=np.int32) // 20 + 1,
         "position": np.arange(bags, dtype=np.int32) % 20,
     }
-    made = _MADE | {"stage": "segments"}
-    with storage.new_h5(folder / "segments.h5", SEGMENTS_SCHEMA, made) as file:
+    provenance = _PROVENANCE | {"stage": "segments"}
+    with storage.new_h5(folder / "segments.h5", SEGMENTS_SCHEMA, provenance) as file:
         file["eeg"] = rng.standard_normal((bags, 32, 384), np.float32) * 10
         file["start"] = grid["position"].astype(np.float32) * 3
         for key, values in grid.items():
             file[key] = values
-    made = _MADE | {"stage": "tokens"}
-    with storage.new_h5(folder / "tokens.h5", TOKENS_SCHEMA, made) as file:
+    provenance = _PROVENANCE | {"stage": "tokens"}
+    with storage.new_h5(folder / "tokens.h5", TOKENS_SCHEMA, provenance) as file:
         data = file.create_dataset("tokens", (frames, tokens, 768), "float16")
         for first in range(0, frames, instances):
             data[first : first + instances] = rng.standard_normal(

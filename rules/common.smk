@@ -17,7 +17,8 @@ for variable, folder in (
     os.environ[variable] = os.pathsep.join([str(folder), *others])
 
 from milmer.errors import MilmerError
-from milmer.plan import Untracked, Plan
+from milmer.plan import Plan, Untracked
+from milmer.plan.paths import NAME
 from milmer.plan.resume import Run
 
 try:
@@ -35,12 +36,12 @@ onstart:
     Run.begun(workflow.workdir_init, config).note(Path())
 
 
-TABLES = PLAN.tables("results/tables")
+TABLES = PLAN.results.tables()
 READ_AS_TEXT = [table for table in TABLES if table.endswith(".csv")]
 
 # Without a limit all jobs would start on the GPUs at once.
-if PLAN.gpu_places and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", PLAN.gpu_places)
+if PLAN.training.gpu_places and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", PLAN.training.gpu_places)
 
 # On a cluster a group of jobs is given what one of them needs (workflow/profiles/slurm), and the
 # job that runs it is not told of that limit.
@@ -50,12 +51,12 @@ if not workflow.is_main_process:
 
 wildcard_constraints:
     subject=PLAN.dataset.subject_pattern,
-    eeg=PLAN.NAME,
-    faces=PLAN.NAME,
-    backbone=PLAN.NAME,
-    labels=PLAN.NAME,
-    experiment=PLAN.NAME,
-    protocol=PLAN.protocol_pattern,
-    fold=PLAN.fold_pattern,
+    eeg=NAME,
+    faces=NAME,
+    backbone=NAME,
+    labels=NAME,
+    experiment=NAME,
+    protocol=PLAN.training.protocol_pattern,
+    fold=PLAN.training.fold_pattern,
     seed=r"\d+",
-    baseline=PLAN.baseline_pattern,
+    baseline=PLAN.results.baseline_pattern,

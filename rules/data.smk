@@ -14,8 +14,8 @@ rule trials:
     params:
         options=lambda wildcards: PLAN.dataset.trials_json(wildcards.subject),
         code=PLAN.code(PLAN.dataset.trials_module),
-        root=PLAN.root,
-        manifest=PLAN.manifest,
+        root=PLAN.data.root,
+        manifest=PLAN.data.manifest,
         videos=lambda wildcards: PLAN.dataset.trials_trigger(wildcards.subject),
     shell:
         "milmer --log {log} trials {wildcards.subject} {output} --root {params.root}"
@@ -37,7 +37,7 @@ rule segments:
     params:
         options=lambda wildcards: PLAN.config.segments_json(wildcards.eeg),
         code=PLAN.code("milmer.eeg.segments", PLAN.dataset.recordings_module),
-        root=PLAN.root,
+        root=PLAN.data.root,
     shell:
         "milmer --log {log} segments --trials {input.trials} {output} --root {params.root}"
         " --options {params.options:q}"
@@ -47,21 +47,21 @@ rule faces:
     input:
         trials="results/trials/{subject}.parquet",
         videos=lambda wildcards: PLAN.dataset.video_files(wildcards.subject),
-        model=lambda wildcards: PLAN.detector_files(wildcards.faces),
+        model=lambda wildcards: PLAN.data.detector_files(wildcards.faces),
     output:
         "results/faces/{faces}/{subject}.h5",
     log:
         "results/logs/faces/{faces}/{subject}.log",
     benchmark:
         "results/benchmarks/faces/{faces}/{subject}.tsv"
-    threads: lambda wildcards: PLAN.face_threads(wildcards)
+    threads: lambda wildcards: PLAN.data.face_threads(wildcards)
     resources:
         mem_mb=2000,
     params:
         options=lambda wildcards: PLAN.config.faces_json(wildcards.faces),
         code=PLAN.code("milmer.faces.crops"),
-        root=PLAN.root,
-        detector=lambda wildcards: PLAN.detector_model(wildcards),
+        root=PLAN.data.root,
+        detector=lambda wildcards: PLAN.data.detector_model(wildcards),
     shell:
         "milmer --log {log} faces --trials {input.trials} {output} --root {params.root}"
         " --threads {threads} {params.detector} --options {params.options:q}"

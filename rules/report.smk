@@ -4,7 +4,7 @@
 rule baseline:
     input:
         split="results/splits/{labels}/{protocol}/{fold}.parquet",
-        segments=lambda wildcards: PLAN.baseline_segments(wildcards),
+        segments=lambda wildcards: PLAN.results.baseline_inputs(wildcards),
     output:
         "results/baselines/{baseline}/{eeg}/{labels}/{protocol}/{fold}.parquet",
     log:
@@ -14,7 +14,7 @@ rule baseline:
     resources:
         mem_mb=2000,
     params:
-        options=lambda wildcards: PLAN.baseline_json(wildcards),
+        options=lambda wildcards: PLAN.results.baseline_json(wildcards),
         code=PLAN.code("milmer.evaluation.baselines"),
         segments=lambda wildcards, input: PLAN.file_arguments(input, "segments"),
     shell:
@@ -24,9 +24,9 @@ rule baseline:
 
 rule tables:
     input:
-        runs=PLAN.runs(),
-        evaluations=PLAN.evaluations(),
-        baselines=PLAN.baselines(),
+        runs=PLAN.results.predictions(),
+        evaluations=PLAN.results.evaluations(),
+        baselines=PLAN.results.baselines(),
     output:
         [table for table in TABLES if table not in READ_AS_TEXT],
         report(
@@ -39,7 +39,7 @@ rule tables:
     benchmark:
         "results/benchmarks/tables.tsv"
     params:
-        options=PLAN.tables_json(),
+        options=PLAN.results.tables_json(),
         code=PLAN.code("milmer.evaluation.tables"),
     shell:
         "milmer --log {log} tables results/runs results/tables"
@@ -49,7 +49,7 @@ rule tables:
 rule report:
     input:
         tables=TABLES,
-        shown=PLAN.report_inputs(),
+        shown=PLAN.results.report_inputs(),
     output:
         [
             report(
@@ -58,7 +58,7 @@ rule report:
                 category=category,
                 labels={"figure": name},
             )
-            for name, category in PLAN.figures.items()
+            for name, category in PLAN.results.figures.items()
         ],
         page=report(
             "results/report/index.html",
@@ -73,9 +73,9 @@ rule report:
     resources:
         mem_mb=4000,
     params:
-        options=PLAN.report_json(),
+        options=PLAN.results.report_json(),
         code=PLAN.code("milmer.evaluation.report.page"),
-        page=PLAN.page_files(),
+        page=PLAN.results.page_files(),
         out=lambda wildcards, output: Path(output.page).parent,
     shell:
         "milmer --log {log} report results {params.out} --options {params.options:q}"

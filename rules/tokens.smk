@@ -4,7 +4,7 @@
 
 rule pretrain:
     input:
-        backbone=lambda wildcards: PLAN.start_files(wildcards.backbone),
+        backbone=lambda wildcards: PLAN.data.start_files(wildcards.backbone),
     output:
         config="results/backbones/{backbone}/config.json",
         weights="results/backbones/{backbone}/model.safetensors",
@@ -14,20 +14,24 @@ rule pretrain:
         "results/logs/backbones/{backbone}.log",
     benchmark:
         "results/benchmarks/backbones/{backbone}.tsv"
-    threads: lambda wildcards: PLAN.backbone(wildcards).threads
+    threads: lambda wildcards: PLAN.data.backbone(wildcards).threads
     resources:
         mem_mb=8000,
-        gpu=lambda wildcards: PLAN.gpus(PLAN.backbone(wildcards).device),
+        gpu=lambda wildcards: PLAN.training.gpus(PLAN.data.backbone(wildcards).device),
     params:
         options=lambda wildcards: PLAN.config.pretrain_json(wildcards.backbone),
         code=PLAN.code("milmer.backbone.pretraining"),
-        pictures=lambda wildcards: PLAN.pictures(wildcards),
-        images=lambda wildcards: Untracked(PLAN.backbone(wildcards).pretrain.images),
-        device=lambda wildcards: PLAN.device(PLAN.backbone(wildcards).device),
-        minutes=lambda wildcards: Untracked(
-            PLAN.backbone(wildcards).pretrain.checkpoint_minutes
+        pictures=lambda wildcards: PLAN.data.pictures(wildcards),
+        images=lambda wildcards: Untracked(
+            PLAN.data.backbone(wildcards).pretrain.images
         ),
-        name=lambda wildcards: Untracked(PLAN.backbone(wildcards).name),
+        device=lambda wildcards: PLAN.training.device(
+            PLAN.data.backbone(wildcards).device
+        ),
+        minutes=lambda wildcards: Untracked(
+            PLAN.data.backbone(wildcards).pretrain.checkpoint_minutes
+        ),
+        name=lambda wildcards: Untracked(PLAN.data.backbone(wildcards).name),
         out=lambda wildcards, output: Path(output.metrics).parent,
     shell:
         "milmer --log {log} finetune-backbone {params.images} {params.out}"
@@ -38,24 +42,26 @@ rule pretrain:
 rule tokens:
     input:
         faces="results/faces/{faces}/{subject}.h5",
-        backbone=lambda wildcards: PLAN.backbone_files(wildcards.backbone),
+        backbone=lambda wildcards: PLAN.data.backbone_files(wildcards.backbone),
     output:
         "results/tokens/{faces}/{backbone}/{subject}.h5",
     log:
         "results/logs/tokens/{faces}/{backbone}/{subject}.log",
     benchmark:
         "results/benchmarks/tokens/{faces}/{backbone}/{subject}.tsv"
-    threads: lambda wildcards: PLAN.backbone(wildcards).threads
+    threads: lambda wildcards: PLAN.data.backbone(wildcards).threads
     resources:
         mem_mb=4000,
-        gpu=lambda wildcards: PLAN.gpus(PLAN.backbone(wildcards).device),
+        gpu=lambda wildcards: PLAN.training.gpus(PLAN.data.backbone(wildcards).device),
     params:
         options=lambda wildcards: PLAN.config.tokens_json(
             wildcards.faces, wildcards.backbone
         ),
         code=PLAN.code("milmer.backbone.tokens"),
-        device=lambda wildcards: PLAN.device(PLAN.backbone(wildcards).device),
-        name=lambda wildcards: PLAN.backbone_name(wildcards.backbone),
+        device=lambda wildcards: PLAN.training.device(
+            PLAN.data.backbone(wildcards).device
+        ),
+        name=lambda wildcards: PLAN.data.backbone_name(wildcards.backbone),
     shell:
         "milmer --log {log} tokens --faces {input.faces} {output}"
         " --backbone {params.name} {params.device} --options {params.options:q}"

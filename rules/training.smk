@@ -5,7 +5,8 @@
 rule split:
     input:
         trials=lambda wildcards: expand(
-            "results/trials/{subject}.parquet", subject=PLAN.fold_subjects(wildcards)
+            "results/trials/{subject}.parquet",
+            subject=PLAN.training.fold_subjects(wildcards),
         ),
     output:
         "results/splits/{labels}/{protocol}/{fold}.parquet",
@@ -14,7 +15,7 @@ rule split:
     benchmark:
         "results/benchmarks/splits/{labels}/{protocol}/{fold}.tsv"
     params:
-        options=lambda wildcards: PLAN.split_json(wildcards),
+        options=lambda wildcards: PLAN.training.split_json(wildcards),
         code=PLAN.code("milmer.splits.splits"),
         trials=lambda wildcards, input: PLAN.file_arguments(input, "trials"),
     shell:
@@ -24,8 +25,8 @@ rule split:
 
 rule train:
     input:
-        unpack(lambda wildcards: PLAN.data_of(wildcards)),
-        backbone=lambda wildcards: PLAN.finetuned_files(wildcards),
+        unpack(lambda wildcards: PLAN.training.inputs(wildcards)),
+        backbone=lambda wildcards: PLAN.training.backbone_files(wildcards),
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
         processor="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/milmer_processor.json",
@@ -38,16 +39,20 @@ rule train:
     benchmark:
         "results/benchmarks/runs/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
     group:
-        lambda wildcards: PLAN.group(wildcards)
-    threads: lambda wildcards: PLAN.training(wildcards).threads
+        lambda wildcards: PLAN.training.group(wildcards)
+    threads: lambda wildcards: PLAN.training.options(wildcards).threads
     resources:
-        mem_mb=lambda wildcards: PLAN.train_memory(wildcards),
-        gpu=lambda wildcards: PLAN.gpus(PLAN.training(wildcards).device),
+        mem_mb=lambda wildcards: PLAN.training.memory(wildcards),
+        gpu=lambda wildcards: PLAN.training.gpus(
+            PLAN.training.options(wildcards).device
+        ),
     params:
-        options=lambda wildcards: PLAN.train_json(wildcards.experiment),
+        options=lambda wildcards: PLAN.training.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
-        how=lambda wildcards: PLAN.how_to_train(wildcards),
-        data=lambda wildcards, input: PLAN.file_arguments(input, "segments", "tokens", "faces"),
+        how=lambda wildcards: PLAN.training.arguments(wildcards),
+        data=lambda wildcards, input: PLAN.file_arguments(
+            input, "segments", "tokens", "faces"
+        ),
     shell:
         "milmer --log {log} train --split {input.split} {params.data}"
         " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"
@@ -56,7 +61,7 @@ rule train:
 
 rule evaluate:
     input:
-        runs=lambda wildcards: PLAN.evaluated_files(wildcards),
+        runs=lambda wildcards: PLAN.results.evaluated_files(wildcards),
     output:
         "results/runs/{experiment}/{protocol}/evaluation.parquet",
     log:
@@ -66,7 +71,7 @@ rule evaluate:
     resources:
         mem_mb=2000,
     params:
-        options=lambda wildcards: PLAN.evaluate_json(wildcards),
+        options=lambda wildcards: PLAN.results.evaluate_json(wildcards),
         code=PLAN.code("milmer.evaluation.evaluate"),
     shell:
         "milmer --log {log} evaluate results/runs/{wildcards.experiment}/{wildcards.protocol}"
@@ -75,7 +80,7 @@ rule evaluate:
 
 rule explain:
     input:
-        unpack(lambda wildcards: PLAN.data_of(wildcards)),
+        unpack(lambda wildcards: PLAN.training.inputs(wildcards)),
         predictions="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/predictions.parquet",
         weights="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/model.safetensors",
     output:
@@ -84,15 +89,21 @@ rule explain:
         "results/logs/explanations/{experiment}/{protocol}/{fold}/seed{seed}.log",
     benchmark:
         "results/benchmarks/explanations/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
-    threads: lambda wildcards: PLAN.training(wildcards).threads
+    threads: lambda wildcards: PLAN.training.options(wildcards).threads
     resources:
         mem_mb=4000,
-        gpu=lambda wildcards: PLAN.gpus(PLAN.training(wildcards).device),
+        gpu=lambda wildcards: PLAN.training.gpus(
+            PLAN.training.options(wildcards).device
+        ),
     params:
-        options=lambda wildcards: PLAN.explain_json(wildcards),
+        options=lambda wildcards: PLAN.results.explain_json(wildcards),
         code=PLAN.code("milmer.evaluation.explain"),
-        device=lambda wildcards: PLAN.device(PLAN.training(wildcards).device),
-        data=lambda wildcards, input: PLAN.file_arguments(input, "segments", "tokens", "faces"),
+        device=lambda wildcards: PLAN.training.device(
+            PLAN.training.options(wildcards).device
+        ),
+        data=lambda wildcards, input: PLAN.file_arguments(
+            input, "segments", "tokens", "faces"
+        ),
     shell:
         "milmer --log {log} explain"
         " results/runs/{wildcards.experiment}/{wildcards.protocol}/{wildcards.fold}/seed{wildcards.seed}"

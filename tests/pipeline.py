@@ -42,7 +42,7 @@ def run(root: Path | None, folder: Path, user: dict) -> Plan:
 
 def _run(plan: Plan, root: Path) -> None:
     config, results = plan.config, Path("results")
-    for subject in plan.subjects:
+    for subject in plan.dataset.subjects:
         trials = results / f"trials/{subject}.parquet"
         _make_trials(plan, root, subject, trials)
         for eeg in {config.experiment(name).eeg for name in config.experiments}:
@@ -57,7 +57,7 @@ def _run(plan: Plan, root: Path) -> None:
             tokens = results / f"tokens/default/default/{subject}.h5"
             options = TokensOptions.from_json(config.tokens_json("default", "default"))
             make_tokens(faces, options, tokens, config.backbone.name)
-    for path in plan.runs():
+    for path in plan.results.predictions():
         _train(plan, Path(path).parent)
 
 
@@ -78,21 +78,23 @@ class _Wildcards:
 def _train(plan: Plan, out: Path) -> None:
     experiment, protocol, fold, seed = out.parts[-4:]
     wildcards = _Wildcards(experiment, protocol, fold)
-    split = Path(plan.split_of(wildcards))
+    split = Path(plan.training.split(wildcards))
     if not split.exists():
-        trials = [Path(f"results/trials/{s}.parquet") for s in plan.fold_subjects(wildcards)]
+        trials = [
+            Path(f"results/trials/{s}.parquet") for s in plan.training.fold_subjects(wildcards)
+        ]
         wildcards.labels = split.parts[-3]
-        options = SplitOptions.from_json(plan.split_json(wildcards))
+        options = SplitOptions.from_json(plan.training.split_json(wildcards))
         make_split(trials, protocol, fold, options, split)
     segments, tokens, faces = (
         [Path(p) for p in paths]
         for paths in (
-            plan.segments_of(wildcards),
-            plan.tokens_of(wildcards),
-            plan.faces_of(wildcards),
+            plan.training.segments(wildcards),
+            plan.training.tokens(wildcards),
+            plan.training.faces(wildcards),
         )
     )
-    options = TrainOptions.from_json(plan.train_json(experiment))
+    options = TrainOptions.from_json(plan.training.train_json(experiment))
     number = int(seed.removeprefix("seed"))
     train_fold(split, segments, tokens or faces, options, number, out, plan.config.backbone.name)
 

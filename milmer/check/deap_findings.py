@@ -17,7 +17,7 @@ from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.deap.layout import has_clip
 from milmer.readers.video import Clip
 
-FOLDERS = {
+_FOLDERS = {
     "dat": "data_preprocessed_python",
     "mat": "data_preprocessed_matlab",
     "bdf": "data_original",
@@ -204,10 +204,10 @@ def _elsewhere(facts: DeapFacts) -> Iterator[Finding]:
     folders: dict[str, list[str]] = {}
     for name, subject in facts.used.items():
         folder = subject.eeg[facts.source].parent.relative_to(facts.place)
-        if folder != Path(FOLDERS[facts.source]):
+        if folder != Path(_FOLDERS[facts.source]):
             folders.setdefault(f"{folder}/", []).append(name)
     for folder, subjects in folders.items():
-        usual = FOLDERS[facts.source]
+        usual = _FOLDERS[facts.source]
         text = f".{facts.source} files are in {folder}, not in {usual}/: {{}}"
         yield from note_on("eeg_elsewhere", text, subjects)
 

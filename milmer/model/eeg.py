@@ -54,7 +54,7 @@ class LogPowerEEGEncoder(nn.Module):
         super().__init__()
         channels, samples, sfreq = config.num_channels, config.num_samples, config.sfreq
         dim = config.model.hidden_size
-        self.half = half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
+        self.margin = half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
         self.filters = nn.Parameter(morlet_wavelets(self.FILTERS, half, sfreq, self.BAND))
         self.dropout = config.model.eeg_dropout
         self.stride = max(1, round(sfreq / self.POWER_RATE))
@@ -73,7 +73,7 @@ class LogPowerEEGEncoder(nn.Module):
         power = self.log_power(eeg, kept)  # (batch, channel, filter, window)
         z = (power - self.mean.float().unsqueeze(-1)) / self.std.float().unsqueeze(-1)
         tokens = self.project(z.flatten(2).to(self.project.weight.dtype))
-        if self.channel is None:
+        if self.channel is None or self.gate is None:
             return tokens
         return tokens * self.gate.weight + self.channel.weight
 
@@ -87,7 +87,7 @@ class LogPowerEEGEncoder(nn.Module):
             x = eeg.float() / self.scale.float().unsqueeze(-1)
             bank = self.filters.float().flatten(0, 1).unsqueeze(1)  # (2 * filter, 1, tap)
             x = x.flatten(0, 1).unsqueeze(1)  # (batch * channel, 1, sample)
-            x = F.pad(x, (self.half, self.half), mode="reflect")  # so that the ends count
+            x = F.pad(x, (self.margin, self.margin), mode="reflect")  # so that the ends count
             y = F.conv1d(x, bank, stride=self.stride)  # (batch * channel, 2 * filter, time)
             squared = y.square().unflatten(1, (2, -1)).sum(1).unflatten(0, eeg.shape[:2])
             if kept is None:
@@ -116,13 +116,13 @@ class LogPowerEEGEncoder(nn.Module):
 
         Each of two calls of ``batches()`` yields the same EEG (batch, channel, sample) in µV.
         """
-        count, total = 0, 0.0
+        count, total = 0, torch.zeros(())
         for eeg in batches():
             total = total + eeg.double().square().mean(-1).sum(0)  # (channel,)
             count += len(eeg)
         flat = total == 0
         self.scale.copy_(torch.where(flat, 1.0, (total / max(count, 1)).sqrt()))
-        first = second = 0.0
+        first = second = torch.zeros(())
         for eeg in batches():
             power = self.log_power(eeg).double()
             first = first + power.mean(-1).sum(0)  # (channel, filter)

@@ -124,6 +124,7 @@ class VisualBranch(nn.Module):
             tokens, present, selection = token.unsqueeze(1), valid.any(1, keepdim=True), None
             weight = None
         else:
+            assert self.score is not None  # a selection pools or scores
             scores = self.score(x, valid)
             dropout = self.dropout if self.training else 0.0
             selection = choose(scores, valid, self.num_select, self.gradient, dropout)
@@ -160,7 +161,9 @@ class Encoder(nn.TransformerEncoder):
     leaving them out saves a third of a training step.
     """
 
-    def forward(self, sequence: Tensor, ignored: Tensor | None) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, sequence: Tensor, ignored: Tensor | None
+    ) -> Tensor:
         """The encoded first token (batch, width) of ``sequence`` (batch, token, width).
 
         Tokens are masked out where ``ignored`` (batch, token) is True.
@@ -188,7 +191,7 @@ class FaceEncoder(nn.Module):
 
     def __init__(self, config: MilmerConfig):
         super().__init__()
-        backbone_config = AutoConfig.for_model(**config.backbone_config)
+        backbone_config = AutoConfig.for_model(**(config.backbone_config or {}))
         self.swin = AutoModel.from_config(backbone_config, add_pooling_layer=False)
 
     def forward(self, pixel_values: Tensor, valid: Tensor) -> Tensor:
@@ -234,7 +237,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
         )
         self.encoder = Encoder(layer, options.num_layers, enable_nested_tensor=False)
         self.head_dropout = nn.Dropout(options.head_dropout)
-        self.classifier = nn.Linear(width, config.num_labels)
+        self.classifier = nn.Linear(width, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
     @classmethod
@@ -283,7 +286,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
                 raise ValueError(f"{wanted}: this model looks at faces")
             if valid is None:
                 valid = torch.ones(faces.shape[:2], dtype=torch.bool, device=self.device)
-            if face_tokens is None:
+            if face_tokens is None and self.backbone is not None:
                 face_tokens = self.backbone(pixel_values, valid)
             visual, counts, scores, selection = self.visual(face_tokens, valid)
             parts.append(visual + self.token_type.weight[IMAGE])

@@ -119,7 +119,7 @@ def from_state_dict(
         model = MilmerForEmotionClassification(config)
     model.to_empty(device="cpu")
     ours.setdefault("cls", torch.zeros_like(model.cls))
-    if backbone_config is not None:
+    if backbone_config is not None and model.backbone is not None:
         model.backbone.swin = _backbone(state, backbone_config)
         ours |= {f"backbone.swin.{k}": v for k, v in model.backbone.swin.state_dict().items()}
     try:

@@ -17,6 +17,7 @@ dropout), so that each has to matter.
 The scorer ``gated`` is gated attention (Ilse et al. 2018) on a frame's mean token.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +103,12 @@ class PublishedScorer(nn.Module):
         return x.flatten(2)  # (batch, instance, token * dim)
 
 
-SCORERS = {"gated": GatedScorer, "low_rank": LowRankScorer, "published": PublishedScorer}
+Scorer = GatedScorer | LowRankScorer | PublishedScorer
+SCORERS: dict[str, Callable[[int, int], Scorer]] = {
+    "gated": GatedScorer,
+    "low_rank": LowRankScorer,
+    "published": PublishedScorer,
+}
 
 
 class PositionScorer(nn.Module):
@@ -132,7 +138,7 @@ class BagScorer(nn.Module):
 class PooledScorer(nn.Module):
     """Selection ``attention_topk``: the bag, pooled by attention, is mapped to N scores."""
 
-    def __init__(self, scorer: nn.Module, features: int, instances: int):
+    def __init__(self, scorer: Scorer, features: int, instances: int):
         super().__init__()
         self.scorer = scorer
         self.recover = nn.Linear(features, instances)

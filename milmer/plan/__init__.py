@@ -4,7 +4,7 @@ The Snakefile asks this and holds no logic itself. It is made anew whenever the 
 also by each cluster job, so that it lists folders and reads nothing.
 """
 
-from milmer.plan.results import Plan
+from milmer.plan.plan import Plan
 from milmer.plan.untracked import Untracked
 
 __all__ = ["Plan", "Untracked"]

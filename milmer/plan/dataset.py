@@ -15,8 +15,8 @@ from milmer.deap.dataset import DeapDataset
 from milmer.deap.layout import scan
 from milmer.manifest.dataset import ManifestDataset
 from milmer.manifest.table import read_manifest
+from milmer.plan import paths
 from milmer.plan.untracked import Untracked
-from milmer.splits.protocols import PROTOCOLS
 
 
 def open_dataset(options: DatasetOptions) -> Dataset:
@@ -30,10 +30,7 @@ class DatasetPlan:
     """Inputs and options of the stages before training."""
 
     def __init__(self, config: Config, dataset: Dataset):
-        self.config = config
-        self.dataset = dataset
-        self.subjects = dataset.subjects
-        self.with_video = dataset.with_video
+        self.config, self.dataset = config, dataset
 
     @property
     def root(self) -> Untracked:
@@ -45,25 +42,11 @@ class DatasetPlan:
         """The option that says where a manifest is; its rows count by themselves."""
         return Untracked(*self.dataset.trials_arguments())
 
-    protocol_pattern = "|".join(PROTOCOLS)
-    """What names of protocols look like."""
-
-    @property
-    def fold_pattern(self) -> str:
-        """What names of folds look like."""
-        subject = self.dataset.subject_pattern
-        return rf"{subject}|{subject}-k\d+|k\d+"
-
-    def split_json(self, wildcards: Any) -> str:
-        """Options of the stage ``split``."""
-        classes = self.dataset.classes
-        return self.config.split_json(wildcards.labels, wildcards.protocol, classes)
-
     def detector_model(self, wildcards: Any) -> Untracked:
         """The option that says where the detector's model file lies."""
         options = self.config.variant("faces", wildcards.faces)
-        given = options.detector != "haar" and options.detector_model
-        return Untracked(*(["--detector-model", options.detector_model] if given else []))
+        own_file = options.detector != "haar" and options.detector_model
+        return Untracked(*(["--detector-model", options.detector_model] if own_file else []))
 
     def face_threads(self, wildcards: Any) -> int:
         """Threads of one job that crops faces."""
@@ -75,8 +58,8 @@ class DatasetPlan:
         YuNet's is checked by its digest, so that it is the same wherever it comes from.
         """
         options = self.config.variant("faces", faces)
-        given = options.detector == "mediapipe" and options.detector_model
-        return [options.detector_model] if given else []
+        own_file = options.detector == "mediapipe" and options.detector_model
+        return [options.detector_model] if own_file else []
 
     def backbone(self, wildcards: Any) -> BackboneOptions:
         """The backbone of a variant."""
@@ -92,11 +75,11 @@ class DatasetPlan:
         if not self.config.variant("backbone", variant).pretrain.images:
             return self.start_files(variant)
         names = ("config.json", "model.safetensors", "preprocessor_config.json")
-        return [f"{self._pretrained(variant)}/{name}" for name in names]
+        return [f"{paths.backbone(variant)}/{name}" for name in names]
 
     def backbone_name(self, variant: str) -> Untracked:
         """Where that backbone lies, or its name on the hub."""
-        return Untracked(self._backbone_at(variant))
+        return Untracked(self.backbone_place(variant))
 
     def pictures(self, wildcards: Any) -> str:
         """Names and sizes of the files to pre-train on, as a digest: too many to be inputs.
@@ -105,13 +88,10 @@ class DatasetPlan:
         """
         return _listing(self.backbone(wildcards).pretrain.images)
 
-    def _backbone_at(self, variant: str) -> str:
+    def backbone_place(self, variant: str) -> str:
+        """The folder of the backbone that faces go through, or its name on the hub."""
         options = self.config.variant("backbone", variant)
-        return self._pretrained(variant) if options.pretrain.images else options.name
-
-    @staticmethod
-    def _pretrained(variant: str) -> str:
-        return f"results/backbones/{variant}"
+        return paths.backbone(variant) if options.pretrain.images else options.name
 
 
 @functools.cache

@@ -36,6 +36,6 @@ class SplitOptions(Options):
 
     labels: LabelsOptions = LabelsOptions()
     segmentation: SegmentationOptions = SegmentationOptions()
-    folds: int = ProtocolsOptions.model_fields["folds"]
-    validation: float = ProtocolsOptions.model_fields["validation"]
-    seed: int = ProtocolsOptions.model_fields["seed"]
+    folds: int = ProtocolsOptions.model_fields["folds"]  # type: ignore[assignment]
+    validation: float = ProtocolsOptions.model_fields["validation"]  # type: ignore[assignment]
+    seed: int = ProtocolsOptions.model_fields["seed"]  # type: ignore[assignment]

@@ -46,7 +46,8 @@ def joined(
     file holds comes as a third. Raises :class:`MilmerError` where a file lacks a segment, or is
     damaged.
     """
-    arrays, grids, files, montages = [], [], [], {}
+    arrays, grids, files = [], [], []
+    montages: dict[tuple[str, ...], Path] = {}
     for path in paths:
         storage.require_intact(path)
         with storage.open_h5(path, stage) as file:

@@ -124,7 +124,7 @@ def test_labels_and_subjects_that_the_manifest_lacks_are_errors_as_in_a_run(lab)
     labels = LabelsOptions(scheme="label", classes=["a", "z"])
     findings = lab(labels=labels, subjects=["p1", "eve"])
     assert findings["labels", True].endswith("has the label z")
-    assert findings["subjects", True].endswith("no row of eve")
+    assert "no row of eve" in findings["subjects", True]
 
 
 def test_quick_opens_nothing(lab):

@@ -349,14 +349,14 @@ def test_the_plan_gives_the_report_its_options_and_inputs(twin):
     user = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
     user |= {"dataset": {"root": str(twin)}, "faces": {"detector": "haar"}}
     plan = Plan.read(user)
-    options = ReportStageOptions.from_json(plan.report_json())
+    options = ReportStageOptions.from_json(plan.results.report_json())
     assert options.experiments["eeg_only"].faces is None
     assert options.experiments["published_frozen"].eeg == "as_published"
     assert options.report.faces == "none"
-    assert "faces" not in plan.tables_json().split("experiments")[0]
+    assert "faces" not in plan.results.tables_json().split("experiments")[0]
     assert {
         "results/runs/milmer/trial/s01-k0/seed0/history.parquet",
         "results/segments/as_published/s02.h5",
         "results/faces/default/s01.h5",
         "results/trials/s02.parquet",
-    } <= set(plan.report_inputs())
+    } <= set(plan.results.report_inputs())

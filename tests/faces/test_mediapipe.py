@@ -160,8 +160,8 @@ def test_each_detector_says_what_model_it_reads(model):
 def test_the_model_file_is_an_input_of_the_rule(twin, model):
     def files(**faces):
         plan = Plan.read({"dataset": {"root": str(twin)}, "faces": faces})
-        argument = plan.detector_model(SimpleNamespace(faces="default"))
-        return plan.detector_files("default"), str(argument)
+        argument = plan.data.detector_model(SimpleNamespace(faces="default"))
+        return plan.data.detector_files("default"), str(argument)
 
     path, option = str(model), f"--detector-model {model}"
     assert files(detector="mediapipe", detector_model=path) == ([path], option)

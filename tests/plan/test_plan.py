@@ -1,5 +1,6 @@
 """What there is to do: the shipped configuration on copies of DEAP as people have them."""
 
+import inspect
 import json
 import re
 import shutil
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from milmer.errors import MilmerError
-from milmer.plan import Plan
+from milmer.plan import Plan, paths
 from milmer.plan.dataset import _listing
 from tests.conftest import REPOSITORY
 
@@ -40,7 +41,7 @@ def copy(tmp_path):
 def folds(plan):
     """Experiments and protocols with their folds, of all runs."""
     found = {}
-    for path in plan.runs():
+    for path in plan.results.predictions():
         experiment, protocol, fold = path.split("/")[2:5]
         found.setdefault((experiment, protocol), set()).add(fold)
     return found
@@ -84,7 +85,7 @@ def test_nothing_that_can_be_done_is_one_clear_line(shipped, copy):
 def test_an_experiment_is_run_as_it_says_itself(shipped, copy):
     own = {"training": {"device": "cpu", "threads": 3, "checkpoint_minutes": 5}}
     plan = Plan.read(shipped | copy(2, [1, 2]) | {"experiments": {"milmer": {}, "own": own}})
-    training = plan.training(SimpleNamespace(experiment="own"))
+    training = plan.training.options(SimpleNamespace(experiment="own"))
     assert (training.device, training.threads, training.checkpoint_minutes) == ("cpu", 3, 5)
 
 
@@ -109,10 +110,10 @@ def test_a_pretrained_backbone_takes_the_place_of_the_configured_one(shipped, co
     user["variants"] = {"backbone": {"plain": {"pretrain": {"images": None}}}}
     plan = Plan.read(user)
     fer, plain = "default", "plain"
-    assert str(plan.backbone_name(fer)) == "results/backbones/default"
-    assert "results/backbones/default/model.safetensors" in plan.backbone_files(fer)
-    assert str(plan.backbone_name(plain)) == str(tmp_path / "swin")
-    assert plan.backbone_files(plain) == plan.start_files(fer) != []
+    assert str(plan.data.backbone_name(fer)) == "results/backbones/default"
+    assert "results/backbones/default/model.safetensors" in plan.data.backbone_files(fer)
+    assert str(plan.data.backbone_name(plain)) == str(tmp_path / "swin")
+    assert plan.data.backbone_files(plain) == plan.data.start_files(fer) != []
 
 
 def test_a_backbone_that_is_trained_too_begins_from_the_pretrained_one(shipped, copy, tmp_path):
@@ -125,18 +126,18 @@ def test_a_backbone_that_is_trained_too_begins_from_the_pretrained_one(shipped, 
         SimpleNamespace(experiment=name, protocol="trial", fold="s01-k0")
         for name in ("milmer", "frozen")
     )
-    assert str(plan.how_to_train(trained)).endswith(" --backbone results/backbones/default")
-    assert "results/backbones/default/model.safetensors" in plan.finetuned_files(trained)
-    assert (plan.faces_of(trained), plan.tokens_of(trained)) == (
+    assert str(plan.training.arguments(trained)).endswith(" --backbone results/backbones/default")
+    assert "results/backbones/default/model.safetensors" in plan.training.backbone_files(trained)
+    assert (plan.training.faces(trained), plan.training.tokens(trained)) == (
         ["results/faces/default/s01.h5"],
         [],
     )
-    assert "--backbone" not in str(plan.how_to_train(frozen))
-    assert plan.finetuned_files(frozen) == []
-    assert plan.tokens_of(frozen) == ["results/tokens/default/f/s01.h5"]
-    assert "finetune" in plan.train_json("milmer")
-    assert "finetune" not in plan.train_json("frozen")
-    assert plan.train_memory(trained) > plan.train_memory(frozen)
+    assert "--backbone" not in str(plan.training.arguments(frozen))
+    assert plan.training.backbone_files(frozen) == []
+    assert plan.training.tokens(frozen) == ["results/tokens/default/f/s01.h5"]
+    assert "finetune" in plan.training.train_json("milmer")
+    assert "finetune" not in plan.training.train_json("frozen")
+    assert plan.training.memory(trained) > plan.training.memory(frozen)
 
 
 def test_pictures_that_are_added_or_of_another_size_are_others(shipped, copy, tmp_path):
@@ -148,7 +149,7 @@ def test_pictures_that_are_added_or_of_another_size_are_others(shipped, copy, tm
         user = shipped | copy(2, [1, 2])
         user["backbone"] = {"pretrain": {"images": f"{tmp_path}/{folder}"}}
         _listing.cache_clear()  # as a new process would find it
-        return Plan.read(user).pictures(SimpleNamespace(backbone="default"))
+        return Plan.read(user).data.pictures(SimpleNamespace(backbone="default"))
 
     first = digest(b"1")
     assert digest(b"1", folder="faces/") == first
@@ -195,10 +196,10 @@ def test_there_is_a_baseline_for_each_fold_of_any_experiment_and_its_labels(ship
     experiments = {"milmer": {}, "control": {"labels": "permuted", "protocols": ["trial"]}}
     plan = Plan.read(shipped | copy(3, [1, 2]) | {"experiments": experiments | {"eeg": EEG_ONLY}})
     found = {}
-    for path in plan.baselines():
+    for path in plan.results.baselines():
         labels, protocol, fold = path.removesuffix(".parquet").split("/")[4:]
         found.setdefault((labels, protocol), []).append(fold)
-    tables = json.loads(plan.tables_json())
+    tables = json.loads(plan.results.tables_json())
     assert tables["experiments"]["control"]["labels"] == "permuted"
     assert found == {
         (labels, protocol): folds
@@ -212,7 +213,7 @@ def test_there_is_a_baseline_for_each_fold_of_any_experiment_and_its_labels(ship
     wildcards = SimpleNamespace(
         baseline="band_power", eeg="default", protocol="trial", fold="s03-k1"
     )
-    assert plan.baseline_segments(wildcards) == ["results/segments/default/s03.h5"]
+    assert plan.results.baseline_inputs(wildcards) == ["results/segments/default/s03.h5"]
 
 
 def test_what_a_model_goes_by_is_told_of_honest_runs_alone(shipped, copy):
@@ -223,6 +224,18 @@ def test_what_a_model_goes_by_is_told_of_honest_runs_alone(shipped, copy):
         "control": {"labels": "permuted"},
         "upper": {"training": {"select": "best_on_test"}},
     }
-    told = Plan.read(user).explanations()
+    told = Plan.read(user).results.explanations()
     assert told == [f"results/explanations/milmer/loso/s0{i}/seed0.h5" for i in (1, 2)]
-    assert Plan.read(user | {"report": {"explain": 0}}).explanations() == []
+    assert Plan.read(user | {"report": {"explain": 0}}).results.explanations() == []
+
+
+def test_the_paths_of_the_plan_are_the_patterns_of_the_rules():
+    """Each path, with its arguments as wildcards, is an output of a rule, or a folder of some."""
+    rules = "".join(file.read_text() for file in sorted((REPOSITORY / "rules").glob("*.smk")))
+    names = {"eeg": "eeg", "variant": "faces", "name": "baseline"}
+    for function in (f for f in vars(paths).values() if inspect.isfunction(f)):
+        arguments = inspect.signature(function).parameters
+        wildcards = [f"{{{names.get(argument, argument)}}}" for argument in arguments]
+        if function is paths.backbone:
+            wildcards = ["{backbone}"]
+        assert f'"{function(*wildcards)}' in rules, function

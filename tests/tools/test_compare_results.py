@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +9,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_results.py"
+from tools.compare_results import main
+
 MODEL = "runs/milmer/trial/s01-k0/seed0/model"
 
 
@@ -47,9 +45,18 @@ def folders(tmp_path):
     return a, tmp_path / "b"
 
 
-def compare(*arguments):
-    done = subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True)
-    return done.returncode, done.stdout.splitlines(), done.stderr
+@pytest.fixture
+def compare(monkeypatch, capsys):
+    """``compare(*arguments)``: the exit status of the command, its lines and its error."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["compare_results.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return caught.value.code, printed.out.splitlines(), printed.err
+
+    return run
 
 
 def in_hdf5(change):
@@ -219,7 +226,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_difference_is_found_and_named(folders, name):
+def test_a_planted_difference_is_found_and_named(folders, compare, name):
     a, b = folders
     plant, expected = PLANTED[name]
     plant(b)
@@ -231,7 +238,7 @@ def test_a_planted_difference_is_found_and_named(folders, name):
     assert code == 1
 
 
-def test_the_same_results_do_not_differ(folders):
+def test_the_same_results_do_not_differ(folders, compare):
     a, b = folders
 
     def others(file):
@@ -254,7 +261,7 @@ def test_the_same_results_do_not_differ(folders):
     )
 
 
-def test_exceptions_are_left_out_and_counted(folders):
+def test_exceptions_are_left_out_and_counted(folders, compare):
     a, b = folders
     PLANTED["a column missing"][0](b)
     PLANTED["one bit of a float"][0](b)
@@ -271,7 +278,7 @@ def test_exceptions_are_left_out_and_counted(folders):
     assert (code, lines[-1]) == (0, "nothing differs")
 
 
-def test_nothing_to_compare_is_an_error(folders, tmp_path):
+def test_nothing_to_compare_is_an_error(folders, compare, tmp_path):
     a, _ = folders
     assert compare(a, tmp_path / "none")[::2] == (2, f"error: {tmp_path}/none: no such folder\n")
     code, lines, error = compare(a / "logs", a / "logs", "--except=*")

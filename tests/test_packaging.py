@@ -1,0 +1,65 @@
+"""What the package declares: what it imports, no more and no less, at the versions of the lock."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+NEVER_IMPORTED = {
+    "snakemake": "runs the rules",
+    "snakemake-executor-plugin-slurm": "the profile slurm",
+    "accelerate": "what transformers trains with",
+}
+
+
+def imported_modules():
+    """Top-level modules that the package imports, anywhere in it."""
+    modules = set()
+    for path in (REPOSITORY / "milmer").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.partition(".")[0])
+    return modules - {"milmer"} - sys.stdlib_module_names
+
+
+def test_each_dependency_is_imported_and_what_is_imported_is_a_dependency():
+    distributions = packages_distributions()
+    # A package that is not installed, such as the optional mediapipe, is looked for at run time.
+    installed = imported_modules() & set(distributions)
+    imported = {canonicalize_name(distributions[module][0]) for module in installed}
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert declared - set(NEVER_IMPORTED) == imported
+
+
+def test_the_lock_holds_a_version_of_each_dependency_that_is_allowed():
+    lines = (REPOSITORY / "requirements.lock").read_text().split()
+    locked = dict(line.split("==") for line in lines)
+    locked = {canonicalize_name(name): version for name, version in locked.items()}
+    extras = PROJECT["optional-dependencies"].values()
+    for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]:
+        requirement = Requirement(line)
+        version = locked[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), line
+
+
+def test_the_hooks_are_of_the_locked_versions():
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
+    for hook in hooks:
+        name = hook["repo"].rpartition("/")[2].removesuffix("-pre-commit")
+        assert f"\n{name}=={hook['rev'].removeprefix('v')}\n" in lock
+
+
+def test_the_citation_names_the_version_of_the_package():
+    citation = (REPOSITORY / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [PROJECT["version"]]
