@@ -138,7 +138,7 @@ def test_an_unknown_key_like_no_other_points_to_the_list(refused):
         ({"backbone": {"pretrain": 3}}, ["backbone.pretrain", "3"]),
         (
             {"backbone": {"pretrain": {"validation": 0}}},
-            ["backbone.pretrain.validation: 0 is not allowed", "greater", "held out"],
+            ["backbone.pretrain.validation: 0 is not allowed", "greater", "hold out"],
         ),
         (
             {"variants": {"backbone": {"fer": {"pretrain": {"patience": 0}}}}},

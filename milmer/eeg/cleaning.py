@@ -18,11 +18,7 @@ from milmer.errors import MilmerError
 from milmer.readers.channels import MOST_INTERPOLATED, interpolation
 
 
-class TrialError(MilmerError):
-    """The EEG of one trial cannot be prepared; ``where`` names that trial."""
-
-
-class TooManyBadChannels(TrialError):
+class TooManyBadChannels(MilmerError):
     """More channels of a trial are bad than can be interpolated from the others."""
 
 

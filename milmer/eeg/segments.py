@@ -20,7 +20,7 @@ from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.eeg.artefacts import Removal
-from milmer.eeg.cleaning import TrialError, clean
+from milmer.eeg.cleaning import clean
 from milmer.eeg.filtering import band_pass, correct_baseline, notch
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
@@ -136,7 +136,8 @@ def cut_segments(
 
     Pass ``removal`` if eye artefacts were fitted on more than this recording. Returns float32
     (segment, channel, sample) in µV, and the report of :func:`~milmer.eeg.cleaning.clean`. Raises
-    :class:`TrialError` for what is wrong with one trial, else :class:`MilmerError`.
+    :class:`MilmerError` as that does, for a trial with too short a baseline, and for a band or a
+    notch that the rate cannot hold.
     """
     sfreq, eeg_options = recording.sfreq, options.eeg
     if eeg_options.artefacts == "auto" and recording.without_eog:
@@ -166,7 +167,7 @@ def cut_segments(
         baseline_seconds = recording.before(experiment_id)
         baseline = round(baseline_seconds * sfreq)  # samples
         if eeg_options.baseline != "none" and baseline_seconds < BASELINE_SECONDS:
-            raise TrialError(
+            raise MilmerError(
                 f"{baseline_seconds:.3g} s are recorded before the trial, eeg.baseline "
                 f"{eeg_options.baseline} needs {BASELINE_SECONDS:g} s",
                 where=f"experiment_id {experiment_id}",

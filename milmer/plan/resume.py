@@ -52,12 +52,13 @@ def last_run(directory: Path) -> Run:
         return Run(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise MilmerError(
-            f"{directory.absolute()}: no run was started here; start one with snakemake, or give "
-            "--directory"
+            "no run was started here",
+            where=directory.absolute(),
+            remedy="start one with snakemake, or give --directory",
         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise MilmerError(
-            f"{path}: cannot be read ({error}); start a run with snakemake"
+            f"cannot be read ({error})", where=path, remedy="start a run with snakemake"
         ) from error
 
 
@@ -71,19 +72,22 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
     run = last_run(directory)
     if (pid := running(directory)) is not None:
         raise MilmerError(
-            f"{directory.absolute()}: a run is going on here (process {pid}); wait for it, or end "
-            f"it with: kill -INT {pid}"
+            f"a run is going on here (process {pid})",
+            where=directory.absolute(),
+            remedy=f"wait for it, or end it with: kill -INT {pid}",
         )
     locked = snakemake_state.locked(directory)
     if locked and run.host != socket.gethostname() and not ended:
         raise MilmerError(
-            f"{directory.absolute()}: the last run was started on {run.host}; resume it there, or, "
-            "if you know that it no longer runs, here with --ended"
+            f"the last run was started on {run.host}",
+            where=directory.absolute(),
+            remedy="resume it there, or, if you know that it no longer runs, here with --ended",
         )
     if alive := snakemake_state.cluster_jobs(directory):
         raise MilmerError(
-            f"{directory.absolute()}: SLURM jobs of the last run are not done yet; wait for them, "
-            f"or end them with: scancel {' '.join(alive)}"
+            "SLURM jobs of the last run are not done yet",
+            where=directory.absolute(),
+            remedy=f"wait for them, or end them with: scancel {' '.join(alive)}",
         )
     _end_leftovers(directory)
     command = [sys.executable, "-m", "snakemake", *run.arguments, *more]
@@ -92,7 +96,9 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
             [*command, "--unlock"], cwd=run.folder, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise MilmerError(f"{directory.absolute()}: cannot be unlocked: {done.stderr.strip()}")
+            raise MilmerError(
+                f"cannot be unlocked: {done.stderr.strip()}", where=directory.absolute()
+            )
     return run.folder, [*command, "--rerun-incomplete"]
 
 
@@ -118,8 +124,9 @@ def _end_leftovers(directory: Path) -> None:
     _, alive = psutil.wait_procs(left, _PATIENCE)
     if alive:
         raise MilmerError(
-            f"{directory.absolute()}: process {alive[0].pid} of the last run does not end; end it "
-            f"with: kill -9 {alive[0].pid}"
+            f"process {alive[0].pid} of the last run does not end",
+            where=directory.absolute(),
+            remedy=f"end it with: kill -9 {alive[0].pid}",
         )
 
 
@@ -127,15 +134,15 @@ def _processes(directory: Path) -> list[tuple[Any, list[str]]]:
     """Other processes that work in ``directory``, with the words of their command lines."""
     import psutil
 
-    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    found = []
+    this_command = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    processes = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and process.cwd() == str(directory.resolve()):
-                found.append((process, process.cmdline()))
+            if process.pid not in this_command and process.cwd() == str(directory.resolve()):
+                processes.append((process, process.cmdline()))
         except (psutil.Error, OSError):  # ended meanwhile, or another user's
             continue
-    return found
+    return processes
 
 
 def _path(directory: Path) -> Path:

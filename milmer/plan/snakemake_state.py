@@ -17,17 +17,17 @@ def locked(directory: Path) -> bool:
 def incomplete(directory: Path) -> dict[str, str | None]:
     """Outputs of jobs that began and did not end, with the number of their SLURM job if any."""
     folder = directory / _FOLDER / "incomplete"
-    found: dict[str, str | None] = {}
+    jobs: dict[str, str | None] = {}
     for path in folder.rglob("*"):
         if path.is_file():
             # A long name is cut up into folders that begin with @.
             name = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
             try:
                 output = urlsafe_b64decode(name).decode()
-                found[output] = json.loads(path.read_text() or "{}").get("external_jobid")
+                jobs[output] = json.loads(path.read_text() or "{}").get("external_jobid")
             except (ValueError, OSError):  # a file of another kind, or just being written
                 continue
-    return found
+    return jobs
 
 
 def cluster_jobs(directory: Path) -> list[str]:
@@ -35,6 +35,6 @@ def cluster_jobs(directory: Path) -> list[str]:
     jobs = sorted({job for job in incomplete(directory).values() if job})
     if not jobs or shutil.which("squeue") is None:
         return []
-    asked = ["squeue", "--noheader", "--format=%A", "--states=PENDING,RUNNING,COMPLETING"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
-    return [job for job in jobs if job in told]
+    command = ["squeue", "--noheader", "--format=%A", "--states=PENDING,RUNNING,COMPLETING"]
+    queue = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    return [job for job in jobs if job in queue]

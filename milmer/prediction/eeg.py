@@ -24,7 +24,7 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import cut_segments
 from milmer.errors import MilmerError
 from milmer.manifest.recordings import lead_of
-from milmer.prediction.recipe import PREPROCESSED, RememberedEEG
+from milmer.prediction.recipe import PREPROCESSED, EEGRecipe
 from milmer.readers.eeg import EEGFile, Missing, MissingChannels, channel_name
 from milmer.readers.resampling import resampled_trial
 
@@ -90,7 +90,7 @@ class ContinuousEEG:
         self,
         name: str,
         signal: Signal,
-        preparation: RememberedEEG,
+        preparation: EEGRecipe,
         eog: Sequence[Sequence[str]] | None,
         start: float,
         seconds: float,
@@ -195,7 +195,7 @@ class ContinuousEEG:
 class TrialEEG:
     """One trial of a preprocessed file; ``seconds`` is its length after the baseline."""
 
-    def __init__(self, path: Path, number: int, preparation: RememberedEEG):
+    def __init__(self, path: Path, number: int, preparation: EEGRecipe):
         content = read_preprocessed(path)
         if not 1 <= number <= len(content.eeg):
             raise MilmerError(
@@ -243,7 +243,7 @@ def chosen_channels(name: str, channels: Sequence[str], wanted: Sequence[str]) -
 
 
 def open_signal(
-    path: Path, preparation: RememberedEEG, missing: Missing, use_eog: bool
+    path: Path, preparation: EEGRecipe, missing: Missing, use_eog: bool
 ) -> tuple[Signal, Sequence[Sequence[str]] | None, list[str]]:
     """A continuous recording, the names of its EOG channels if they are needed, and remarks.
 
@@ -279,7 +279,7 @@ _WITHOUT_EOG = (
 )
 
 
-def require_rate(name: str, sfreq: float, preparation: RememberedEEG) -> None:
+def require_rate(name: str, sfreq: float, preparation: EEGRecipe) -> None:
     """Refuse EEG with a lower sampling rate than the model's."""
     if sfreq < preparation.sfreq - 1e-6:
         raise MilmerError(
@@ -288,7 +288,7 @@ def require_rate(name: str, sfreq: float, preparation: RememberedEEG) -> None:
         )
 
 
-def kind_notes(preparation: RememberedEEG, preprocessed: bool) -> list[str]:
+def kind_notes(preparation: EEGRecipe, preprocessed: bool) -> list[str]:
     """Remarks on a recording of another kind than the training data."""
     trained = preparation.source in PREPROCESSED
     if trained == preprocessed:
@@ -306,7 +306,7 @@ def kind_notes(preparation: RememberedEEG, preprocessed: bool) -> list[str]:
     ]
 
 
-def _eog_of(preparation: RememberedEEG) -> tuple[Sequence[Sequence[str]] | None, bool]:
+def _eog_of(preparation: EEGRecipe) -> tuple[Sequence[Sequence[str]] | None, bool]:
     """Names of hEOG and vEOG in a recording, and whether it must have them."""
     if preparation.options.eeg.artefacts == "none":
         return None, False

@@ -18,7 +18,7 @@ from milmer.faces.bags import decode_crops
 from milmer.faces.cropper import Crop, Cropper
 from milmer.faces.crops import frame_numbers, union
 from milmer.faces.detection import model_digest
-from milmer.prediction.recipe import RememberedFaces
+from milmer.prediction.recipe import FaceRecipe
 from milmer.readers.digests import file_size
 from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip
@@ -51,7 +51,7 @@ class BagReader:
 
     def __init__(
         self,
-        preparation: RememberedFaces,
+        preparation: FaceRecipe,
         detector_model: str | None,
         encode: Encode,
         batch_size: int,

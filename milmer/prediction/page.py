@@ -4,41 +4,41 @@ import pandas as pd
 
 from milmer.drawing.page import page_environment, page_style
 from milmer.drawing.svg import Figure
-from milmer.prediction.recipe import Remembered
+from milmer.prediction.recipe import Recipe
 from milmer.prediction.timeline import clock
 
 _ROWS = 2000  # segments that are listed on the page; all are in the table beside it
 
 
-def page(table: pd.DataFrame, known: Remembered, notes: list[str], figure: Figure) -> str:
-    """The HTML of predictions ``table`` by the model that ``known`` describes."""
+def page(table: pd.DataFrame, recipe: Recipe, notes: list[str], figure: Figure) -> str:
+    """The HTML of predictions ``table`` by the model of ``recipe``."""
     environment = page_environment("milmer.prediction")
     return environment.get_template("prediction.html").render(
         style=page_style(),
-        lead=_lead(table, known),
+        lead=_lead(table, recipe),
         figure=figure,
         notes=notes,
-        card=known.card,
-        model=_model(known),
-        shares=_shares(table, known.labels),
-        temperature=known.temperature,
-        columns=_columns(table, known.labels),
-        rows=_rows(table, known.labels),
+        card=recipe.card,
+        model=_model(recipe),
+        shares=_shares(table, recipe.labels),
+        temperature=recipe.temperature,
+        columns=_columns(table, recipe.labels),
+        rows=_rows(table, recipe.labels),
         more=max(0, len(table) - _ROWS),
     )
 
 
-def _lead(table: pd.DataFrame, known: Remembered) -> str:
-    seconds = known.segmentation.seconds
+def _lead(table: pd.DataFrame, recipe: Recipe) -> str:
+    seconds = recipe.segmentation.seconds
     begin, end = clock(table["start"].min()), clock(table["stop"].max())
     if "trial" in table and table["trial"].nunique() > 1:
         return f"{table['trial'].nunique()} trials, {len(table)} segments of {seconds:g} s."
     return f"From {begin} to {end}, {len(table)} segments of {seconds:g} s."
 
 
-def _model(known: Remembered) -> list[tuple[str, str]]:
+def _model(recipe: Recipe) -> list[tuple[str, str]]:
     """Who the model was trained and tested on, as terms and their text."""
-    card = known.card
+    card = recipe.card
 
     def people(part: str) -> str:
         subjects, segments = card[part]["subjects"], card[part]["segments"]
@@ -80,7 +80,7 @@ def _columns(table: pd.DataFrame, labels: list[str]) -> list[str]:
 
 
 def _rows(table: pd.DataFrame, labels: list[str]) -> list[list[str]]:
-    found = []
+    listed = []
     faces = table["face_seen"].notna().any()
     for row in table.head(_ROWS).to_dict("records"):
         cells = [str(row["trial"])] if "trial" in row else []
@@ -89,8 +89,8 @@ def _rows(table: pd.DataFrame, labels: list[str]) -> list[list[str]]:
         if faces:
             times = row["frame_times"]
             cells += [str(row["faces"]), "–" if times is None else _times(times)]
-        found.append(cells)
-    return found
+        listed.append(cells)
+    return listed
 
 
 def _times(times: list[float]) -> str:

@@ -62,7 +62,7 @@ def predict(model: Path, files: RecordingFiles, options: PredictOptions, out: Pa
         detector_model=options.detector_model,
         device=options.device,
     )
-    computed = processor.remembered.computed
+    computed = processor.recipe.computed
     torch.set_num_threads(computed.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
@@ -101,7 +101,7 @@ def _stretches(
             missing=options.missing_channels,
             use_eog=options.use_eog,
         )
-        stretch = processor.piece(source, Span(options.start, options.stop, options.offset), bags)
+        stretch = processor.stretch(source, Span(options.start, options.stop, options.offset), bags)
         inputs: dict[str, Path | str] = {}
         if stretch.eeg is not None:
             inputs |= eeg_digests(files.eeg.parent, [files.eeg.name])
@@ -119,11 +119,9 @@ def _stretches(
             where=f"--{excluded[0].replace('_', '-')}",
             remedy="leave out one of them",
         )
-    remembered = processor.remembered
-    eeg = remembered.eeg if "eeg" in processor.modalities else None
-    stretches, digests = table_stretches(
-        files.trials, files.root, eeg, remembered.segmentation, bags
-    )
+    recipe = processor.recipe
+    eeg = recipe.eeg if "eeg" in processor.modalities else None
+    stretches, digests = table_stretches(files.trials, files.root, eeg, recipe.segmentation, bags)
     return stretches, {"trials": files.trials, **digests}
 
 
@@ -148,7 +146,7 @@ def _rows(
         rows.append(_blank_row(processor, stretch, prepared))
         if prepared.complete:
             waiting.append((rows[-1], stretch, prepared))
-        if len(waiting) == processor.remembered.computed.batch_size:
+        if len(waiting) == processor.recipe.computed.batch_size:
             _fill(processor, network, waiting, device)
             waiting.clear()
     if waiting:
@@ -158,14 +156,14 @@ def _rows(
 
 def _blank_row(processor: MilmerProcessor, stretch: Stretch, prepared: Prepared) -> dict[str, Any]:
     """A segment's row before it is predicted."""
-    segment, bag, labels = prepared.segment, prepared.bag, processor.remembered.labels
+    segment, bag, labels = prepared.segment, prepared.bag, processor.recipe.labels
     begin = stretch.start + segment.start
     return (
         stretch.about
         | {
             "position": segment.position,
             "start": begin,
-            "stop": begin + processor.remembered.segmentation.seconds,
+            "stop": begin + processor.recipe.segmentation.seconds,
             "class": None,
         }
         | {f"p_{name}": np.nan for name in labels}
@@ -187,10 +185,10 @@ def _fill(
     device: torch.device,
 ) -> None:
     """Predict a batch and fill in its rows."""
-    remembered = processor.remembered
+    recipe = processor.recipe
     inputs = processor.inputs([prepared for _, _, prepared in waiting]).to(device)
     # As in training, where Fabric converts the inputs to the precision of the computation.
-    if remembered.computed.bfloat16:
+    if recipe.computed.bfloat16:
         precision: Precision = MixedPrecision("bf16-mixed", device.type)
     else:
         precision = Precision()
@@ -203,8 +201,8 @@ def _fill(
         for tensor in (output.selected, output.scores)
     )
     for i, (row, stretch, prepared) in enumerate(waiting):
-        row["class"] = remembered.labels[int(raw[i].argmax())]
-        for j, name in enumerate(remembered.labels):
+        row["class"] = recipe.labels[int(raw[i].argmax())]
+        for j, name in enumerate(recipe.labels):
             row[f"p_{name}"], row[f"raw_{name}"] = p[i, j], raw[i, j]
         if scores[i] is not None:
             row["scores"] = scores[i].tolist()
@@ -256,17 +254,17 @@ def _write(
     provenance: dict[str, Any],
     out: Path,
 ) -> None:
-    remembered = processor.remembered
+    recipe = processor.recipe
     about = {
-        "labels": remembered.labels,
-        "temperature": remembered.temperature,
+        "labels": recipe.labels,
+        "temperature": recipe.temperature,
         "notes": notes,
         "segments": len(table),
         "without_prediction": int(table["class"].isna().sum()),
-        "card": remembered.card,
+        "card": recipe.card,
     }
-    figure = timeline(table, remembered.labels)
-    text = page(table, remembered, notes, figure)
+    figure = timeline(table, recipe.labels)
+    text = page(table, recipe, notes, figure)
     kinds = {"eeg_usable": "boolean", "face_seen": "boolean", "faces": "Int32", "class": "string"}
     table = table.astype(kinds)
     with storage.replacing_folder(out) as folder:

@@ -36,7 +36,7 @@ from milmer.prediction.eeg import (
     require_rate,
 )
 from milmer.prediction.faces import BagReader, Encode, FaceBag, probe_video
-from milmer.prediction.recipe import PREPROCESSED, Remembered
+from milmer.prediction.recipe import PREPROCESSED, Recipe
 from milmer.prediction.stretches import EEGPart, Span, Stretch, VideoPart, covered, whole_segments
 from milmer.readers.eeg import Missing
 from milmer.runtime.device import choose_device
@@ -67,8 +67,8 @@ class Source:
     @property
     def name(self) -> str:
         """The recording in an error for people."""
-        given = self.video if self.eeg is None else self.eeg
-        return "eeg" if isinstance(given, np.ndarray) else str(given)
+        source = self.video if self.eeg is None else self.eeg
+        return "eeg" if isinstance(source, np.ndarray) else str(source)
 
 
 class Prepared(NamedTuple):
@@ -104,14 +104,14 @@ class MilmerProcessor:
 
     def __init__(
         self,
-        remembered: Remembered,
+        recipe: Recipe,
         config: MilmerConfig,
         image_processor: Any = None,
         backbone: str | None = None,
         detector_model: str | None = None,
         device: str = "auto",
     ):
-        self.remembered, self.config = remembered, config
+        self.recipe, self.config = recipe, config
         self._image_processor, self._backbone = image_processor, backbone
         self._detector_model, self._device = detector_model, device
 
@@ -122,20 +122,22 @@ class MilmerProcessor:
         Raises :class:`MilmerError` where the folder is not a model's. Nothing in it is run.
         """
         folder = Path(folder)
-        remembered = Remembered.read(folder)
+        recipe = Recipe.read(folder)
         if not (folder / "config.json").is_file():
-            raise MilmerError(f"{folder}: holds a processor and no model; save the model there too")
+            raise MilmerError(
+                "holds a processor and no model", where=folder, remedy="save the model there too"
+            )
         config = MilmerConfig.from_pretrained(folder)
         holds = config.backbone_config is not None and "face" in config.model.modalities
         pictures = AutoImageProcessor.from_pretrained(folder) if holds else None
-        return cls(remembered, config, pictures, **how)
+        return cls(recipe, config, pictures, **how)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the processor to a folder, beside a model that is saved there."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        storage.write_json(folder / FILE, self.remembered.model_dump(mode="json"))
-        if (evaluation := self.remembered.evaluation) is not None:
+        storage.write_json(folder / FILE, self.recipe.model_dump(mode="json"))
+        if (evaluation := self.recipe.evaluation) is not None:
             storage.write_json(folder / model_card.FILE, evaluation.model_dump(mode="json"))
         if self._image_processor is not None:
             self._image_processor.save_pretrained(folder)
@@ -168,9 +170,9 @@ class MilmerProcessor:
         source = Source(eeg, video, sfreq, channels, eog, trial)
         bags = self.bags(source.video is not None)
         if bags is None:
-            return self.inputs(list(self.prepared(self.piece(source, Span(start, stop, offset)))))
+            return self.inputs(list(self.prepared(self.stretch(source, Span(start, stop, offset)))))
         with bags:
-            piece = self.piece(source, Span(start, stop, offset), bags)
+            piece = self.stretch(source, Span(start, stop, offset), bags)
             return self.inputs(list(self.prepared(piece, bags)))
 
     @property
@@ -181,13 +183,13 @@ class MilmerProcessor:
     def probabilities(self, logits: Tensor) -> np.ndarray:
         """Probabilities (segment, class) of the model's logits, calibrated where they can be."""
         return apply_temperature(
-            logits.float().softmax(dim=1).cpu().numpy(), self.remembered.temperature
+            logits.float().softmax(dim=1).cpu().numpy(), self.recipe.temperature
         )
 
     # ---------------------------------------------------------------- parts, for milmer predict
 
-    def piece(self, source: Source, span: Span, bags: BagReader | None = None) -> Stretch:
-        """The one piece that a new recording is; ``bags`` where the model looks at faces."""
+    def stretch(self, source: Source, span: Span, bags: BagReader | None = None) -> Stretch:
+        """The one stretch that a new recording is; ``bags`` where the model looks at faces."""
         self._require(source)
         notes: list[str] = []
         if "face" not in self.modalities:
@@ -196,20 +198,20 @@ class MilmerProcessor:
             notes += ["The model looks at faces alone: the EEG is not read."] * (
                 source.eeg is not None
             )
-        segmentation = self.remembered.segmentation
+        segmentation = self.recipe.segmentation
         clip = probe_video(source.video) if bags is not None else None
         lacking = 0.0
         if clip is not None:
-            coverage = self.remembered.face.options.faces.min_coverage
+            coverage = self.recipe.face.options.faces.min_coverage
             lacking = (1 - coverage) * segmentation.seconds
         about: dict[str, Any] = {}
         if "eeg" not in self.modalities:
-            begin, end, told = span.over(None, source.name, clip, lacking)
+            begin, end, remarks = span.over(None, source.name, clip, lacking)
             eeg: EEGPart | None = None
         elif source.trial is not None:
             about, part = {"experiment_id": source.trial}, self._trial(source)
-            notes += kind_notes(self.remembered.eeg, preprocessed=True)
-            begin, end, told = span.over(part.seconds, source.name, clip, lacking)
+            notes += kind_notes(self.recipe.eeg, preprocessed=True)
+            begin, end, remarks = span.over(part.seconds, source.name, clip, lacking)
             if begin > 0 or end < part.seconds:
                 raise MilmerError(
                     "--start, --stop and an --offset above 0 go with continuous recordings, not "
@@ -217,55 +219,57 @@ class MilmerProcessor:
                 )
             eeg = part
         else:
-            signal, pairs, told = self._signal(source)
-            notes += told + kind_notes(self.remembered.eeg, preprocessed=False)
-            begin, end, told = span.over(signal.seconds, source.name, clip, lacking)
-            eeg = ContinuousEEG(source.name, signal, self.remembered.eeg, pairs, begin, end - begin)
+            signal, pairs, remarks = self._signal(source)
+            notes += remarks + kind_notes(self.recipe.eeg, preprocessed=False)
+            begin, end, remarks = span.over(signal.seconds, source.name, clip, lacking)
+            eeg = ContinuousEEG(source.name, signal, self.recipe.eeg, pairs, begin, end - begin)
         grid, video = whole_segments(source.name, end - begin, segmentation), None
         offset = (span.offset or 0.0) if eeg is not None else 0.0
         if clip is not None:
             video = VideoPart(source.video, clip, bags.numbers(grid, clip, begin - offset))
             grid, video, short = covered(grid, video)
-            told = told + short
-        return Stretch(about, grid, begin, eeg, video, offset, notes + told)
+            remarks = remarks + short
+        return Stretch(about, grid, begin, eeg, video, offset, notes + remarks)
 
-    def prepared(self, piece: Stretch, bags: BagReader | None = None) -> Iterator[Prepared]:
-        """The segments of a piece in their order, each made when it is asked for."""
-        eeg = piece.eeg.segments(piece.grid) if piece.eeg is not None else None
-        video = piece.video
-        own = bags.bags(video.path, video.clip, video.numbers) if video is not None else None
-        for segment in piece.grid:
+    def prepared(self, stretch: Stretch, bags: BagReader | None = None) -> Iterator[Prepared]:
+        """The segments of a stretch in their order, each prepared when it is asked for."""
+        eeg = stretch.eeg.segments(stretch.grid) if stretch.eeg is not None else None
+        video = stretch.video
+        faces = bags.bags(video.path, video.clip, video.numbers) if video is not None else None
+        for segment in stretch.grid:
             x = next(eeg) if eeg is not None else None
-            bag = next(own) if own is not None else None
+            bag = next(faces) if faces is not None else None
             yield Prepared(segment, x, bag, None if eeg is None else x is not None)
 
     def inputs(self, prepared: Sequence[Prepared]) -> BatchFeature:
         """The model's arguments for these segments."""
-        made: dict[str, Tensor] = {}
+        inputs: dict[str, Tensor] = {}
         if "eeg" in self.modalities:
             if not all(p.eeg_usable for p in prepared):
-                raise MilmerError("eeg: in part of it too many channels are bad; leave it out")
-            made["eeg"] = torch.from_numpy(np.stack([p.eeg for p in prepared]))
+                raise MilmerError(
+                    "in part of it too many channels are bad", where="eeg", remedy="leave it out"
+                )
+            inputs["eeg"] = torch.from_numpy(np.stack([p.eeg for p in prepared]))
         if prepared[0].bag is not None:
             faces = torch.stack([p.bag.faces for p in prepared]).float()
-            made["face_tokens" if self._image_processor is None else "pixel_values"] = faces
-            made["valid"] = torch.from_numpy(np.stack([p.bag.valid for p in prepared]))
-        return BatchFeature(made)
+            inputs["face_tokens" if self._image_processor is None else "pixel_values"] = faces
+            inputs["valid"] = torch.from_numpy(np.stack([p.bag.valid for p in prepared]))
+        return BatchFeature(inputs)
 
     def bags(self, with_video: bool = True) -> BagReader | None:
         """What makes bags of videos; None where the model does not look at faces."""
-        known = self.remembered.face
-        if known is None or not with_video:
+        recipe = self.recipe.face
+        if recipe is None or not with_video:
             return None
-        batch = _CROPS_AT_ONCE if known.backbone is None else known.backbone.batch_size
+        batch = _CROPS_AT_ONCE if recipe.backbone is None else recipe.backbone.batch_size
         return BagReader(
-            known, self._detector_model, self._encode, batch, self._row, self.instances
+            recipe, self._detector_model, self._encode, batch, self._row, self.instances
         )
 
     @cached_property
     def instances(self) -> np.ndarray:
         """Which of a bag's cached instances the model looks at (instance,)."""
-        cached = self.remembered.face.options.faces.instances
+        cached = self.recipe.face.options.faces.instances
         return evenly_spaced(cached, self.config.model.num_instances)
 
     @property
@@ -278,7 +282,7 @@ class MilmerProcessor:
 
     @cached_property
     def _encode(self) -> Encode:
-        known, device = self.remembered.face, choose_device(self._device)
+        recipe, device = self.recipe.face, choose_device(self._device)
         if self._image_processor is not None:
             processor = self._image_processor
             mean, std = (
@@ -286,24 +290,26 @@ class MilmerProcessor:
             )
             size = self.config.backbone_config["image_size"]
             return lambda x: prepare(x.to(device), size, mean, std, torch.float32)
-        name = self._backbone or known.backbone.name
+        name = self._backbone or recipe.backbone.name
         if name == LOCAL:
             raise MilmerError(
-                "the backbone that made the training data's tokens lay in a local directory: say "
-                f"where it is (--backbone); its weights have the digest {known.fingerprint[:12]}…"
+                "the backbone that encoded the training data lay in a local directory; its weights "
+                f"have the digest {recipe.fingerprint[:12]}…",
+                remedy="say where it is (--backbone)",
             )
-        backbone = load_backbone(known.backbone.updated({"name": name}), device)
-        if backbone.fingerprint != known.fingerprint:
+        backbone = load_backbone(recipe.backbone.updated({"name": name}), device)
+        if backbone.fingerprint != recipe.fingerprint:
             raise MilmerError(
-                f"{name}: not the backbone that the model was trained with: its weights have the "
-                f"digest {backbone.fingerprint[:12]}…, not {known.fingerprint[:12]}…; give the "
-                "right one (--backbone)"
+                "not the backbone that the model was trained with: its weights have the digest "
+                f"{backbone.fingerprint[:12]}…, not {recipe.fingerprint[:12]}…",
+                where=name,
+                remedy="give the right one (--backbone)",
             )
         return backbone
 
     def _require(self, source: Source) -> None:
-        given = {"eeg": source.eeg is not None, "face": source.video is not None}
-        absent = [m for m in self.modalities if not given[m]]
+        present = {"eeg": source.eeg is not None, "face": source.video is not None}
+        absent = [m for m in self.modalities if not present[m]]
         if absent:
             looks = {"eeg": "EEG", "face": "faces"}
             seen = " and ".join(looks[m] for m in self.modalities)
@@ -312,34 +318,42 @@ class MilmerProcessor:
 
     def _trial(self, source: Source) -> TrialEEG:
         if isinstance(source.eeg, np.ndarray) or source.eeg.suffix[1:].lower() not in PREPROCESSED:
-            raise MilmerError(f"{source.name}: --trial goes with a .dat or .mat of DEAP")
-        return TrialEEG(source.eeg, source.trial, self.remembered.eeg)
+            raise MilmerError("--trial goes with a .dat or .mat of DEAP", where=source.name)
+        return TrialEEG(source.eeg, source.trial, self.recipe.eeg)
 
     def _signal(self, source: Source) -> tuple[Signal, Sequence[Sequence[str]] | None, list[str]]:
-        known = self.remembered.eeg
+        recipe = self.recipe.eeg
         if not isinstance(source.eeg, np.ndarray):
             if source.eeg.suffix[1:].lower() in PREPROCESSED:
                 raise MilmerError(
-                    f"{source.eeg}: holds one trial after the other; say which one (--trial)"
+                    "holds one trial after the other",
+                    where=source.eeg,
+                    remedy="say which one (--trial)",
                 )
-            recorded = known.options.recording
+            recorded = recipe.options.recording
             usual = recorded.missing_channels if recorded is not None else "refuse"
-            return open_signal(source.eeg, known, source.missing or usual, source.use_eog)
+            return open_signal(source.eeg, recipe, source.missing or usual, source.use_eog)
         if source.sfreq is None or source.channels is None or source.eeg.ndim != 2:
-            raise MilmerError("eeg: an array is (channel, sample); give its sfreq and channels too")
+            raise MilmerError(
+                "an array is (channel, sample)",
+                where="eeg",
+                remedy="give its sfreq and channels too",
+            )
         if len(source.channels) != len(source.eeg):
             raise MilmerError(
-                f"eeg: {len(source.channels)} channels are named and {len(source.eeg)} given"
+                f"{len(source.channels)} channels are named and {len(source.eeg)} given",
+                where="eeg",
             )
         if not np.isfinite(source.eeg).all():
-            raise MilmerError("eeg: holds values that are not finite")
-        picks = chosen_channels("eeg", source.channels, known.channels)
-        require_rate("eeg", source.sfreq, known)
-        wants = known.artefacts != "none" and source.use_eog
+            raise MilmerError("holds values that are not finite", where="eeg")
+        picks = chosen_channels("eeg", source.channels, recipe.channels)
+        require_rate("eeg", source.sfreq, recipe)
+        wants = recipe.artefacts != "none" and source.use_eog
         if wants and source.eog is None:
             raise MilmerError(
-                "eeg: eye artefacts were removed from the training data by hEOG and vEOG: give "
-                "them as eog (2, sample)"
+                "eye artefacts were removed from the training data by hEOG and vEOG",
+                where="eeg",
+                remedy="give them as eog (2, sample)",
             )
         signal = ArrayEEG(source.eeg[picks], source.sfreq, source.eog if wants else None)
         return signal, [[name] for name in ("hEOG", "vEOG")] if wants else None, []

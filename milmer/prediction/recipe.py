@@ -22,7 +22,7 @@ PREPROCESSED = ("dat", "mat")
 """Kinds of EEG that were referenced and cleared of eye artefacts by someone else."""
 
 
-class RememberedEEG(Options):
+class EEGRecipe(Options):
     """How the EEG was prepared: ``channels`` in their order, ``sfreq`` in Hz, and the options.
 
     ``source`` is the kind of file; ``artefacts`` the method that removed them; ``trial_seconds``
@@ -37,7 +37,7 @@ class RememberedEEG(Options):
     artefacts: str
 
 
-class RememberedFaces(Options):
+class FaceRecipe(Options):
     """How faces were found and cropped, and which backbone made tokens of them.
 
     ``detector_model`` and ``fingerprint`` are digests of the detector's file and of the backbone's
@@ -92,12 +92,12 @@ class Evaluation(Options):
     calibration: dict[str, float | None]
 
 
-class Remembered(Options):
+class Recipe(Options):
     """All of it, with the names of the classes and what the model card warns of."""
 
     format: Literal[2]
-    eeg: RememberedEEG | None
-    face: RememberedFaces | None
+    eeg: EEGRecipe | None
+    face: FaceRecipe | None
     labels: list[str]
     computed: Computed
     run: RunFacts

@@ -18,7 +18,7 @@ from milmer.eeg.segments import ReadRecording, subject_segments
 from milmer.errors import MilmerError
 from milmer.faces.crops import probe_of, starts_of
 from milmer.prediction.faces import BagReader
-from milmer.prediction.recipe import RememberedEEG
+from milmer.prediction.recipe import EEGRecipe
 from milmer.readers.video import Clip
 
 
@@ -156,7 +156,7 @@ def recording_reader(options: SegmentsOptions) -> ReadRecording:
 def table_stretches(
     trials: Path,
     root: Path,
-    preparation: RememberedEEG | None,
+    preparation: EEGRecipe | None,
     segmentation: SegmentationOptions,
     bags: BagReader | None,
 ) -> tuple[list[Stretch], dict[str, str]]:
@@ -204,7 +204,7 @@ def table_stretches(
 
 
 def _require_alike(
-    path: Path, channels: Sequence[str], sfreq: float, preparation: RememberedEEG
+    path: Path, channels: Sequence[str], sfreq: float, preparation: EEGRecipe
 ) -> None:
     """Refuse EEG whose channels or rate are not those of the training data."""
     if list(channels) != list(preparation.channels) or sfreq != preparation.sfreq:

@@ -38,16 +38,18 @@ def require_sound(
     protocol = facts["protocol"]
     if protocol not in PROTOCOLS:
         raise MilmerError(
-            f"{where}: there is no protocol {protocol!r}; use one of {_all(PROTOCOLS)}"
+            f"there is no protocol {protocol!r}",
+            where=where,
+            remedy=f"use one of {_all(PROTOCOLS)}",
         )
     row = PROTOCOLS[protocol]
     if bool(facts["leaky"]) != row.leaky:
-        raise MilmerError(f"{where}: {protocol} is not marked as it leaks; {_AGAIN}")
+        raise MilmerError(f"{protocol} is not marked as it leaks", where=where, remedy=_AGAIN)
     _require_rows(table, facts, where)
     _require_parts(table, row, facts["fold"], where)
-    shown = _by_stimulus(table, facts) if row.keeps_stimuli else table
-    _require_apart(shown, "test", row.group, where)
-    rest = shown[shown["part"] != "test"]
+    table_of_groups = _by_stimulus(table, facts) if row.keeps_stimuli else table
+    _require_apart(table_of_groups, "test", row.group, where)
+    rest = table_of_groups[table_of_groups["part"] != "test"]
     if (rest["part"] == "val").any():
         _require_apart(rest, "val", _validation_groups(facts, where), where)
     _require_no_overlap(table, segmentation, where)
@@ -63,44 +65,55 @@ def _require_rows(table: pd.DataFrame, facts: Mapping[str, Any], where: str) -> 
     """Each segment once, in a known part, of a known class that is its trial's."""
     twice = table.duplicated(_SEGMENT)
     if twice.any():
-        raise MilmerError(f"{where}: {_name(table[twice], _SEGMENT)} stands twice; {_AGAIN}")
+        raise MilmerError(
+            f"{_name(table[twice], _SEGMENT)} stands twice", where=where, remedy=_AGAIN
+        )
     unknown = ~table["part"].isin(PARTS)
     if unknown.any():
         raise MilmerError(
-            f"{where}: {_name(table[unknown], _SEGMENT)} is in the part "
-            f"{table.loc[unknown, 'part'].iloc[0]!r} and not in one of {_all(PARTS)}; {_AGAIN}"
+            f"{_name(table[unknown], _SEGMENT)} is in the part "
+            f"{table.loc[unknown, 'part'].iloc[0]!r} and not in one of {_all(PARTS)}",
+            where=where,
+            remedy=_AGAIN,
         )
     wrong = ~table["label"].isin(range(len(facts["labels"])))
     if wrong.any():
         raise MilmerError(
-            f"{where}: {_name(table[wrong], _SEGMENT)} has the label "
-            f"{table.loc[wrong, 'label'].iloc[0]} and there are {len(facts['labels'])} classes; "
-            f"{_AGAIN}"
+            f"{_name(table[wrong], _SEGMENT)} has the label {table.loc[wrong, 'label'].iloc[0]} "
+            f"and there are {len(facts['labels'])} classes",
+            where=where,
+            remedy=_AGAIN,
         )
     mixed = _first_of_several(table, _TRIAL, "label")
     if mixed is not None:
-        raise MilmerError(f"{where}: {mixed} has two labels; {_AGAIN}")
+        raise MilmerError(f"{mixed} has two labels", where=where, remedy=_AGAIN)
 
 
 def _require_parts(table: pd.DataFrame, row: Protocol, fold: str, where: str) -> None:
     """Something to train on and to test on, of the subjects that the fold names."""
     subjects = set(table["subject"])
     if not row.within_subject and len(subjects) < 2:
-        raise MilmerError(f"{where}: needs two subjects or more to train and to test")
+        raise MilmerError("needs two subjects or more to train and to test", where=where)
     for part in ("train", "test"):
         if not (table["part"] == part).any():
-            raise MilmerError(f"{where}: no segment is left to {part}; add trials or subjects")
+            raise MilmerError(
+                f"no segment is left to {part}", where=where, remedy="add trials or subjects"
+            )
     if row.leaves_subject_out:
         subjects = set(table.loc[table["part"] == "test", "subject"])
     if row.by_subject and subjects != {fold.partition("-")[0]}:
-        raise MilmerError(f"{where}: fold {fold} is of other subjects: {_all(subjects)}; {_AGAIN}")
+        raise MilmerError(
+            f"fold {fold} is of other subjects: {_all(subjects)}", where=where, remedy=_AGAIN
+        )
 
 
 def _require_apart(table: pd.DataFrame, part: str, groups: Sequence[str], where: str) -> None:
     """No group on both sides of ``part``."""
-    found = _first_of_several(table.assign(side=table["part"] == part), groups, "side")
-    if found is not None:
-        raise MilmerError(f"{where}: leaks: {found} stands in {part} and outside of it; {_AGAIN}")
+    group = _first_of_several(table.assign(side=table["part"] == part), groups, "side")
+    if group is not None:
+        raise MilmerError(
+            f"leaks: {group} stands in {part} and outside of it", where=where, remedy=_AGAIN
+        )
 
 
 def _validation_groups(facts: Mapping[str, Any], where: str) -> list[str]:
@@ -111,8 +124,9 @@ def _validation_groups(facts: Mapping[str, Any], where: str) -> list[str]:
         allowed.append(_TRIAL)
     if groups not in allowed:
         raise MilmerError(
-            f"{where}: validation is grouped by {groups}, under {protocol} it is by {allowed[0]}; "
-            f"{_AGAIN}"
+            f"validation is grouped by {groups}, under {protocol} it is by {allowed[0]}",
+            where=where,
+            remedy=_AGAIN,
         )
     return groups
 
@@ -130,8 +144,9 @@ def _require_no_overlap(table: pd.DataFrame, segmentation: SegmentationOptions, 
     if shared.any():
         first = rows[shared].iloc[[0]]
         raise MilmerError(
-            f"{where}: {_name(first, _SEGMENT)} shares time with the one before, which is "
-            f"in another part; set segmentation.overlap to 0, or take another protocol"
+            f"{_name(first, _SEGMENT)} shares time with the one before, which is in another part",
+            where=where,
+            remedy="set segmentation.overlap to 0, or take another protocol",
         )
 
 

@@ -18,22 +18,24 @@ def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     Raises :class:`MilmerError` where it leaks, see :func:`milmer.splits.guard.require_sound`.
     """
-    table, made = storage.read_table(path, "split"), storage.read_provenance(path)
-    segmentation = SegmentationOptions.model_validate(made["options"]["segmentation"])
-    require_sound(table, made["facts"], segmentation, str(path))
-    return table, made
+    table, provenance = storage.read_table(path, "split"), storage.read_provenance(path)
+    segmentation = SegmentationOptions.model_validate(provenance["options"]["segmentation"])
+    require_sound(table, provenance["facts"], segmentation, str(path))
+    return table, provenance
 
 
-def require_fit(split: Path, made: dict, path: Path, maker: dict) -> None:
+def require_fit(split: Path, split_provenance: dict, path: Path, subject_provenance: dict) -> None:
     """Refuse a subject's file whose grid was made from other trials or another segmentation."""
-    if maker["inputs"]["trials"] not in made["inputs"].values():
+    if subject_provenance["inputs"]["trials"] not in split_provenance["inputs"].values():
         raise MilmerError(
-            f"{path}: made from other trials than {split}; run snakemake again, or delete it"
+            f"made from other trials than {split}",
+            where=path,
+            remedy="run snakemake again, or delete it",
         )
     storage.require_same(
         "segmentation",
-        (split, made["options"]["segmentation"]),
-        (path, maker["options"]["segmentation"]),
+        (split, split_provenance["options"]["segmentation"]),
+        (path, subject_provenance["options"]["segmentation"]),
     )
 
 
@@ -67,7 +69,7 @@ def joined(
     if len(montages) > 1:
         raise _other_channels(*list(montages.items())[:2])
     if len({a.shape[1:] for a in arrays}) > 1:
-        raise MilmerError(f"{paths[0].parent}: subjects differ in the shape of their {dataset}")
+        raise MilmerError(f"subjects differ in the shape of their {dataset}", where=paths[0].parent)
     keys = ["subject", "experiment_id", "position"]
     grid = pd.concat(grids, ignore_index=True)
     place = pd.Series(np.arange(len(grid)), index=pd.MultiIndex.from_frame(grid[keys]))
@@ -83,10 +85,11 @@ def _other_channels(
 ) -> MilmerError:
     """The error of two subjects whose EEG channels are not the same in the same order."""
     alone = sorted(set(first[0]) ^ set(second[0]))
-    told = f"{', '.join(alone[:8])} in one alone" if alone else "in another order"
+    difference = f"{', '.join(alone[:8])} in one alone" if alone else "in another order"
     return MilmerError(
-        f"{second[1]}: not the EEG channels of {first[1]} ({told}); name those to take in "
-        "dataset.channels"
+        f"not the EEG channels of {first[1]} ({difference})",
+        where=second[1],
+        remedy="name those to take in dataset.channels",
     )
 
 
@@ -98,7 +101,9 @@ def sampling_rate(paths: Sequence[Path]) -> float:
             rates.add(float(file.attrs["sfreq"]))
     if len(rates) > 1:
         raise MilmerError(
-            f"{paths[0].parent}: subjects differ in their sampling rate; set dataset.sfreq"
+            "subjects differ in their sampling rate",
+            where=paths[0].parent,
+            remedy="set dataset.sfreq",
         )
     return rates.pop()
 
@@ -107,6 +112,8 @@ def unknown_segment(table: pd.DataFrame, row: np.ndarray, split: Path) -> Milmer
     """The error of a split that names a segment whose ``row`` is below 0."""
     missing = table.iloc[int(np.flatnonzero(row < 0)[0])]
     return MilmerError(
-        f"{split}: names {missing.subject}, experiment_id {missing.experiment_id}, position "
-        f"{missing.position}, which the subject's files do not hold; run snakemake again"
+        f"names {missing.subject}, experiment_id {missing.experiment_id}, position "
+        f"{missing.position}, which the subject's files do not hold",
+        where=split,
+        remedy="run snakemake again",
     )

@@ -37,14 +37,16 @@ def make_split(
     provenance holds what the split decided: thresholds, how validation was grouped, warnings.
     """
     if protocol not in PROTOCOLS:
-        raise MilmerError(f"there is no protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
+        raise MilmerError(
+            f"there is no protocol {protocol!r}", remedy=f"use one of {', '.join(PROTOCOLS)}"
+        )
     tables = [storage.read_table(path, "trials") for path in trials]
     rated = pd.concat(tables, ignore_index=True)
     if options.labels.permuted:
         rated = _permuted(rated, options)
     segments = _segments(rated, options)
     if segments.empty:
-        raise MilmerError(f"{trials[0]}: no trial with EEG that has a label; nothing to split")
+        raise MilmerError("no trial with EEG has a label: nothing to split", where=trials[0])
     part = np.full(len(segments), "train", dtype=object)
     part[_test_rows(segments, protocol, fold, options)] = "test"
     leaky, group = PROTOCOLS[protocol].leaky, PROTOCOLS[protocol].group
@@ -75,10 +77,10 @@ def make_split(
     facts["warnings"] += _warnings(table, facts["labels"])
     for warning in facts["warnings"]:
         _log.warning("%s %s: %s", protocol, fold, warning)
-    made = storage.provenance(
+    provenance = storage.provenance(
         "split", __name__, options.result(), {f"trials{i}": p for i, p in enumerate(trials)}
     )
-    storage.write_table(out, table, made | {"facts": facts})
+    storage.write_table(out, table, provenance | {"facts": facts})
 
 
 def _permuted(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
@@ -118,16 +120,16 @@ def _stimuli(rated: pd.DataFrame) -> pd.Series:
     That is the experiment_id itself, but for trials of a manifest in which a subject saw a stimulus
     again.
     """
-    shown = rated.drop_duplicates("experiment_id").set_index("experiment_id", drop=False)
-    if "stimulus" not in shown:
-        return shown["experiment_id"]
-    return shown.groupby("stimulus")["experiment_id"].transform("min")
+    trials = rated.drop_duplicates("experiment_id").set_index("experiment_id", drop=False)
+    if "stimulus" not in trials:
+        return trials["experiment_id"]
+    return trials.groupby("stimulus")["experiment_id"].transform("min")
 
 
 def _presented_again(segments: pd.DataFrame) -> dict[str, list[list[int]]]:
     """For the guard: experiment_ids that showed the same, where there are such."""
-    shown = segments.drop_duplicates("experiment_id").groupby("stimulus", sort=True)
-    same = [sorted(map(int, ids)) for _, ids in shown["experiment_id"] if len(ids) > 1]
+    stimuli = segments.drop_duplicates("experiment_id").groupby("stimulus", sort=True)
+    same = [sorted(map(int, ids)) for _, ids in stimuli["experiment_id"] if len(ids) > 1]
     return {"same_stimulus": same} if same else {}
 
 
@@ -146,8 +148,9 @@ def _test_rows(
     groups = _grouped(segments, row.group)
     if len(groups) < options.folds:
         raise MilmerError(
-            f"{protocol} {fold}: {len(groups)} groups cannot make {options.folds} folds; "
-            "set protocols.folds to less"
+            f"{len(groups)} groups cannot make {options.folds} folds",
+            where=f"{protocol} {fold}",
+            remedy="set protocols.folds to less",
         )
     deal = _dealt(groups["stratum"].to_numpy(), rng) % options.folds
     return np.concatenate(groups["rows"][deal == int(number)].to_list())
@@ -160,8 +163,9 @@ def _hold_out(
     groups = _grouped(segments.reset_index(drop=True), group)
     if len(groups) < 2:
         raise MilmerError(
-            f"{segments['subject'].iloc[0]}: one group alone cannot be divided; "
-            "set protocols.validation to 0, or add trials"
+            "one group alone cannot be divided",
+            where=segments["subject"].iloc[0],
+            remedy="set protocols.validation to 0, or add trials",
         )
     order = _dealt(groups["stratum"].to_numpy(), rng)
     # Every 1/fraction-th of the dealt order, at least one group and never all.

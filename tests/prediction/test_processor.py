@@ -14,7 +14,7 @@ from milmer.prediction.faces import BagReader
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import RecordingFiles, predict
 from milmer.prediction.processor import MilmerProcessor
-from milmer.prediction.recipe import RememberedEEG
+from milmer.prediction.recipe import EEGRecipe
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training.loop import train_fold
@@ -56,7 +56,7 @@ def test_the_model_takes_what_the_processor_gives(
     model = MilmerForEmotionClassification.from_pretrained(run / "model").eval()
     model.save_pretrained(tmp_path)
     again = again(tmp_path, backbone=str(twin_backbone))
-    assert again.remembered == processor.remembered
+    assert again.recipe == processor.recipe
     (eeg,) = twin.rglob("s01.dat")
     with torch.no_grad():
         first, second = (
@@ -137,7 +137,7 @@ def test_arrays_that_do_not_fit_are_refused(eeg_run, refused):
 
 
 def remembered(trial_seconds, **eeg):
-    return RememberedEEG(
+    return EEGRecipe(
         channels=GENEVA,
         sfreq=128.0,
         trial_seconds=trial_seconds,
@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_video(face_run, twin, made, twin_backbone
     original, module.BagReader = module.BagReader, Counted
     try:
         with processor.bags() as bags:
-            piece = processor.piece(Source(video=video), Span(), bags)
+            piece = processor.stretch(Source(video=video), Span(), bags)
             made_of = list(processor.prepared(piece, bags))
     finally:
         module.BagReader = original

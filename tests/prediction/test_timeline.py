@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from milmer.prediction.page import page
-from milmer.prediction.recipe import Remembered
+from milmer.prediction.recipe import Recipe
 from milmer.prediction.timeline import clock, timeline
 from tests.browser import browser, found
 
@@ -32,7 +32,7 @@ def table(count, gaps=()):
 
 @pytest.fixture
 def known(run):
-    return Remembered.read(run / "model")
+    return Recipe.read(run / "model")
 
 
 def test_each_class_has_a_lane_whose_line_breaks_at_gaps():

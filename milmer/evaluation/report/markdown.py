@@ -4,6 +4,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 _PARSER = MarkdownIt("commonmark", {"html": False}).disable(["image", "html_block", "html_inline"])
+_PARSER.add_render_rule("softbreak", lambda *_: " ")
 
 
 def html(markdown: str) -> Markup:
