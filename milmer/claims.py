@@ -65,11 +65,12 @@ def _datasets(group: h5py.Group, path: Path) -> Iterator[tuple[str, h5py.Dataset
     while pending:
         below = pending.pop()
         for name in below:
+            whole_name = f"{below.name}/{name}".strip("/")
             if not isinstance(below.get(name, getlink=True), h5py.HardLink):
-                raise MilmerError(f"{name} is a link to elsewhere", where=path)
+                raise MilmerError(f"{whole_name} is a link to elsewhere", where=path)
             item = below[name]
             if isinstance(item, h5py.Dataset):
-                yield name, item
+                yield whole_name, item
             elif isinstance(item, h5py.Group):
                 address = h5py.h5o.get_info(item.id).addr
                 if address not in visited:  # a group may hold itself

@@ -89,8 +89,6 @@ class ManifestDataset(Dataset):
             for column in ("eeg_file", "video_file"):
                 if (name := getattr(row, column)) not in checked:
                     self._manifest.require_file(row, column)
-                    if column == "eeg_file" and name:
-                        companions(self._manifest.at(name))  # refused now, not by a job
                     checked.add(name)
 
 
