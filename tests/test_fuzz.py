@@ -8,7 +8,8 @@ import sys
 import pytest
 import scipy.io
 
-from milmer.deap.matlab import NAMES, read_arrays
+from milmer.deap.matlab import read_arrays
+from milmer.deap.preprocessed import NAMES
 from tests.conftest import REPOSITORY
 from tests.fuzz import FILES
 
@@ -32,7 +33,7 @@ def test_a_damaged_file_is_one_line_or_a_valid_result(small, kind, tmp_path):
     root = shutil.copytree(small, tmp_path / "deap")
     if kind == "plain_mat":
         path = root / FILES[kind]
-        content = read_arrays(path)
+        content = read_arrays(path, NAMES)
         scipy.io.savemat(path, {name: content[name] for name in NAMES}, do_compression=False)
     command = [sys.executable, "-m", "tests.fuzz", kind, root, "0", str(COUNT[kind])]
     done = subprocess.run(
