@@ -66,7 +66,7 @@ def _arrays(file: BinaryIO, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             continue
         arrays[name] = _numbers(stream, shape, most, order)
         # What is left is padding. A compressed array is read to the checksum at its end.
-        if file.tell() > at or kind == _COMPRESSED and len(stream.read(8)) == 8:
+        if file.tell() > at or (kind == _COMPRESSED and len(stream.read(8)) == 8):
             raise _damaged_header()
     raise MilmerError(f"holds more than {_MOST_ARRAYS:,} arrays", remedy="copy it again from DEAP")
 

@@ -172,6 +172,8 @@ class _Machine:
                 stack.append(_required_name(module, name))
             case b"\x93":  # STACK_GLOBAL
                 name, module = _text(stack.pop()), _text(stack.pop())
+                if module is None or name is None:
+                    raise _cut_off()
                 stack.append(_required_name(module, name))
             case b"R" | b"\x81":  # REDUCE, NEWOBJ
                 arguments, function = stack.pop(), stack.pop()
@@ -239,7 +241,7 @@ def _pairs(items: list) -> Iterator[tuple[object, object]]:
     return zip(items[::2], items[1::2], strict=True)
 
 
-def _required_name(module: str | None, name: str | None) -> tuple[str, str]:
+def _required_name(module: str, name: str) -> tuple[str, str]:
     if (module, name) in _NAMES:
         return module, name
     function = "".join(c if c.isprintable() else "?" for c in f"{module}.{name}"[:80])
