@@ -84,7 +84,7 @@ def mutant(r: random.Random, programs: list[list[bytes]], pieces: list[bytes]) -
                 program.insert(at, changed(r, r.choice(pieces)))
             case "put in":
                 other = r.choice(programs)
-                start = r.randrange(len(other))
+                start = r.randrange(len(other) or 1)
                 program[at:at] = other[start : start + r.choice([3, 10, 40, len(other)])]
             case "repeat":
                 program[there] = [b"".join(program[there])[:LARGE]] * r.choice([100, 5_000])
