@@ -89,6 +89,10 @@ def nested_encoding(content, codec, times):
     return content
 
 
+def beside_each(content, times):
+    return (b"N" + nested_encoding(content, "latin1", 1) + b"s") * times
+
+
 def encoded_labels(codec):
     return array((2, 4), dtype("f8"), nested_encoding(text("A" * 64), codec, 1))
 
@@ -188,6 +192,10 @@ READ = {
     "last_place_in_the_memo": beside(b"Nr" + b"\xff" * 4),
     "colliding_keys": dat(more=b"".join(number(n * (2**61 - 1)) + b"Ns" for n in range(30_000))),
     "calls_beside": beside(nested_encoding(raw(b"A" * 1000), "hex", 22)),
+    "text_encoded_5000_times": dat(
+        more=b"N" + text("A" * (1 << 20)) + b"q\0s" + beside_each(b"h\0", 5000)
+    ),
+    "text_of_four_bytes_a_character": beside(text("A" * (1 << 24) + "\U0001f600")),
     "objects_beside": beside(object_array()),
     "new_object": beside(name("numpy", "ndarray") + b")\x81"),
     "pops": dat(more=b"N0(0(NN1"),
