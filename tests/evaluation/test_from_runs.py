@@ -181,4 +181,4 @@ def test_a_control_says_so_wherever_it_stands(results):
     card = results / "runs/control/trial/s01-k0/seed0/model/README.md"
     assert "**Permuted**" in card.read_text()
     text = (results / "tables/conclusions.md").read_text()
-    assert "The control `control`, whose trials exchanged their ratings" in text
+    assert "The control `control`, whose ratings were permuted among trials" in text
