@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from milmer.errors import MilmerError
-from milmer.readers.video import decode_frames, probe_constant_rate
+from milmer.readers.video import decode_frames, probe_constant_rate, require_plausible
 
 CLIP = "face_video/s01/s01_trial01.avi"
 
@@ -111,6 +111,22 @@ def test_a_real_bare_stream_is_read(recordings):
 def test_pictures_of_an_impossible_size_are_one_line(tmp_path, size, refused):
     with refused(f"a.avi: claims to be {size[0]} x {size[1]} px"):
         probe_constant_rate(write(tmp_path / "a.avi", size=size, codec="mpeg4"))
+
+
+@pytest.mark.parametrize("size", [(8192, 8192), (8192, 4336), (4320, 8200)])
+def test_frames_that_are_larger_than_any_cameras_are_one_line(size, refused):
+    with refused(f"a.mp4: claims to be {size[0]} x {size[1]} px"):
+        require_plausible("a.mp4", 25, *size)
+    require_plausible("a.mp4", 25, 8192, 4320)
+
+
+def test_frames_that_grow_in_a_stream_are_not_decoded(tmp_path, refused, monkeypatch):
+    first, second = (write(tmp_path / f"{w}.264", 6, size=(w, 48)) for w in (64, 960))
+    path = tmp_path / "a.264"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    monkeypatch.setattr("milmer.readers.video._PIXELS", 64 * 48)
+    with refused("a.264: cannot be decoded"):
+        levels(path, [0, 3, 10])
 
 
 @pytest.mark.parametrize(("scale", "rate"), [(1, 5000), (10, 1)])
