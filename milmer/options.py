@@ -12,6 +12,9 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from milmer.errors import MilmerError
+from milmer.limits import shortened
+
+_LONGEST = 400  # characters of a key, or of what a section says about its values
 
 
 def execution(default: Any, **kwargs: Any) -> Any:
@@ -130,7 +133,7 @@ def options_error(
     first = errors[0]
     parts = ([path] if path else []) + [str(p) for p in first["loc"] if not _is_type(p)]
     key = ".".join(parts)
-    where = f"{source}: {key}" if key else source
+    where = f"{source}: {key[:_LONGEST]}" if key else source
     # Each branch of a union gives an error: count the places, not the errors.
     places = {tuple(p for p in e["loc"] if not _is_type(p)) for e in errors}
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
@@ -140,9 +143,9 @@ def options_error(
         return MilmerError("unknown key", where=where, remedy=remedy + more)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return MilmerError(message + more, where=where)
+        return MilmerError(message[:_LONGEST] + more, where=where)
     remedy = f"{message[:1].lower()}{message[1:]}{_description(model, key)}{more}"
-    return MilmerError(f"{first['input']!r} is not allowed", where=where, remedy=remedy)
+    return MilmerError(f"{shortened(first['input'])} is not allowed", where=where, remedy=remedy)
 
 
 def _is_type(part: str | int) -> bool:

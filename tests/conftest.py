@@ -23,6 +23,7 @@ from milmer.cli import main
 from milmer.deap.recordings import read_recording
 from milmer.errors import MilmerError
 from tools.fetch_test_data import COMMAND, find_recordings
+from tools.make_hostile_inputs import write as write_hostile_inputs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "data" / "golden"
@@ -153,6 +154,12 @@ def twin_results(once, twin, twin_user) -> Path:
             )
 
     return once("twin_results", make)
+
+
+@pytest.fixture(scope="session")
+def hostile(once) -> Path:
+    """What tools/make_hostile_inputs.py writes."""
+    return once("hostile", write_hostile_inputs)
 
 
 @pytest.fixture(scope="session")

@@ -1,63 +1,48 @@
-"""Reads preprocessed files, one after the other, where memory is short.
+"""Reads files in a process that gets little memory, as a stage of the pipeline would read them."""
 
-Run in a process of its own: whatever ends the process takes only that process along, and the last
-line names the file.
-"""
-
+import importlib
 import json
+import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from milmer.deap.preprocessed import read_preprocessed
 from milmer.errors import MilmerError
-from tests.conftest import REPOSITORY
 
-MEMORY = 200 << 20  # bytes above ten times the file
-
-
-def main() -> None:
-    """Report a JSON line before and after each file named on the standard input."""
-    for line in sys.stdin:
-        path = Path(line.rstrip("\n"))
-        report({"path": path.name})
-        report({"path": path.name, "error": limited_error(path)})
+SPARE = 1000  # MB on top of what the process has when the reader's module is imported
 
 
-def report(what: dict) -> None:
-    print(json.dumps(what), flush=True)
+def refusals(reader: str, *paths: Path) -> list[str]:
+    """The line with which ``reader``, as ``module:function``, refuses each of ``paths``.
+
+    Fails where it does anything else: reads one, runs out of memory, ends by a signal.
+    """
+    command = [sys.executable, "-m", "tests.limited", reader, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = json.loads(done.stdout.splitlines()[-1])
+    assert all("\n" not in line and len(line) < 1000 for line in lines)
+    return lines
 
 
-def limited_error(path: Path) -> str | None:
-    """The error for people about a file, or None; other exceptions come through."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    size = pages * resource.getpagesize() + MEMORY + 10 * path.stat().st_size
-    resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
+def refusal(reader: str, path: Path) -> str:
+    """The same of one file."""
+    return refusals(reader, path)[0]
+
+
+def _line(read: Callable[[Path], object], path: str) -> str:
     try:
-        read_preprocessed(path)
+        read(Path(path))
     except MilmerError as error:
         return str(error)
-    return None
-
-
-def errors_of(paths: Iterable[Path]) -> dict[str, str | None]:
-    """The error for people about each file, by its name; None is a valid result."""
-    paths = [str(path) for path in paths]
-    command = [sys.executable, "-m", "tests.limited"]
-    done = subprocess.run(
-        command, input="\n".join(paths), cwd=REPOSITORY, capture_output=True, text=True, timeout=600
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0, f"{lines[-1:]} ended the process: {done.stderr[-3000:]}"
-    return {line["path"]: line["error"] for line in lines if "error" in line}
-
-
-def require_bounded(error: str | None) -> None:
-    """A result or one line, and no memory asked for that the file does not justify."""
-    assert error is None or ("\n" not in error and "MemoryError" not in error), error
+    raise AssertionError(f"{path} was read")
 
 
 if __name__ == "__main__":
-    main()
+    module, _, name = sys.argv[1].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    in_use = int(re.search(r"VmSize:\s*(\d+)", Path("/proc/self/status").read_text())[1]) << 10
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (SPARE << 20),) * 2)
+    print(json.dumps([_line(function, path) for path in sys.argv[2:]]))

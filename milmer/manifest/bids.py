@@ -17,6 +17,7 @@ import pandas as pd
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.limits import require_size
 from milmer.manifest.table import COLUMNS, RATING_COLUMNS
 
 _EEG = [".edf", ".bdf", ".set", ".vhdr", ".fif"]
@@ -79,6 +80,7 @@ def _events(eeg: Path) -> list[dict[str, Any]]:
     path = eeg.with_name(re.sub(r"_eeg$", "_events.tsv", eeg.stem))
     if not path.is_file():
         return []
+    require_size(path)
     try:
         table = pd.read_csv(path, sep="\t", na_values="n/a")
         timed = table[["onset", "duration"]].apply(pd.to_numeric, errors="coerce")

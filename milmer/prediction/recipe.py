@@ -13,6 +13,7 @@ from milmer.errors import MilmerError
 from milmer.evaluation import model_card
 from milmer.evaluation.model_card import statement
 from milmer.faces.options import FaceStageOptions
+from milmer.limits import require_size
 from milmer.options import Options
 from milmer.training.recipe import FILE
 
@@ -132,6 +133,8 @@ class Recipe(Options):
                 if trained
                 else "give a run's folder model/",
             )
+        for file in folder.glob("*.json"):  # also those that others read
+            require_size(file)
         recipe = _read(cls, path, "train the model again")
         if (path := folder / model_card.FILE).is_file():
             recipe = recipe.updated({"evaluation": _read(Evaluation, path, "evaluate it again")})

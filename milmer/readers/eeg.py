@@ -17,6 +17,7 @@ import numpy as np
 from milmer.data.options import FEWEST_CHANNELS
 from milmer.errors import MilmerError
 from milmer.readers.channels import MOST_INTERPOLATED, interpolation, placed_names
+from milmer.readers.claims import require_plausible, require_plausible_header
 from milmer.readers.edf import damaged, is_edf, require_whole
 from milmer.readers.resampling import resampled_trial
 
@@ -316,9 +317,13 @@ def _open(path: Path) -> "mne.io.BaseRaw":
     elif path.suffix.lower() in (".edf", ".bdf"):
         raise MilmerError("not an EDF or BDF file", where=path, remedy="copy it again")
     try:
+        require_plausible_header(path)
         raw = mne.io.read_raw(path, preload=False, verbose="error")
+    except MilmerError:
+        raise
     except Exception as error:  # a damaged header can raise anything
         raise damaged(path, error) from error
+    require_plausible(raw, path)
     if not raw.n_times:
         raise MilmerError("holds no samples", where=path, remedy="copy it again")
     return raw
