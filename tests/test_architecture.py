@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "milmer"
 
 FLOORS = [
-    "errors options fingerprints storage",
+    "plain_text errors options fingerprints storage",
     "runtime metrics",
     "data",
     "readers drawing",

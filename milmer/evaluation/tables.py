@@ -33,6 +33,7 @@ from milmer.evaluation.runs import (
 )
 from milmer.metrics.scores import NAMES, macro_f1, measure, probabilities
 from milmer.metrics.statistics import bootstrap_interval
+from milmer.plain_text import as_cells
 
 BESIDE = ("majority", "chance", *BASELINES)
 """Accuracies of the baselines on the segments of a row."""
@@ -67,7 +68,8 @@ def make_tables(
         "tables", __name__, options.result(), {run.name: run.digest for run in known}
     )
     for name, table in tables.items():
-        storage.write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+        text = as_cells(table).to_csv(index=False, float_format="%.6g")
+        storage.write_text(out / f"{name}.csv", text)
         storage.write_table(out / f"{name}.parquet", table, made)
     for name in NOTES:
         shown = readable(name, tables[name])
