@@ -24,6 +24,7 @@ from milmer.runtime.ownership import require_ours
 _PATIENCE = 120.0  # seconds for a job that is told to end to save its state
 _MOST_BYTES = 1 << 22  # of a note: the configuration stands in it, with lists of subjects
 _SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
+_BESIDE = ("*.yaml", "rules", "rules/*.smk")  # what a Snakefile or a profile includes
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,13 @@ def _trusted(directory: Path, run: Run) -> list[Path]:
     note, start = _path(directory), Path(run.folder)
     places = [directory, note, *(start / name for name in ("config.yaml", *_SNAKEFILES))]
     places += [start / word for argument in run.arguments for word in _words(argument)]
-    files: dict[Path, None] = {}
+    files: list[Path] = []
     for path in filter(_exists, places):
-        files |= dict.fromkeys([path] if path.is_dir() else [path, path.parent])
-        beside = path if path.is_dir() else path.parent
-        if path.is_dir() or path.name in ("Snakefile", "snakefile"):
-            files |= dict.fromkeys([*beside.glob("*.yaml"), *beside.glob("rules"), *beside.glob("rules/*.smk")])
-    return list(files)
+        folder = path if path.is_dir() else path.parent
+        files += [path, folder] if path == folder else [path, folder, path.resolve().parent]
+        if path == folder or path.name in ("Snakefile", "snakefile"):
+            files += [p for pattern in _BESIDE for p in folder.glob(pattern) if _exists(p)]
+    return list(dict.fromkeys(files))
 
 
 def _words(argument: str) -> Iterator[str]:
