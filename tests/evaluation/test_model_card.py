@@ -50,9 +50,10 @@ def test_it_tells_the_data_the_protocol_and_the_metrics(train):
         "eeg",
         "face",
     ]
-    assert "protocol trial, fold s01-k0, seed 0" in text
+    split = metrics["provenance"]["inputs"]["split"]
+    assert f"protocol trial, fold {split[:12]}, seed 0" in text
     for part, count in metrics["segments"].items():
-        assert cells(text, part) == ["s01", str(count)]
+        assert cells(text, part) == ["1", str(count)]
     for row, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"), ("kappa", "kappa")):
         levels = (metrics["segment"][key], metrics["trial"][key])
         assert cells(text, row) == ["–" if v is None else f"{v:.3f}" for v in levels]

@@ -145,7 +145,7 @@ def test_predictions_carry_what_the_card_warns_of(run, whole):
     page = (whole / "index.html").read_text()
     made = storage.read_provenance(whole / "predictions.parquet")
     assert made["about"]["card"] == about["card"]
-    assert about["card"]["trained_on"]["subjects"] == ["s01"]
+    assert about["card"]["trained_on"]["subjects"] == 1
     assert about["card"]["protocol"] == "trial"
     for text in about["card"]["caveats"]:
         assert f"* {text}" in card
