@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from milmer.evaluation import model_card
 from milmer.evaluation.evaluate import evaluate_run
-from milmer.evaluation.options import SHOWN
+from milmer.evaluation.options import METRIC_TITLES
 from milmer.metrics.scores import NAMES
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
@@ -73,7 +73,7 @@ def test_it_tells_the_data_the_protocol_and_the_metrics(train):
 
 def test_it_warns_of_a_leak_and_of_a_selection_on_the_test_part(train):
     text, _ = train("segment", "s01", validation=False, select="best_on_test")
-    assert "**Leaky**: segments of the same trial lie in training and test" in text
+    assert "**Leaky**: training and test contain segments of the same trials" in text
     assert "**Selected on the test part**" in text
 
 
@@ -84,7 +84,7 @@ def test_it_names_what_the_model_looks_at(train):
 
 
 def test_the_card_shows_the_metrics_that_the_tables_show():
-    assert model_card.SCORES.keys() == SHOWN.keys() <= set(NAMES)
+    assert model_card.SCORES.keys() == METRIC_TITLES.keys() <= set(NAMES)
 
 
 def test_names_that_others_chose_are_text_in_the_card(train):

@@ -306,7 +306,7 @@ def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest
     # With `validation: 0` it has learned from more, which is told.
     assert "learned from the validation part too" in found["note"]
     text = (made[0] / "conclusions.md").read_text()
-    assert "the choice, and that it learned from the validation part too, make" in text
+    assert "the choice and learning from the validation part too make a difference of" in text
 
 
 def test_ablation_names_the_changes_and_the_difference(made):

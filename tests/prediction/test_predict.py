@@ -176,8 +176,8 @@ def test_predictions_carry_what_the_card_warns_of(run, whole):
     for text in about["card"]["caveats"]:
         assert f"* {text}" in card
     assert about["card"]["calibration_means"] in card
-    assert "do not decide about a person by it" in page
-    assert "the subject itself is known from training" in page
+    assert "do not use the model to make decisions about a person" in page
+    assert "the model has seen the subject in training" in page
 
 
 # ------------------------------------------------------------------------------- faces and time

@@ -541,7 +541,7 @@ def test_an_edit_reruns_the_stages_of_its_module_and_what_follows(work, path):
 
 
 PROSE = {
-    "a card's sentence": ("evaluation/model_card.py", b"do not decide about a person by it", b"no"),
+    "a card's sentence": ("evaluation/model_card.py", b"do not use the model to", b"do"),
     "an option's description": ("model/options.py", b'description="', b'description="Here: '),
     "a score": (
         "metrics/scores.py",

@@ -49,7 +49,7 @@ def shell(folder, command, gpus=0):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
 

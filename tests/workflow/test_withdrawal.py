@@ -20,7 +20,7 @@ from tests.workflow.test_running import CONFIG, shell
 PAGE = REPOSITORY / "docs" / "privacy.md"
 SMALL = {"subjects": 3, "trials": 8, "seconds": 6, "width": 240, "height": 192, "fps": 10}
 CHANGES = {
-    "protocols": {"names": ["trial", "loso"], "folds": 2},
+    "protocols": {"names": ["segment", "loso"]},
     "training": {"epochs": 1, "threads": 1},
     "report": {"resamples": 200, "explain": 2, "faces": "shown"},
 }
@@ -120,19 +120,21 @@ def test_the_steps_leave_nothing_of_the_person(project):
     assert expected < by_name
     assert any(name.startswith(".snakemake/metadata") for name in by_name)
     assert {"results/splits/default/loso/s01.parquet", "results/trials/s01.parquet"} < by_digest
-    others = project / "results/runs/milmer/trial/s01-k0/seed0/model/model.safetensors"
+    others = project / "results/runs/milmer/segment/s01/seed0/model/model.safetensors"
     with_person = project / "results/runs/milmer/loso/s01/seed0/model/model.safetensors"
     weights = [path.read_bytes() for path in (others, with_person)]
     pictures = (project / "results/report/index.html").read_text().count("data:image/jpeg")
     assert pictures
 
+    left = project / "results/runs/milmer/trial/s02-k0/.seed0.resume.pt"  # of a run cut short
+    left.parent.mkdir(parents=True)
+    left.touch()
     delete, run = steps()
     for command in delete:
         done = shell(project, command)
         assert done.returncode == 0, (command, done.stderr)
     assert not [path for path in (project / "deap").rglob("*s02*") if path.suffix != ".json"]
-    by_name, by_digest = traces(project, digests)
-    assert not by_name
+    assert traces(project, digests)[0] == set()
     done = shell(project, run)
     assert done.returncode == 0, done.stderr
     assert traces(project, digests) == (set(), set())
@@ -149,7 +151,7 @@ def test_the_steps_leave_nothing_of_the_person(project):
 def test_every_kind_of_file_below_results_is_in_the_table(project):
     table = section("What is in which file")
     named = set(re.findall(r"`(?:[\w…]+/)*([\w.]+?)/?`", table.split("| elsewhere |")[0]))
-    run = project / "results/runs/milmer/trial/s01-k0/seed0"
+    run = project / "results/runs/milmer/segment/s01/seed0"
     kinds = {path.name for path in (project / "results").iterdir()} - {"runs"}
     kinds |= {path.name for path in run.iterdir()} | {"evaluation.parquet"}
     kinds |= {path.stem for path in (project / "results/tables").iterdir()} - {"conclusions"}
