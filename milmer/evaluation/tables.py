@@ -33,6 +33,7 @@ from milmer.evaluation.runs import (
 )
 from milmer.metrics.scores import NAMES, macro_f1, measure, probabilities
 from milmer.metrics.statistics import bootstrap_interval
+from milmer.plain_text import as_cells
 
 BESIDE = ("majority", "chance", *BASELINES)
 """Accuracies of the baselines on the same segments."""
@@ -68,7 +69,8 @@ def make_tables(
     inputs = {run.name: run.digest for run in all_runs}
     provenance = storage.provenance("tables", __name__, options.result(), inputs)
     for name, table in tables.items():
-        storage.write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+        text = as_cells(table).to_csv(index=False, float_format="%.6g")
+        storage.write_text(out / f"{name}.csv", text)
         storage.write_table(out / f"{name}.parquet", table, provenance)
     for name in NOTES:
         texts = as_texts(name, tables[name])

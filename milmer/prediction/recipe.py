@@ -61,7 +61,7 @@ class Computed(Options):
 
 
 class RunFacts(Options):
-    """What the model was trained and tested on; see :class:`milmer.training.results.RunResults`."""
+    """What the model was trained and tested on; see :func:`milmer.training.recipe.shared_facts`."""
 
     protocol: str
     fold: str
@@ -74,7 +74,7 @@ class RunFacts(Options):
     select: str
     epoch: int
     segments: dict[str, int]
-    subjects: dict[str, list[str]]
+    subjects: dict[str, int]
     classes: list[int]
     without_valid_face: dict[str, int]
     modalities: list[str]
@@ -96,7 +96,7 @@ class Evaluation(Options):
 class Recipe(Options):
     """All of it, with the names of the classes and what the model card warns of."""
 
-    format: Literal[2]
+    format: Literal[3]
     eeg: EEGRecipe | None
     face: FaceRecipe | None
     labels: list[str]

@@ -12,7 +12,7 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from milmer import storage
-from milmer.training.recipe import FILE
+from milmer.training.recipe import FILE, shared_facts
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ def write_run(
         run.model.save_pretrained(folder)
         if run.image_processor is not None:
             run.image_processor.save_pretrained(folder)
+        facts = shared_facts(run.facts, provenance)
         storage.write_json(
             folder / FILE,
-            {**recipe, "labels": run.facts["labels"], "computed": run.computed, "run": run.facts},
+            {**recipe, "labels": facts["labels"], "computed": run.computed, "run": facts},
         )
     for name, table in (
         ("predictions", run.predictions),
