@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
@@ -66,6 +66,10 @@ def make_tables(
     made = storage.provenance(
         "tables", __name__, options.result(), {run.name: run.digest for run in known}
     )
+    texts = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
+    arrays = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
+    inputs = [runs, *filter(None, [baselines])]
+    folders.claim(out, "tables", {*texts, *arrays, "conclusions.md"}, inputs)
     for name, table in tables.items():
         storage.write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
         storage.write_table(out / f"{name}.parquet", table, made)
