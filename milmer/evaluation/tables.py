@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
@@ -68,6 +68,14 @@ def make_tables(
     }
     inputs = {run.name: run.digest for run in all_runs}
     provenance = storage.provenance("tables", __name__, options.result(), inputs)
+    readable = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
+    arrays = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
+    folders.claim(
+        out,
+        "tables",
+        {*readable, *arrays, "conclusions.md"},
+        [runs, *filter(None, [baselines])],
+    )
     for name, table in tables.items():
         text = as_cells(table).to_csv(index=False, float_format="%.6g")
         storage.write_text(out / f"{name}.csv", text)

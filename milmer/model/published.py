@@ -21,7 +21,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.errors import MilmerError
 from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
@@ -150,7 +150,8 @@ def convert(
     shape, which the tensors of a SwinV2 do not tell. No code in the file is run. Raises
     :class:`MilmerError` if the file is not such a checkpoint or the options do not fit.
     """
-    storage.require_replaceable(out)
+    inputs = [checkpoint, *map(Path, filter(None, [backbone]))]
+    folders.require_replaceable(out, "convert", inputs)
     state = _tensors(checkpoint)
     has_backbone = any(_backbone_key(key) for key in state)
     backbone_config = backbone_config_of(state, backbone) if has_backbone else None
@@ -162,7 +163,7 @@ def convert(
         num_heads=num_heads,
         backbone_config=backbone_config,
     )
-    with storage.replacing_folder(out) as folder:
+    with folders.replacing_folder(out, "convert") as folder:
         model.save_pretrained(folder)
         if backbone_config is not None:
             size = {"height": backbone_config.image_size, "width": backbone_config.image_size}

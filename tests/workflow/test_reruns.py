@@ -89,6 +89,7 @@ MODULES = {
     "milmer/errors.py": ALL,
     "milmer/options.py": ALL,
     "milmer/storage.py": ALL,
+    "milmer/folders.py": "pretrain train tables report",
     "milmer/fingerprints.py": ALL,  # a file's provenance names the code
     "milmer/runtime/*.py": "pretrain tokens train explain",
     "milmer/runtime/__init__.py": "faces pretrain tokens train explain",
