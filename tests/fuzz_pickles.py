@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.deap.limited import limited_error, report
+from tests.limited import limited_error, report
 from tests.deap.test_pickles import READ, REFUSED
 from tests.deap.test_preprocessed import content, python_2
 
