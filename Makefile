@@ -9,6 +9,9 @@ QUICK := tests/data tests/metrics tests/splits tests/plan tests/model tests/read
   tests/test_packaging.py tests/workflow/test_tiny.py \
   --ignore tests/model/test_planted.py --ignore tests/model/test_convert.py
 
+# As `python -P`: no module is imported from the working directory.
+demo lint docs: export PYTHONSAFEPATH := 1
+
 .PHONY: env demo quick test test-long lint docs clean
 
 env: $(VENV)/.ready

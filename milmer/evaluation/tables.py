@@ -68,7 +68,7 @@ def make_tables(
     )
     texts = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
     arrays = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
-    inputs = [runs, *filter(None, [baselines])]
+    inputs = [*(runs / name for name in options.experiments), *filter(None, [baselines])]
     folders.claim(out, "tables", {*texts, *arrays, "conclusions.md"}, inputs)
     for name, table in tables.items():
         storage.write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))

@@ -90,7 +90,7 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
             remedy=f"wait for them, or end them with: scancel {' '.join(alive)}",
         )
     _end_leftovers(directory)
-    command = [sys.executable, "-m", "snakemake", *run.arguments, *more]
+    command = [sys.executable, "-P", "-m", "snakemake", *run.arguments, *more]
     if locked:
         done = subprocess.run(
             [*command, "--unlock"], cwd=run.folder, capture_output=True, text=True, check=False

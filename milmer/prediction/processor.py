@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoImageProcessor, BatchFeature
+from transformers import BatchFeature
 
 from milmer import storage
 from milmer.backbone.loading import load_backbone, prepare
@@ -25,6 +25,7 @@ from milmer.evaluation import model_card
 from milmer.faces.bags import evenly_spaced
 from milmer.metrics.calibration import apply_temperature
 from milmer.model.configuration import MilmerConfig
+from milmer.model.trained import read_config, read_image_processor
 from milmer.prediction.eeg import (
     ArrayEEG,
     ContinuousEEG,
@@ -127,9 +128,9 @@ class MilmerProcessor:
             raise MilmerError(
                 "holds a processor and no model", where=folder, remedy="save the model there too"
             )
-        config = MilmerConfig.from_pretrained(folder)
+        config = read_config(folder)
         holds = config.backbone_config is not None and "face" in config.model.modalities
-        pictures = AutoImageProcessor.from_pretrained(folder) if holds else None
+        pictures = read_image_processor(folder) if holds else None
         return cls(recipe, config, pictures, **how)
 
     def save_pretrained(self, folder: str | Path) -> None:
