@@ -5,6 +5,7 @@ Precedence is defaults < preset < what the user sets.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
@@ -26,6 +27,7 @@ from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.report.options import ReportOptions
 from milmer.faces.options import FacesOptions, FaceStageOptions
+from milmer.limits import require_few_experiments, require_written_out, shortened
 from milmer.model.options import ModelOptions
 from milmer.options import Options, options_error
 from milmer.splits.options import ProtocolsOptions, SplitOptions
@@ -303,6 +305,7 @@ def load_config(user: Mapping[str, Any]) -> Config:
     Raises :class:`MilmerError` with the path of the first wrong key, its value, what is allowed
     and the nearest valid key.
     """
+    require_written_out(user, "config")
     user = _without_nulls(user)
     preset = user.get("preset")
     base = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
@@ -313,7 +316,7 @@ def load_config(user: Mapping[str, Any]) -> Config:
         if not _NAME.fullmatch(name):
             raise MilmerError(
                 "is not a valid name",
-                where=f"config: {name!r}",
+                where=f"config: {shortened(name)}",
                 remedy="use letters, digits, _ and -, first a letter or digit",
             )
     for name, baseline in itertools.product(config.experiments, BASELINES):
@@ -338,6 +341,8 @@ def load_config(user: Mapping[str, Any]) -> Config:
 
 def _expanded(experiments: Mapping[Name, ExperimentOptions]) -> dict[Name, ExperimentOptions]:
     """Experiments, with each grid replaced by the experiments that it stands for."""
+    counts = (math.prod(map(len, settings.grid.values())) for settings in experiments.values())
+    require_few_experiments(sum(counts))
     rows: dict[Name, ExperimentOptions] = {}
     for name, settings in experiments.items():
         plain = settings.model_dump(exclude_unset=True, exclude={"grid"})

@@ -12,14 +12,16 @@ import yaml
 
 from milmer.config import PRESETS, Config
 from milmer.errors import MilmerError
+from milmer.limits import require_size
 from milmer.options import Options, is_section
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The sections of a configuration file as they are written, not yet validated."""
+    require_size(path)
     try:
         user = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise MilmerError(str(error), where=path) from error
     if not isinstance(user, dict):
         raise MilmerError("contains no sections", where=path, remedy="write it like config.yaml")

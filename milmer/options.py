@@ -12,6 +12,10 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from milmer.errors import MilmerError
+from milmer.limits import shortened
+from milmer.plain_text import first_unseen
+
+_LONGEST = 400  # characters of a key, or of what a section says about its values
 
 
 def execution(default: Any, **kwargs: Any) -> Any:
@@ -47,6 +51,13 @@ class Options(BaseModel):
         sections = {k for k, f in cls.model_fields.items() if is_section(f.annotation)}
         # An empty section in YAML is null and changes nothing.
         return {k: v for k, v in plain.items() if v is not None or k not in sections}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text(cls, data: Any) -> Any:
+        if problem := first_unseen(data):
+            raise ValueError(problem)
+        return data
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -130,7 +141,7 @@ def options_error(
     first = errors[0]
     parts = ([path] if path else []) + [str(p) for p in first["loc"] if not _is_type(p)]
     key = ".".join(parts)
-    where = f"{source}: {key}" if key else source
+    where = f"{source}: {key[:_LONGEST]}" if key else source
     # Each branch of a union gives an error: count the places, not the errors.
     places = {tuple(p for p in e["loc"] if not _is_type(p)) for e in errors}
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
@@ -140,9 +151,9 @@ def options_error(
         return MilmerError("unknown key", where=where, remedy=remedy + more)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return MilmerError(message + more, where=where)
+        return MilmerError(message[:_LONGEST] + more, where=where)
     remedy = f"{message[:1].lower()}{message[1:]}{_description(model, key)}{more}"
-    return MilmerError(f"{first['input']!r} is not allowed", where=where, remedy=remedy)
+    return MilmerError(f"{shortened(first['input'])} is not allowed", where=where, remedy=remedy)
 
 
 def _is_type(part: str | int) -> bool:

@@ -27,6 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from milmer import claims
 from milmer.errors import MilmerError
 from milmer.fingerprints import closure
 
@@ -199,7 +200,7 @@ def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
     Raises :class:`MilmerError` where it is missing, damaged or of another stage or program.
     """
     with read_errors(path):
-        file = h5py.File(path, "r")
+        file = claims.open_h5(path)
     with file:
         if "digest" not in file.attrs or (stage and file.attrs["stage"] != stage):
             origin = f"milmer's stage {stage}" if stage else "milmer"
@@ -259,7 +260,7 @@ def read_errors(path: Path) -> Iterator[None]:
 
 def _table_metadata(path: Path) -> dict[str, Any]:
     with read_errors(path):
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = claims.read_metadata(path).metadata or {}
     if _KEY not in metadata:
         raise MilmerError("not one of milmer's tables", where=path)
     return json.loads(metadata[_KEY])

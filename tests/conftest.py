@@ -23,6 +23,7 @@ from milmer.cli import main
 from milmer.deap.recordings import read_recording
 from milmer.errors import MilmerError
 from tools.fetch_test_data import COMMAND, find_recordings
+from tools.make_hostile_inputs import write as write_hostile_inputs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "data" / "golden"
@@ -63,6 +64,23 @@ def fake_gpus(folder: Path, count: int, lines: list[str] | None = None) -> str:
     program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
     program.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def owned_by_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file or folder belong to another user: in truth for root, else to who asks."""
+    if os.geteuid() == 0:
+        os.chown(path, 4321, -1)
+        return
+    for name in ("stat", "lstat"):
+        real = getattr(os, name)
+
+        def stat(place, *arguments, real=real, **how):
+            fields = list(real(place, *arguments, **how))
+            if isinstance(place, (str, os.PathLike)) and Path(place) == path:
+                fields[4] = 4321
+            return os.stat_result(fields)
+
+        monkeypatch.setattr(os, name, stat)
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +171,12 @@ def twin_results(once, twin, twin_user) -> Path:
             )
 
     return once("twin_results", make)
+
+
+@pytest.fixture(scope="session")
+def hostile(once) -> Path:
+    """What tools/make_hostile_inputs.py writes."""
+    return once("hostile", write_hostile_inputs)
 
 
 @pytest.fixture(scope="session")

@@ -179,6 +179,7 @@ def test_no_module_is_imported_by_a_name_that_only_a_run_knows():
         assert not names & {"import_module", "__import__", "runpy", "exec"}, path
 
 
+@pytest.mark.slow
 def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
     twin, twin_results, twin_backbone, tmp_path
 ):

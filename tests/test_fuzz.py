@@ -8,8 +8,10 @@ import sys
 import pytest
 import scipy.io
 
-from milmer.deap.matlab import NAMES, read_arrays
+from milmer.deap.matlab import read_arrays
+from milmer.deap.preprocessed import NAMES
 from tests.conftest import REPOSITORY
+from tests.deap.limited import require_bounded
 from tests.fuzz import FILES
 
 COUNT = {"dat": 100, "mat": 100, "plain_mat": 100, "bdf": 100, "avi": 100, "csv": 100}
@@ -32,7 +34,7 @@ def test_a_damaged_file_is_one_line_or_a_valid_result(small, kind, tmp_path):
     root = shutil.copytree(small, tmp_path / "deap")
     if kind == "plain_mat":
         path = root / FILES[kind]
-        content = read_arrays(path)
+        content = read_arrays(path, NAMES)
         scipy.io.savemat(path, {name: content[name] for name in NAMES}, do_compression=False)
     command = [sys.executable, "-m", "tests.fuzz", kind, root, "0", str(COUNT[kind])]
     done = subprocess.run(
@@ -56,3 +58,25 @@ def test_a_damaged_file_is_one_line_or_a_valid_result(small, kind, tmp_path):
 
 def test_there_are_at_least_500_damaged_files():
     assert sum(COUNT.values()) >= 500
+
+
+def errors_of_mutants(folder, first, last):
+    """The error for people about each mutant, or None; a mutant that ends the process fails."""
+    command = [sys.executable, "-m", "tests.fuzz_pickles", str(folder), str(first), str(last)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=1800)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"{lines[-1:]} {done.stderr[-3000:]}"
+    return [line["error"] for line in lines if "error" in line]
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 500), pytest.param(500, 20_000, marks=pytest.mark.long)]
+)
+def test_a_pickle_with_opcodes_changed_is_one_line_or_a_valid_result(tmp_path, first, last):
+    errors = errors_of_mutants(tmp_path, first, last)
+    assert len(errors) == last - first
+    for error in errors:
+        require_bounded(error)
+        assert error is None or "s01.dat: " in error
+    refused = sum(error is not None for error in errors)
+    assert len(errors) // 3 < refused < len(errors)  # neither harmless nor all refused at once

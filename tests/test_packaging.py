@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import REPOSITORY
+from tools import make_third_party
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 NEVER_IMPORTED = {
@@ -42,9 +43,7 @@ def test_each_dependency_is_imported_and_what_is_imported_is_a_dependency():
 
 
 def test_the_lock_holds_a_version_of_each_dependency_that_is_allowed():
-    lines = (REPOSITORY / "requirements.lock").read_text().split()
-    locked = dict(line.split("==") for line in lines)
-    locked = {canonicalize_name(name): version for name, version in locked.items()}
+    locked = make_third_party.locked_versions()
     extras = PROJECT["optional-dependencies"].values()
     for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]:
         requirement = Requirement(line)
@@ -57,9 +56,32 @@ def test_the_hooks_are_of_the_locked_versions():
     hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
     for hook in hooks:
         name = hook["repo"].rpartition("/")[2].removesuffix("-pre-commit")
-        assert f"\n{name}=={hook['rev'].removeprefix('v')}\n" in lock
+        assert f"\n{name}=={hook['rev'].removeprefix('v')} \\\n" in lock
 
 
 def test_the_citation_names_the_version_of_the_package():
     citation = (REPOSITORY / "CITATION.cff").read_text()
     assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [PROJECT["version"]]
+
+
+def test_each_locked_package_has_its_hashes():
+    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    pins = [i for i, line in enumerate(lines) if "==" in line]
+    assert len(pins) > 100
+    for i in pins:
+        assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", lines[i + 1]), lines[i]
+    # torch has another build on each index, with CUDA and without; it is installed by itself.
+    names = {canonicalize_name(lines[i].partition("==")[0]) for i in pins}
+    assert "torch" not in names
+    assert "setuptools" in names
+
+
+def test_the_lock_holds_all_that_the_dependencies_need():
+    assert set(make_third_party.default_packages()) <= set(make_third_party.locked_versions())
+
+
+def test_the_page_on_third_parties_is_that_of_the_packages(capsys):
+    make_third_party.main()
+    page = (REPOSITORY / "THIRD_PARTY.md").read_text()
+    assert page == capsys.readouterr().out, "make docs writes THIRD_PARTY.md"
+    assert "not stated" not in page

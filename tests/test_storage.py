@@ -17,6 +17,7 @@ from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
+from tests.limited import refusal
 
 SCHEMA = {
     "value": storage.Array("float32", ("row", "column")),
@@ -217,6 +218,84 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path, name, refused):
     for read in (storage.digest, storage.read_provenance):
         with refused(name, "delete it and run again"):
             read(path)
+
+
+# ------------------------------------------------------------------- what files claim
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """``ours(fill)``: an HDF5 file that ``fill`` wrote, which passes for one of ours."""
+
+    def make(fill):
+        path = tmp_path / "a.h5"
+        with h5py.File(path, "w") as file:
+            fill(file)
+            file.attrs["stage"], file.attrs["digest"] = "tokens", "0"
+        return path
+
+    return make
+
+
+def test_an_hdf5_whose_data_lie_in_another_file_is_one_line(hostile):
+    assert "external.h5: bag keeps its data in another file" in refusal(
+        "milmer.storage:digest", hostile / "external.h5"
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "part"),
+    [
+        (h5py.ExternalLink("other.h5", "/tokens"), "below/tokens is a link to elsewhere"),
+        (h5py.SoftLink("/bag"), "below/tokens is a link to elsewhere"),
+    ],
+)
+def test_an_hdf5_that_leads_elsewhere_is_one_line(ours, refused, link, part):
+    def fill(file):
+        file["bag"] = [1]
+        file["below/tokens"] = link
+
+    with refused("a.h5: ", part), storage.open_h5(ours(fill)):
+        pass
+
+
+def test_an_hdf5_that_is_put_together_from_others_is_one_line(ours, tmp_path, refused):
+    def fill(file):
+        layout = h5py.VirtualLayout((4,), "i4")
+        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "bag", (4,))
+        file.create_virtual_dataset("bag", layout)
+
+    with refused("a.h5: bag keeps its data in another file"):
+        storage.digest(ours(fill))
+
+
+def test_an_hdf5_that_claims_more_than_it_holds_is_one_line(ours, refused):
+    def never_written(file):
+        file.create_dataset("bag", (10**6, 10**6), "f4")
+
+    def compressed(file):
+        file.create_dataset("bag", (2000, 1000), "f4", compression="gzip")
+        file["bag"][:] = 0
+
+    def one_chunk(file):
+        file.create_dataset("bag", (1,), "f4", chunks=(10**8,), maxshape=(None,))
+
+    def many(file):
+        for i in range(30):
+            file.create_dataset(f"bag{i}", (100_000,), "f4")
+
+    for fill, megabytes in ((never_written, "4,000,000.0"), (compressed, "8.0"), (many, "")):
+        with refused("a.h5: bag", f"claims {megabytes}", "MB, in a file of 0.0 MB"):
+            storage.digest(ours(fill))
+    with refused("a.h5: bag claims 400.0 MB"):
+        storage.digest(ours(one_chunk))
+
+
+def test_a_table_of_ours_of_millions_of_rows_is_one_line(hostile):
+    for reader in ("read_table", "digest", "read_provenance"):
+        assert "rows.parquet: 20,000,000 rows; at most 10,000,000 are read" in refusal(
+            f"milmer.storage:{reader}", hostile / "rows.parquet"
+        )
 
 
 # ----------------------------------------------------------------------- full disk

@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import Dataset
 
 from milmer.errors import MilmerError
+from milmer.readers.pictures import require_pixels
 from milmer.runtime.progress import track
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -41,7 +42,7 @@ class Part(Dataset):
         return len(self.paths)
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
-        picture = _decode(self.paths[row].read_bytes())
+        picture = _decode(self.paths[row].read_bytes(), self.paths[row])
         if picture is None:
             raise MilmerError(
                 "changed while it was in use", where=self.paths[row], remedy="run again"
@@ -67,7 +68,8 @@ def read_pictures(images: Path, validation: float, seed: int, threads: int) -> L
 
     If there is no folder val, the share ``validation`` of each class is drawn from the training
     pictures. A file in several parts stays in test, or else in val. Raises :class:`MilmerError`
-    for a folder of another layout, a file that is not a picture, and a class with too few.
+    for a folder of another layout, a file that is not a picture or claims too many pixels, and a
+    class with too few.
     """
     folders = _folders(images)
     classes = list(_classes(folders["train"]))
@@ -182,14 +184,16 @@ def _content(path: Path) -> str | None:
         data = path.read_bytes()
     except OSError:
         return None
-    return None if _decode(data) is None else hashlib.sha256(data).hexdigest()
+    return None if _decode(data, path) is None else hashlib.sha256(data).hexdigest()
 
 
-def _decode(data: bytes) -> np.ndarray | None:
+def _decode(data: bytes, path: Path) -> np.ndarray | None:
     """BGR uint8 (height, width, 3) of a picture's file; None if it is not a picture."""
+    if not require_pixels(data, where=path):
+        return None
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # of an empty file
+    except cv2.error:
         return None
 
 

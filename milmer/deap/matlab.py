@@ -1,14 +1,14 @@
-"""MATLAB files of DEAP's kind: two arrays of numbers, ``data`` and ``labels``.
+"""Arrays of numbers in MATLAB files of level 5, as DEAP's are.
 
-SciPy reads them. It trusts their headers, and some damaged ones crash the whole process, so the
-headers of both arrays are checked first: type codes, dimensions and sizes, as in MATLAB's
-description of its level 5 format.
+A file is a sequence of arrays, each compressed or not: flags, dimensions and a name, then the
+numbers, column by column. Arrays of other names are passed over. A length is compared with what
+the file stores before memory is asked for.
 """
 
+import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,103 +16,150 @@ import numpy as np
 
 from milmer.errors import MilmerError
 
-NAMES = ("data", "labels")
+# A compressed array may take this many bytes, and so many times what the file stores of it: zeros
+# come to a thousand times, EEG to less than four.
+_MOST_BYTES, _MOST_TIMES = 64 << 20, 20
+_MOST_ARRAYS = 1000
+_HEADER = 1024  # bytes; more than any part of an array's header takes
 
 _MATRIX, _COMPRESSED = 14, 15
 _FLAGS, _DIMENSIONS, _NAME = 6, 5, 1
-_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # of a number, by its type
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
+_NUMBERS |= {12: "i8", 13: "u8"}
 _NUMERIC = range(6, 16)  # classes of full arrays of numbers: double to uint64
 _COMPLEX = 0x08
-_HEADER = 1024  # bytes; more than an array takes without its numbers
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays ``data`` and ``labels`` of a file, as far as it holds them.
+def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The arrays of ``names`` in a file, as far as it holds them.
 
-    Raises :class:`MilmerError` for MATLAB 7.3 and for damaged headers; SciPy's errors about damaged
-    content pass through.
+    Raises :class:`MilmerError` for MATLAB 7.3 and for damaged headers; errors about damaged
+    compression pass through.
     """
-    from scipy.io import loadmat
-
     with open(path, "rb") as file:
         try:
-            _require_sound(file)
+            return _arrays(file, names)
         except MilmerError as error:
             raise error.within(path) from None
-        file.seek(0)
-        return loadmat(file, variable_names=list(NAMES))
 
 
-def _require_sound(file: BinaryIO) -> None:
-    head = file.read(128)
+def _arrays(file: BinaryIO, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    order = _byte_order(file.read(128))
+    arrays: dict[str, np.ndarray] = {}
+    at, end = 128, file.seek(0, io.SEEK_END)
+    for _ in range(_MOST_ARRAYS):
+        if at == end:
+            return arrays
+        file.seek(at)
+        kind, size, content = _tag(file, order)
+        at += 8 + size
+        if kind not in (_MATRIX, _COMPRESSED) or content is not None or at > end:
+            raise MilmerError("damaged or cut off", remedy="copy it again")
+        stream, most = file, size
+        if kind == _COMPRESSED:
+            stream, most = _Inflated(file, size), _MOST_BYTES + _MOST_TIMES * size
+            stream = io.BufferedReader(stream, _HEADER)
+            if _tag(stream, order)[0] != _MATRIX:
+                raise _damaged_header()
+        name, shape = _header(stream, order)
+        if name not in names or name in arrays:
+            continue
+        arrays[name] = _numbers(stream, shape, most, order)
+        # What is left is padding. A compressed array is read to the checksum at its end.
+        if file.tell() > at or (kind == _COMPRESSED and len(stream.read(8)) == 8):
+            raise _damaged_header()
+    raise MilmerError(f"holds more than {_MOST_ARRAYS:,} arrays", remedy="copy it again from DEAP")
+
+
+def _byte_order(head: bytes) -> str:
     if head[:8] == b"\x89HDF\r\n\x1a\n" or head[124:126] in (b"\x00\x02", b"\x02\x00"):
         raise MilmerError("a MATLAB 7.3 file; DEAP's are older", remedy="save it with -v7")
     order = {b"IM": "<", b"MI": ">"}.get(head[126:])
     if order is None or head[124:126] != struct.pack(f"{order}H", 0x0100):
         raise MilmerError("not a MATLAB file, or damaged or cut off", remedy="copy it again")
-    for element, size in _elements(file, order):
-        if not _is_sound(element, size, order):
-            raise MilmerError("the header of an array is damaged", remedy="copy it again")
+    return order
 
 
-def _elements(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
-    """The beginning of each array and its size in bytes, compressed or not."""
-    end = file.seek(0, 2)
-    at = 128
-    while at < end:
-        file.seek(at)
-        kind, size = _tag(file.read(8), order)
-        at += 8 + size
-        if kind not in (_MATRIX, _COMPRESSED) or at > end:
-            raise MilmerError("damaged or cut off", remedy="copy it again")
-        content = file.read(min(size, _HEADER))
-        if kind == _COMPRESSED:
-            content = zlib.decompressobj().decompress(content, _HEADER)
-            inner, size = _tag(content[:8], order)
-            if inner != _MATRIX:
-                raise MilmerError("damaged", remedy="copy it again")
-            content = content[8:]
-        yield content, size
+def _header(stream: BinaryIO, order: str) -> tuple[str, tuple[int, ...] | None]:
+    """An array's name and its shape; no shape where it is not one of real numbers."""
+    flags = _part(stream, order, _FLAGS)
+    lengths = _part(stream, order, _DIMENSIONS)
+    name = str(_part(stream, order, _NAME), "latin1")
+    if len(flags) != 8 or len(lengths) % 4:
+        raise _damaged_header()
+    word = struct.unpack(f"{order}II", flags)[0]
+    shape = struct.unpack(f"{order}{len(lengths) // 4}i", lengths)
+    numeric = word & 0xFF in _NUMERIC and not (word >> 8) & _COMPLEX
+    return name, shape if numeric and 2 <= len(shape) <= 3 and min(shape) >= 0 else None
 
 
-def _is_sound(array: bytes, size: int, order: str) -> bool:
-    """Whether an array's header fits its size; arrays of other names are never read."""
-    try:
-        flags, at = _part(array, 0, order, _FLAGS)
-        shape, at = _part(array, at, order, _DIMENSIONS)
-        name, at = _part(array, at, order, _NAME)
-        if name.decode("latin1") not in NAMES:
-            return True
-        word = struct.unpack(f"{order}I", flags[:4])[0]
-        lengths = struct.unpack(f"{order}{len(shape) // 4}i", shape)
-        kind, count = _tag(array[at : at + 8], order)
-        small = kind >> 16  # up to four bytes are in the tag itself
-        kind, count, begins = (kind & 0xFFFF, small, at + 4) if small else (kind, count, at + 8)
-        return (
-            word & 0xFF in _NUMERIC
-            and not (word >> 8) & _COMPLEX
-            and 2 <= len(lengths) <= 3
-            and min(lengths) >= 0
-            and kind in _BYTES
-            and count == math.prod(lengths) * _BYTES[kind]
-            and begins + count <= size
+def _numbers(stream: BinaryIO, shape: tuple | None, most: int, order: str) -> np.ndarray:
+    """Read an array of at most ``most`` bytes."""
+    kind, size, content = _tag(stream, order)
+    if shape is None or kind not in _NUMBERS:
+        raise _damaged_header()
+    dtype = np.dtype(order + _NUMBERS[kind])
+    if size != math.prod(shape) * dtype.itemsize:
+        raise _damaged_header()
+    if size > most:
+        raise MilmerError(
+            f"an array is to have {size:,} bytes, and the file has room for {most:,}",
+            remedy="copy it again",
         )
-    except struct.error:  # the array ends within its header
-        return False
+    if content is None:
+        content = memoryview(np.empty(size, np.uint8))
+        if stream.readinto(content) != size:
+            raise MilmerError("damaged or cut off", remedy="copy it again")
+    array = np.frombuffer(content, dtype).reshape(shape, order="F")
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _part(array: bytes, at: int, order: str, expected: int) -> tuple[bytes, int]:
-    """A part of an array's header at ``at``, and where the next one begins."""
-    kind, size = _tag(array[at : at + 8], order)
-    if kind >> 16:  # up to four bytes are in the tag itself
-        kind, size, begins, after = kind & 0xFFFF, kind >> 16, at + 4, at + 8
-    else:
-        begins, after = at + 8, at + 8 + -(-size // 8) * 8
-    content = array[begins : begins + size]
-    if kind != expected or len(content) != size:
-        raise struct.error
-    return content, after
+def _part(stream: BinaryIO, order: str, expected: int) -> bytes:
+    """A part of an array's header, without the padding to eight bytes behind it."""
+    kind, size, content = _tag(stream, order)
+    if kind != expected or size > _HEADER:
+        raise _damaged_header()
+    if content is None:
+        content = stream.read(size)
+        stream.read(-size % 8)
+    if len(content) != size:
+        raise _damaged_header()
+    return content
 
 
-def _tag(content: bytes, order: str) -> tuple[int, int]:
-    return struct.unpack(f"{order}II", content)
+def _tag(stream: BinaryIO, order: str) -> tuple[int, int, bytes | None]:
+    """Type and length of what follows, and its content if that is in the tag itself."""
+    tag = stream.read(8)
+    if len(tag) < 8:
+        raise _damaged_header()
+    kind, size = struct.unpack(f"{order}II", tag)
+    if size_within := kind >> 16:
+        return kind & 0xFFFF, size_within, tag[4:][:size_within]
+    return kind, size, None
+
+
+class _Inflated(io.RawIOBase):
+    """What the next ``left`` bytes of a file inflate to."""
+
+    def __init__(self, file: BinaryIO, left: int):
+        self._file, self._left = file, left
+        self._stream = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        while not self._stream.eof:
+            content = self._stream.unconsumed_tail
+            if not content:
+                content = self._file.read(min(self._left, 1 << 16))
+                self._left -= len(content)
+            inflated = self._stream.decompress(content, min(len(buffer), 1 << 20))
+            if inflated or not content:
+                buffer[: len(inflated)] = inflated
+                return len(inflated)
+        return 0
+
+
+def _damaged_header() -> MilmerError:
+    return MilmerError("the header of an array is damaged", remedy="copy it again")

@@ -1,34 +1,16 @@
-"""Reads DEAP's preprocessed EEG, .dat or .mat, and unpickles nothing but NumPy arrays.
+"""Reads DEAP's preprocessed EEG, .dat (a pickle written by Python 2) or .mat."""
 
-A ``.dat`` is a pickle written by Python 2, and unpickling can run any code. Here the few names
-that NumPy's arrays need are allowed and everything else is refused.
-"""
-
-import pickle
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from milmer.data.recording import BASELINE_SECONDS
+from milmer.deap import matlab, pickles
 from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
-from milmer.deap.matlab import read_arrays
 from milmer.errors import MilmerError
 
-# NumPy's names for arrays, before and after its move to numpy._core. `_codecs.encode` is how
-# protocol 2 spells bytes written by Python 3; `_frombuffer` makes the arrays of protocol 5.
-_ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-}
+NAMES = ("data", "labels")
 
 
 @dataclass(frozen=True)
@@ -54,16 +36,17 @@ class Preprocessed:
 def read_preprocessed(path: Path) -> Preprocessed:
     """Read a ``.dat`` or ``.mat`` file.
 
-    Raises :class:`MilmerError` where the file is missing, damaged, not DEAP's or not safe to
-    unpickle, or where the EEG holds a value that is not finite.
+    Raises :class:`MilmerError` where the file is missing, damaged, not DEAP's or asks for more than
+    arrays, or where the EEG holds a value that is not finite.
     """
     try:
-        content = _load_dat(path) if path.suffix.lower() == ".dat" else read_arrays(path)
+        reader = pickles if path.suffix.lower() == ".dat" else matlab
+        content = reader.read_arrays(path, NAMES)
     except FileNotFoundError as error:
         raise MilmerError("no such file", where=path) from error
     except MilmerError:
         raise
-    except Exception as error:  # a damaged pickle or .mat can raise anything
+    except Exception as error:  # a damaged file can raise anything
         raise MilmerError(
             f"is damaged or cut off and cannot be read ({type(error).__name__}: {str(error)[:80]})",
             where=path,
@@ -72,36 +55,17 @@ def read_preprocessed(path: Path) -> Preprocessed:
     return _checked(path, content)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in _ALLOWED:
-            raise MilmerError(
-                f"the pickle asks for {module}.{name}, which is no NumPy array, and could run code",
-                remedy="copy it again from DEAP",
-            )
-        return super().find_class(module, name)
-
-
-def _load_dat(path: Path) -> object:
-    with open(path, "rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's about dtypes of old or damaged pickles
-        try:
-            return _ArraysOnly(file, encoding="latin1").load()
-        except MilmerError as error:
-            raise error.within(path) from None
-
-
-def _checked(path: Path, content: object) -> Preprocessed:
+def _checked(path: Path, content: dict[str, np.ndarray | None]) -> Preprocessed:
     def wrong(problem: str) -> MilmerError:
         return MilmerError(
             f"not a preprocessed file of DEAP: {problem}", where=path, remedy="copy it again"
         )
 
-    if not isinstance(content, dict) or not {"data", "labels"} <= set(content):
+    if set(content) != set(NAMES):
         raise wrong("holds no 'data' and 'labels'")
-    data, labels = content["data"], content["labels"]
+    data, labels = (content[name] for name in NAMES)
     for name, array, ndim in (("data", data, 3), ("labels", labels, 2)):
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        if array is None:
             raise wrong(f"{name} is not an array of numbers")
         if array.ndim != ndim:
             raise wrong(f"{name} has {array.ndim} dimensions, expected {ndim}")

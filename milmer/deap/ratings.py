@@ -12,6 +12,7 @@ import pandas as pd
 
 from milmer.data.options import subject_name
 from milmer.errors import MilmerError
+from milmer.limits import require_size
 
 LABEL_SCALES = ["valence", "arousal", "dominance", "liking"]
 """The ratings that EEG files repeat as labels, in the order of their columns there."""
@@ -29,6 +30,7 @@ def read_ratings(path: Path) -> pd.DataFrame:
     ``start_time`` is as in the file, in a unit that :mod:`milmer.deap.onsets` infers. Raises
     :class:`MilmerError` where the file cannot be read, or a value is missing or out of range.
     """
+    require_size(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)

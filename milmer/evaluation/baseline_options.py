@@ -1,7 +1,7 @@
-"""The baselines: names, what they read and their options; nothing heavy, for the Snakefile.
+"""The baselines: their names, inputs and options; loads nothing heavy, for the Snakefile.
 
-How each computes stands in :mod:`milmer.evaluation.baselines`. Options are fixed in advance, and
-not in the configuration, so that none can tune them.
+:mod:`milmer.evaluation.baselines` computes them. Their options are fixed in advance and not part of
+the configuration, so that nobody can tune them.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pydantic import Field
 from milmer.options import Options
 
 VARIANT = "default"
-"""The variant of ``eeg`` that baselines read, whatever an experiment takes: that as configured."""
+"""The variant of ``eeg`` that baselines read, whichever an experiment uses: the configured one."""
 
 
 class BandPowerOptions(Options):
@@ -19,14 +19,14 @@ class BandPowerOptions(Options):
 
     bands: list[tuple[float, float]] = Field(
         [(4, 8), (8, 13), (13, 30), (30, 45)],
-        description="Theta, alpha, beta and gamma in Hz: what DEAP's preprocessing leaves.",
+        description="Theta, alpha, beta and gamma in Hz; DEAP's preprocessing keeps no others.",
     )
-    c: float = Field(1.0, gt=0, description="Inverse strength of the regularisation.")
+    c: float = Field(1.0, gt=0, description="Inverse of the regularisation strength.")
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple method: its name in sentences, the modality that it sees, and its options."""
+    """A simple method: its name in prose, the modality that it uses, and its options."""
 
     title: str
     modality: str
@@ -34,4 +34,4 @@ class Baseline:
 
 
 BASELINES = {"band_power": Baseline("log band power", "eeg", BandPowerOptions())}
-"""All baselines by their name: the folder of their files and their column of the tables."""
+"""All baselines by name, which is also the folder of their files and their column in tables."""

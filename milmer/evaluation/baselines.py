@@ -1,7 +1,7 @@
 """Stage ``baseline``: a simple method on the folds of the experiments.
 
-What a model is worth is what it adds to this. A baseline learns from the training part alone, also
-where an experiment learns from the validation part too.
+A model is worth what it adds to this. A baseline learns from the training part alone, even if an
+experiment also learns from the validation part.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,9 +25,10 @@ from milmer.splits.rows import joined, read_split, require_fit, sampling_rate
 class Method:
     """How a baseline computes.
 
-    ``features(eeg, sfreq, options)``: from EEG (segment, channel, sample) in µV at ``sfreq`` Hz to
-    features (segment, feature). ``classifier(features, label, new, classes, options)``: from those
-    of the training part, with ``label`` (row,), to probabilities (row, class) of ``new``.
+    ``features(eeg, sfreq, options)`` computes features (segment, feature) of EEG (segment, channel,
+    sample) in µV at ``sfreq`` Hz. ``classifier(features, label, new, classes, options)`` learns
+    from the features and ``label`` (row,) of the training part and returns probabilities (row,
+    class) of ``new``.
     """
 
     features: Callable[[np.ndarray, float, Any], np.ndarray]
@@ -49,43 +50,45 @@ def _logistic_regression(
 
 
 METHODS = {"band_power": Method(_band_powers, _logistic_regression)}
-"""By the names of :data:`milmer.evaluation.baseline_options.BASELINES`."""
+"""The methods by the names in :data:`milmer.evaluation.baseline_options.BASELINES`."""
 
 
 def make_baseline(
     name: str, split: Path, segments: Sequence[Path], options: Options, out: Path
 ) -> None:
-    """Write the predictions of the baseline ``name`` of a split's test part.
+    """Write the predictions of the baseline ``name`` on the test part of a split.
 
-    ``segments`` are the files of its subjects. Columns ``subject, experiment_id, position, label``
-    and a probability ``p_<class>`` for each class; the provenance's facts hold the ``shares`` of
-    the classes in the training part. Raises :class:`MilmerError` where the files do not fit
-    together, or the split leaks.
+    ``segments`` are the files of the split's subjects. Columns: ``subject, experiment_id, position,
+    label`` and a probability ``p_<class>`` for each class. The facts in the provenance hold the
+    ``shares`` of the classes in the training part. Raises :class:`MilmerError` if the files do not
+    fit together or the split leaks.
     """
     method = METHODS[name]
-    table, of_split = read_split(split)
+    table, split_provenance = read_split(split)
     for path in segments:
-        require_fit(split, of_split, path, storage.read_provenance(path))
+        require_fit(split, split_provenance, path, storage.read_provenance(path))
     eeg, row, _ = joined(table, segments, "segments", "eeg", split)
     if (row < 0).any():
         raise MilmerError(
-            f"{split}: names {table['subject'][row < 0].iloc[0]}, whose segments were not given"
+            f"names {table['subject'][row < 0].iloc[0]}, whose segments were not given",
+            where=split,
+            remedy="give the segments of all its subjects",
         )
     train, test = ((table["part"] == part).to_numpy() for part in ("train", "test"))
     with threadpool_limits(1):
         sfreq = sampling_rate(segments)
         parts = [method.features(array, sfreq, options) for array in eeg]
         features = np.concatenate(parts)[row]  # (row, feature)
-        label, facts = table["label"].to_numpy(), of_split["facts"]
+        label, facts = table["label"].to_numpy(), split_provenance["facts"]
         probability = method.classifier(
             features[train], label[train], features[test], len(facts["labels"]), options
         )
     predictions = table[test].drop(columns="part").reset_index(drop=True)
     for i, class_name in enumerate(facts["labels"]):
         predictions[f"p_{class_name}"] = probability[:, i]
-    about = {key: facts[key] for key in ("protocol", "fold", "leaky", "labels")}
-    about["permuted"] = facts.get("permuted", False)  # a split of before there was a control
-    about["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
+    baseline_facts = {key: facts[key] for key in ("protocol", "fold", "leaky", "labels")}
+    baseline_facts["permuted"] = facts.get("permuted", False)  # older splits lack it
+    baseline_facts["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
     inputs = {"split": split} | {f"segments_{path.stem}": path for path in segments}
     provenance = storage.provenance("baseline", __name__, options.result(), inputs)
-    storage.write_table(out, predictions, provenance | {"facts": about})
+    storage.write_table(out, predictions, provenance | {"facts": baseline_facts})

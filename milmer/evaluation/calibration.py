@@ -1,17 +1,17 @@
-"""The table of how far models' confidence is what it says, see :mod:`milmer.metrics.calibration`.
+"""The table of how well models are calibrated, see :mod:`milmer.metrics.calibration`.
 
-By segment, over all folds and seeds together.
+Computed by segment, over all folds and seeds together.
 """
 
 import pandas as pd
 
-from milmer.evaluation.runs import Run, groups, pooled
+from milmer.evaluation.runs import EvaluatedRun, groups, pooled
 from milmer.metrics.calibration import expected_calibration_error, reliability
 from milmer.metrics.scores import probabilities
 
 
-def calibration_table(runs: list[Run]) -> pd.DataFrame:
-    """Reliability of each experiment and protocol, with its ``ece`` in every row."""
+def calibration_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
+    """Reliability of each experiment and protocol, with the ``ece`` repeated in every row."""
     parts = []
     for group in groups(runs):
         predictions, first = pooled(group), group[0]

@@ -1,6 +1,6 @@
-"""Experiments beside each other: protocols, ways to choose the epoch, changes, and paired tests.
+"""Comparisons of experiments: by protocol, by how the epoch was chosen, by change; paired tests.
 
-What is compared is paired by subject and exchanges subjects; a comparison with a baseline is on
+Comparisons are paired by subject, and tests are over subjects. A comparison with a baseline uses
 exactly the same segments.
 """
 
@@ -17,32 +17,34 @@ from milmer.metrics.statistics import holm, sign_flip_test
 from milmer.splits.protocols import HONEST
 
 TESTED = ("accuracy", "macro_f1")
-"""Metrics that experiments are compared by."""
+"""Metrics by which experiments are compared."""
 
 _AGAINST_BASELINES = [("majority", "accuracy", "majority")]
 for _name in BASELINES:
     _AGAINST_BASELINES += [(_name, "accuracy", _name), (_name, "macro_f1", f"{_name}_macro_f1")]
-"""What is tested against baselines: its name, the metric, and its column of ``subjects``."""
+"""Tests against baselines: the baseline, the metric, and the baseline's column of ``subjects``."""
 
 
 # -------------------------------------------------------------------- inflation
 
 
 def inflation_table(summary: pd.DataFrame, options: TablesOptions) -> pd.DataFrame:
-    """Accuracy by segment of each experiment under each protocol, beside honest ones.
+    """Accuracy by segment of each experiment under each protocol, compared with honest ones.
 
-    ``reference`` is the experiment's own honest row; where it has none, that of the first
-    experiment with one. An experiment whose epoch was chosen on the test part stands beside the
-    one that differs in ``training.select`` alone (``chosen_honestly``), under the same protocol.
+    ``reference`` is the experiment's honest row, or that of the first experiment that has one. An
+    experiment whose epoch was chosen on the test part is compared with the one under the same
+    protocol that differs only in ``training.select`` (``chosen_honestly``).
     """
-    own = summary["experiment"].isin(options.experiments)
-    rows = summary[own & (summary["level"] == "segment") & (summary["metric"] == "accuracy")]
+    of_experiments = summary["experiment"].isin(options.experiments)
+    by_segment = (summary["level"] == "segment") & (summary["metric"] == "accuracy")
+    rows = summary[of_experiments & by_segment]
     honest = (rows["select"] != "best_on_test") & ~rows["leaky"] & ~rows["permuted"]
     rows = rows.assign(honest=honest)
-    references = [found for name in options.experiments if (found := _honest(rows, name))]
+    honest_rows = [_honest(rows, name) for name in options.experiments]
+    default = next((row for row in honest_rows if row is not None), None)
     table = []
     for row in rows.itertuples():
-        reference = _honest(rows, row.experiment) or next(iter(references), None)
+        reference = _honest(rows, row.experiment) or default
         sibling = _sibling(rows, row, options) if row.select == "best_on_test" else None
         more_data = sibling is not None and _validates_apart(row, sibling, options)
         note = f"{row.note}; learned from the validation part too" if more_data else row.note
@@ -72,40 +74,40 @@ def inflation_table(summary: pd.DataFrame, options: TablesOptions) -> pd.DataFra
 
 
 def _honest(rows: pd.DataFrame, experiment: str) -> Any:
-    """An experiment's row under the first honest protocol that it ran; none if it ran none."""
+    """An experiment's row under the first honest protocol that it was run under, or None."""
     honest = rows[rows["honest"] & (rows["experiment"] == experiment)]
     by_protocol = {row.protocol: row for row in honest.itertuples()}
     return next((by_protocol[p] for p in HONEST if p in by_protocol), None)
 
 
 def _sibling(rows: pd.DataFrame, row: Any, options: TablesOptions) -> Any:
-    """The row of the same protocol and options, but for how the epoch was chosen."""
+    """The row under the same protocol that differs only in how the epoch was chosen, or None."""
     same = rows[(rows["protocol"] == row.protocol) & (rows["select"] != "best_on_test")]
-    mine = _without_selection(options.experiments[row.experiment].changes)
+    changes = _without_selection(options.experiments[row.experiment].changes)
     return next(
         (
             other
             for other in same.itertuples()
-            if _without_selection(options.experiments[other.experiment].changes) == mine
+            if _without_selection(options.experiments[other.experiment].changes) == changes
         ),
         None,
     )
 
 
 def _without_selection(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What an experiment changes, but for the choice of the epoch and what goes with it."""
+    """An experiment's changes, except the choice of the epoch and what goes with it."""
     rest = {k: v for k, v in changes.items() if k not in ("validation", "protocols", "training")}
     training = {k: v for k, v in changes.get("training", {}).items() if k != "select"}
     return rest | ({"training": training} if training else {})
 
 
 def _validates_apart(row: Any, sibling: Any, options: TablesOptions) -> bool:
-    """Whether a row learned from the validation part too, and what it stands beside did not."""
-    mine, other = (
+    """Whether the two use the validation part differently: one trains on it, the other does not."""
+    of_row, of_sibling = (
         options.experiments[name].changes.get("validation")
         for name in (row.experiment, sibling.experiment)
     )
-    return mine != other
+    return of_row != of_sibling
 
 
 # --------------------------------------------------------------------- ablation
@@ -114,17 +116,17 @@ def _validates_apart(row: Any, sibling: Any, options: TablesOptions) -> bool:
 def ablation_table(
     subjects: pd.DataFrame, summary: pd.DataFrame, options: TablesOptions
 ) -> pd.DataFrame:
-    """Each experiment beside the first, over their common subjects, under each protocol."""
+    """Each experiment compared with the first, over common subjects, under each protocol."""
     first = next(iter(options.experiments))
     above = {metric: f"{metric}_above_{first}" for metric in TESTED}
-    own = subjects[subjects["experiment"].isin(options.experiments)]
+    subjects = subjects[subjects["experiment"].isin(options.experiments)]
     rows = []
-    for (experiment, protocol, level), group in own.groupby(KEY, sort=False):
+    for (experiment, protocol, level), group in subjects.groupby(KEY, sort=False):
         changes = options.experiments[experiment].changes
         entry = {"experiment": experiment, "changes": json.dumps(changes, sort_keys=True)}
         entry |= {"protocol": protocol, "level": level, "subjects": len(group)}
         for metric in TESTED:
-            pairs = _differences(own, protocol, level, metric, experiment, first)
+            pairs = _differences(subjects, protocol, level, metric, experiment, first)
             entry[metric] = group[metric].mean()
             entry[above[metric]] = pairs.mean() if len(pairs) else None
             entry["common_subjects"] = len(pairs)
@@ -140,8 +142,8 @@ def tests_table(
 ) -> pd.DataFrame:
     """Paired sign-flip tests of each experiment against the first and against the baselines.
 
-    Holm's correction is over the experiments that are tested against the same, under a protocol,
-    by a level and a metric.
+    Holm's correction is over the experiments that are tested against the same experiment or
+    baseline, separately for each protocol, level and metric.
     """
     first, *others = options.experiments
     rows = []
@@ -158,7 +160,7 @@ def tests_table(
                 name: _above_baseline(subjects, protocol, level, metric, name, column)
                 for name in options.experiments
             }
-            if against == "majority":  # the baselines are contestants here
+            if against == "majority":  # baselines are tested against it too
                 for baseline, labels in itertools.product(BASELINES, options.baselines):
                     name = in_tables(baseline, labels)
                     pairs[name] = _above_baseline(subjects, protocol, level, metric, name, column)
@@ -176,7 +178,7 @@ def _family(
     key: tuple[str, str, str, str],
     options: TablesOptions,
 ) -> list[dict[str, Any]]:
-    """Rows of tests that are corrected for each other."""
+    """Rows of a family of tests, corrected for multiple comparisons."""
     protocol, level, metric, against = key
     report = options.report
     rows = [
@@ -201,9 +203,9 @@ def _family(
 def _differences(
     subjects: pd.DataFrame, protocol: str, level: str, metric: str, experiment: str, first: str
 ) -> pd.Series:
-    """Differences of two experiments, one for each subject that both have."""
-    here = subjects[(subjects["protocol"] == protocol) & (subjects["level"] == level)]
-    wide = here.pivot(index="subject", columns="experiment", values=metric)
+    """Differences between two experiments, one per subject that both have."""
+    rows = subjects[(subjects["protocol"] == protocol) & (subjects["level"] == level)]
+    wide = rows.pivot(index="subject", columns="experiment", values=metric)
     if first not in wide or experiment not in wide:
         return pd.Series(dtype="float64")
     return (wide[experiment] - wide[first]).dropna()
@@ -212,18 +214,18 @@ def _differences(
 def _above_baseline(
     subjects: pd.DataFrame, protocol: str, level: str, metric: str, experiment: str, column: str
 ) -> pd.Series:
-    """Differences of an experiment and a baseline on the same segments, one for each subject."""
+    """Differences between an experiment and a baseline on the same segments, one per subject."""
     key = {"protocol": protocol, "level": level, "experiment": experiment}
-    here = subjects[(subjects[list(key)] == list(key.values())).all(axis=1)]
-    return (here[metric] - here[column]).dropna()
+    rows = subjects[(subjects[list(key)] == list(key.values())).all(axis=1)]
+    return (rows[metric] - rows[column]).dropna()
 
 
 def _note(summary: pd.DataFrame, protocol: str, *experiments: str) -> str:
-    """The remarks on experiments under a protocol, each once; of two, with the one it is on."""
+    """The remarks on experiments under a protocol, each once; with names if there are two."""
     texts: list[str] = []
     for experiment in experiments:
         rows = summary[(summary["experiment"] == experiment) & (summary["protocol"] == protocol)]
-        about = f"{experiment}: " if len(experiments) > 1 else ""
+        prefix = f"{experiment}: " if len(experiments) > 1 else ""
         for facts in rows[["leaky", "select", "permuted"]].head(1).to_dict("records"):
-            texts += remarks(protocol, **facts, about=about)
+            texts += remarks(protocol, **facts, prefix=prefix)
     return "; ".join(dict.fromkeys(texts))

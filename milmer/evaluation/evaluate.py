@@ -1,7 +1,7 @@
 """Stage ``evaluate``: metrics and model cards of an experiment's runs under a protocol.
 
-They are made after training from the predictions that it wrote, so that neither a score nor a
-sentence of the card trains anything again; one job makes them for all folds and seeds.
+They are computed after training, from its predictions, so that a change of a score or of a sentence
+in the card retrains nothing. One job evaluates all folds and seeds.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,22 @@ from milmer.metrics.calibration import (
     reliability,
 )
 from milmer.metrics.scores import baselines, measure, probabilities, scores
+from milmer.training.recipe import shared_facts
 
 RUN_FACTS = (
     *("protocol", "fold", "seed", "labels", "select", "epoch", "leaky", "permuted"),
     *("segments", "without_valid_face", "parameters", "warnings"),
 )
-"""Facts of a run that its metrics name too."""
+"""Facts of a run that its metrics repeat."""
 
 
 def evaluate_runs(runs: Path, options: EvaluateOptions, out: Path) -> None:
-    """Evaluate the runs in the folder ``runs`` of an experiment and protocol.
+    """Evaluate the runs of an experiment and protocol, which are in the folder ``runs``.
 
-    Writes into the folder of each run ``metrics.json``, ``model/README.md`` (the model card) and
-    ``model/evaluation.json`` (its numbers, for whoever predicts with the model), and last ``out``,
-    a table with a row a run: ``fold``, ``seed`` and the SHA-256 of its ``metrics`` and ``card``.
-    Raises :class:`~milmer.errors.MilmerError` where a run is missing or damaged.
+    Writes ``metrics.json``, ``model/README.md`` (the model card) and ``model/evaluation.json`` (its
+    numbers, for those who predict with the model) into the folder of each run, and finally ``out``,
+    a table with one row per run: ``fold``, ``seed`` and the SHA-256 of its ``metrics`` and
+    ``card``. Raises :class:`~milmer.errors.MilmerError` if a run is missing or damaged.
     """
     rows, inputs = [], {}
     for fold in options.folds:
@@ -51,7 +52,7 @@ def evaluate_runs(runs: Path, options: EvaluateOptions, out: Path) -> None:
 
 
 def evaluate_run(run: Path) -> None:
-    """Write the metrics and the card of the run in the folder ``run``."""
+    """Write the metrics and the model card of the run in the folder ``run``."""
     tables = {
         name: storage.read_table(run / f"{name}.parquet", name)
         for name in ("predictions", "validation", "history")
@@ -59,7 +60,8 @@ def evaluate_run(run: Path) -> None:
     provenance = storage.read_provenance(run / "predictions.parquet")
     facts = provenance.pop("facts")
     metrics = run_metrics(facts, **tables) | {"provenance": provenance | {"stage": "train"}}
-    storage.write_text(run / "model" / "README.md", model_card(facts, metrics))
+    card = model_card(shared_facts(facts, provenance), metrics)
+    storage.write_text(run / "model" / "README.md", card)
     evaluation = {name: metrics[name] for name in ("segment", "trial", "majority", "calibration")}
     storage.write_json(run / "model" / FILE, {"format": FORMAT} | evaluation)
     storage.write_json(run / "metrics.json", metrics)
@@ -71,9 +73,9 @@ def run_metrics(
     validation: pd.DataFrame,
     history: pd.DataFrame,
 ) -> dict[str, Any]:
-    """The content of a run's ``metrics.json`` but for its provenance.
+    """The content of a run's ``metrics.json``, except for its provenance.
 
-    ``facts`` are those of :class:`~milmer.training.results.RunResults`, as are the tables.
+    ``facts`` and the tables are those of :class:`~milmer.training.results.RunResults`.
     """
     labels, on_test = facts["labels"], facts["select"] == "best_on_test"
     measured = measure(predictions, labels)
@@ -93,11 +95,11 @@ def run_metrics(
 def _calibration(
     test: pd.DataFrame, validation: pd.DataFrame, labels: list[str]
 ) -> dict[str, float | None]:
-    """The ``temperature`` that the validation part asks for, and what it does for the test part.
+    """The ``temperature`` fitted on the validation part, and its effect on the test part.
 
-    ``ece`` and ``loss`` are those of the test part as it is, ``tempered_…`` at that temperature.
-    What the run and the tables report stays at temperature 1. All of the temperature is null
-    without a validation part.
+    ``ece`` and ``loss`` are those of the test part at temperature 1, ``tempered_…`` those at the
+    fitted temperature. All other metrics and the tables stay at temperature 1. Without a validation
+    part the temperature and the values at it are null.
     """
     temperature = fit_temperature(validation["label"].to_numpy(), probabilities(validation, labels))
     truth, plain = test["label"].to_numpy(), probabilities(test, labels)
@@ -116,9 +118,9 @@ def _calibration(
 def _best_of_each(
     epochs: pd.Series, predictions: pd.DataFrame, labels: list[str]
 ) -> dict[str, dict[str, float | None]]:
-    """Each metric's best epoch on the test part by itself, as the published numbers are.
+    """The best value of each metric over all epochs on the test part, like the published numbers.
 
-    ``epochs`` holds the probabilities of the test part, (row * class,), of each epoch.
+    ``epochs`` holds, for each epoch, the probabilities of the test part (row * class,).
     """
     columns = [f"p_{name}" for name in labels]
     measured = []

@@ -1,4 +1,4 @@
-"""What the stage ``evaluate`` depends on; loads nothing heavy, for the plan."""
+"""Options of the stage ``evaluate``; loads nothing heavy, for the plan."""
 
 from pydantic import Field
 

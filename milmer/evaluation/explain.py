@@ -1,11 +1,11 @@
-"""Stage ``explain``: which EEG channels a trained model goes by, and which part of the face.
+"""Stage ``explain``: which EEG channels and which parts of the face a trained model relies on.
 
 * **Channels** by permutation importance (Breiman 2001): in the test segments, one channel is
-  exchanged for the same channel of another segment, which leaves its statistics as they were and
-  takes away what it says of the class. The rise of the cross-entropy is what the model used.
-* **Face** by attention: how the queries of ``cross_attention`` share their attention among the
-  tokens of the chosen frames. Tokens are a grid over the crop, so this is a coarse map of the face.
-  Attention says where a model looked, not what decided.
+  replaced by the same channel of another segment, which keeps its statistics but removes its
+  information on the class. The increase of the cross-entropy measures what the model used.
+* **Face** by attention: how the queries of ``cross_attention`` distribute their attention over the
+  tokens of the chosen frames. Tokens form a grid over the crop, so this is a coarse map of the
+  face. Attention shows where a model looked, not what decided.
 """
 
 import math
@@ -41,12 +41,12 @@ def explain_run(
     options: ExplainOptions,
     out: Path,
 ) -> None:
-    """Explain the model of the folder ``run`` on the test part of its split.
+    """Explain the model in the folder ``run`` on the test part of its split.
 
-    ``segments`` and ``faces`` are the files it was trained with. Writes ``channel`` (channel,),
-    the rise of the mean cross-entropy in nats where that channel is exchanged, with the channels'
-    names as an attribute, and ``attention`` (height, width), which sums to 1. Either is of size 0
-    where the model does not look at it, or has no such map.
+    ``segments`` and ``faces`` are the files that it was trained with. Writes ``channel``
+    (channel,), the increase of the mean cross-entropy in nats when that channel is replaced, with
+    the names of the channels as an attribute, and ``attention`` (height, width), which sums to 1.
+    Either has size 0 if the model does not use that input or has no such map.
     """
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -61,15 +61,15 @@ def explain_run(
     attention = _attention(model, data, rows, device)
     inputs = {"weights": run / "model/model.safetensors", "split": split}
     inputs |= {f"segments_{p.stem}": p for p in segments} | {f"faces_{p.stem}": p for p in faces}
-    made = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
-    with storage.new_h5(out, SCHEMA, made) as file:
+    provenance = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
+    with storage.new_h5(out, SCHEMA, provenance) as file:
         file["channel"], file["attention"] = channel, attention
         file.attrs["channels"] = _channel_names(segments) if channel.size else []
         file.attrs["segments"] = len(rows)
 
 
 def _trained(run: Path) -> TrainOptions:
-    """How the run was trained."""
+    """The options that the run was trained with."""
     options = storage.read_provenance(run / "predictions.parquet")["options"]
     return TrainOptions.model_validate({k: v for k, v in options.items() if k != "seed"})
 
@@ -83,7 +83,7 @@ def _read(
     run: Path,
     device: torch.device,
 ) -> FoldData:
-    """The run's data as it was trained on."""
+    """The data of the run, prepared as for its training."""
     count = trained.model.num_instances
     if model.backbone is None or not faces:
         return read_fold(split, segments, faces, count)
@@ -104,31 +104,31 @@ def _read(
 def _channels(
     model: MilmerForEmotionClassification, data: FoldData, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """Rise of the mean cross-entropy (channel,) where a channel is another segment's."""
+    """Increase of the mean cross-entropy (channel,) when a channel is that of another segment."""
     if model.eeg is None:
         return np.zeros(0, np.float32)
-    # Half of them further on: of another trial, wherever there are two.
+    # Shifted by half of them: segments of another trial if there is more than one.
     others = np.roll(rows, -(len(rows) // 2))
     count = data.eeg.shape[0]
-    rise = np.zeros(count)
+    increase = np.zeros(count)
     for first in track(range(0, len(rows), _BATCH), "channels"):
         part = slice(first, first + _BATCH)
         inputs = data.batch(rows[part], device)
         eeg, other = inputs["eeg"], data.eeg_of(others[part], device)
-        whole = model(**inputs).loss
+        loss = model(**inputs).loss
         for channel in range(count):
-            exchanged = eeg.clone()
-            exchanged[:, channel] = other[:, channel]
-            lost = model(**(inputs | {"eeg": exchanged})).loss - whole
-            rise[channel] += float(lost) * len(eeg)
-    return (rise / len(rows)).astype(np.float32)
+            replaced = eeg.clone()
+            replaced[:, channel] = other[:, channel]
+            change = model(**(inputs | {"eeg": replaced})).loss - loss
+            increase[channel] += float(change) * len(eeg)
+    return (increase / len(rows)).astype(np.float32)
 
 
 @torch.no_grad()
 def _attention(
     model: MilmerForEmotionClassification, data: FoldData, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """Mean attention over the tokens of chosen frames, as the grid that they are."""
+    """Mean attention over the tokens of the chosen frames, as a grid (height, width)."""
     nothing = np.zeros((0, 0), np.float32)
     visual, side = model.visual, math.isqrt(model.config.num_tokens)
     if visual is None or visual.fusion != "cross_attention" or visual.pooling is not None:

@@ -1,4 +1,4 @@
-"""What the stage ``explain`` depends on: what the section ``report`` and the training ask of it."""
+"""Options of the stage ``explain``, set by the sections ``report`` and ``training``."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from milmer.options import Options, execution
 
 
 class ExplainOptions(Options):
-    """What the stage ``explain`` depends on."""
+    """How many test segments explain a run, and what computes them."""
 
     segments: int = Field(64, ge=1)
     threads: int = Field(2, ge=1)

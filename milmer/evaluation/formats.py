@@ -1,34 +1,35 @@
-"""Tables as people read them: Markdown for a screen or a wiki, LaTeX with booktabs for a paper."""
+"""Tables for people to read: Markdown for a wiki, LaTeX with booktabs for a paper."""
 
 import numpy as np
 import pandas as pd
 
 from milmer.evaluation.baseline_options import BASELINES
-from milmer.evaluation.options import SHOWN
+from milmer.evaluation.options import METRIC_TITLES
 from milmer.evaluation.runs import KEY
 
 _BASELINES = (
-    "Majority: always naming the training part's most common class; chance: drawing classes as "
-    "often as they occur there; band power: log band power and logistic regression on the same "
-    "segments."
+    "Majority: always predict the most common class of the training part; chance: draw classes at "
+    "random, as often as they occur there; band power: logistic regression on log band power. All "
+    "are tested on the same segments."
 )
 _LOSO = (
-    "Folds of `loso` share most of their training data: intervals and p-values there are "
+    "Folds of `loso` share most of their training data, so their intervals and p-values are "
     "approximate."
 )
 NOTES = {
-    "summary": "Mean ± standard deviation over subjects, and from six subjects on the [bootstrap "
-    f"interval] of the mean. {_BASELINES} ECE: expected calibration error by segment, 15 bins, "
+    "summary": "Mean ± standard deviation over subjects, with the [bootstrap interval] of the mean "
+    f"if there are at least six. {_BASELINES} ECE: expected calibration error by segment, 15 bins, "
     f"over all segments together. {_LOSO}\n",
-    "inflation": "Accuracy by segment. Reference: an honest protocol, the epoch not chosen on the "
-    "test part; chosen honestly: the experiment that differs in `training.select` alone, under the "
-    f"same protocol. {_BASELINES}\n",
-    "ablation": "Each experiment and what it is above the first by, over the subjects that both "
+    "inflation": "Accuracy by segment. Reference: the result under an honest protocol, with the "
+    "epoch not chosen on the test part; chosen honestly: the experiment under the same protocol "
+    f"that differs only in `training.select`. {_BASELINES}\n",
+    "ablation": "Each experiment and its difference from the first, over the subjects that both "
     f"have. {_LOSO}\n",
-    "tests": "Sign-flip tests over the subjects that both have, two-sided, null below six; Holm's "
-    f"correction over the experiments against the same. {_BASELINES} {_LOSO}\n",
+    "tests": "Two-sided sign-flip tests over the subjects that both have, none below six; p-values "
+    "are Holm-corrected over the experiments that are tested against the same. "
+    f"{_BASELINES} {_LOSO}\n",
 }
-"""The line below each table that has readable forms."""
+"""The line below each table that is written as Markdown."""
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -45,27 +46,27 @@ _LATEX = {
 }
 
 
-def readable(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """A table as texts: numbers with three digits, a dash for what is null."""
-    shown = _summary(table) if name == "summary" else table
-    shown = shown.drop(columns="more_data", errors="ignore")  # the note says it
-    shown = shown.rename(columns=lambda column: str(column).replace("_", " "))
-    return shown.map(_text)
+def as_texts(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A table as texts: numbers with three decimals, a dash for null."""
+    table = _summary(table) if name == "summary" else table
+    table = table.drop(columns="more_data", errors="ignore")  # the note says it
+    table = table.rename(columns=lambda column: str(column).replace("_", " "))
+    return table.map(_text)
 
 
-def markdown(shown: pd.DataFrame) -> str:
-    """A readable table in Markdown."""
-    cells = shown.map(lambda text: text.replace("|", "\\|"))
+def markdown(texts: pd.DataFrame) -> str:
+    """A table of texts in Markdown."""
+    cells = texts.map(lambda text: text.replace("|", "\\|"))
     return cells.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
-def latex(shown: pd.DataFrame) -> str:
-    """A readable table in LaTeX, with the rules of the package booktabs and in ASCII alone."""
-    rows = [[_escaped(text) for text in row] for row in shown.to_numpy()]
+def latex(texts: pd.DataFrame) -> str:
+    """A table of texts in LaTeX, with rules of the package booktabs, in pure ASCII."""
+    rows = [[_escaped(text) for text in row] for row in texts.to_numpy()]
     lines = [
-        rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}",
+        rf"\begin{{tabular}}{{{'l' * len(texts.columns)}}}",
         r"\toprule",
-        " & ".join(_escaped(str(column)) for column in shown.columns) + r" \\",
+        " & ".join(_escaped(str(column)) for column in texts.columns) + r" \\",
         r"\midrule",
         *(" & ".join(row) + r" \\" for row in rows),
         r"\bottomrule",
@@ -75,12 +76,12 @@ def latex(shown: pd.DataFrame) -> str:
 
 
 def _summary(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with a row an experiment, protocol and level."""
+    """The summary with one row per experiment, protocol and level."""
     rows = []
     for key, group in summary.groupby(KEY, sort=False):
         values, first = group.set_index("metric"), group.iloc[0]
         row = dict(zip(KEY, key, strict=True)) | {"subjects": first["subjects"]}
-        row |= {metric: _cell(values.loc[metric]) for metric in SHOWN}
+        row |= {metric: _cell(values.loc[metric]) for metric in METRIC_TITLES}
         row |= {name: first[name] for name in ("majority", "chance", *BASELINES)}
         rows.append(row | {"ECE": first["ece"], "note": first["note"]})
     return pd.DataFrame(rows)

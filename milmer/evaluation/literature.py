@@ -1,7 +1,7 @@
-"""Published numbers to read one's own beside, each with its protocol and where it stands.
+"""Published numbers for comparison, each with its protocol and source.
 
-They are of other data sets of subjects, classes and splits, so that none is a target; what they
-show is how far the protocol alone moves a number.
+They come from other subjects, classes and splits, so none of them is a target; they show how much
+the protocol alone changes a number.
 """
 
 import pandas as pd
@@ -18,8 +18,8 @@ _ROWS = [
         "accuracy",
         0.9672,
         0.9672,
-        "leaky: random segments of a subject, one model a subject; best epoch chosen on the test "
-        "part; the paper does not say so, the published code does",
+        "leaky: random segments of a subject, one model per subject; best epoch chosen on the test "
+        "part, as the published code shows and the paper does not say",
         "abstract",
     ),
     (
@@ -39,8 +39,8 @@ _ROWS = [
         "accuracy",
         0.357,
         0.445,
-        "range over models; the majority class has about 0.36",
-        "the paper, as this project noted it",
+        "range over models; always predicting the majority class gives about 0.36",
+        "the paper, as noted by this project",
     ),
     (
         _LIBEER,
@@ -50,7 +50,7 @@ _ROWS = [
         0.21,
         0.29,
         "range over models",
-        "the paper, as this project noted it",
+        "the paper, as noted by this project",
     ),
     (
         _LIBEER,
@@ -59,8 +59,8 @@ _ROWS = [
         "accuracy",
         0.16,
         0.31,
-        "range over models; the majority class has about 0.36",
-        "the paper, as this project noted it",
+        "range over models; always predicting the majority class gives about 0.36",
+        "the paper, as noted by this project",
     ),
     (
         _LIBEER,
@@ -70,22 +70,22 @@ _ROWS = [
         0.13,
         0.31,
         "range over models",
-        "the paper, as this project noted it",
+        "the paper, as noted by this project",
     ),
     (
         "Khan et al. 2025, arXiv:2508.02417",
         "DEAP, a review of 101 studies",
         "various",
-        "rise of the accuracy",
+        "increase in accuracy",
         None,
         0.46,
-        "what flaws such as leaky segments and tuning on the test part add at most; nearly 87 % "
-        "of the studies have one or more",
+        "at most, due to flaws such as leaky segments and tuning on the test part; nearly 87 % of "
+        "the studies have at least one",
         "abstract",
     ),
 ]
 
 
 def literature_table() -> pd.DataFrame:
-    """One row a published number; ``low`` and ``high`` are equal where it is no range."""
+    """One row per published number; ``low`` and ``high`` are equal unless it is a range."""
     return pd.DataFrame(_ROWS, columns=_COLUMNS).astype({"low": "float64", "high": "float64"})

@@ -1,10 +1,12 @@
 """The model card of a run: what the model was trained on, how it was tested, what not to conclude.
 
-Hugging Face's form: metadata in YAML, then Markdown. Whoever predicts with the model is given the
-same words by :func:`statement`.
+It has Hugging Face's form: metadata in YAML, then Markdown. :func:`statement` puts the same words
+beside predictions.
 """
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,15 +14,15 @@ from huggingface_hub import ModelCardData
 from tabulate import tabulate
 
 FILE = "evaluation.json"
-"""The file in a model's folder with its numbers, beside the card."""
+"""The file with the model's results, beside the card in its folder."""
 
 FORMAT = 1
 
 PROTOCOLS = {
-    "segment": "segments drawn at random, so that segments of one trial are trained on and tested",
-    "trial": "whole trials of one subject held out; the subject itself is known from training",
-    "loso": "a subject held out",
-    "stimulus": "stimuli held out; the subjects are known from training",
+    "segment": "segments are drawn at random, so that training and test share trials",
+    "trial": "whole trials of a subject are held out; the model has seen the subject in training",
+    "loso": "a subject is held out",
+    "stimulus": "stimuli are held out; the model has seen the subjects in training",
 }
 SCORES = {
     "accuracy": "accuracy",
@@ -30,23 +32,23 @@ SCORES = {
     "auroc": "AUROC",
 }
 SELECTIONS = {
-    "validation": "the epoch with the best macro-F1 on the validation part",
-    "last": "the last epoch",
-    "best_on_test": "the epoch with the best accuracy on the test part",
+    "validation": "that with the best macro-F1 on the validation part",
+    "last": "the last",
+    "best_on_test": "that with the best accuracy on the test part",
 }
 _RATED = (
-    "The classes are participants' ratings of their own feeling during a stimulus in a laboratory, "
-    "cut at a threshold."
+    "The classes are participants' ratings of how they felt during a stimulus in a laboratory, "
+    "divided by a threshold."
 )
-_NAMED = "The classes are the names that the laboratory gave to its trials."
+_NAMED = "The classes are the names that the laboratory gave its trials."
 _CAVEATS = [
-    "These are the numbers of one fold. The tables of all folds, with intervals and baselines, are "
-    "what a claim can rest on.",
-    "{classes} Nothing here says how well other people, other stimuli or daily life are "
-    "recognised; do not decide about a person by it.",
-    "Input has to be prepared as the training data was, which `milmer predict` does; channels in "
-    "another order or another backbone give numbers without meaning.",
-    "The recordings' licence decides whether weights trained on them may be passed on.",
+    "These are the results of one fold. Base claims on the tables of all folds, with their "
+    "intervals and baselines.",
+    "{classes} Nothing here says how well emotions are recognised in other people, with other "
+    "stimuli or in daily life; do not use the model to make decisions about a person.",
+    "Input has to be prepared like the training data, which `milmer predict` does; with channels "
+    "in another order or another backbone the output is meaningless.",
+    "The recordings' licence decides whether weights trained on them may be shared.",
 ]
 
 
@@ -64,39 +66,37 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     )
     inputs = {"eeg": "EEG", "face": f"{facts['num_instances']} face pictures"}
     options = stage_options(metrics["provenance"])
+    warnings = [_name(text) for text in facts["warnings"]]
     lines = [
         f"---\n{data.to_yaml()}\n---",
         f"# Milmer: protocol {protocol}, fold {facts['fold']}, seed {facts['seed']}",
         f"Classifies a segment of {' and '.join(inputs[m] for m in modalities)} as one of "
-        f"{', '.join(facts['labels'])}. {facts['parameters'] / 1e6:.2f} M parameters. "
+        f"{', '.join(map(_name, facts['labels']))}. {facts['parameters'] / 1e6:.2f} M parameters. "
         "Model: Wang et al. 2025, arXiv:2502.00547.",
         "## Data and protocol",
         _parts(facts),
-        f"`{protocol}`: {PROTOCOLS[protocol]}. Kept: {SELECTIONS[facts['select']]} "
+        f"`{protocol}`: {PROTOCOLS[protocol]}. Epoch kept: {SELECTIONS[facts['select']]} "
         f"({facts['epoch']}, counted from 0).",
         "## Results on the test part",
         _results(metrics),
         "## Calibration",
         _calibration(facts, metrics["calibration"]),
         "## Caveats",
-        "\n".join(f"* {text}" for text in _caveats(facts)),
+        "\n".join(f"* {text}" for text in _caveats({**facts, "warnings": warnings})),
         "## Use",
         _USE.format(recording=_recording(modalities), inputs=_inputs(facts)),
         "## How it was made",
-        "Options of the training, and of the stages before it:",
-        "\n".join(
-            f"* {stage}: `{json.dumps(values, sort_keys=True)}`"
-            for stage, values in sorted(options.items())
-        ),
+        "Options of training and of the stages before it:",
+        "\n".join(f"* {stage}: `{_json(values)}`" for stage, values in sorted(options.items())),
     ]
     return "\n\n".join(lines) + "\n"
 
 
 def statement(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What has to go along with every prediction, in the card's words, as plain JSON values.
+    """What has to accompany every prediction, in the card's words, as plain JSON values.
 
-    ``facts`` are those of the run; ``evaluation`` is the content of ``evaluation.json``, null where
-    the run was not evaluated, and so are then its results.
+    ``facts`` are those of the run; ``evaluation`` is the content of ``evaluation.json``. If the run
+    was not evaluated, it is None and the results are null.
     """
     means = None if evaluation is None else _calibration(facts, evaluation["calibration"])
     return {
@@ -122,8 +122,8 @@ def statement(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) ->
 
 _PARTS = {"trained_on": "train", "validated_on": "val", "tested_on": "test"}
 
-_USE = """`milmer predict` does to a new recording what was done to the training data, by the file
-`milmer_processor.json` beside this one. In Python:
+_USE = """`milmer predict` prepares a new recording like the training data, as described by
+`milmer_processor.json` in this folder. In Python:
 
 ```python
 from milmer.prediction.processor import MilmerProcessor
@@ -131,10 +131,10 @@ from milmer.prediction.processor import MilmerProcessor
 inputs = MilmerProcessor.from_pretrained("this folder")({recording})
 ```
 
-or, with inputs that are prepared already:
+or, with inputs that are already prepared:
 
 ```python
-import milmer.model.modeling  # makes the model known to transformers
+import milmer.model.modeling  # registers the model with transformers
 from transformers import AutoModel
 
 model = AutoModel.from_pretrained("this folder").eval()
@@ -153,10 +153,7 @@ def _inputs(facts: Mapping[str, Any]) -> str:
 
 
 def _parts(facts: Mapping[str, Any]) -> str:
-    rows = [
-        [part, ", ".join(facts["subjects"][part]) or "none", facts["segments"][part]]
-        for part in _PARTS.values()
-    ]
+    rows = [[part, facts["subjects"][part], facts["segments"][part]] for part in _PARTS.values()]
     return tabulate(rows, ["part", "subjects", "segments"], tablefmt="github")
 
 
@@ -171,8 +168,19 @@ def _results(metrics: Mapping[str, Any]) -> str:
         )
     ]
     rows.append(["tested", *(metrics["tested"][level] for level in levels)])
-    shown = [[name, *(_number(v) for v in values)] for name, *values in rows]
-    return tabulate(shown, ["", "by segment", "by trial"], tablefmt="github", disable_numparse=True)
+    texts = [[name, *(_number(v) for v in values)] for name, *values in rows]
+    return tabulate(texts, ["", "by segment", "by trial"], tablefmt="github", disable_numparse=True)
+
+
+def _name(text: str) -> str:
+    """A name, which others chose, as Markdown that shows it: neither markup nor HTML."""
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(text, quote=False))
+
+
+def _json(values: Any) -> str:
+    """Plain values as JSON that ends no code span and begins no HTML."""
+    text = json.dumps(values, sort_keys=True)
+    return re.sub("[`<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _number(value: float | None) -> str:
@@ -183,50 +191,50 @@ def _number(value: float | None) -> str:
 
 def _calibration(facts: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
     text = (
-        "The mean gap between how sure the model is and how often it is right (expected "
-        f"calibration error) is {_number(calibration['ece'])} on the test part."
+        "The expected calibration error, the mean gap between confidence and accuracy, is "
+        f"{_number(calibration['ece'])} on the test part."
     )
     if calibration["temperature"] is not None:
         return (
-            f"{text} At the temperature {calibration['temperature']:.3g}, fitted on the "
+            f"{text} At temperature {calibration['temperature']:.3g}, fitted on the "
             f"{facts['segments']['val']} segments of the validation part, it is "
             f"{_number(calibration['tempered_ece'])}."
         )
     if facts["segments"]["val"]:
         return (
-            f"{text} The validation part, all of it classified correctly, gives no temperature: "
-            "probabilities are as the model gives them."
+            f"{text} No temperature can be fitted, because the whole validation part is classified "
+            "correctly: probabilities are those of the model itself."
         )
-    return f"{text} There was no validation part: probabilities are as the model gives them."
+    return f"{text} There was no validation part: probabilities are those of the model itself."
 
 
 def _caveats(facts: Mapping[str, Any]) -> list[str]:
     caveats = []
     if facts["leaky"]:
         caveats.append(
-            "**Leaky**: segments of the same trial lie in training and test. The accuracy says how "
-            "well trials are told apart, not how well emotions are recognised."
+            "**Leaky**: training and test contain segments of the same trials. The accuracy says "
+            "how well trials are told apart, not how well emotions are recognised."
         )
     if facts["permuted"]:
         caveats.append(
-            "**Permuted**: trials exchanged their ratings, so that there was nothing to learn. "
-            "What is above chance comes from a leak."
+            "**Permuted**: ratings were permuted among trials, so that there was nothing to learn. "
+            "Any accuracy above chance comes from a leak."
         )
     if facts["select"] == "best_on_test":
         caveats.append(
-            "**Selected on the test part**: each metric is the best of all epochs there, which is "
-            "above what the model reaches on new data."
+            "**Selected on the test part**: each metric is its best over all epochs there, which "
+            "is more than the model reaches on new data."
         )
     if facts["without_valid_face"]:
-        counts = ", ".join(f"{n} of {part}" for part, n in facts["without_valid_face"].items())
+        counts = ", ".join(f"{n} in {part}" for part, n in facts["without_valid_face"].items())
         caveats.append(f"Segments without a valid face were left out: {counts}.")
-    caveats += [f"Of the split: {text}." for text in facts["warnings"]]
+    caveats += [f"Warning about the split: {text}." for text in facts["warnings"]]
     classes = _NAMED if facts["scheme"] == "label" else _RATED
     return caveats + [text.format(classes=classes) for text in _CAVEATS]
 
 
 def stage_options(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run's training and of the stages before it; those of all subjects agree."""
+    """The options of a run's training and of the stages before it, which all subjects share."""
     options: dict[str, Any] = {"train": provenance["options"]}
     waiting = [provenance["upstream"]]
     while waiting:

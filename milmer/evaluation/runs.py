@@ -1,7 +1,7 @@
-"""What the tables are made from: the runs of all experiments, each beside the baseline's.
+"""Reading what the tables are made from: all runs, each with the baselines on the same segments.
 
-A baseline's predictions are read as runs of an experiment of its own name; beside another run they
-are cut down to exactly the segments which that run was tested on.
+A baseline is also read as runs of an experiment of its own name. Compared with another run, its
+predictions are restricted to exactly the segments that the run was tested on.
 """
 
 import json
@@ -28,7 +28,7 @@ _SEGMENT = ["subject", "experiment_id", "position"]
 
 
 class ExperimentRuns(Options):
-    """An experiment's runs: its folds by protocol, its labels, and what it changes."""
+    """The runs of an experiment: its folds by protocol, its labels, and its changes."""
 
     folds: dict[str, list[str]]
     labels: str = "default"
@@ -36,7 +36,7 @@ class ExperimentRuns(Options):
 
 
 class TablesOptions(Options):
-    """What the stage ``tables`` depends on; ``baselines`` are folds by labels and protocol."""
+    """The options of the stage ``tables``; ``baselines`` are folds by labels and protocol."""
 
     report: SummaryOptions = SummaryOptions()
     experiments: dict[str, ExperimentRuns] = Field({})
@@ -45,12 +45,12 @@ class TablesOptions(Options):
 
 
 @dataclass(frozen=True)
-class Run:
-    """One fold of an experiment with one seed.
+class EvaluatedRun:
+    """One fold of an experiment, or of a baseline, with one seed.
 
-    ``predictions`` has a row a test segment: its key, ``label``, ``p_<class>`` for each of
-    ``labels``, and how right ``majority`` and ``chance`` are on it. ``rivals`` holds predictions of
-    the same rows by each baseline that was run. ``metrics`` is the run's metrics.json.
+    ``predictions`` has one row per test segment: its key, ``label``, ``p_<class>`` for each of
+    ``labels``, and the accuracy of ``majority`` and ``chance`` on it. ``rivals`` holds each
+    baseline's predictions of the same rows. ``metrics`` is the content of the run's metrics.json.
     """
 
     experiment: str
@@ -65,39 +65,39 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run among the inputs of the tables."""
+        """The name of the run among the inputs of the tables."""
         return f"{self.experiment}/{self.protocol}/{self.fold}/seed{self.seed}"
 
     @property
     def note(self) -> str:
-        """What a reader of any of its numbers should know."""
+        """What readers of its numbers should know."""
         facts = {name: self.metrics[name] for name in ("leaky", "select", "permuted")}
         return "; ".join(remarks(self.protocol, **facts))
 
 
 def remarks(
-    protocol: str, *, leaky: bool, select: str, permuted: bool, about: str = ""
+    protocol: str, *, leaky: bool, select: str, permuted: bool, prefix: str = ""
 ) -> list[str]:
-    """What a reader of a number should know; ``about`` is put before what is not the protocol's."""
-    words = [
+    """What readers of a number should know; ``prefix`` precedes remarks on the experiment."""
+    texts = [
         (leaky, "leaky: segments of one trial on both sides"),
-        (select == "best_on_test", f"{about}best epoch chosen on the test part"),
-        (permuted, f"{about}permuted: trials exchanged their ratings"),
+        (select == "best_on_test", f"{prefix}best epoch chosen on the test part"),
+        (permuted, f"{prefix}permuted: trials exchanged their ratings"),
         (PROTOCOLS[protocol].leaves_subject_out, "folds are dependent"),
     ]
-    return [text for true, text in words if true]
+    return [text for applies, text in texts if applies]
 
 
 def in_tables(baseline: str, labels: str) -> str:
-    """A baseline's name in the tables, which the variant of the labels follows."""
+    """A baseline's name in the tables, with the variant of the labels appended."""
     return baseline if labels == "default" else f"{baseline}-{labels}"
 
 
-def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> list[Run]:
-    """All runs that ``options`` names below ``runs``, then the baselines below ``baselines``.
+def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> list[EvaluatedRun]:
+    """All runs below ``runs`` that ``options`` names, then the baselines below ``baselines``.
 
-    Raises :class:`MilmerError` where one is missing, or where a baseline does not hold what a run
-    was tested on.
+    Raises :class:`MilmerError` if one is missing, or if a baseline lacks segments that a run was
+    tested on.
     """
     splits = [
         (labels, protocol, fold)
@@ -106,40 +106,49 @@ def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> lis
         for fold in folds
         if baselines is not None
     ]
-    tested = {
+    baseline_runs = {
         (name, *split): _read_baseline(baselines, name, *split, options.seeds)
         for name in BASELINES
         for split in splits
     }
-    rivals: dict[tuple[str, str, str], dict[str, Run]] = {}
-    for (name, *split), run in tested.items():
+    rivals: dict[tuple[str, str, str], dict[str, EvaluatedRun]] = {}
+    for (name, *split), run in baseline_runs.items():
         rivals.setdefault(tuple(split), {})[name] = run
     trained = [
-        _read_run(runs, name, protocol, fold, seed, rivals.get((of.labels, protocol, fold), {}))
-        for name, of in options.experiments.items()
-        for protocol, folds in of.folds.items()
+        _read_run(
+            runs, name, protocol, fold, seed, rivals.get((experiment.labels, protocol, fold), {})
+        )
+        for name, experiment in options.experiments.items()
+        for protocol, folds in experiment.folds.items()
         for fold in folds
         for seed in options.seeds
     ]
-    return [*trained, *tested.values()]
+    return [*trained, *baseline_runs.values()]
 
 
 def _read_run(
-    runs: Path, experiment: str, protocol: str, fold: str, seed: int, rivals: Mapping[str, Run]
-) -> Run:
+    runs: Path,
+    experiment: str,
+    protocol: str,
+    fold: str,
+    seed: int,
+    rivals: Mapping[str, EvaluatedRun],
+) -> EvaluatedRun:
     folder = runs / experiment / protocol / fold / f"seed{seed}"
+    path = folder / "metrics.json"
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MilmerError(f"{folder}/metrics.json: cannot be read; run snakemake again") from error
+        raise MilmerError("cannot be read", where=path, remedy="run snakemake again") from error
     if missing := {"shares", "permuted"} - set(metrics):
         raise MilmerError(
-            f"{folder}/metrics.json: written by an older version: has no {min(missing)}; "
-            "run snakemake again"
+            f"written by an older version: has no {min(missing)}",
+            where=path,
+            remedy="run snakemake again",
         )
     path = folder / "predictions.parquet"
     predictions = _beside_baselines(storage.read_table(path, "predictions"), metrics["shares"])
-    return Run(
+    return EvaluatedRun(
         experiment=experiment,
         protocol=protocol,
         fold=fold,
@@ -154,11 +163,11 @@ def _read_run(
 
 def _read_baseline(
     folder: Path, baseline: str, labels: str, protocol: str, fold: str, seeds: list[int]
-) -> Run:
+) -> EvaluatedRun:
     path = folder / baseline / VARIANT / labels / protocol / f"{fold}.parquet"
     table = storage.read_table(path, "baseline")
     facts = storage.read_provenance(path)["facts"]
-    return Run(
+    return EvaluatedRun(
         experiment=in_tables(baseline, labels),
         protocol=protocol,
         fold=fold,
@@ -172,30 +181,30 @@ def _read_baseline(
 
 
 def _beside_baselines(predictions: pd.DataFrame, shares: list[float]) -> pd.DataFrame:
-    right = without_model(np.array(shares), predictions["label"].to_numpy())
-    return predictions.assign(**right)
+    accuracies = without_model(np.array(shares), predictions["label"].to_numpy())
+    return predictions.assign(**accuracies)
 
 
-def _same_rows(rival: Run, predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """A baseline's predictions of exactly the rows of ``predictions``."""
+def _same_rows(rival: EvaluatedRun, predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A baseline's predictions for exactly the rows of ``predictions``."""
     keys = [*_SEGMENT, "label"]
     rows = predictions[keys].merge(rival.predictions, on=keys, how="left", validate="1:1")
     if np.isnan(probabilities(rows, rival.labels)).any():
         raise MilmerError(
-            f"{path}: tested on segments that the baseline {rival.experiment} of fold {rival.fold} "
-            "was not; "
-            "run snakemake again"
+            f"tested on segments that the baseline {rival.experiment} of fold {rival.fold} was not",
+            where=path,
+            remedy="run snakemake again",
         )
     return rows
 
 
 def at_level(predictions: pd.DataFrame, labels: list[str], level: str) -> pd.DataFrame:
-    """Predictions by ``segment``, as they are, or by ``trial``."""
+    """Predictions by ``segment`` (unchanged) or by ``trial``."""
     return predictions if level == "segment" else by_trials(predictions, labels)
 
 
 def accuracy_without_model(predictions: pd.DataFrame, level: str) -> dict[str, float]:
-    """Accuracies of ``majority`` and ``chance`` on ``predictions``, and how many were tested."""
+    """Accuracies of ``majority`` and ``chance`` on ``predictions``, and the number ``tested``."""
     columns = ["majority", "chance"]
     rows = predictions
     if level == "trial":
@@ -203,15 +212,15 @@ def accuracy_without_model(predictions: pd.DataFrame, level: str) -> dict[str, f
     return {name: float(rows[name].mean()) for name in columns} | {"tested": len(rows)}
 
 
-def groups(runs: list[Run], *, by_seed: bool = False) -> list[list[Run]]:
-    """Runs of the same experiment and protocol together, in their order."""
-    together: dict[tuple, list[Run]] = {}
+def groups(runs: list[EvaluatedRun], *, by_seed: bool = False) -> list[list[EvaluatedRun]]:
+    """Runs grouped by experiment and protocol, and also by seed if asked to, in their order."""
+    by_key: dict[tuple, list[EvaluatedRun]] = {}
     for run in runs:
         key = (run.experiment, run.protocol, run.seed if by_seed else None)
-        together.setdefault(key, []).append(run)
-    return list(together.values())
+        by_key.setdefault(key, []).append(run)
+    return list(by_key.values())
 
 
-def pooled(runs: list[Run]) -> pd.DataFrame:
+def pooled(runs: list[EvaluatedRun]) -> pd.DataFrame:
     """Predictions of several runs as one table."""
     return pd.concat([run.predictions for run in runs], ignore_index=True)

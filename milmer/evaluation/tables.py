@@ -1,8 +1,8 @@
-"""Stage ``tables``: from all runs to tables, and to what can be concluded from them.
+"""Stage ``tables``: summarise all runs in tables, and say what can be concluded from them.
 
-A subject's number is measured on its predictions of all folds together, then averaged over seeds;
-means, deviations and intervals are over subjects. Where the epoch was chosen on the test part, the
-numbers are the best of each metric over all epochs, as the published ones, and every row says so.
+A subject's metrics are computed on its predictions of all folds together, then averaged over seeds;
+means, deviations and intervals are over subjects. If the epoch was chosen on the test part, each
+metric is its best over all epochs, like the published numbers, and every row says so.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
 from milmer.evaluation.comparisons import ablation_table, inflation_table, tests_table
 from milmer.evaluation.conclusions import conclude
-from milmer.evaluation.formats import NOTES, latex, markdown, readable
+from milmer.evaluation.formats import NOTES, as_texts, latex, markdown
 from milmer.evaluation.literature import literature_table
 from milmer.evaluation.options import SummaryOptions
 from milmer.evaluation.runs import (
     KEY,
     LEVELS,
-    Run,
+    EvaluatedRun,
     TablesOptions,
     accuracy_without_model,
     at_level,
@@ -33,55 +33,62 @@ from milmer.evaluation.runs import (
 )
 from milmer.metrics.scores import NAMES, macro_f1, measure, probabilities
 from milmer.metrics.statistics import bootstrap_interval
+from milmer.plain_text import as_cells
 
 BESIDE = ("majority", "chance", *BASELINES)
-"""Accuracies of the baselines on the segments of a row."""
+"""Accuracies of the baselines on the same segments."""
 
 
 def make_tables(
     runs: Path, options: TablesOptions, out: Path, baselines: Path | None = None
 ) -> None:
-    """Read the runs that ``options`` names below ``runs`` and write all tables into ``out``.
+    """Read the runs below ``runs`` that ``options`` names and write all tables into ``out``.
 
-    ``baselines`` holds those of the stage ``baseline``; without it, what they are asked for is
-    null. Each table is written as CSV and Parquet, some as Markdown and LaTeX too, and
-    ``conclusions.md`` says in words what follows from them.
+    ``baselines`` is the folder of the stage ``baseline``; without it the columns of baselines are
+    null. Each table is written as CSV and Parquet, some also as Markdown and LaTeX, and
+    ``conclusions.md`` says in prose what follows from them.
     """
-    if not any(of.folds for of in options.experiments.values()):
-        raise MilmerError(f"{runs}: no run to summarise; set experiments and protocols.names")
-    known = read_runs(runs, options, baselines)
-    subjects, calibration = subjects_table(known), calibration_table(known)
-    summary = summary_table(subjects, calibration, known, options.report)
+    if not any(experiment.folds for experiment in options.experiments.values()):
+        raise MilmerError(
+            "no run to summarise", where=runs, remedy="set experiments and protocols.names"
+        )
+    all_runs = read_runs(runs, options, baselines)
+    subjects, calibration = subjects_table(all_runs), calibration_table(all_runs)
+    summary = summary_table(subjects, calibration, all_runs, options.report)
     tables = {
-        "folds": folds_table(known),
+        "folds": folds_table(all_runs),
         "subjects": subjects,
         "summary": summary,
         "inflation": inflation_table(summary, options),
         "ablation": ablation_table(subjects, summary, options),
         "tests": tests_table(subjects, summary, options),
         "calibration": calibration,
-        "confusion": confusion_table(known),
+        "confusion": confusion_table(all_runs),
         "literature": literature_table(),
     }
-    made = storage.provenance(
-        "tables", __name__, options.result(), {run.name: run.digest for run in known}
-    )
-    texts = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
+    inputs = {run.name: run.digest for run in all_runs}
+    provenance = storage.provenance("tables", __name__, options.result(), inputs)
+    readable = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
     arrays = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
-    inputs = [*(runs / name for name in options.experiments), *filter(None, [baselines])]
-    folders.claim(out, "tables", {*texts, *arrays, "conclusions.md"}, inputs)
+    folders.claim(
+        out,
+        "tables",
+        {*readable, *arrays, "conclusions.md"},
+        [*(runs / name for name in options.experiments), *filter(None, [baselines])],
+    )
     for name, table in tables.items():
-        storage.write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-        storage.write_table(out / f"{name}.parquet", table, made)
+        text = as_cells(table).to_csv(index=False, float_format="%.6g")
+        storage.write_text(out / f"{name}.csv", text)
+        storage.write_table(out / f"{name}.parquet", table, provenance)
     for name in NOTES:
-        shown = readable(name, tables[name])
-        storage.write_text(out / f"{name}.md", markdown(shown) + "\n" + NOTES[name])
-        storage.write_text(out / f"{name}.tex", latex(shown))
+        texts = as_texts(name, tables[name])
+        storage.write_text(out / f"{name}.md", markdown(texts) + "\n" + NOTES[name])
+        storage.write_text(out / f"{name}.tex", latex(texts))
     storage.write_text(out / "conclusions.md", conclude(tables, options))
 
 
-def folds_table(runs: list[Run]) -> pd.DataFrame:
-    """One row a run and level; the baselines stand beside, and have no rows of their own."""
+def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
+    """One row per run and level; baselines have columns, but no rows."""
     rows = []
     for run in runs:
         metrics = run.metrics
@@ -111,8 +118,8 @@ def folds_table(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys((*NAMES, *BESIDE), "float64"))
 
 
-def subjects_table(runs: list[Run]) -> pd.DataFrame:
-    """One row an experiment, protocol, level and subject: its metrics, averaged over seeds."""
+def subjects_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
+    """One row per experiment, protocol, level and subject: its metrics, averaged over seeds."""
     rows = []
     for group in groups(runs, by_seed=True):
         first = group[0]
@@ -121,7 +128,7 @@ def subjects_table(runs: list[Run]) -> pd.DataFrame:
             measured = measure(predictions, first.labels)
             best = [r.metrics for r in group if set(r.predictions["subject"]) == {subject}]
             on_test = bool(best) and all(m["selected_on_test"] for m in best)
-            own_rivals = {n: table[table["subject"] == subject] for n, table in rivals.items()}
+            subject_rivals = {n: table[table["subject"] == subject] for n, table in rivals.items()}
             for level in LEVELS:
                 values = measured[level]
                 if on_test:
@@ -130,7 +137,7 @@ def subjects_table(runs: list[Run]) -> pd.DataFrame:
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
                     | {"subject": subject, **values}
                     | accuracy_without_model(predictions, level)
-                    | _beside(own_rivals, first.labels, level)
+                    | _beside(subject_rivals, first.labels, level)
                     | {"note": first.note}
                 )
     numbers = [*NAMES, *BESIDE, *(f"{name}_macro_f1" for name in BASELINES)]
@@ -141,14 +148,18 @@ def subjects_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def summary_table(
-    subjects: pd.DataFrame, calibration: pd.DataFrame, runs: list[Run], report: SummaryOptions
+    subjects: pd.DataFrame,
+    calibration: pd.DataFrame,
+    runs: list[EvaluatedRun],
+    report: SummaryOptions,
 ) -> pd.DataFrame:
-    """One row an experiment, protocol, level and metric."""
-    held = {(g[0].experiment, g[0].protocol): g for g in groups(runs)}
+    """One row per experiment, protocol, level and metric."""
+    by_key = {(g[0].experiment, g[0].protocol): g for g in groups(runs)}
     ece = calibration.groupby(["experiment", "protocol"])["ece"].first()
     rows = []
     for key, group in subjects.groupby(KEY, sort=False):
-        own = held[key[:2]]
+        group_runs = by_key[key[:2]]
+        first = group_runs[0]
         for metric in NAMES:
             values = group[metric].dropna().to_numpy()
             interval = bootstrap_interval(
@@ -163,22 +174,22 @@ def summary_table(
                     "low": interval[0],
                     "high": interval[1],
                     "subjects": group["subject"].nunique(),
-                    "folds": len({run.fold for run in own}),
-                    "seeds": len({run.seed for run in own}),
+                    "folds": len({run.fold for run in group_runs}),
+                    "seeds": len({run.seed for run in group_runs}),
                     **{name: group[name].mean() for name in BESIDE},
                     "ece": ece[key[:2]] if key[2] == "segment" else None,
-                    "select": own[0].metrics["select"],
-                    "leaky": own[0].metrics["leaky"],
-                    "permuted": own[0].metrics["permuted"],
-                    "note": own[0].note,
+                    "select": first.metrics["select"],
+                    "leaky": first.metrics["leaky"],
+                    "permuted": first.metrics["permuted"],
+                    "note": first.note,
                 }
             )
     numbers = ("mean", "sd", "low", "high", "ece", *BESIDE)
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
 
 
-def confusion_table(runs: list[Run]) -> pd.DataFrame:
-    """How often each class was taken for each, over all folds and seeds; zeros too."""
+def confusion_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
+    """How often each class was predicted as each, over all folds and seeds, including zeros."""
     rows = []
     for group in groups(runs, by_seed=True):
         first, predictions = group[0], pooled(group)
@@ -199,8 +210,8 @@ def confusion_table(runs: list[Run]) -> pd.DataFrame:
     return table[[*keys[:-1], "count", "note"]]
 
 
-def _pooled_rivals(runs: list[Run]) -> dict[str, pd.DataFrame]:
-    """Predictions of each baseline beside several runs as one table."""
+def _pooled_rivals(runs: list[EvaluatedRun]) -> dict[str, pd.DataFrame]:
+    """Each baseline's predictions for the segments of several runs, as one table."""
     tables = {name: [r.rivals[name] for r in runs if name in r.rivals] for name in BASELINES}
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
 
@@ -208,7 +219,7 @@ def _pooled_rivals(runs: list[Run]) -> dict[str, pd.DataFrame]:
 def _beside(
     rivals: Mapping[str, pd.DataFrame], labels: list[str], level: str
 ) -> dict[str, float | None]:
-    """Each baseline's accuracy and macro-F1, by ``level``; null where it was not run."""
+    """Each baseline's accuracy and macro-F1 by ``level``; null if it was not run."""
     columns: dict[str, float | None] = {}
     for name in BASELINES:
         columns |= {name: None, f"{name}_macro_f1": None}
@@ -222,5 +233,5 @@ def _beside(
 
 
 def _mean(values: list[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
+    numbers = [v for v in values if v is not None]
+    return sum(numbers) / len(numbers) if numbers else None

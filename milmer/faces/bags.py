@@ -6,6 +6,10 @@ import cv2
 import numpy as np
 
 from milmer.errors import MilmerError
+from milmer.readers.pictures import require_pixels
+
+LARGEST_CROP = 1024
+"""Width and height in px, as many as faces.size allows."""
 
 
 def decode_crops(images: Iterable[np.ndarray]) -> np.ndarray:
@@ -14,8 +18,16 @@ def decode_crops(images: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def decode_crop(image: np.ndarray) -> np.ndarray:
-    """The RGB picture uint8 (height, width, 3) of one JPEG."""
-    return cv2.imdecode(image, cv2.IMREAD_COLOR_RGB)
+    """The RGB picture uint8 (height, width, 3) of one JPEG.
+
+    Raises :class:`MilmerError` where it is none, or larger than any crop.
+    """
+    picture = None
+    if require_pixels(image.tobytes(), LARGEST_CROP**2, "a stored crop"):
+        picture = cv2.imdecode(image, cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise MilmerError("not a picture", where="a stored crop", remedy="make the faces again")
+    return picture
 
 
 def valid_instances(bag: np.ndarray, detected: np.ndarray, use_borrowed_boxes: bool) -> np.ndarray:

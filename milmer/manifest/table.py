@@ -3,7 +3,6 @@
 CSV needs the standard library only: the Snakefile reads the manifest each time it is parsed.
 """
 
-import csv
 import difflib
 import hashlib
 import itertools
@@ -15,9 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from milmer.errors import MilmerError
+from milmer.limits import shortened
+from milmer.manifest.cells import read_cells
+from milmer.plain_text import from_cell, unseen_character
 
 REQUIRED = ("subject", "trial", "stimulus", "eeg_file")
 RATING_COLUMNS = ("valence", "arousal", "dominance", "liking", "familiarity")
@@ -159,6 +160,13 @@ def read_manifest(path: str | Path) -> Manifest:
     """
     path = Path(path)
     header, cells = _cells(path)
+    for name in header:
+        if character := unseen_character(name):
+            raise MilmerError(
+                f"the column {name[:80]!r} holds the character {character}",
+                where=path,
+                remedy="rename or remove it",
+            )
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         optional = ", ".join(name for name in COLUMNS if name not in REQUIRED)
@@ -194,8 +202,7 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             where="dataset.manifest",
             remedy="set it to your table of trials",
         )
-    read = _parquet if path.suffix.lower() == ".parquet" else _csv
-    lines = read(path)
+    lines = read_cells(path)
     header = [str(name).strip().lower() for name in lines[0][1]] if lines else []
     twice = [name for name, count in Counter(header).items() if name and count > 1]
     if twice:
@@ -210,45 +217,10 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
                 where=f"{path}: line {line}",
                 remedy="put text that holds the separator in quotes",
             )
-        values = [value.strip() for value in values] + [""] * (len(header) - len(values))
+        values = [from_cell(value.strip()) for value in values] + [""] * (len(header) - len(values))
         if any(values):
             rows.append((line, dict(zip(header, values, strict=True))))
     return [name for name in header if name], rows
-
-
-def _csv(path: Path) -> list[tuple[int, list[str]]]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=head.count)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            return [(reader.line_num, values) for values in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MilmerError(
-            f"not a readable table ({error})", where=path, remedy="save it as CSV in UTF-8"
-        ) from error
-
-
-def _parquet(path: Path) -> list[tuple[int, list[str]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise MilmerError(
-            f"not a readable Parquet file ({error})", where=path, remedy="write it again"
-        ) from error
-    columns = [[_text(value) for value in column.to_pylist()] for column in table.columns]
-    rows = [list(values) for values in zip(*columns, strict=True)]
-    return [(1, list(table.column_names)), *enumerate(rows, 2)]
-
-
-def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
@@ -257,6 +229,12 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
 
     def text(column: str) -> str | None:
         value = cells.get(column, "")
+        if character := unseen_character(value):
+            raise wrong(
+                column,
+                f"{value[:80]!r} holds the character {character}",
+                remedy="use names of letters, digits and signs that can be seen",
+            )
         return None if value.lower() in _EMPTY else value
 
     def number(column: str, least: float = -math.inf) -> float | None:
@@ -269,19 +247,22 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
             parsed = math.nan
         if not math.isfinite(parsed) or parsed < least:
             kind = "a number" if least < 0 else f"a number from {least:g} on"
-            raise wrong(column, f"{value!r} is not {kind}")
+            raise wrong(column, f"{shortened(value)} is not {kind}")
         return parsed
 
     subject, stimulus = text("subject"), text("stimulus")
     if subject is None or not re.fullmatch(SUBJECT, subject):
         raise wrong(
-            "subject", f"{subject or ''!r} is not a name of letters, digits and underscores"
+            "subject",
+            f"{shortened(subject or '')} is not a name of letters, digits and underscores",
         )
     if stimulus is None:
         raise wrong("stimulus", "is empty", remedy="give trials of the same stimulus one name")
     trial = number("trial", 0)
     if trial is None or trial != int(trial) or trial > _GREATEST:
-        raise wrong("trial", f"{cells['trial']!r} is not a whole number: the trial's position")
+        raise wrong(
+            "trial", f"{shortened(cells['trial'])} is not a whole number: the trial's position"
+        )
     start, stop = number("eeg_start", 0), number("eeg_stop", 0)
     if stop is not None and stop <= (start or 0):
         raise wrong("eeg_stop", f"{stop:g} s is not after eeg_start ({start or 0:g} s)")

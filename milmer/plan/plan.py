@@ -14,6 +14,7 @@ from milmer.plan.dataset import DatasetPlan, open_dataset
 from milmer.plan.experiments import Experiments
 from milmer.plan.results import ResultsPlan
 from milmer.plan.training import TrainingPlan
+from milmer.plan.wildcards import require_plain_files, require_plain_options
 
 
 class Plan:
@@ -34,7 +35,10 @@ class Plan:
     def read(cls, user: Mapping[str, Any]) -> Self:
         """The plan of a configuration as Snakemake merged it; errors are for people."""
         config = load_config(user)
-        return cls(config, open_dataset(config.dataset))
+        require_plain_options(config)
+        dataset = open_dataset(config.dataset)
+        require_plain_files(DatasetPlan(config, dataset))
+        return cls(config, dataset)
 
     @property
     def warnings(self) -> list[str]:

@@ -20,6 +20,7 @@ from milmer import folders, storage
 from milmer.errors import MilmerError
 from milmer.model.modeling import MilmerForEmotionClassification
 from milmer.model.trained import load_trained
+from milmer.plain_text import as_cells
 from milmer.prediction.faces import BagReader
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.page import page
@@ -280,7 +281,7 @@ def _write(
 
 def _csv(table: pd.DataFrame) -> str:
     """The table as CSV; the values of a list are separated by blanks."""
-    flat = table.copy()
+    flat = as_cells(table)
     for name in ("chosen", "scores", "frames", "frame_times"):
         flat[name] = [
             None if values is None else " ".join(f"{value:.6g}" for value in values)

@@ -13,6 +13,7 @@ from milmer.errors import MilmerError
 from milmer.evaluation import model_card
 from milmer.evaluation.model_card import statement
 from milmer.faces.options import FaceStageOptions
+from milmer.limits import require_size
 from milmer.options import Options
 from milmer.training.recipe import FILE
 
@@ -62,7 +63,7 @@ class Computed(Options):
 
 
 class RunFacts(Options):
-    """What the model was trained and tested on; see :class:`milmer.training.results.RunResults`."""
+    """What the model was trained and tested on; see :func:`milmer.training.recipe.shared_facts`."""
 
     protocol: str
     fold: str
@@ -75,7 +76,7 @@ class RunFacts(Options):
     select: str
     epoch: int
     segments: dict[str, int]
-    subjects: dict[str, list[str]]
+    subjects: dict[str, int]
     classes: list[int]
     without_valid_face: dict[str, int]
     modalities: list[str]
@@ -97,7 +98,7 @@ class Evaluation(Options):
 class Recipe(Options):
     """All of it, with the names of the classes and what the model card warns of."""
 
-    format: Literal[2]
+    format: Literal[3]
     eeg: EEGRecipe | None
     face: FaceRecipe | None
     labels: list[str]
@@ -134,6 +135,8 @@ class Recipe(Options):
                 if trained
                 else "give a run's folder model/",
             )
+        for file in folder.glob("*.json"):  # also those that others read
+            require_size(file)
         recipe = _read(cls, path, "train the model again")
         if (path := folder / model_card.FILE).is_file():
             recipe = recipe.updated({"evaluation": _read(Evaluation, path, "evaluate it again")})

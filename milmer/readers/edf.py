@@ -4,6 +4,9 @@ from pathlib import Path
 
 from milmer.errors import MilmerError
 
+RATES = 10.0, 1_000_000.0
+"""Sampling rates of EEG in Hz that a header may claim."""
+
 BIOSEMI = b"\xffBIOSEMI"
 _EDF = b"0       "
 _SAMPLE = {BIOSEMI: 3, _EDF: 2}  # bytes
@@ -18,7 +21,8 @@ def require_whole(path: Path) -> None:
     """Refuse an EDF or BDF file that is shorter than its header says; readers would not notice.
 
     A recording that was never closed has -1 records in its header and counts as complete. Raises
-    :class:`MilmerError` where the file is missing, damaged or cut off.
+    :class:`MilmerError` where the file is missing, damaged or cut off, or where records last no
+    time in which EEG is sampled.
     """
     try:
         size = path.stat().st_size
@@ -27,15 +31,24 @@ def require_whole(path: Path) -> None:
             signals = int(head[252:256])
             file.seek(256 + 216 * signals)
             samples = [int(file.read(8)) for _ in range(signals)]
-        records = max(int(head[236:244]), 0)
-        expected = int(head[184:192]) + records * sum(samples) * _SAMPLE[head[:8]]
+        begin, records, duration = int(head[184:192]), int(head[236:244]), float(head[244:252])
+        width = _SAMPLE[head[:8]]
     except FileNotFoundError as error:
         raise MilmerError("no such file", where=path) from error
     except (OSError, ValueError, KeyError) as error:
         raise damaged(path, error) from error
-    if signals < 1 or min(samples) < 1 or expected > size:
+    expected = begin + max(records, 0) * sum(samples) * width
+    whole = signals >= 1 and min(samples) >= 1 and records >= -1 and begin >= 256 * (signals + 1)
+    if not whole or expected > size:
         raise MilmerError(
             f"cut off or damaged ({size} of {expected} bytes)", where=path, remedy="copy it again"
+        )
+    if not (duration > 0 and RATES[0] <= max(samples) / duration <= RATES[1]):
+        raise MilmerError(
+            f"its header's field 'duration of a data record' is {duration:g} s, for up to "
+            f"{max(samples)} samples of a signal",
+            where=path,
+            remedy=f"EEG has {RATES[0]:g} to {RATES[1]:,.0f} samples/s",
         )
 
 

@@ -1,30 +1,90 @@
 """The other files of a recording that has several. Imports nothing heavy: the Snakefile uses it."""
 
+import configparser
 import re
 from pathlib import Path
 
-_NAMED = re.compile(r"^(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$", re.MULTILINE)
-_HEADER = 1 << 16  # characters of a header that are read
+from milmer.errors import MilmerError
+from milmer.limits import require_size, shortened
+
+_NAMES = ("DataFile", "MarkerFile")
+_LINE = re.compile(r"^\s*(\w+)\s*[=:]\s*(.+?)\s*$", re.MULTILINE)
 
 
 def companions(path: Path) -> list[Path]:
     """The existing files beside the recording ``path`` that hold part of it.
 
     BrainVision's header names its data and markers; EEGLAB's data are beside the ``.set``; a
-    ``.fif`` of more than 2 GB continues in ``-1.fif``.
+    ``.fif`` of more than 2 GB continues in ``-1.fif``. Raises :class:`MilmerError` where one lies
+    elsewhere.
     """
     suffix = path.suffix.lower()
     files: list[Path] = []
     if suffix in (".vhdr", ".ahdr"):
-        try:
-            with open(path, encoding="latin-1") as file:
-                header = file.read(_HEADER)
-        except OSError:
-            return []
-        names = (name.replace("$b", path.stem) for name in _NAMED.findall(header))
-        files = [path.with_name(name) for name in names]
+        header = brainvision_header(path)
+        names = (header[name].replace("$b", path.stem) for name in _NAMES if header.get(name))
+        files = [require_named(path, name) for name in names]
     elif suffix == ".set":
         files = [path.with_suffix(".fdt")]
     elif suffix == ".fif":
         files = sorted(path.parent.glob(f"{path.stem}-[0-9]*.fif"))
-    return [file for file in dict.fromkeys(files) if file.is_file()]
+    files = [file for file in dict.fromkeys(files) if file.is_file()]
+    for file in files:
+        require_beside(path, file)
+    return files
+
+
+def brainvision_header(path: Path) -> dict[str, str]:
+    """The common facts of BrainVision's header; none where it cannot be read."""
+    require_size(path)
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return {}
+    # Decoded and parsed as MNE does, so that both see the same names; the title comes first.
+    page = re.search("Codepage=(.+)", content.decode("ascii", "ignore"))
+    page = page[1].strip() if page else "utf-8"
+    try:
+        text = content.decode("cp1252" if page == "ANSI" else page)
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    except LookupError:
+        return {}
+    text = text.partition("[Comment]")[0]
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(text.partition("\n")[2])
+        section = next(name for name in ("Common Infos", "Common infos") if name in parser)
+        facts = dict(parser[section])
+    except (configparser.Error, StopIteration):  # MNE refuses it too
+        facts = {key.lower(): value for key, value in _LINE.findall(text)}
+    return {name: facts.get(name.lower(), "") for name in (*_NAMES, "NumberOfChannels")}
+
+
+def require_named(path: Path, name: str) -> Path:
+    """The file of that ``name`` beside ``path``; one in another folder is refused."""
+    if not name or re.search(r"[/\\\n\0]", name) or name in (".", ".."):
+        raise _elsewhere(path, name)
+    return path.with_name(name)
+
+
+def require_beside(path: Path, companion: Path) -> None:
+    """Refuse a ``companion`` that does not lie beside the recording ``path``, by a link either.
+
+    Links into the annex of a git repository, as datasets of OpenNeuro have them, stay in it.
+    """
+    target, folder = companion.resolve(), path.parent.resolve()
+    annexes = [(above / ".git").resolve() / "annex/objects" for above in (folder, *folder.parents)]
+    within = {folder, path.resolve().parent} & {target.parent} or any(
+        annex in target.parents for annex in annexes
+    )
+    if companion.parent.resolve() != folder or not within:
+        raise _elsewhere(path, str(companion))
+
+
+def _elsewhere(path: Path, name: str) -> MilmerError:
+    return MilmerError(
+        f"names {shortened(name)} as a part of it, which is not beside it",
+        where=path,
+        remedy="put all its files into one folder, and name them without one",
+    )

@@ -15,8 +15,16 @@ import numpy as np
 from milmer.errors import MilmerError
 
 _SIDES = 16, 8192  # px; other sizes mean a damaged header, and frames that do not fit into memory
+_PIXELS = 8192 * 4320  # of a frame
 _RATES = 1.0, 1000.0  # frames/s
 BARE_STREAMS = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo")  # formats without times
+_FORMATS = (
+    *("avi", "mov", "matroska", "mpegts", "mpeg", "ogg", "flv", "asf", "mxf", "gxf", "dv", "ivf"),
+    *("nut", "nsv", "rm", "wtv", "ty", "yuv4mpegpipe", "av1", "obu", "vc1", "cavsvideo", "dirac"),
+    *("evc", "vvc", "h261", "h263", "gif", *BARE_STREAMS),
+)
+"""FFmpeg's formats that are opened: those that hold their pictures themselves, unlike lists of
+other files (HLS, ffconcat, DASH, SDP), and that are films, unlike pictures."""
 # PyAV's errors for damaged headers: FFmpeg's own, and those of arithmetic.
 DECODING_ERRORS = (av.FFmpegError, ValueError, OverflowError, ZeroDivisionError, TypeError)
 
@@ -82,7 +90,8 @@ def require_plausible(path: Path, rate: float, width: int, height: int) -> None:
     """Refuse a ``rate`` in frames/s and a size in px that no camera has."""
     if not _RATES[0] <= rate <= _RATES[1]:
         raise unusable(path, f"claims to have {rate:.3g} frames/s")
-    if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):
+    sides = all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height))
+    if not sides or width * height > _PIXELS:
         raise unusable(path, f"claims to be {width} x {height} px")
 
 
@@ -141,8 +150,20 @@ def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """The opened file; raises one of :data:`DECODING_ERRORS`."""
-    return av.open(str(path), metadata_errors="replace")  # titles come in any encoding
+    """The opened file; raises one of :data:`DECODING_ERRORS`, or :class:`MilmerError` for a list.
+
+    FFmpeg opens this file and no other, whatever it holds.
+    """
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
+    try:
+        # Titles come in any encoding; without file: a name with a colon would be a protocol's.
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise MilmerError(
+            "holds no video in a container that is read, such as MP4, MKV, WebM, AVI or MPEG",
+            where=path,
+            remedy="convert it; where it is a list of other files, name the video itself",
+        ) from error
 
 
 def video_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
@@ -152,6 +173,7 @@ def video_of(container: av.container.InputContainer, path: Path) -> av.VideoStre
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise unusable(path, "unknown codec in its header")
+    stream.codec_context.options = {"max_pixels": str(_PIXELS)}
     return stream
 
 

@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from milmer import storage
+from milmer import claims, storage
 from milmer.errors import MilmerError
 from milmer.faces.bags import decode_crop, evenly_spaced, valid_instances
 from milmer.splits.rows import joined, read_split, require_fit, sampling_rate, unknown_segment
@@ -80,7 +79,7 @@ class Pictures:
         self._images = []
         for path in paths:
             with storage.read_errors(path):
-                self._images.append(h5py.File(path, "r")["image"])
+                self._images.append(claims.open_h5(path)["image"])
         self.first = np.cumsum([0, *(len(images) for images in self._images)])
         self._prepare = prepare
         self._pool = ThreadPoolExecutor(threads)

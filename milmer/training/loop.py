@@ -296,7 +296,7 @@ class Training:
             "select": self.select,
             "epoch": self.best["epoch"],
             "segments": {part: len(table) for part, table in parts.items()},
-            "subjects": {part: sorted(set(table["subject"])) for part, table in parts.items()},
+            "subjects": {part: table["subject"].nunique() for part, table in parts.items()},
             "classes": classes.tolist(),
             "without_valid_face": self.data.dropped,
             "modalities": list(config.model.modalities),

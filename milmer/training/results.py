@@ -12,7 +12,7 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from milmer import folders, storage
-from milmer.training.recipe import FILE
+from milmer.training.recipe import FILE, shared_facts
 
 TABLES = ("predictions", "validation", "history")
 FILES = ("metrics.json", *(f"{name}.parquet" for name in TABLES))
@@ -59,9 +59,10 @@ def write_run(
         run.model.save_pretrained(folder)
         if run.image_processor is not None:
             run.image_processor.save_pretrained(folder)
+        facts = shared_facts(run.facts, provenance)
         storage.write_json(
             folder / FILE,
-            {**recipe, "labels": run.facts["labels"], "computed": run.computed, "run": run.facts},
+            {**recipe, "labels": facts["labels"], "computed": run.computed, "run": facts},
         )
     folders.claim(out, "train", FILES)
     for name in TABLES:

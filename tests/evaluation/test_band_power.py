@@ -77,7 +77,7 @@ def test_features_are_the_power_of_each_band_in_the_order_of_channels():
 def test_a_band_without_a_frequency_is_left_out_and_none_at_all_is_an_error():
     eeg = np.random.default_rng(0).normal(size=(5, 2, 96))
     assert log_band_power(eeg, 32.0, BANDS).shape == (5, 2 * 3)
-    with pytest.raises(MilmerError, match=r"at 128 Hz have no frequency .*segmentation"):
+    with pytest.raises(MilmerError, match=r"segmentation\.seconds: .* at 128 Hz have no frequency"):
         log_band_power(eeg[..., :2], 128.0, BANDS)
 
 

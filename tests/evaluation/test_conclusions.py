@@ -11,8 +11,8 @@ from tests.evaluation.made_up import write_baseline, write_run
 
 
 @pytest.fixture
-def told(tmp_path):
-    """``told(subjects, {experiment: {protocol: strength}})``: the text, by section."""
+def concluded(tmp_path):
+    """``concluded(subjects, {experiment: {protocol: strength}})``: the text, by section."""
 
     def make(subjects, experiments, band_power=0.0, baseline=True, **how):
         names = [f"s{i:02d}" for i in range(1, subjects + 1)]
@@ -48,136 +48,143 @@ def told(tmp_path):
     return make
 
 
-SIZE = "How much was measured"
+SIZE = "How much data is there?"
 BETTER = "Is it better than simple baselines?"
 LEAKS = "What does a leaky protocol add?"
 ON_TEST = "What does choosing the epoch on the test part add?"
-CONTROL = "Is anything found where there is nothing?"
-TRUST = "Are the probabilities to be trusted?"
+CONTROL = "Do the controls find anything?"
+TRUST = "Can the probabilities be trusted?"
 
 
-def test_of_few_subjects_nothing_is_said_about_people(told):
-    text, parts = told(2, {"milmer": {"trial": 3.0}})
-    assert "2 subjects, fewer than six" in parts[SIZE]
-    assert "nothing can be said about people" in parts[SIZE]
-    assert "above the majority class (0.250)" in parts[BETTER]
-    assert parts[BETTER].count("no test of so few subjects can say") == 2
+def test_of_few_subjects_nothing_is_said_about_people(concluded):
+    text, parts = concluded(2, {"milmer": {"trial": 3.0}})
+    assert "With 2 subjects no significance test is possible. It takes at least six" in parts[SIZE]
+    assert "nothing can be said about other people" in parts[SIZE]
+    assert "above the majority class (25.0 %)" in parts[BETTER]
+    assert text.count("no significance test is possible") == 1
+    assert "significant" not in parts[BETTER]
     assert "p =" not in text
-    assert "which the test supports" not in text
+    assert "which is significant" not in text
     assert "No control was run" in parts[CONTROL]
     assert LEAKS not in parts
     assert ON_TEST not in parts
 
 
-def test_one_subject_is_one_subject(told):
-    assert "1 subject, fewer" in told(1, {"milmer": {"trial": 1.0}})[0]
+def test_one_subject_is_one_subject(concluded):
+    assert "With 1 subject no" in concluded(1, {"milmer": {"trial": 1.0}})[0]
 
 
-def test_of_many_subjects_the_test_speaks(told):
-    _, parts = told(7, {"milmer": {"trial": 3.0}}, band_power=0.5)
-    assert "7 subjects: intervals and tests exchange subjects" in parts[SIZE]
+def test_of_many_subjects_the_test_speaks(concluded):
+    _, parts = concluded(7, {"milmer": {"trial": 3.0}}, band_power=0.5)
+    assert "7 subjects: intervals and tests are over subjects" in parts[SIZE]
     # Beside the majority class there is band power to be corrected for.
-    assert "which the test supports (p = 0.031, 7 subjects)" in parts[BETTER]
-    assert "which the test supports (p = 0.016, 7 subjects)" in parts[BETTER]
-    assert " [0." in parts[BETTER]  # the interval
+    assert "which is significant (p = 0.031, 7 subjects)" in parts[BETTER]
+    assert "which is significant (p = 0.016, 7 subjects)" in parts[BETTER]
+    assert re.search(r" % \[\d+\.\d %, \d+\.\d %\] of the segments", parts[BETTER])
 
 
-def test_what_is_no_better_than_a_baseline_is_said_to_be_so(told):
-    _, parts = told(7, {"milmer": {"trial": 0.0}}, band_power=3.0)
+def test_what_is_no_better_than_a_baseline_is_said_to_be_so(concluded):
+    _, parts = concluded(7, {"milmer": {"trial": 0.0}}, band_power=3.0)
     majority, band_power = parts[BETTER].split("the majority class")
-    assert "which the test does not tell from no difference" in band_power
+    assert "which is not significant" in band_power
     assert "below log band power" in band_power
-    assert "which the test supports" in band_power
-    assert "supports" not in majority
+    assert "which is significant" in band_power
+    assert "significant" not in majority
 
 
-def test_without_a_baseline_none_is_spoken_of(told):
-    _, parts = told(2, {"milmer": {"trial": 1.0}}, baseline=False)
+def test_without_a_baseline_none_is_spoken_of(concluded):
+    _, parts = concluded(2, {"milmer": {"trial": 1.0}}, baseline=False)
     assert "band power" not in parts[BETTER]
     assert "majority class" in parts[BETTER]
 
 
-def test_how_much_a_leak_adds_is_told_with_both_numbers(told):
-    _, parts = told(2, {"milmer": {"trial": 0.5, "segment": 4.0}})
-    assert "`milmer` under `segment`, which is leaky, names 0." in parts[LEAKS]
-    assert "under `trial`: 0." in parts[LEAKS]
-    assert "is not recognition of emotions" in parts[LEAKS]
+def test_how_much_a_leak_adds_is_told_with_both_numbers(concluded):
+    _, parts = concluded(2, {"milmer": {"trial": 0.5, "segment": 4.0}})
+    assert re.search(
+        r"`milmer` classifies \d+\.\d % of the segments correctly under `segment`, which is leaky, "
+        r"and \d+\.\d % under `trial`: \d+\.\d percentage points come from",
+        parts[LEAKS],
+    )
+    assert "not from recognising emotions" in parts[LEAKS]
     assert "`segment`" not in parts[BETTER]
     assert "`segment`" not in parts[TRUST]
 
 
-def test_a_leak_that_adds_nothing_is_told_too(told):
-    _, parts = told(2, {"milmer": {"trial": 4.0, "segment": 0.0}})
+def test_a_leak_that_adds_nothing_is_told_too(concluded):
+    _, parts = concluded(2, {"milmer": {"trial": 4.0, "segment": 0.0}})
     assert "the leak adds nothing" in parts[LEAKS]
 
 
-def test_of_a_leaky_protocol_alone_nothing_is_concluded(told):
-    _, parts = told(2, {"milmer": {"segment": 4.0}})
-    assert "under no honest protocol" in parts[LEAKS]
+def test_of_a_leaky_protocol_alone_nothing_is_concluded(concluded):
+    _, parts = concluded(2, {"milmer": {"segment": 4.0}})
+    assert "was run under no honest protocol" in parts[LEAKS]
     assert "nothing about emotions" in parts[LEAKS]
     assert "No experiment was run under an honest protocol" in parts[BETTER]
 
 
-def test_loso_is_said_to_be_dependent(told):
-    _, parts = told(6, {"milmer": {"loso": 1.0}})
+def test_loso_is_said_to_be_dependent(concluded):
+    _, parts = concluded(6, {"milmer": {"loso": 1.0}})
     assert "`loso` share most of their training data" in parts[SIZE]
 
 
-def test_what_the_choice_on_the_test_part_adds(told):
+def test_what_the_choice_on_the_test_part_adds(concluded):
     on_test = {"peeking": {"on_test": True}}
-    _, parts = told(2, {"milmer": {"trial": 1.0}, "peeking": {"trial": 1.0}}, **on_test)
-    assert (
-        "`peeking` under `trial` chose its epoch on the test part and has 0.990" in (parts[ON_TEST])
+    _, parts = concluded(2, {"milmer": {"trial": 1.0}, "peeking": {"trial": 1.0}}, **on_test)
+    start = "`peeking` chose its epoch on the test part and classifies 99.0 % of the segments "
+    assert f"{start}correctly under `trial`" in parts[ON_TEST]
+    assert re.search(
+        r"`milmer`, which did not but is otherwise the same, reaches \d+\.\d %: "
+        r"the choice makes a difference of \+\d+\.\d percentage points",
+        parts[ON_TEST],
     )
-    assert "`milmer`, which did not and is the same otherwise, has 0." in parts[ON_TEST]
-    assert "the choice makes a difference of +0." in parts[ON_TEST]
     assert "peeking" not in parts[BETTER]
 
 
-def test_a_choice_on_the_test_part_without_its_like_is_said_to_be_too_good(told):
+def test_a_choice_on_the_test_part_without_its_like_is_said_to_be_too_good(concluded):
     on_test = {"peeking": {"on_test": True}}
-    _, parts = told(2, {"peeking": {"trial": 1.0}}, **on_test)
-    assert "more than it can be expected to name on new data" in parts[ON_TEST]
+    _, parts = concluded(2, {"peeking": {"trial": 1.0}}, **on_test)
+    assert "more than can be expected on new data" in parts[ON_TEST]
 
 
 @pytest.mark.parametrize(
     ("protocol", "strength", "verdict"),
     [
         ("trial", 0.0, "it is at chance, as it should be"),
-        ("segment", 4.0, "the protocol leaks. What it names are trials, not emotions"),
+        ("segment", 4.0, "the protocol leaks. What the model recognises are trials, not emotions"),
         ("trial", 4.0, "the protocol leaks, although it should not. Do not use these results"),
     ],
 )
-def test_a_control_is_judged_by_its_trials(told, protocol, strength, verdict):
+def test_a_control_is_judged_by_its_trials(concluded, protocol, strength, verdict):
     control = {"control": {"permuted": True}}
     experiments = {"milmer": {"trial": 1.0}, "control": {protocol: strength}}
-    _, parts = told(4, experiments, **control)
-    assert "The control `control`, whose trials exchanged their ratings" in parts[CONTROL]
+    _, parts = concluded(4, experiments, **control)
+    assert "The control `control`, whose ratings were permuted among trials" in parts[CONTROL]
     assert "of 32 trials" in parts[CONTROL]
     assert verdict in parts[CONTROL]
     assert "`control`" not in parts[BETTER]
     assert "`control`" not in parts.get(LEAKS, "")
 
 
-def test_confidence_is_set_beside_accuracy(told):
-    _, parts = told(4, {"milmer": {"trial": 0.0}, "sure": {"trial": 3.0}})
-    assert "`milmer` under `trial` is more confident than it is right" in parts[TRUST]
+def test_confidence_is_set_beside_accuracy(concluded):
+    _, parts = concluded(4, {"milmer": {"trial": 0.0}, "sure": {"trial": 3.0}})
+    assert "`milmer` is overconfident under `trial`" in parts[TRUST]
     assert "expected calibration error 0." in parts[TRUST]
 
 
-def test_every_number_is_one_of_the_tables(told, tmp_path):
+def test_every_number_is_one_of_the_tables(concluded, tmp_path):
     """No sentence has a number that the summary, the tests or the calibration do not give."""
-    text, _ = told(7, {"milmer": {"trial": 1.0, "segment": 3.0}, "weak": {"trial": 0.3}})
-    held = set()
+    text, _ = concluded(7, {"milmer": {"trial": 1.0, "segment": 3.0}, "weak": {"trial": 0.3}})
+    values = []
     for name in ("summary", "tests", "calibration", "inflation"):
         numbers = pd.read_parquet(tmp_path / f"tables/{name}.parquet").select_dtypes("number")
-        held |= {f"{abs(v):.3f}" for v in numbers.to_numpy().ravel() if pd.notna(v)}
+        values += [abs(v) for v in numbers.to_numpy().ravel() if pd.notna(v)]
     bins = pd.read_parquet(tmp_path / "tables/calibration.parquet").query("count > 0")
-    for _, own in bins.groupby(["experiment", "protocol"]):
-        held |= {
-            f"{(own[c] * own['count']).sum() / own['count'].sum():.3f}"
-            for c in ("confidence", "accuracy")
-        }
-    found = set(re.findall(r"\d\.\d{3}", text))
-    assert len(found) > 15
-    assert found <= held
+    for _, group in bins.groupby(["experiment", "protocol"]):
+        total = group["count"].sum()
+        values += [(group[c] * group["count"]).sum() / total for c in ("confidence", "accuracy")]
+    shares = set(re.findall(r"\d\.\d{3}", text))
+    percents = set(re.findall(r"\d+\.\d(?= %| percentage points)", text))
+    assert len(shares) + len(percents) > 15
+    assert len(percents) > 10
+    assert shares <= {f"{v:.3f}" for v in values}
+    assert percents <= {f"{100 * v:.1f}" for v in values}

@@ -188,8 +188,8 @@ def test_what_is_missing_or_was_dropped_is_told(page):
 def test_cleaning_and_explanations_are_drawn(page):
     assert "T7 of s01 in 2 trials" in page
     assert "|r| 0.90 with vEOG; 20.0 % of the variance" in page
-    assert "The loss rises most by F" in page
-    assert "parts of the face in percent; most in row" in page
+    assert "The loss increases most for F" in page
+    assert "parts of the face in percent; highest in row" in page
 
 
 def test_conclusions_and_literature_are_shown(page):
@@ -239,7 +239,7 @@ def test_no_face_is_shown_unless_it_is_asked_for(work, page, tmp_path):
     make_report(folder, shown, tmp_path)
     text = (tmp_path / "index.html").read_text()
     assert text.count("data:image/jpeg") == 3  # one bag a subject
-    assert "10 frames of which" in text
+    assert "10 frames, of which" in text
     edges = []
     for how in (shown, hidden):
         code = bags(Results(folder, how))[0].strip.partition(",")[2]
@@ -286,7 +286,7 @@ def test_a_report_of_faces_alone_reads_no_eeg(tmp_path):
     options = make_results(folder, 1, ("trial",), experiments={"f": {"faces": "default"}})
     make_report(folder, options, tmp_path / "report")
     page = (tmp_path / "report/index.html").read_text()
-    assert "Nothing was taken from the EEG" in page
+    assert "Nothing was removed from the EEG" in page
     assert "f, trial: within the segment" in page
 
 

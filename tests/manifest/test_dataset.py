@@ -45,16 +45,16 @@ def two(**more):
 
 def test_subjects_folds_and_files_are_those_of_the_manifest(plan, tmp_path):
     found = plan(*two(video_file="v.mp4"))
-    assert found.subjects == found.with_video == ["Anna_1", "ben"]
+    assert found.dataset.subjects == found.dataset.with_video == ["Anna_1", "ben"]
     assert found.dataset.eeg_files("ben") == [str(tmp_path / "eeg/1.edf")]
     assert found.dataset.video_files("ben") == [str(tmp_path / "v.mp4")]
-    folds = {path.split("/")[4] for path in found.runs()}
+    folds = {path.split("/")[4] for path in found.results.predictions()}
     assert {"Anna_1", "ben", "Anna_1-k0", "ben-k4"} <= folds
     assert found.warnings == []
 
 
 def test_subjects_can_be_chosen(plan, refused):
-    assert plan(*two(), subjects=["ben"]).subjects == ["ben"]
+    assert plan(*two(), subjects=["ben"]).dataset.subjects == ["ben"]
     with refused("dataset.subjects", "m.csv: no row of eve"):
         plan(*two(), subjects=["ben", "eve"])
 
@@ -65,10 +65,10 @@ def test_classes_by_name_are_those_of_the_whole_manifest(plan):
     class Wildcards:
         labels, protocol = "default", "trial"
 
-    told = json.loads(found.split_json(Wildcards))["labels"]
+    told = json.loads(found.training.split_json(Wildcards))["labels"]
     assert told["classes"] == ["anger", "fear", "joy"]
     some = plan(*two(), user={"labels": {"scheme": "label", "classes": ["joy", "fear"]}})
-    assert json.loads(some.split_json(Wildcards))["labels"]["classes"] == ["joy", "fear"]
+    assert json.loads(some.training.split_json(Wildcards))["labels"]["classes"] == ["joy", "fear"]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_subject_without_any_eeg_is_refused(plan, refused):
 def test_a_row_that_changes_is_another_trigger_of_its_subject_alone(plan):
     before = plan(*two())
     after = plan({**two()[0], "eeg_stop": 9}, two()[1])
-    told = [{s: p.dataset.trials_json(s) for s in p.subjects} for p in (before, after)]
+    told = [{s: p.dataset.trials_json(s) for s in p.dataset.subjects} for p in (before, after)]
     assert told[0]["Anna_1"] != told[1]["Anna_1"]
     assert told[0]["ben"] == told[1]["ben"]
 

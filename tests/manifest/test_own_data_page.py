@@ -143,7 +143,7 @@ def test_classes_and_channels_go_through_to_model_and_tables(project, done):
 
 def test_the_report_shows_channels_of_the_montage_and_the_classes(project, done):
     page = (project / "results/report/index.html").read_text()
-    assert "own recordings, by a manifest" in page
+    assert "recordings listed in a manifest" in page
     assert "left, right" in page
     assert "no channel of the 10–20 system" not in page
 

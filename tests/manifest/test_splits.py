@@ -84,5 +84,5 @@ def test_the_names_of_a_control_are_exchanged(tmp_path):
 
 def test_trials_without_a_label_are_in_no_split(tmp_path, refused):
     path = write_trials(tmp_path, "p1", named=False)
-    with refused("no trial with EEG that has a label"):
+    with refused("no trial with EEG has a label: nothing to split"):
         split(tmp_path, [path], "trial", "p1-k0")

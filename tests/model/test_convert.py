@@ -152,6 +152,7 @@ def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused)
         published.convert(tmp_path / "good.pt", out, **HOW | {"selection": "best"})
 
 
+@pytest.mark.slow
 def test_from_the_shell(tmp_path):
     torch.save(head(), tmp_path / "checkpoint.pt")
     command = [sys.executable, "-m", "milmer", "convert", "checkpoint.pt", "model"]

@@ -57,6 +57,7 @@ def encoder(eeg=None, **shapes):
     return module.eval()
 
 
+@pytest.mark.slow
 def test_on_the_twin_it_learns_where_alpha_is_strong_and_the_published_branch_does_not(tmp_path):
     """One pool of four subjects' 160 trials of one segment, in folds that keep trials together."""
     size = {"subjects": 4, "trials": 40, "seconds": 3, "no_video": [1, 2, 3, 4]}

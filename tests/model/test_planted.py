@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
 
+pytestmark = pytest.mark.slow
 INSTANCES, CHOSEN, TOKENS, DIM, CLASSES = 10, 3, 4, 16, 4
 BAGS, STEPS, BATCH = 1024, 240, 64
 

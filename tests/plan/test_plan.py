@@ -239,3 +239,57 @@ def test_the_paths_of_the_plan_are_the_patterns_of_the_rules():
         if function is paths.backbone:
             wildcards = ["{backbone}"]
         assert f'"{function(*wildcards)}' in rules, function
+
+
+def test_a_brace_in_a_path_is_refused_at_once_by_its_option(shipped, copy, tmp_path, monkeypatch):
+    user = shipped | copy(2, [1, 2])
+    for change, where in (
+        ({"dataset": {"root": "de{a}p"}}, r"dataset.root: de\{a\}p"),
+        (
+            {"dataset": {"kind": "manifest", "manifest": "m{1}.csv"}},
+            r"dataset.manifest: m\{1\}.csv",
+        ),
+        ({"backbone": {"name": "sw}in"}}, r"backbone.name: sw\}in"),
+        ({"backbone": {"pretrain": {"images": "{x"}}}, r"backbone.pretrain.images: \{x"),
+        ({"faces": {"detector_model": "{}.onnx"}}, r"faces.detector_model: \{\}.onnx"),
+        (
+            {"variants": {"backbone": {"b": {"name": "{b}"}}}},
+            r"variants.backbone.b.name: \{b\}",
+        ),
+    ):
+        with pytest.raises(MilmerError, match=f"^{where} holds a brace, which Snakemake takes for"):
+            Plan.read(user | change)
+    (tmp_path / "in{side}").mkdir()
+    monkeypatch.chdir(tmp_path / "in{side}")
+    with pytest.raises(MilmerError, match=r"^the working directory: .*in\{side\} holds a brace"):
+        Plan.read(user)
+
+
+def test_a_brace_in_the_name_of_a_file_is_refused_at_once(shipped, copy, tmp_path):
+    user = shipped | copy(2, [1, 2])
+    swin = tmp_path / "swin/{a}.json"
+    swin.parent.mkdir()
+    swin.touch()
+    with pytest.raises(MilmerError, match=r"a file of backbone.name: .*\{a\}.json holds a brace"):
+        Plan.read(user | {"backbone": {"name": str(swin.parent)}})
+    folder = tmp_path / "face_video/s01"
+    (folder / "s01_trial01.avi").rename(tmp_path / "a.avi")
+    (folder / "{1}").mkdir()
+    (tmp_path / "a.avi").rename(folder / "{1}/s01_trial01.avi")
+    with pytest.raises(MilmerError, match=r"a file of .*: .*\{1\}/s01_trial01.avi holds a brace"):
+        Plan.read(user)
+    for name in ("eeg{1}.edf", "eeg.vhdr"):
+        (tmp_path / name).write_text("[Common Infos]\nDataFile={x}.eeg\n")
+        (tmp_path / "{x}.eeg").touch()
+        (tmp_path / "m.csv").write_text(f"subject,trial,stimulus,eeg_file,label\np,1,a,{name},x\n")
+        manifest = {"kind": "manifest", "manifest": str(tmp_path / "m.csv")}
+        with pytest.raises(MilmerError, match=r"a file of .*m.csv: .*\{.*holds a brace"):
+            Plan.read(user | {"dataset": manifest, "labels": {"scheme": "label"}})
+
+
+def test_a_header_that_names_another_folder_is_refused_before_any_job(shipped, tmp_path, hostile):
+    rows = f"subject,trial,stimulus,eeg_file,label\np,1,a,{hostile}/inside/elsewhere.vhdr,x\n"
+    (tmp_path / "m.csv").write_text(rows)
+    manifest = {"kind": "manifest", "manifest": str(tmp_path / "m.csv")}
+    with pytest.raises(MilmerError, match=r"elsewhere.vhdr: names '../secret.bin'"):
+        Plan.read(shipped | {"dataset": manifest, "labels": {"scheme": "label"}})

@@ -1,8 +1,8 @@
-"""The report's figures: which there are, and where they stand; nothing heavy, for the Snakefile.
+"""The list of the report's figures and their places; loads nothing heavy, for the Snakefile.
 
-A figure is drawn by the function of its name in one of the modules ``figures_*`` beside this one,
-which also says what it is called and how to read it. What Snakemake's own report says of it stands
-in ``workflow/report``, in a file of its name.
+A figure is drawn by the function of its name in one of the modules ``figures_*`` in this folder,
+which also sets its title and caption. Its caption in Snakemake's own report is the file of its name
+in ``workflow/report``.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Section:
-    """Where a figure stands: its heading on the page, its category in Snakemake's report."""
+    """A figure's place: its heading on the page and its category in Snakemake's report."""
 
     heading: str
     category: str
@@ -21,10 +21,10 @@ FIGURES = {
     "subjects": Section("By subject", "Results"),
     "confusion": Section("Confusion", "Results"),
     "learning": Section("Learning", "Training"),
-    "reliability": Section("How sure and how right", "Results"),
+    "reliability": Section("Calibration", "Results"),
     "frames": Section("Frames", "Faces"),
-    "attention": Section("Where on the face", "Faces"),
+    "attention": Section("Attention to the face", "Faces"),
     "channels": Section("EEG channels", "EEG"),
     "cleaning": Section("EEG cleaning", "EEG"),
 }
-"""All figures by name, in the page's order; the first comes before all else on it."""
+"""All figures by name, in the order of the page; the first comes before everything else."""

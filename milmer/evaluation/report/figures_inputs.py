@@ -1,4 +1,4 @@
-"""Figures of what the model looked at, and of what was done to the EEG before."""
+"""Figures of what the model looked at and of how the EEG was cleaned."""
 
 from collections.abc import Iterator
 
@@ -10,19 +10,19 @@ from milmer.drawing.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, tic
 from milmer.evaluation.report.sources import Cleaning, Group, Results
 
 _SCORE_BINS = np.linspace(-3, 3, 25)
-_MOST_MAPS = 12  # of removed components, the greatest first
+_MOST_MAPS = 12  # of removed components, the largest first
 
 
 def frames(results: Results) -> Figure:
-    """Which frames were chosen: within the segment, over the trial, and by their score."""
+    """Which frames were chosen: within the segment, over the trial, and by score."""
     panels = [panel for group in results.groups for panel in _frames_panels(group)]
     return Figure(
         "frames",
         "Which frames the model chose",
-        "First how often each of a bag's instances was chosen, the dashed line is choosing without "
-        "looking; then the same by the segment's position in its trial, the stronger the colour "
-        "the more often; then the scores of chosen and other instances, each run's with mean 0 "
-        "and deviation 1.",
+        "Three panels for each experiment and protocol: how often each instance of a bag was "
+        "chosen, where the dashed line is random choice; the same by the position of the segment "
+        "in its trial, where a stronger colour means more often; and the scores of chosen and "
+        "other instances, standardised within each run.",
         panels,
         "No experiment chooses among frames.",
     )
@@ -59,9 +59,9 @@ def _instances(group: Group, share: np.ndarray, even: float) -> Panel:
         left, y = axes.at(i - 0.4, value)
         drawing.rect(left, y, axes.at(i + 0.4, 0)[0] - left, axes.at(i, 0)[1] - y, "strong")
     drawing.line(*axes.at(-0.6, even), *axes.at(len(share) - 0.4, even), "dashed")
-    said = f"Most often instance {share.argmax()} ({share.max():.2f} of segments), least often "
-    said += f"{share.argmin()} ({share.min():.2f}); without looking each {even:.2f}."
-    return drawing.panel(f"{group.title}: within the segment", said)
+    description = f"Most often instance {share.argmax()} ({share.max():.2f} of segments), least "
+    description += f"often {share.argmin()} ({share.min():.2f}); random choice {even:.2f} each."
+    return drawing.panel(f"{group.title}: within the segment", description)
 
 
 def _over_the_trial(group: Group, share: pd.DataFrame) -> Panel:
@@ -81,16 +81,17 @@ def _over_the_trial(group: Group, share: pd.DataFrame) -> Panel:
         drawing.text(x, bottom + 16, position, "soft", "middle")
     drawing.text(WIDTH - 12, bottom + 34, "segment of the trial", "soft", "end")
     place = np.unravel_index(values.argmax(), values.shape)
-    said = f"Most often chosen: instance {place[1]} of segment {share.index[place[0]]} "
-    said += f"({values.max():.2f}); least {values.min():.2f}."
-    return drawing.panel(f"{group.title}: over the trial", said)
+    description = f"Most often instance {place[1]} of segment {share.index[place[0]]} "
+    description += f"({values.max():.2f}); the least often chosen instance {values.min():.2f}."
+    return drawing.panel(f"{group.title}: over the trial", description)
 
 
 def _scores(group: Group, scores: np.ndarray, hit: np.ndarray, runs: np.ndarray) -> Panel:
     standard = np.empty(scores.shape)
     for run in np.unique(runs):
-        own = scores[runs == run]
-        standard[runs == run] = (own - own.mean()) / (own.std() or 1.0)
+        run_scores = scores[runs == run]
+        deviation = run_scores.std() or 1.0
+        standard[runs == run] = (run_scores - run_scores.mean()) / deviation
     drawing, shares = Drawing(), []
     for part in (hit, ~hit):
         counts, _ = np.histogram(np.clip(standard[part], -3, 3), _SCORE_BINS)
@@ -108,18 +109,18 @@ def _scores(group: Group, scores: np.ndarray, hit: np.ndarray, runs: np.ndarray)
     for i, (name, kind) in enumerate((("chosen", "curve"), ("others", "curve other"))):
         drawing.line(WIDTH - 100, 14 + 16 * i, WIDTH - 72, 14 + 16 * i, kind)
         drawing.text(WIDTH - 66, 18 + 16 * i, name, "soft")
-    said = f"Mean standardised score {standard[hit].mean():.2f} of chosen instances and "
-    said += f"{standard[~hit].mean():.2f} of the others."
-    return drawing.panel(f"{group.title}: scores", said)
+    description = f"Mean standardised score {standard[hit].mean():.2f} of chosen instances and "
+    description += f"{standard[~hit].mean():.2f} of the others."
+    return drawing.panel(f"{group.title}: scores", description)
 
 
 def attention(results: Results) -> Figure:
     """Where on the face the model looked."""
     panels = []
     for group in results.groups:
-        if (found := results.explanations(group, "attention")) is None:
+        if (explanation := results.explanations(group, "attention")) is None:
             continue
-        share = found[0]
+        share = explanation[0]
         side = 280 / max(share.shape)
         drawing = Drawing(300, 20 + side * len(share))
         for (i, j), value in np.ndenumerate(share):
@@ -128,13 +129,13 @@ def attention(results: Results) -> Figure:
             if side > 30:
                 drawing.text(x + side / 2, y + side / 2 + 4, f"{100 * value:.1f}", "", "middle")
         i, j = np.unravel_index(share.argmax(), share.shape)
-        said = f"Mean attention over {share.shape[0]} x {share.shape[1]} parts of the face in "
-        said += f"percent; most in row {i + 1}, column {j + 1} ({100 * share.max():.1f}), "
-        said += f"evenly {100 / share.size:.1f}."
-        panels.append(drawing.panel(group.title, said))
+        description = f"Mean attention over {share.shape[0]} x {share.shape[1]} parts of the face "
+        description += f"in percent; highest in row {i + 1}, column {j + 1} "
+        description += f"({100 * share.max():.1f}), uniform would be {100 / share.size:.1f}."
+        panels.append(drawing.panel(group.title, description))
     return Figure(
         "attention",
-        "Where on the face",
+        "Attention to the face",
         "Mean attention over the parts of the chosen faces, in percent; a face fills the square.",
         panels,
         "No attention was recorded.",
@@ -142,72 +143,73 @@ def attention(results: Results) -> Figure:
 
 
 def channels(results: Results) -> Figure:
-    """Which EEG channels the model needs."""
+    """Which EEG channels the model relies on."""
     panels = []
     for group in results.groups:
-        if (found := results.explanations(group, "channel")) is None:
+        if (explanation := results.explanations(group, "channel")) is None:
             continue
-        rise = dict(zip(found[1], found[0].tolist(), strict=True))
-        said = f"The loss rises most by {strongest(rise)}."
-        panels.append(scalp_map(group.title, rise, "rise of the cross-entropy", said))
+        values, names = explanation
+        increase = dict(zip(names, values.tolist(), strict=True))
+        description = f"The loss increases most for {strongest(increase)}."
+        panels.append(scalp_map(group.title, increase, "increase of cross-entropy", description))
     return Figure(
         "channels",
         "Which channels matter",
-        "How much the cross-entropy of test segments rises where a channel is exchanged for that "
-        "of another segment.",
+        "How much the cross-entropy of test segments increases when a channel is replaced by that "
+        "of another segment (permutation importance).",
         panels,
-        "No channel was exchanged to see what it is worth.",
+        "No channel importance was computed.",
     )
 
 
 def cleaning(results: Results) -> Figure:
-    """What the cleaning of the EEG found and took out."""
-    panels = [panel for known in results.cleaning for panel in _cleaning_panels(known)]
+    """What cleaning found in the EEG and removed."""
+    panels = [panel for variant in results.cleaning for panel in _cleaning_panels(variant)]
     return Figure(
         "cleaning",
-        "What was taken from the EEG",
-        "Channels that were flat or extreme, by the number of trials; the share of each channel's "
-        "variance that went with the eyes' movements; what each channel held of them; and the "
-        "independent components that were removed, the twelve greatest.",
+        "What was removed from the EEG",
+        "Flat or extreme channels, with the number of trials; the share of each channel's variance "
+        "that was removed with the eye movements; how strongly each channel contained each EOG "
+        "signal; and the twelve largest of the independent components that were removed.",
         panels,
-        "Nothing was taken from the EEG: no channel was bad, and no artefacts were removed.",
+        "Nothing was removed from the EEG: no channel was bad, and artefacts were not removed.",
     )
 
 
-def _cleaning_panels(known: Cleaning) -> Iterator[Panel]:
+def _cleaning_panels(cleaned: Cleaning) -> Iterator[Panel]:
     bad = {
         (subject, entry["channel"]): len(entry["experiment_ids"])
-        for subject, about in known.subjects.items()
+        for subject, about in cleaned.subjects.items()
         for entry in about.get("bad_channels", [])
     }
     if bad:
-        yield _bad_channels(known, bad)
-    taken = [a["removed_variance"] for a in known.subjects.values() if "removed_variance" in a]
-    if taken:
-        mean = _mean(taken)
-        said = f"Mean over {len(taken)} subjects; most of {strongest(mean)}."
-        yield scalp_map(f"{known.variant}: variance taken", mean, "share of the variance", said)
-    coefficients = [a["coefficients"] for a in known.subjects.values() if "coefficients" in a]
+        yield _bad_channels(cleaned, bad)
+    removed = [a["removed_variance"] for a in cleaned.subjects.values() if "removed_variance" in a]
+    if removed:
+        mean = _mean(removed)
+        text = f"Mean over {_counted(len(removed))}; largest for {strongest(mean)}."
+        yield scalp_map(f"{cleaned.variant}: removed variance", mean, "share of variance", text)
+    coefficients = [a["coefficients"] for a in cleaned.subjects.values() if "coefficients" in a]
     for eye in coefficients[0] if coefficients else []:
         mean = _mean([c[eye] for c in coefficients])
-        said = f"Mean over {len(coefficients)} subjects; most in {strongest(mean)}."
-        yield scalp_map(f"{known.variant}: share of {eye}", mean, f"µV for 1 µV of {eye}", said)
-    removed = [
+        text = f"Mean over {_counted(len(coefficients))}; largest for {strongest(mean)}."
+        yield scalp_map(f"{cleaned.variant}: {eye} in the EEG", mean, f"µV per µV of {eye}", text)
+    components = [
         (subject, component)
-        for subject, about in known.subjects.items()
+        for subject, about in cleaned.subjects.items()
         for component in about.get("removed", [])
     ]
-    for subject, component in sorted(removed, key=lambda r: -r[1]["variance"])[:_MOST_MAPS]:
+    for subject, component in sorted(components, key=lambda c: -c[1]["variance"])[:_MOST_MAPS]:
         r = ", ".join(f"|r| {value:.2f} with {eye}" for eye, value in component["r"].items())
-        said = f"{r}; {100 * component['variance']:.1f} % of the variance; most in "
-        said += f"{strongest(component['map'])}."
-        title = f"{known.variant}, {subject}: component {component['index']}"
-        yield scalp_map(title, component["map"], "µV at one standard deviation", said)
+        text = f"{r}; {100 * component['variance']:.1f} % of the variance; largest for "
+        text += f"{strongest(component['map'])}."
+        title = f"{cleaned.variant}, {subject}: component {component['index']}"
+        yield scalp_map(title, component["map"], "µV per standard deviation", text)
 
 
-def _bad_channels(known: Cleaning, bad: dict[tuple[str, str], int]) -> Panel:
-    subjects = [s for s in known.subjects if any(s == of for of, _ in bad)]
-    named = [c for c in known.channels if any(c == channel for _, channel in bad)]
+def _bad_channels(cleaned: Cleaning, bad: dict[tuple[str, str], int]) -> Panel:
+    subjects = [s for s in cleaned.subjects if any(s == of for of, _ in bad)]
+    named = [c for c in cleaned.channels if any(c == channel for _, channel in bad)]
     wide, high = min(40, (WIDTH - 60) / len(subjects)), 22
     drawing, most = Drawing(height=high * len(named) + 34), max(bad.values())
     for j, subject in enumerate(subjects):
@@ -225,9 +227,13 @@ def _bad_channels(known: Cleaning, bad: dict[tuple[str, str], int]) -> Panel:
                 )
                 drawing.text(x + wide / 2, y + high / 2 + 4, count, "small", "middle")
     worst = sorted(bad.items(), key=lambda item: -item[1])[:3]
-    said = ", ".join(f"{channel} of {subject} in {n} trials" for (subject, channel), n in worst)
-    return drawing.panel(f"{known.variant}: bad channels by trials", f"Most often {said}.")
+    text = ", ".join(f"{channel} of {subject} in {n} trials" for (subject, channel), n in worst)
+    return drawing.panel(f"{cleaned.variant}: bad channels, trials", f"Most often {text}.")
 
 
-def _mean(found: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+def _mean(maps: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([values[name] for values in maps])) for name in maps[0]}
+
+
+def _counted(subjects: int) -> str:
+    return "1 subject" if subjects == 1 else f"{subjects} subjects"

@@ -13,11 +13,11 @@ _PEEKS = "best_on_test"
 
 
 def inflation(results: Results) -> Figure:
-    """Accuracy by segment of each experiment under each protocol, leaky ones hatched."""
+    """Accuracy by segment of each experiment under each protocol; leaky ones are hatched."""
     tables = results.tables
     summary = tables["summary"]
     rows = summary[(summary["level"] == "segment") & (summary["metric"] == "accuracy")]
-    rows = rows[rows["select"] != "none"]  # of the baseline, which is a mark of each row
+    rows = rows[rows["select"] != "none"]  # the baselines, which are marks in each row
     honest = tables["inflation"].set_index(["experiment", "protocol"])["honest"]
     panels = []
     for experiment, group in rows.groupby("experiment", sort=False):
@@ -27,14 +27,15 @@ def inflation(results: Results) -> Figure:
     return Figure(
         "inflation",
         "What a leaky split adds",
-        "Accuracy by segment of the same model under each protocol, the mean over subjects. A "
-        "hatched bar is not comparable with new data: segments of one trial lie on both sides of "
-        "the split (leaky), the best epoch was chosen on the test part, or trials exchanged their "
-        "ratings, a control in which there is nothing to learn. Solid line: always "
-        "naming the training part's most common class; dashed: drawing classes as often as they "
-        "occur there; diamond, where it was measured: logistic regression on log band power.",
+        "Accuracy by segment of the same model under each protocol: the mean over subjects, and "
+        "its interval if there are at least six. A hatched bar says nothing about new data: "
+        "training and test share trials (leaky), the best epoch was chosen on the test part, or "
+        "ratings were permuted among trials, a control in which there is nothing to learn. Solid "
+        "line: always predict the most common class of the training part; dashed line: draw "
+        "classes at random, as often as they occur there; diamond, where measured: logistic "
+        "regression on log band power.",
         panels,
-        "No run was summarised.",
+        "There are no runs.",
     )
 
 
@@ -42,11 +43,11 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
     drawing, step = Drawing(height=62 * len(rows) + 40), 62
     axes = Axes(drawing, (10, 0, WIDTH - 56, step * len(rows)), (0, 1), (0, 1))
     drawing.hatch()
-    told = []
+    descriptions = []
     for i, row in enumerate(rows):
         top = step * i
-        known = {"leaky": row.leaky, "on_test": row.select == _PEEKS, "permuted": row.permuted}
-        words = [row.protocol, *caveats(**known)]
+        facts = {"leaky": row.leaky, "on_test": row.select == _PEEKS, "permuted": row.permuted}
+        words = [row.protocol, *caveats(**facts)]
         drawing.text(
             10, top + 16, ", ".join(words), "bold" if honest[experiment, row.protocol] else ""
         )
@@ -75,14 +76,14 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
                 end = max(end, x + 5)
         drawing.text(end + 6, top + 38, _share(row.mean), "bold")
         beside = ", ".join(f"{name} {_share(value)}" for name, value in marks.items())
-        told.append(f"{', '.join(words)}: {_share(row.mean)} ({beside})")
+        descriptions.append(f"{', '.join(words)}: {_share(row.mean)} ({beside})")
     _share_axis(axes, "accuracy by segment")
-    said = f"Accuracy by segment of {experiment}. {'; '.join(told)}."
-    return drawing.panel(experiment, said)
+    description = f"Accuracy by segment of {experiment}. {'; '.join(descriptions)}."
+    return drawing.panel(experiment, description)
 
 
 def subjects(results: Results) -> Figure:
-    """Each subject's accuracy beside the majority class's."""
+    """Each subject's accuracy and that of the majority class."""
     panels = []
     for group in results.groups:
         table = results.subjects(group)
@@ -103,21 +104,22 @@ def subjects(results: Results) -> Figure:
         _share_axis(axes, "accuracy by segment")
         above = int((table["accuracy"] > table["majority"]).sum())
         ends = table.loc[[table["accuracy"].idxmin(), table["accuracy"].idxmax()]]
-        said = " to ".join(f"{_share(r.accuracy)} ({r.subject})" for r in ends.itertuples())
-        said = f"{above} of {len(table)} subjects are above the majority class; from {said}."
-        panels.append(drawing.panel(group.title, said))
+        span = " to ".join(f"{_share(r.accuracy)} ({r.subject})" for r in ends.itertuples())
+        description = f"{above} of {len(table)} subjects are above the majority class; accuracies "
+        description += f"range from {span}."
+        panels.append(drawing.panel(group.title, description))
     return Figure(
         "subjects",
         "Accuracy by subject",
-        "A dot is a subject's accuracy by segment over its folds, the upright line its majority "
-        "class. What lies below the line is drawn in the second colour.",
+        "A dot is a subject's accuracy by segment over its folds, the vertical line that of the "
+        "majority class. Subjects below the line are drawn in the second colour.",
         panels,
         "There are no runs.",
     )
 
 
 def confusion(results: Results) -> Figure:
-    """Which class was taken for which."""
+    """Which class was predicted as which."""
     panels = []
     for group in results.groups:
         counts = results.confusion(group)
@@ -138,29 +140,29 @@ def confusion(results: Results) -> Figure:
                 kind = "bold" if i == j else ""
                 drawing.text(middle, y + side / 2, text, kind, "middle")
                 drawing.text(middle, y + side / 2 + 16, counts[i, j], "small", "middle")
-        found = [
+        recalls = [
             f"{name} {_share(share[i, i])} of {total[i, 0]}"
             for i, name in enumerate(group.labels)
             if total[i, 0]
         ]
-        panels.append(drawing.panel(group.title, f"Recognised: {', '.join(found)}."))
+        panels.append(drawing.panel(group.title, f"Correct: {', '.join(recalls)}."))
     return Figure(
         "confusion",
         "Confusion",
-        "Share of each true class's test segments, and how many they are.",
+        "Test segments of each true class by predicted class: their share and number.",
         panels,
         "There are no runs.",
     )
 
 
 def learning(results: Results) -> Figure:
-    """Loss and watched metric by epoch, and which epochs were kept."""
+    """Loss and watched metric by epoch, and the epochs that were kept."""
     return Figure(
         "learning",
         "Learning",
-        "The line is the median over folds, the shade their middle 80 %. Triangles mark the epochs "
-        "that were kept, one a fold. The watched metric is that of the validation part, or, where "
-        "the epoch was chosen on the test part, that of the test part.",
+        "The line is the median over runs, the band their middle 80 %. Triangles mark the epochs "
+        "that were kept; the larger, the more runs kept that epoch. The second metric is measured "
+        "on the validation part, or on the test part where the epoch was chosen there.",
         [_learning_panel(group) for group in results.groups],
         "There are no runs.",
     )
@@ -172,10 +174,10 @@ def _learning_panel(group: Group) -> Panel:
         (m for m in ("val_macro_f1", "test_accuracy") if m in history and history[m].notna().any()),
         None,
     )
-    shown = ["train_loss", *([watched] if watched else [])]
+    columns = ["train_loss", *([watched] if watched else [])]
     epochs = np.sort(history["epoch"].unique())
-    drawing, told = Drawing(height=165 * len(shown) + 18), []
-    for i, column in enumerate(shown):
+    drawing, medians = Drawing(height=165 * len(columns) + 18), []
+    for i, column in enumerate(columns):
         wide = history.pivot(index="epoch", columns="run", values=column).to_numpy(float)
         low, middle, high = np.nanquantile(wide, [0.1, 0.5, 0.9], axis=1)
         top = max(float(np.nanmax(high)), 1e-6) if column == "train_loss" else 1.0
@@ -183,33 +185,34 @@ def _learning_panel(group: Group) -> Panel:
         axes = Axes(drawing, box, (epochs[0], epochs[-1]), (0, top))
         part, _, metric = column.partition("_")
         name = f"{ {'val': 'validation'}.get(part, part) } {metric.replace('_', ' ')}"
-        last = i == len(shown) - 1
+        last = i == len(columns) - 1
         xs = [e for e in ticks(epochs[0], epochs[-1], 5) if e == int(e)] if last else []
         axes.grid(xs, ticks(0, top), "epoch" if last else "", name)
         band = list(zip(epochs, high, strict=True)) + list(zip(epochs, low, strict=True))[::-1]
         drawing.path([axes.at(x, y) for x, y in band], "faint")
         kind = "curve" if column == "train_loss" else "curve other"
         drawing.path([axes.at(x, y) for x, y in zip(epochs, middle, strict=True)], kind)
-        told.append(f"median {name} {middle[0]:.2f} in the first and {middle[-1]:.2f} in the last")
+        medians.append(f"{name} {middle[0]:.2f} to {middle[-1]:.2f}")
     kept = [metrics["epoch"] for metrics in group.metrics.values()]
     for epoch, count in zip(*np.unique(kept, return_counts=True), strict=True):
         x, y = axes.at(epoch, 0)
         size = 3 + 4 * count / len(kept)
         drawing.path([(x, y - 2 * size), (x - size, y), (x + size, y)], "wedge")
-    said = (
-        f"Of {len(epochs)} epochs: {'; '.join(told)}; the median kept epoch is {np.median(kept):g}."
+    description = (
+        f"Medians from the first to the last of {len(epochs)} epochs: {'; '.join(medians)}. "
+        f"Median epoch kept: {np.median(kept):g}."
     )
-    return drawing.panel(group.title, said)
+    return drawing.panel(group.title, description)
 
 
 def reliability(results: Results) -> Figure:
-    """How often the named class is right, by how sure the model is."""
+    """How often the predicted class is right, by the confidence of the model."""
     panels = []
     for group in results.groups:
         bins = results.calibration(group)
         drawing = Drawing(height=300)
         axes = Axes(drawing, (44, 26, 236, 236), (0, 1), (0, 1))
-        axes.grid(_SHARES, _SHARES, "greatest probability", "share that is right")
+        axes.grid(_SHARES, _SHARES, "confidence", "accuracy")
         drawing.line(*axes.at(0, 0), *axes.at(1, 1), "dashed")
         total = bins["count"].sum()
         points = [axes.at(b.confidence, b.accuracy) for b in bins.itertuples()]
@@ -217,17 +220,20 @@ def reliability(results: Results) -> Figure:
         for (x, y), count in zip(points, bins["count"], strict=True):
             drawing.circle(x, y, 3 + 7 * np.sqrt(count / total))
         gap = expected_calibration_error(bins)
-        mean, right = (
+        confidence, accuracy = (
             (bins["count"] * bins[name]).sum() / total for name in ("confidence", "accuracy")
         )
-        said = f"Mean probability {_share(mean)}, right {_share(right)}; mean gap {_share(gap)}."
-        panels.append(drawing.panel(group.title, said))
+        description = (
+            f"Mean confidence {_share(confidence)}, accuracy {_share(accuracy)}; expected "
+        )
+        description += f"calibration error {_share(gap)}."
+        panels.append(drawing.panel(group.title, description))
     return Figure(
         "reliability",
-        "How sure and how right",
-        "Test segments in bins of the greatest probability; a dot's area is the bin's size. "
-        "Below the dashed line the model is surer than it is right. The mean gap is the expected "
-        "calibration error.",
+        "Calibration",
+        "Test segments in bins of confidence, the probability of the predicted class; the larger a "
+        "dot, the more segments are in its bin. Below the dashed line the model is overconfident. "
+        "The expected calibration error is the mean gap between confidence and accuracy.",
         panels,
         "There are no runs.",
     )

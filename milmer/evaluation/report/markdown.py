@@ -1,4 +1,4 @@
-"""Markdown of the conclusions as HTML (CommonMark, by markdown-it-py)."""
+"""The Markdown of the conclusions as HTML (CommonMark, by markdown-it-py)."""
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -8,7 +8,7 @@ _PARSER.add_render_rule("softbreak", lambda *_: " ")
 
 
 def html(markdown: str) -> Markup:
-    """Markdown as HTML. HTML in it stays text, and its headings go below a section's own."""
+    """Markdown as HTML. HTML in it is escaped, and its headings rank below those of sections."""
     tokens = _PARSER.parse(markdown)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):

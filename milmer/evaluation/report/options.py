@@ -14,22 +14,22 @@ class ReportOptions(SummaryOptions):
 
     faces: Literal["none", "blurred", "shown"] = Field(
         "none",
-        description="Pictures of chosen frames in the report. They show participants: `shown` only "
-        "where the dataset's licence allows it for each of them; `blurred` leaves of a face what "
-        "8 x 8 points hold.",
+        description="Pictures of chosen frames in the report. They show participants: use `shown` "
+        "only if the dataset's licence allows it for each of them; `blurred` reduces a face to "
+        "8 x 8 points.",
     )
     explain: int = Field(
         ExplainOptions.model_fields["segments"].default,
         ge=0,
-        description="Test segments of a run by which is told which channels and which part of the "
-        "face its model goes by; 0 leaves that out.",
+        description="Number of test segments of a run from which to compute which EEG channels and "
+        "parts of the face its model relies on; 0 skips this.",
     )
 
 
-class Shown(Options):
-    """An experiment: its folds by protocol, how it differs, and whose data it looks at.
+class ReportedExperiment(Options):
+    """An experiment: its folds by protocol, its changes, and the data that it uses.
 
-    ``eeg`` and ``faces`` are the variants that it takes; null where it looks at none.
+    ``eeg`` and ``faces`` are the variants that it uses; null if it uses none.
     """
 
     folds: dict[str, list[str]]
@@ -39,15 +39,15 @@ class Shown(Options):
 
 
 class ReportStageOptions(Options):
-    """What the stage ``report`` depends on. ``source`` is the kind of EEG files that were read."""
+    """Options of the stage ``report``. ``source`` is the kind of EEG files that were read."""
 
     report: ReportOptions = ReportOptions()
-    experiments: dict[str, Shown] = Field({})
+    experiments: dict[str, ReportedExperiment] = Field({})
     seeds: list[int] = Field([0])
     subjects: list[str] = Field([])
     source: str = "dat"
 
     def variants(self, kind: str) -> list[str]:
-        """Variants of ``eeg`` or ``faces`` that experiments take, each once."""
-        taken = [getattr(experiment, kind) for experiment in self.experiments.values()]
-        return list(dict.fromkeys(variant for variant in taken if variant))
+        """The variants of ``eeg`` or ``faces`` that experiments use, each once."""
+        variants = [getattr(experiment, kind) for experiment in self.experiments.values()]
+        return list(dict.fromkeys(variant for variant in variants if variant))

@@ -1,5 +1,5 @@
 "use strict";
-// Headings sort their table: numbers as numbers, texts as people count, what is missing last.
+// Headings sort their table: numbers by value, texts in natural order, missing values last.
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
@@ -20,7 +20,7 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
-// On paper nothing can be opened.
+// Nothing can be opened on paper, so print everything.
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];

@@ -1,7 +1,7 @@
-"""Stage ``report``: one self-contained page of what was run and what came of it.
+"""Stage ``report``: one self-contained page of what was run and what resulted.
 
-The page needs no network, and no other file. It holds neither a clock nor a path of this machine,
-so that the same results give the same bytes. Each figure is also written as a file of its own.
+The page needs no network and no other file. It contains no time and no path of this machine, so
+the same results give the same bytes. Each figure is also written to a file of its own.
 """
 
 import json
@@ -25,22 +25,22 @@ from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.report.sources import Results
 
 DRAWN_IN = (figures_results, figures_inputs)
-"""Modules with a function of each figure's name."""
+"""The modules with a function named after each figure."""
 
 _KINDS = {
     "dat": "preprocessed EEG (.dat)",
     "mat": "preprocessed EEG (.mat)",
     "bdf": "original recordings (.bdf)",
-    "manifest": "own recordings, by a manifest",
+    "manifest": "recordings listed in a manifest",
 }
 
 
 def make_report(folder: Path, options: ReportStageOptions, out: Path) -> None:
     """Write ``index.html`` and ``figures/*.svg`` below ``out`` from the results in ``folder``.
 
-    Reads the tables and the conclusions, the runs, the tables of trials, what was noted of segments
-    and faces, and explanations where there are any. Raises :class:`~milmer.errors.MilmerError`
-    where one that is needed is missing.
+    Reads the tables and the conclusions, the runs, the tables of trials, what the files of segments
+    and faces say about themselves, and explanations if there are any. Raises
+    :class:`~milmer.errors.MilmerError` if a required file is missing.
     """
     results = Results(folder, options)
     results.require()
@@ -61,15 +61,14 @@ def _figure(name: str, results: Results) -> Figure:
 def _page(results: Results, figures: dict[str, Figure]) -> str:
     environment = page_environment("milmer.evaluation.report")
     environment.filters["markdown"] = markdown.html
-    faces = pictures.bags(results)
-    shown: dict[str, Any] = {
+    content: dict[str, Any] = {
         "style": page_style(),
         "script": Markup((Path(__file__).parent / "page.js").read_text(encoding="utf-8")),
         "lead": _lead(results),
         "facts": _facts(results),
         "conclusions": results.conclusions,
         "sections": [(FIGURES[name].heading, figure) for name, figure in figures.items()],
-        "bags": faces,
+        "bags": pictures.bags(results),
         "faces": results.options.report.faces,
         "experiments": tables.experiments(results),
         "summary": tables.summary(results),
@@ -82,9 +81,9 @@ def _page(results: Results, figures: dict[str, Figure]) -> str:
         "dropped": tables.dropped(results),
         "warnings": tables.warnings(results),
     }
-    # Last, when all that is read has been read.
-    shown |= {"inputs": tables.inputs(results), "provenance": _provenance(results)}
-    return environment.get_template("page.html").render(shown)
+    # Last, when everything has been read.
+    content |= {"inputs": tables.inputs(results), "provenance": _provenance(results)}
+    return environment.get_template("page.html").render(content)
 
 
 def _lead(results: Results) -> str:
@@ -97,7 +96,7 @@ def _many(count: int, what: str) -> str:
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
-    """What was run and on what, as terms and their numbers."""
+    """What was run and on which data, as terms and numbers."""
     trials, options = results.trials, results.options
     segments = {
         c.variant: sum(a["segments"] for a in c.subjects.values()) for c in results.cleaning
@@ -110,19 +109,19 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("trials", f"{len(trials)} ({with_eeg.sum()} with EEG, {with_video.sum()} with video)"),
         ("segments", ", ".join(f"{count} ({name})" for name, count in segments.items()) or "–"),
         ("classes", ", ".join(results.groups[0].labels) if results.groups else "–"),
-        ("runs", f"{runs} of {_many(len(options.experiments), 'experiment')}"),
+        ("training", f"{_many(runs, 'run')}, {_many(len(options.experiments), 'experiment')}"),
     ]
 
 
 def _provenance(results: Results) -> dict[str, Any]:
-    made = storage.provenance("report", __name__, results.options.result(), {})
-    own = {key: value for key, value in made["options"].items() if key != "experiments"}
-    options = {"report": own} | {
+    provenance = storage.provenance("report", __name__, results.options.result(), {})
+    report = {key: v for key, v in provenance["options"].items() if key != "experiments"}
+    options = {"report": report} | {
         f"{name}: {stage}": stage_options
         for name in results.options.experiments
         for stage, stage_options in results.options_of(name).items()
     }
     return {
-        "options": [(what, json.dumps(held, sort_keys=True)) for what, held in options.items()],
-        "versions": made["versions"],
+        "options": [(name, json.dumps(v, sort_keys=True)) for name, v in options.items()],
+        "versions": provenance["versions"],
     }

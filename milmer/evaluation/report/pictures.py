@@ -1,7 +1,7 @@
-"""Pictures of frames, which show participants: only where ``report.faces`` asks for them.
+"""Pictures of frames. They show participants and are included only if ``report.faces`` asks for it.
 
-A blurred picture keeps 8 x 8 points of a face, smoothed; nobody is recognised by them, and nothing
-more is put into the page. The picture itself is made small before it is written in any form.
+Blurring keeps 8 x 8 smoothed points of a face, from which nobody can be recognised. Pictures are
+blurred or reduced before they are written in any form, so the page contains nothing finer.
 """
 
 import base64
@@ -15,13 +15,13 @@ from milmer.evaluation.report.sources import Results
 from milmer.faces.bags import decode_crop
 
 _SIDE = 72  # px of a picture on the page
-_POINTS = 8  # that a blurred face is made of, along a side
+_POINTS = 8  # along each side of a blurred face
 _MOST = 6  # bags
 
 
 @dataclass(frozen=True)
 class Bag:
-    """A segment's frames in their order, as one JPEG strip, and which were chosen."""
+    """The frames of a segment in order, as one JPEG strip that marks the chosen ones."""
 
     heading: str
     description: str
@@ -31,7 +31,7 @@ class Bag:
 
 
 def bags(results: Results) -> list[Bag]:
-    """Bags of the first experiment that chooses among frames, one a subject."""
+    """Bags of the first experiment that chooses among frames, one per subject."""
     how = results.options.report.faces
     if how == "none":
         return []
@@ -47,10 +47,9 @@ def bags(results: Results) -> list[Bag]:
 
 def _bag(results: Results, title: str, variant: str, row: tuple, how: str) -> Bag:
     with storage.open_h5(results.faces_file(variant, row.subject), "faces") as file:
-        known = (file["experiment_id"][()] == row.experiment_id) & (
-            file["position"][()] == row.position
-        )
-        bag = file["bag"][np.flatnonzero(known)[0]]  # (instance,)
+        same_trial = file["experiment_id"][()] == row.experiment_id
+        segment = np.flatnonzero(same_trial & (file["position"][()] == row.position))[0]
+        bag = file["bag"][segment]  # (instance,)
         pictures = [decode_crop(file["image"][i]) if i >= 0 else None for i in bag]
     chosen = {int(i) for i in row.chosen}
     tiles = [_tile(picture, how, i in chosen) for i, picture in enumerate(pictures)]
@@ -60,7 +59,7 @@ def _bag(results: Results, title: str, variant: str, row: tuple, how: str) -> Ba
     )
     assert done
     heading = f"{title}: {row.subject}, experiment_id {row.experiment_id}, segment {row.position}"
-    description = f"{len(bag)} frames of which {', '.join(map(str, sorted(chosen)))} were chosen"
+    description = f"{len(bag)} frames, of which {', '.join(map(str, sorted(chosen)))} were chosen"
     uri = "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode()
     return Bag(heading, description, uri, strip.shape[1], strip.shape[0])
 
@@ -77,7 +76,7 @@ def _tile(picture: np.ndarray | None, how: str, chosen: bool) -> np.ndarray:
 
 
 def blurred(picture: np.ndarray) -> np.ndarray:
-    """A picture (height, width, 3) of which 8 x 8 points are left, smoothed, at the page's size."""
+    """A picture (height, width, 3) reduced to 8 x 8 smoothed points, at its size on the page."""
     points = cv2.resize(picture, (_POINTS, _POINTS), interpolation=cv2.INTER_AREA)
     points = cv2.GaussianBlur(points, (0, 0), 1.0)
     return cv2.resize(points, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)

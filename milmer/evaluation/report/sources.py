@@ -1,6 +1,6 @@
-"""Reading: all that the report shows, from the tables, the runs and the data that they used.
+"""Reading what the report shows: the tables, the runs, and facts about the data that they used.
 
-No recording is read, and of the face crops only which frames hold a face.
+No recording is read, and of the face crops only which frames contain a face.
 """
 
 import json
@@ -23,17 +23,17 @@ _KEY = ["experiment", "protocol"]
 
 
 def caveats(*, leaky: bool, on_test: bool = False, permuted: bool) -> list[str]:
-    """What has to stand where a number is read, in the page's words."""
-    holds = {"leaky": leaky, "epoch chosen on test": on_test, "ratings exchanged": permuted}
-    return [words for words, true in holds.items() if true]
+    """What has to be said wherever a number is shown, in the page's words."""
+    words = {"leaky": leaky, "epoch chosen on test": on_test, "ratings permuted": permuted}
+    return [text for text, applies in words.items() if applies]
 
 
 @dataclass(frozen=True)
 class Group:
     """The runs of an experiment under a protocol.
 
-    ``predictions`` has a column ``run`` (fold and seed), ``history`` too; ``metrics`` maps a run to
-    what its ``metrics.json`` holds.
+    ``predictions`` and ``history`` have a column ``run`` (fold and seed); ``metrics`` maps a run to
+    the content of its ``metrics.json``.
     """
 
     experiment: str
@@ -45,14 +45,14 @@ class Group:
 
     @property
     def title(self) -> str:
-        """How a panel about it is headed."""
-        permuted = any(known["permuted"] for known in self.metrics.values())
+        """The title of its panels."""
+        permuted = any(metrics["permuted"] for metrics in self.metrics.values())
         words = ", ".join(caveats(leaky=self.leaky, permuted=permuted))
         return f"{self.experiment}, {self.protocol}" + (f" ({words})" if words else "")
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes."""
+        """The names of the classes."""
         return next(iter(self.metrics.values()))["labels"]
 
 
@@ -67,14 +67,14 @@ class Cleaning:
 
 @dataclass
 class Results:
-    """A folder of results, read as ``options`` say."""
+    """A folder of results; ``options`` name the files to read, and ``inputs`` their digests."""
 
     folder: Path
     options: ReportStageOptions
     inputs: dict[str, str] = field(default_factory=dict)
 
     def require(self) -> None:
-        """Read what is small, so that a file that is missing is told before anything is drawn."""
+        """Read the small files, so that a missing one is reported before anything is drawn."""
         _ = self.tables, self.trials, self.cleaning, self.frames
 
     # ---------------------------------------------------------------- tables
@@ -98,7 +98,7 @@ class Results:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """All runs, by experiment and protocol in the configuration's order."""
+        """All runs by experiment and protocol, in the order of the configuration."""
         return [
             self._group(name, protocol, folds)
             for name, experiment in self.options.experiments.items()
@@ -116,19 +116,17 @@ class Results:
                 predictions.append(table.assign(run=run))
                 table = self._table(folder / "history.parquet", "history")
                 history.append(table.assign(run=run))
-        leaky = any(known["leaky"] for known in metrics.values())
+        leaky = any(entry["leaky"] for entry in metrics.values())
         joined = [pd.concat(tables, ignore_index=True) for tables in (predictions, history)]
         return Group(experiment, protocol, leaky, *joined, metrics)
 
     def options_of(self, experiment: str) -> dict[str, Any]:
-        """Options of an experiment's training and of the stages before it; all its runs' alike."""
+        """Options of an experiment's training and of the stages before it, which all runs share."""
         group = next(group for group in self.groups if group.experiment == experiment)
         return stage_options(next(iter(group.metrics.values()))["provenance"])
 
     def subjects(self, group: Group) -> pd.DataFrame:
-        """Accuracy by segment of each subject, with the majority class's: subject, accuracy,
-        majority.
-        """
+        """Columns ``subject, accuracy, majority``: accuracies by segment, one row per subject."""
         table = self._of(group, "subjects")
         columns = ["subject", "accuracy", "majority"]
         return table.loc[table["level"] == "segment", columns].sort_values(
@@ -145,7 +143,7 @@ class Results:
         return counts
 
     def calibration(self, group: Group) -> pd.DataFrame:
-        """Test segments by the greatest probability: mean confidence, accuracy, count."""
+        """Bins of test segments by confidence: ``confidence`` (mean), ``accuracy``, ``count``."""
         table = self._of(group, "calibration")
         return table.loc[table["count"] > 0, ["confidence", "accuracy", "count"]]
 
@@ -159,12 +157,12 @@ class Results:
     def trials(self) -> pd.DataFrame:
         """The tables of trials of all subjects."""
         folder = self.folder / "trials"
-        known = [self._table(folder / f"{s}.parquet", "trials") for s in self.options.subjects]
-        return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
+        tables = [self._table(folder / f"{s}.parquet", "trials") for s in self.options.subjects]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     @cached_property
     def cleaning(self) -> list[Cleaning]:
-        """What the cleaning found, for each variant of ``eeg`` that experiments take."""
+        """What cleaning found, for each variant of ``eeg`` that experiments use."""
         return [self._cleaning(variant) for variant in self.options.variants("eeg")]
 
     def _cleaning(self, variant: str) -> Cleaning:
@@ -173,14 +171,14 @@ class Results:
             path = self.folder / "segments" / variant / f"{subject}.h5"
             with storage.open_h5(path, "segments") as file:
                 channels = [str(name) for name in file.attrs["channels"]]
-                known = json.loads(file.attrs["cleaned"])
-                subjects[subject] = known | {"segments": len(file["position"])}
+                report = json.loads(file.attrs["cleaned"])
+                subjects[subject] = report | {"segments": len(file["position"])}
             self._seen(path)
         return Cleaning(variant, channels, subjects)
 
     @cached_property
     def frames(self) -> pd.DataFrame:
-        """For each variant of ``faces`` and subject: frames, those with a face, empty segments."""
+        """Per variant of ``faces`` and subject: frames, those with a face, segments without any."""
         rows = []
         for variant in self.options.variants("faces"):
             for subject in self.filmed:
@@ -200,21 +198,21 @@ class Results:
         return [s for s in self.options.subjects if s in seen]
 
     def faces_file(self, variant: str, subject: str) -> Path:
-        """Where a subject's face crops lie."""
+        """The file of a subject's face crops."""
         return self.folder / "faces" / variant / f"{subject}.h5"
 
     # ----------------------------------------------------------- explanations
 
     def explanations(self, group: Group, what: str) -> tuple[np.ndarray, list[str]] | None:
         """``channel`` or ``attention``, averaged over the runs that have it, and the channels."""
-        found, channels = [], []
+        arrays, channels = [], []
         for path in self._explained(group):
             with storage.open_h5(path, "explain") as file:
                 if file[what].size:
-                    found.append(file[what][()])
+                    arrays.append(file[what][()])
                     channels = [str(name) for name in file.attrs["channels"]]
             self._seen(path)
-        return (np.mean(found, axis=0), channels) if found else None
+        return (np.mean(arrays, axis=0), channels) if arrays else None
 
     def _explained(self, group: Group) -> Iterator[Path]:
         folder = self.folder / "explanations" / group.experiment / group.protocol
@@ -231,11 +229,11 @@ class Results:
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise MilmerError(f"{path}: cannot be read; run snakemake again") from error
+            raise MilmerError("cannot be read", where=path, remedy="run snakemake again") from error
         self._seen(path)
-        return known
+        return content
 
     def _seen(self, path: Path) -> None:
         self.inputs[path.relative_to(self.folder).as_posix()] = storage.digest(path)

@@ -1,4 +1,4 @@
-"""The page's tables: which rows and columns are shown, and how a cell sorts."""
+"""The tables of the page: their rows and columns, and how cells are sorted."""
 
 import hashlib
 import json
@@ -9,26 +9,26 @@ from typing import Any
 import pandas as pd
 
 from milmer.evaluation.baseline_options import BASELINES
-from milmer.evaluation.formats import readable
-from milmer.evaluation.options import SHOWN
+from milmer.evaluation.formats import as_texts
+from milmer.evaluation.options import METRIC_TITLES
 from milmer.evaluation.report.sources import Results, caveats
 from milmer.evaluation.runs import KEY
 from milmer.splits.protocols import PROTOCOLS
 
-_MOST_ROWS = 600  # of a table on the page; more are in its file
+_MOST_ROWS = 600  # of a table on the page; its file has all of them
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's text, and the number that it sorts by if it is one."""
+    """The text of a cell, and the number to sort it by if it is one."""
 
     text: str
     number: float | None = None
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A table that is sorted by its headings; ``numeric`` says which columns hold numbers."""
+class PageTable:
+    """A table that its headings sort; ``numeric`` says which columns contain numbers."""
 
     caption: str
     columns: Sequence[str]
@@ -37,36 +37,33 @@ class Listing:
     more: str = ""
 
 
-def listing(caption: str, table: pd.DataFrame, file: str = "") -> Listing:
-    """A table as it is, of at most 600 rows; ``file`` is where the others are."""
+def page_table(caption: str, table: pd.DataFrame, file: str = "") -> PageTable:
+    """The first 600 rows of a table; ``file`` has the others."""
     rows = [[_cell(v) for v in row] for row in table.head(_MOST_ROWS).itertuples(index=False)]
-    numeric = [
-        all(r[i].number is not None or r[i].text == "–" for r in rows) for i in _places(table)
-    ]
     left = len(table) - _MOST_ROWS
     more = f"{left} more rows are in {file}." if left > 0 else ""
-    return Listing(caption, _heads(table), numeric, rows, more)
+    return PageTable(caption, _heads(table), _numeric(table, rows), rows, more)
 
 
-def experiments(results: Results) -> Listing:
-    """How experiments differ from the configuration."""
+def experiments(results: Results) -> PageTable:
+    """How the experiments differ from the configuration."""
     rows = [
         {
             "experiment": name,
-            "protocols": ", ".join(shown.folds),
-            "EEG": shown.eeg or "–",
-            "faces": shown.faces or "–",
-            "differs by": _changes(shown.changes),
+            "protocols": ", ".join(experiment.folds),
+            "EEG": experiment.eeg or "–",
+            "faces": experiment.faces or "–",
+            "differs by": _changes(experiment.changes),
         }
-        for name, shown in results.options.experiments.items()
+        for name, experiment in results.options.experiments.items()
     ]
-    return listing("Experiments, and how each differs from the configuration", pd.DataFrame(rows))
+    return page_table("How each experiment differs from the configuration", pd.DataFrame(rows))
 
 
-def summary(results: Results) -> Listing:
-    """The summary: a row an experiment, protocol and level."""
-    table, made = results.tables["summary"], []
-    shown = readable("summary", table)
+def summary(results: Results) -> PageTable:
+    """The summary: one row per experiment, protocol and level."""
+    table, rows = results.tables["summary"], []
+    texts = as_texts("summary", table)
     facts = table.groupby(KEY, sort=False)[["leaky", "select", "permuted"]].first()
     protocols = [
         ", ".join(
@@ -74,11 +71,11 @@ def summary(results: Results) -> Listing:
         )
         for (_, protocol, _), leaky, select, permuted in facts.itertuples()
     ]
-    # Accuracy in front, so that it stands beside what it is of where the page is narrow.
+    # Accuracy first, so that a narrow page shows it beside the names of its row.
     baselines = [name.replace("_", " ") for name in BASELINES]
     last = ["subjects", "majority", "chance", *baselines, "ECE"]
-    first = [name for name in shown if name not in ("note", *last)]
-    shown = shown[first + [name for name in shown if name in last]]
+    first = [name for name in texts if name not in ("note", *last)]
+    texts = texts[first + [name for name in texts if name in last]]
     means = table.pivot_table(
         index=["experiment", "protocol", "level"],
         columns="metric",
@@ -86,92 +83,96 @@ def summary(results: Results) -> Listing:
         sort=False,
         dropna=False,
     )
-    for protocol, (_, row) in zip(protocols, shown.iterrows(), strict=True):
+    for protocol, (_, row) in zip(protocols, texts.iterrows(), strict=True):
         mean = means.loc[(row["experiment"], row["protocol"], row["level"])]
         cells = []
         for name, value in row.items():
             metric = str(name).replace(" ", "_")
-            known = metric in mean.index and not pd.isna(mean[metric])
-            number = float(mean[metric]) if known else _number(value)
+            has_mean = metric in mean.index and not pd.isna(mean[metric])
+            number = float(mean[metric]) if has_mean else _number(value)
             cells.append(Cell(protocol if name == "protocol" else _text(value), number))
-        made.append(cells)
-    numeric = [
-        all(cells[i].number is not None or cells[i].text == "–" for cells in made)
-        for i in _places(shown)
-    ]
-    caption = "Mean ± standard deviation over subjects, and the [interval] from six subjects on"
+        rows.append(cells)
+    caption = "Mean ± standard deviation over subjects, with the [interval] of the mean if there "
+    caption += "are at least six"
     for protocol in dict.fromkeys(table["protocol"]):
         if PROTOCOLS[protocol].leaves_subject_out:
-            caption += f"; folds of {protocol} share their training data, so that theirs are "
-            caption += "approximate"
-    return Listing(caption, _heads(shown), numeric, made)
+            caption += f"; folds of {protocol} share most of their training data, so their "
+            caption += "intervals are approximate"
+    return PageTable(caption, _heads(texts), _numeric(texts, rows), rows)
 
 
-def tests(results: Results) -> Listing:
-    """Paired tests of each experiment against the first."""
+def tests(results: Results) -> PageTable:
+    """Paired tests of each experiment against the first and the baselines."""
     columns = ["experiment", "against", "protocol", "level", "metric", "subjects"]
     table = results.tables["tests"][[*columns, "difference", "p", "p_holm", "note"]]
-    return listing("Paired sign-flip tests over subjects, Holm-corrected", table, "tests.csv")
+    return page_table("Paired sign-flip tests over subjects, Holm-corrected", table, "tests.csv")
 
 
-def ablation(results: Results) -> Listing:
-    """Each experiment beside the first, over the subjects that both have."""
+def ablation(results: Results) -> PageTable:
+    """Each experiment compared with the first, over the subjects that both have."""
     table = results.tables["ablation"].drop(columns="changes")
-    return listing("Means, and differences over common subjects", table, "ablation.csv")
+    return page_table(
+        "Means, and differences from the first experiment over common subjects",
+        table,
+        "ablation.csv",
+    )
 
 
-def folds(results: Results) -> Listing:
-    """Each fold, by segment."""
+def folds(results: Results) -> PageTable:
+    """The results of each fold, by segment."""
     table = results.tables["folds"]
     columns = ["experiment", "protocol", "fold", "seed", "tested", "accuracy", "macro_f1"]
     columns += ["majority", *BASELINES, "epoch", "without_valid_face", "warnings"]
-    return listing(
-        "Each fold, by segment", table.loc[table["level"] == "segment", columns], "folds.csv"
+    return page_table(
+        "Results of each fold, by segment",
+        table.loc[table["level"] == "segment", columns],
+        "folds.csv",
     )
 
 
-def literature(results: Results) -> Listing:
-    """Published numbers and others'."""
-    return listing(
-        "Published numbers, and those of others", results.tables["literature"], "literature.csv"
+def literature(results: Results) -> PageTable:
+    """Published numbers for comparison."""
+    return page_table(
+        "Published numbers, each with its protocol and source",
+        results.tables["literature"],
+        "literature.csv",
     )
 
 
-def cleaning(results: Results) -> Listing:
-    """What was done to the EEG, by variant and subject."""
+def cleaning(results: Results) -> PageTable:
+    """How the EEG was cleaned, by variant and subject."""
     rows = []
-    for known in results.cleaning:
-        for subject, about in known.subjects.items():
+    for cleaned in results.cleaning:
+        for subject, about in cleaned.subjects.items():
             bad = [
                 f"{entry['channel']} ({entry['why']}, {len(entry['experiment_ids'])} trials, "
                 f"{entry['done']})"
                 for entry in about.get("bad_channels", [])
             ]
-            taken = about.get("removed_variance", {}).values()
+            removed = about.get("removed_variance", {}).values()
             rows.append(
                 (
-                    known.variant,
+                    cleaned.variant,
                     subject,
                     about.get("artefacts", "none"),
                     len(about["removed"]) if "removed" in about else None,
-                    sum(taken) / len(taken) if taken else None,
+                    sum(removed) / len(removed) if removed else None,
                     ", ".join(bad) or "none",
                 )
             )
     columns = ["EEG", "subject", "artefacts", "components removed", "variance taken"]
     table = pd.DataFrame(rows, columns=[*columns, "bad channels"])
     table = table.astype({"components removed": "Int64"})
-    return listing("What was done to the EEG; variance taken is the mean over channels", table)
+    return page_table("How the EEG was cleaned; variance taken is the mean over channels", table)
 
 
-def missing(results: Results) -> Listing:
-    """Trials without EEG or video, by subject, and segments without a face."""
+def missing(results: Results) -> PageTable:
+    """Trials without EEG or video, and frames and segments without a face, by subject."""
     trials, rows = results.trials, []
-    for subject, held in trials.groupby("subject", sort=True):
-        without = held["video_file"].isna()
-        row = {"subject": subject, "trials": len(held)}
-        row |= {"without EEG": _numbers(held.loc[held["eeg_file"].isna(), "trial"])}
-        row |= {"without video": _numbers(held.loc[without, "trial"])}
+    for subject, table in trials.groupby("subject", sort=True):
+        row = {"subject": subject, "trials": len(table)}
+        row |= {"without EEG": _numbers(table.loc[table["eeg_file"].isna(), "trial"])}
+        row |= {"without video": _numbers(table.loc[table["video_file"].isna(), "trial"])}
         frames = results.frames[results.frames["subject"] == subject]
         for frame in frames.itertuples():
             of = "" if frame.faces == "default" else f" ({frame.faces})"
@@ -179,35 +180,40 @@ def missing(results: Results) -> Listing:
             row[f"without a face{of}"] = frame.frames - frame.with_a_face
             row[f"segments without a face{of}"] = frame.segments_without_a_face
         rows.append(row)
-    return listing("What was there of each subject; trials by their position", pd.DataFrame(rows))
+    return page_table(
+        "Data of each subject and what is missing of it; trials are listed by position",
+        pd.DataFrame(rows),
+    )
 
 
 def warnings(results: Results) -> list[str]:
-    """Remarks of the splits, each once with the runs that it is of."""
-    found: dict[str, int] = {}
+    """Warnings about the splits, each once with the number of its runs."""
+    counts: dict[str, int] = {}
     for group in results.groups:
         for metrics in group.metrics.values():
             for warning in metrics["warnings"]:
                 text = f"{group.experiment}, {group.protocol}: {warning}"
-                found[text] = found.get(text, 0) + 1
-    return [f"{text} ({count} {'run' if count == 1 else 'runs'})" for text, count in found.items()]
+                counts[text] = counts.get(text, 0) + 1
+    return [f"{text} ({count} {'run' if count == 1 else 'runs'})" for text, count in counts.items()]
 
 
 def dropped(results: Results) -> list[str]:
-    """Tested segments that were left out for want of a valid face."""
-    found = []
+    """Test segments that were left out because they have no valid face."""
+    lines = []
     for group in results.groups:
         count = sum(m["without_valid_face"].get("test", 0) for m in group.metrics.values())
         if count:
-            found.append(
+            lines.append(
                 f"{group.experiment}, {group.protocol}: {count} test segments without a valid face"
             )
-    return found
+    return lines
 
 
-def inputs(results: Results) -> Listing:
-    """What was read: each table, and the other files by folder under one digest."""
-    return listing("Content of what was read", pd.DataFrame(_digests(results)))
+def inputs(results: Results) -> PageTable:
+    """What was read: each table, and one digest per folder of other files."""
+    return page_table(
+        "Files that were read, with digests of their content", pd.DataFrame(_digests(results))
+    )
 
 
 def _digests(results: Results) -> Iterable[dict[str, Any]]:
@@ -224,14 +230,18 @@ def _digests(results: Results) -> Iterable[dict[str, Any]]:
 
 
 def _heads(table: pd.DataFrame) -> list[str]:
-    names = {metric.replace("_", " "): title for metric, title in SHOWN.items()}
+    names = {metric.replace("_", " "): title for metric, title in METRIC_TITLES.items()}
     names["p holm"] = "p (Holm)"
     heads = [str(name).replace("_", " ") for name in table.columns]
     return [names.get(head, head) for head in heads]
 
 
-def _places(table: pd.DataFrame) -> range:
-    return range(table.shape[1])
+def _numeric(table: pd.DataFrame, rows: Sequence[Sequence[Cell]]) -> list[bool]:
+    """For each column of ``table``, whether all its cells are numbers or missing."""
+    return [
+        all(cells[i].number is not None or cells[i].text == "–" for cells in rows)
+        for i in range(table.shape[1])
+    ]
 
 
 def _cell(value: Any) -> Cell:

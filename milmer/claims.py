@@ -1,0 +1,78 @@
+"""What HDF5 and Parquet files claim, compared with what they hold before any of it is read.
+
+HDF5 can keep a file's data in other files, and can claim far more than the file holds: what was
+never written reads as zeros, and what is compressed may be a thousand times larger. So may a table.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import pyarrow.parquet as pq
+
+from milmer.errors import MilmerError
+
+MOST_ROWS = 10_000_000
+"""Rows of a table that a stage wrote."""
+
+_SPARE = 1 << 20  # bytes; small datasets need not be compared
+
+
+def open_h5(path: Path) -> h5py.File:
+    """An HDF5 file of ours, open to read and checked; raises h5py's errors too."""
+    file = h5py.File(path, "r")
+    try:
+        require_self_contained(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def require_self_contained(file: h5py.File, path: Path, expansion: float = 1.0) -> None:
+    """Refuse a file that reaches into others, or whose datasets claim more than it holds.
+
+    ``expansion`` is how many times larger than the file its numbers may be together: 1 for files
+    of ours, which are not compressed.
+    """
+    most = expansion * path.stat().st_size + _SPARE
+    claimed = 0
+    for name, data in _datasets(file, path):
+        if data.external or data.is_virtual:
+            raise MilmerError(f"{name} keeps its data in another file", where=path)
+        chunk = math.prod(data.chunks or (0,)) * data.dtype.itemsize
+        claimed += max(data.size or 0, 0) * data.dtype.itemsize
+        if max(chunk, claimed) > most:
+            raise MilmerError(
+                f"{name} claims {max(chunk, claimed) / 1e6:,.1f} MB, in a file of "
+                f"{path.stat().st_size / 1e6:,.1f} MB",
+                where=path,
+            )
+
+
+def read_metadata(path: Path, most: int = MOST_ROWS) -> pq.FileMetaData:
+    """What a Parquet file says of itself; one of more than ``most`` rows is refused."""
+    metadata = pq.read_metadata(path)
+    if metadata.num_rows > most:
+        raise MilmerError(f"{metadata.num_rows:,} rows; at most {most:,} are read", where=path)
+    return metadata
+
+
+def _datasets(group: h5py.Group, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
+    pending: list[h5py.Group] = [group]
+    visited: set[int] = set()
+    while pending:
+        below = pending.pop()
+        for name in below:
+            whole_name = f"{below.name}/{name}".strip("/")
+            if not isinstance(below.get(name, getlink=True), h5py.HardLink):
+                raise MilmerError(f"{whole_name} is a link to elsewhere", where=path)
+            item = below[name]
+            if isinstance(item, h5py.Dataset):
+                yield whole_name, item
+            elif isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in visited:  # a group may hold itself
+                    pending.append(item)
+                visited.add(address)

@@ -1,0 +1,111 @@
+"""Limits on text and plain values from strangers, and how such values are shown in a line.
+
+Imports nothing heavy: options and the configuration stand on it.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from milmer.errors import MilmerError
+
+TEXT_BYTES = 20_000_000
+"""Largest configuration, header, or JSON file of a model's folder."""
+
+VALUES = 100_000
+"""Most values of a configuration, aliases of YAML written out."""
+
+LEVELS = 50
+"""Deepest nesting of a configuration."""
+
+EXPERIMENTS = 10_000
+"""Most experiments of a configuration, grids written out."""
+
+_SHOWN = 80  # characters of a value in an error
+_ITEMS, _DEPTH = 20, 3  # of a list or a mapping that are looked at to show it
+
+
+def require_size(path: Path, most: int = TEXT_BYTES) -> None:
+    """Refuse a file of more than ``most`` bytes; what cannot be looked at is not judged here."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return
+    if size > most:
+        raise MilmerError(f"{size:,} bytes; at most {most:,} are read", where=path)
+
+
+def require_written_out(value: Any, where: str) -> None:
+    """Refuse plain values that are nested too deep, or too many once aliases are written out.
+
+    An alias of YAML is the same object in several places: ten lists, each of nine aliases of the
+    one before, are billions of values to whoever walks through them.
+    """
+    counts: dict[int, int] = {}
+
+    def count(value: Any, level: int) -> int:
+        if not isinstance(value, Mapping | list | tuple | set):
+            return 1
+        if level > LEVELS:
+            raise MilmerError(f"nested more than {LEVELS} levels deep", where=where)
+        if id(value) not in counts:
+            items = value.values() if isinstance(value, Mapping) else value
+            counts[id(value)] = 1 + sum(count(item, level + 1) for item in items)
+        return counts[id(value)]
+
+    if (total := count(value, 0)) > VALUES:
+        key = _largest(value, counts)
+        raise MilmerError(
+            f"{total:,} values, aliases written out; at most {VALUES:,} are read",
+            where=f"{where}: {key}" if key else where,
+            remedy="write down fewer",
+        )
+
+
+def _largest(value: Any, counts: Mapping[int, int]) -> str:
+    """The key, with those below it, whose values alone are too many."""
+    keys = []
+    while isinstance(value, Mapping):
+        key = max(value, key=lambda key: counts.get(id(value[key]), 1))
+        value = value[key]
+        if counts.get(id(value), 1) <= VALUES:
+            break
+        keys.append(str(key)[:_SHOWN])
+    return ".".join(keys)
+
+
+def require_few_experiments(count: int) -> None:
+    """Refuse grids that make too many experiments, before any is made."""
+    if count > EXPERIMENTS:
+        raise MilmerError(
+            f"makes {count:,} experiments; at most {EXPERIMENTS:,} are made",
+            where="config: experiments",
+            remedy="shorten the grids",
+        )
+
+
+def shortened(value: Any) -> str:
+    """A value as Python writes it, in 80 characters at most and in no more time than these take."""
+    text = _part(value, _DEPTH)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _part(value: Any, depth: int) -> str:
+    if isinstance(value, str | bytes):
+        return repr(value[:_SHOWN])
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    if not isinstance(value, Mapping | list | tuple | set):
+        return repr(value)
+    opening, closing = "()" if isinstance(value, tuple) else "[]"
+    if isinstance(value, Mapping | set):
+        opening, closing = "{}"
+    if not depth:
+        return f"{opening}…{closing}"
+    items = [_part(item, depth - 1) for item in islice(value, _ITEMS)]
+    if isinstance(value, Mapping):
+        below = (_part(item, depth - 1) for item in islice(value.values(), _ITEMS))
+        items = [f"{key}: {item}" for key, item in zip(items, below, strict=True)]
+    items += ["…"] if len(value) > _ITEMS else []
+    return f"{opening}{', '.join(items)}{closing}"

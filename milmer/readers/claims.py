@@ -1,0 +1,125 @@
+"""What the header of a recording claims, compared with its files before MNE reads it.
+
+MNE believes headers: it asks for the memory that they name, and opens the files that they name.
+"""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import h5py
+
+from milmer.claims import require_self_contained
+from milmer.errors import MilmerError
+from milmer.readers.edf import RATES, damaged
+from milmer.readers.sidecars import brainvision_header, companions, require_beside, require_named
+
+if TYPE_CHECKING:
+    import mne
+
+CHANNELS = 10_000
+"""Most channels of a recording."""
+
+_EXPANSION = 20  # most bytes in memory of a byte on the disk: compressed, or at several rates
+_SPARE = 1 << 26  # bytes; small recordings need not be compared
+
+_BEYOND = ValueError("a part of it goes beyond its end, or back")
+
+_REFERENCE_NAME = 118  # the tag of a FIF file that names the next one
+_MATRIX, _COMPRESSED = 14, 15  # elements of a MATLAB file
+
+
+def require_plausible_header(path: Path) -> None:
+    """Refuse a header that names other folders or claims more than there is.
+
+    Raises :class:`MilmerError`. EDF and BDF have a check of their own, in
+    :mod:`milmer.readers.edf`.
+    """
+    companions(path)
+    suffix = path.suffix.lower()
+    if suffix in (".vhdr", ".ahdr"):
+        count = brainvision_header(path).get("NumberOfChannels", "")
+        if count.strip().isdigit() and int(count) > CHANNELS:
+            raise MilmerError(f"claims {int(count):,} channels", where=path)
+    elif suffix == ".fif":
+        _require_sound_tags(path)
+    elif suffix == ".set":
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                require_self_contained(file, path, _EXPANSION)
+        else:
+            _require_sound_elements(path)
+
+
+def require_plausible(raw: "mne.io.BaseRaw", path: Path) -> None:
+    """Refuse what MNE made of a header, before any samples are read: files, rate, length."""
+    files = {path, *(Path(name) for name in raw.filenames if name)}
+    for file in files - {path}:
+        require_beside(path, file)
+    rate, channels = float(raw.info["sfreq"]), len(raw.ch_names)
+    if not RATES[0] <= rate <= RATES[1]:
+        raise MilmerError(f"claims a sampling rate of {rate:g} Hz", where=path)
+    size = sum(file.stat().st_size for file in files)
+    if channels > CHANNELS or raw.n_times * channels > _EXPANSION * size + _SPARE:
+        raise MilmerError(
+            f"claims {raw.n_times:,} samples of {channels:,} channels, in {size:,} bytes",
+            where=path,
+        )
+
+
+def _require_sound_tags(path: Path) -> None:
+    """Refuse a FIF file with a tag that goes beyond its end, or back, or names another folder."""
+    size = path.stat().st_size
+    at = 0
+    with open(path, "rb") as file:
+        while at + 16 <= size:
+            file.seek(at)
+            kind, _, length, following = struct.unpack(">iIii", file.read(16))
+            if length < 0 or at + 16 + length > size:
+                raise damaged(path, _BEYOND)
+            if kind == _REFERENCE_NAME:
+                require_named(path, file.read(length).rstrip(b"\0").decode("latin-1"))
+            if following < 0:
+                return
+            if following and following < at + 16:
+                raise damaged(path, _BEYOND)
+            at = following or at + 16 + length
+
+
+def _require_sound_elements(path: Path) -> None:
+    """Refuse a MATLAB file with an array that goes beyond its end, or grows without measure."""
+    size = path.stat().st_size
+    most = _EXPANSION * size + _SPARE
+    total = 0
+    with open(path, "rb") as file:
+        order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:])
+        if order is None:  # older than version 5, without compression
+            return
+        at = 128
+        while at + 8 <= size:
+            file.seek(at)
+            kind, length = struct.unpack(f"{order}II", file.read(8))
+            at += 8 + length
+            if kind not in (_MATRIX, _COMPRESSED) or at > size:
+                raise damaged(path, _BEYOND)
+            total += length if kind == _MATRIX else _inflated(file, length, most)
+            if total > most:
+                raise MilmerError(
+                    f"grows beyond {most:,} bytes when it is decompressed", where=path
+                )
+
+
+def _inflated(file: BinaryIO, length: int, most: int) -> int:
+    """Bytes of a compressed element of ``length``, counted to a little more than ``most``."""
+    stream, total = zlib.decompressobj(), 0
+    while length > 0 and total <= most and not stream.eof:
+        block = file.read(min(length, 1 << 16))
+        length -= len(block)
+        while block and total <= most:
+            try:
+                total += len(stream.decompress(block, 1 << 20))
+            except zlib.error:  # MNE says so
+                return total
+            block = stream.unconsumed_tail
+    return total
