@@ -180,7 +180,9 @@ def _classifier(encoder: nn.Module, classes: list[str], seed: int) -> nn.Module:
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: i for i, name in enumerate(classes)}
     torch.manual_seed(seed)
-    model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+    model = AutoModelForImageClassification.from_config(
+        config, dtype=torch.float32, trust_remote_code=False
+    )
     model.base_model.load_state_dict(encoder.state_dict())
     return model
 

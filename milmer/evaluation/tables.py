@@ -74,7 +74,7 @@ def make_tables(
         out,
         "tables",
         {*readable, *arrays, "conclusions.md"},
-        [runs, *filter(None, [baselines])],
+        [*(runs / name for name in options.experiments), *filter(None, [baselines])],
     )
     for name, table in tables.items():
         text = as_cells(table).to_csv(index=False, float_format="%.6g")

@@ -127,7 +127,7 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
             remedy=f"wait for them, or end them with: scancel {' '.join(alive)}",
         )
     _end_leftovers(directory)
-    command = [sys.executable, "-m", "snakemake", *run.arguments, *more]
+    command = [sys.executable, "-P", "-m", "snakemake", *run.arguments, *more]
     line = shlex.join([*command, "--rerun-incomplete"])
     line = escaped(f"milmer: cd {shlex.quote(run.folder)} && {line}")
     print(line, file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from milmer import folders, storage
 from milmer.errors import MilmerError
 from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.trained import load_trained
 from milmer.plain_text import as_cells
 from milmer.prediction.faces import BagReader
 from milmer.prediction.options import PredictOptions
@@ -69,7 +70,7 @@ def predict(model: Path, files: RecordingFiles, options: PredictOptions, out: Pa
     torch.set_num_threads(computed.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
-    network = MilmerForEmotionClassification.from_pretrained(model).eval().to(device)
+    network = load_trained(model).to(device)
     bags = processor.bags(files.video is not None or files.trials is not None)
     with bags or nullcontext():
         stretches, inputs = _stretches(processor, files, options, bags)

@@ -53,7 +53,7 @@ def write_run(
 
     The metrics of a run that was there before are removed: they are of other predictions.
     """
-    folders.claim(out, "train", FILES)
+    require_free(out, ())
     (out / "metrics.json").unlink(missing_ok=True)
     with folders.replacing_folder(out / "model", "train", _EVALUATED) as folder:
         run.model.save_pretrained(folder)
@@ -64,6 +64,7 @@ def write_run(
             folder / FILE,
             {**recipe, "labels": facts["labels"], "computed": run.computed, "run": facts},
         )
+    folders.claim(out, "train", FILES)
     for name in TABLES:
         about = {**provenance, "stage": name, "facts": run.facts}
         storage.write_table(out / f"{name}.parquet", getattr(run, name), about)

@@ -58,7 +58,7 @@ def test_it_goes_on_with_the_same_arguments(directory, unlocked):
     folder, command = resume(directory, ["--keep-going"])
     assert folder == str(directory)
     assert command[1:] == [
-        *("-m", "snakemake", "--cores", "2", "--keep-going", "--rerun-incomplete")
+        *("-P", "-m", "snakemake", "--cores", "2", "--keep-going", "--rerun-incomplete")
     ]
     assert [c[-1] for c in unlocked] == ["--unlock"]
 
