@@ -10,6 +10,9 @@ QUICK := tests/data tests/metrics tests/splits tests/plan tests/model tests/read
   tests/test_fingerprints.py tests/test_options.py tests/test_packaging.py \
   tests/workflow/test_tiny.py
 
+# As `python -P`: no module is imported from the working directory.
+demo lint docs: export PYTHONSAFEPATH := 1
+
 .PHONY: env demo quick test test-long lint docs lock clean
 
 env: $(VENV)/.ready

@@ -7,6 +7,8 @@ print them as one line; any other exception is a bug and keeps its traceback.
 
 from typing import Self
 
+from milmer.plain_text import escaped
+
 
 class MilmerError(Exception):
     """Something that the user can put right.
@@ -40,4 +42,4 @@ class Stopped(MilmerError):
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).splitlines())
+    return escaped(" ".join(str(text).splitlines()))

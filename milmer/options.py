@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from milmer.errors import MilmerError
 from milmer.limits import shortened
+from milmer.plain_text import first_unseen
 
 _LONGEST = 400  # characters of a key, or of what a section says about its values
 
@@ -50,6 +51,13 @@ class Options(BaseModel):
         sections = {k for k, f in cls.model_fields.items() if is_section(f.annotation)}
         # An empty section in YAML is null and changes nothing.
         return {k: v for k, v in plain.items() if v is not None or k not in sections}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text(cls, data: Any) -> Any:
+        if problem := first_unseen(data):
+            raise ValueError(problem)
+        return data
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -13,7 +13,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +26,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError
 
 from milmer import claims
 from milmer.errors import MilmerError
@@ -142,41 +140,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise _writing_failed(path, error) from error
+        raise writing_failed(path, error) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder of files: yield an empty one that is then renamed to ``path``."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        for file in partial.iterdir():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
-    except SafetensorError as error:  # has the number of the system's error in its text
-        number = re.search(r"os error (\d+)", str(error))
-        reason = OSError(int(number[1]) if number else errno.EIO, str(error))
-        raise _writing_failed(path, reason) from error
-    except OSError as error:
-        raise _writing_failed(path, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def require_replaceable(folder: Path, marker: str | None = None) -> None:
-    """Refuse a folder that is not empty, unless the file ``marker`` in it marks a result."""
-    ours = marker is not None and (folder / marker).is_file()
-    empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not (ours or empty):
-        raise MilmerError("exists and is not empty", where=folder, remedy="give a new folder")
 
 
 @contextmanager
@@ -340,7 +307,8 @@ class _Disk(io.FileIO):
         return memoryview(data).nbytes
 
 
-def _writing_failed(path: Path, error: OSError) -> MilmerError:
+def writing_failed(path: Path, error: OSError) -> MilmerError:
+    """The error for people that ``path`` cannot be written."""
     if error.errno == errno.ENOSPC:
         return MilmerError(
             "no space left on the disk, nothing of this file was kept",

@@ -13,8 +13,11 @@ for variable, folder in (
     ("PYTHONPATH", workflow.basedir),
     ("PATH", Path(sys.executable).parent),
 ):
-    others = [entry for entry in [os.environ.get(variable)] if entry]
+    # An empty entry is the working directory.
+    others = [e for e in os.environ.get(variable, "").split(os.pathsep) if e]
     os.environ[variable] = os.pathsep.join([str(folder), *others])
+# As `python -P`: a yaml.py in the working directory is not the library of that name.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 from milmer.errors import MilmerError
 from milmer.plan import Plan, Untracked

@@ -66,6 +66,23 @@ def fake_gpus(folder: Path, count: int, lines: list[str] | None = None) -> str:
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
+def owned_by_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file or folder belong to another user: in truth for root, else to who asks."""
+    if os.geteuid() == 0:
+        os.chown(path, 4321, -1)
+        return
+    for name in ("stat", "lstat"):
+        real = getattr(os, name)
+
+        def stat(place, *arguments, real=real, **how):
+            fields = list(real(place, *arguments, **how))
+            if isinstance(place, (str, os.PathLike)) and Path(place) == path:
+                fields[4] = 4321
+            return os.stat_result(fields)
+
+        monkeypatch.setattr(os, name, stat)
+
+
 @pytest.fixture(scope="session")
 def recordings() -> Path:
     """The folder of recordings by others, as tools/fetch_test_data.py lays it out."""

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "milmer"
 
 FLOORS = [
-    "errors limits options fingerprints claims storage",
+    "plain_text errors limits options fingerprints claims storage folders",
     "runtime metrics",
     "data",
     "readers drawing",

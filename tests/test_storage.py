@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
@@ -59,7 +59,7 @@ def test_an_exception_while_writing_leaves_nothing(tmp_path, error):
             raise error("stopped")
 
     def half_a_folder():
-        with storage.replacing_folder(tmp_path / "run") as folder:
+        with folders.replacing_folder(tmp_path / "run", "test") as folder:
             (folder / "a.txt").write_text("half")
             raise error("stopped")
 
@@ -99,19 +99,8 @@ def test_a_dataset_that_is_missing_or_too_many_is_refused(tmp_path, refused):
 
 def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path):
     (tmp_path / ".a.h5.partial").write_bytes(b"half a file")
-    (tmp_path / ".run.partial").mkdir()
-    (tmp_path / ".run.partial" / "old").touch()
     write(tmp_path / "a.h5")
-    with storage.replacing_folder(tmp_path / "run") as folder:
-        (folder / "new").touch()
-    assert files(tmp_path) == ["a.h5", "new", "run"]
-
-
-def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
-    for name in ("old", "new"):
-        with storage.replacing_folder(tmp_path / "run") as folder:
-            (folder / name).write_text(name)
-    assert files(tmp_path) == ["new", "run"]
+    assert files(tmp_path) == ["a.h5"]
 
 
 def test_json_holds_null_where_a_number_is_not_finite(tmp_path):

@@ -1,16 +1,24 @@
 """Loads a Swin or SwinV2 backbone from a directory in Hugging Face format or from the hub.
 
-Liu et al. 2021 and 2022. Weights are read from safetensors, or from an older checkpoint through
-PyTorch's own allow-list; code that comes with a hub repository is never run.
+Liu et al. 2021 and 2022. Weights are read from safetensors alone; code that comes with a model is
+never run.
 """
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from milmer.backbone.model_folder import (
+    loading_errors,
+    require_complete,
+    require_config,
+    require_fit,
+    require_weights,
+)
 from milmer.backbone.options import SwinOptions
 from milmer.errors import MilmerError
 from milmer.runtime.device import fast_bfloat16
@@ -103,26 +111,40 @@ def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-    revision = {"revision": options.revision} if options.revision else {}
-    try:
-        config = AutoConfig.from_pretrained(options.name, **revision)
+    name, folder = options.name, Path(options.name)
+    how: dict[str, Any] = {"trust_remote_code": False}
+    if options.revision:
+        how["revision"] = options.revision
+    remedy = (
+        "give a directory in Hugging Face format with safetensors, or a name on the hub while "
+        "online"
+    )
+    with loading_errors(f"{name} cannot be loaded", "backbone.name", remedy):
+        if folder.is_dir():
+            shapes = require_weights(folder, require_config(folder, FAMILIES))
+        config = AutoConfig.from_pretrained(name, **how)
         if config.model_type not in FAMILIES:
             raise MilmerError(
-                f"{options.name} is of type {config.model_type}",
+                f"{name} is of type {config.model_type}",
                 where="backbone.name",
                 remedy=f"give a model of type {' or '.join(FAMILIES)}",
             )
-        model = AutoModel.from_pretrained(
-            options.name, dtype=torch.float32, add_pooling_layer=False, **revision
+        if folder.is_dir():
+            with torch.device("meta"):
+                encoder = AutoModel.from_config(
+                    config, add_pooling_layer=False, trust_remote_code=False
+                )
+            require_fit(encoder, shapes, folder)
+        model, info = AutoModel.from_pretrained(
+            name,
+            dtype=torch.float32,
+            add_pooling_layer=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **how,
         )
-        processor = AutoImageProcessor.from_pretrained(options.name, **revision)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise MilmerError(
-            f"{options.name} cannot be loaded ({reason})",
-            where="backbone.name",
-            remedy="give a directory in Hugging Face format, or a name on the hub while online",
-        ) from error
+        require_complete(info, name)
+        processor = AutoImageProcessor.from_pretrained(name, **how)
     return model, processor
 
 

@@ -29,7 +29,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.backbone.class_folders import LabelledPictures, Part, read_pictures
 from milmer.backbone.loading import choose_dtype, prepare, read_backbone, weights_digest
 from milmer.backbone.options import PretrainOptions, PretrainStageOptions
@@ -55,11 +55,12 @@ def pretrain_backbone(
     if the options do not. Raises :class:`MilmerError` if the pictures, the backbone, the device or
     the disk do not do or the loss diverges, and :class:`Stopped` after a request to stop.
     """
-    storage.require_replaceable(out, "metrics.json")
     torch.set_num_threads(options.backbone.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     named = {"name": backbone_name} if backbone_name else {}
     options = options.updated({"backbone": named})
+    inputs = [images, Path(options.backbone.name)]
+    folders.require_replaceable(out, "finetune-backbone", inputs)
     training, device = options.pretrain, choose_device(options.backbone.device)
     encoder, processor = read_backbone(options.backbone)
     pictures = read_pictures(images, training.validation, training.seed, options.backbone.threads)
@@ -88,7 +89,7 @@ def pretrain_backbone(
         _require_space(model, out, states=1)  # a full disk shows in many ways during a save
         raise
     metrics = trainer.collect_metrics() | {"provenance": provenance}
-    with storage.replacing_folder(out) as folder:
+    with folders.replacing_folder(out, "finetune-backbone") as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         storage.write_json(folder / "metrics.json", metrics)
@@ -179,7 +180,9 @@ def _classifier(encoder: nn.Module, classes: list[str], seed: int) -> nn.Module:
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: i for i, name in enumerate(classes)}
     torch.manual_seed(seed)
-    model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+    model = AutoModelForImageClassification.from_config(
+        config, dtype=torch.float32, trust_remote_code=False
+    )
     model.base_model.load_state_dict(encoder.state_dict())
     return model
 

@@ -7,11 +7,12 @@ says that it is complete, and to which options, inputs and code it belongs.
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from milmer import storage
+from milmer import folders, storage
 
 _SEAL = "seal.json"
 
@@ -35,6 +36,7 @@ class Checkpoints:
     def seal(self, step: int, epochs: int, ended: bool) -> None:
         """Mark the checkpoint of ``step`` as complete."""
         path = self.folder / f"checkpoint-{step}"
+        folders.use_umask(path)
         seal = {"key": self._key, "epochs": epochs, "ended": ended, "files": _digests(path)}
         storage.write_json(path / _SEAL, seal)
 
@@ -55,7 +57,10 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete all checkpoints."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for path in self.folder.glob("checkpoint-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # where something else lies in it
+            self.folder.rmdir()
 
     def _seal_of(self, path: Path) -> dict[str, Any] | None:
         """The seal of a complete checkpoint of this run; any other is removed."""

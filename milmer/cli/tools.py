@@ -172,10 +172,13 @@ def synth(
     arguments = {k: v for k, v in locals().items() if v is not None}
     from tqdm import tqdm
 
+    from milmer import folders
     from milmer.synthetic.twin import TwinOptions, synthesize, write_backbone
 
     changes = {k: v for k, v in arguments.items() if k in TwinOptions.model_fields}
     twin = read_options(TwinOptions, options).model_dump() | changes
+    if backbone is not None:  # before the dataset is made, which takes longer
+        folders.require_replaceable(backbone, "synth", [out])
     try:
         with tqdm(desc="trials", disable=None) as bar:  # silent where stderr is no terminal
 

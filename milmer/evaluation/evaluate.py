@@ -21,6 +21,7 @@ from milmer.metrics.calibration import (
     reliability,
 )
 from milmer.metrics.scores import baselines, measure, probabilities, scores
+from milmer.training.recipe import shared_facts
 
 RUN_FACTS = (
     *("protocol", "fold", "seed", "labels", "select", "epoch", "leaky", "permuted"),
@@ -59,7 +60,8 @@ def evaluate_run(run: Path) -> None:
     provenance = storage.read_provenance(run / "predictions.parquet")
     facts = provenance.pop("facts")
     metrics = run_metrics(facts, **tables) | {"provenance": provenance | {"stage": "train"}}
-    storage.write_text(run / "model" / "README.md", model_card(facts, metrics))
+    card = model_card(shared_facts(facts, provenance), metrics)
+    storage.write_text(run / "model" / "README.md", card)
     evaluation = {name: metrics[name] for name in ("segment", "trial", "majority", "calibration")}
     storage.write_json(run / "model" / FILE, {"format": FORMAT} | evaluation)
     storage.write_json(run / "metrics.json", metrics)

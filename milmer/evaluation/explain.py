@@ -20,6 +20,7 @@ from milmer import storage
 from milmer.backbone.loading import prepare
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.trained import load_trained, read_image_processor
 from milmer.runtime.device import choose_device, describe
 from milmer.runtime.progress import track
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
@@ -51,7 +52,7 @@ def explain_run(
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
     trained = _trained(run)
-    model = MilmerForEmotionClassification.from_pretrained(run / "model").eval().to(device)
+    model = load_trained(run / "model").to(device)
     data = _read(model, trained, split, segments, faces, run, device)
     rows = data.rows("test")
     if len(rows) > options.segments:
@@ -86,9 +87,7 @@ def _read(
     count = trained.model.num_instances
     if model.backbone is None or not faces:
         return read_fold(split, segments, faces, count)
-    from transformers import AutoImageProcessor
-
-    processor = AutoImageProcessor.from_pretrained(run / "model")
+    processor = read_image_processor(run / "model")
     mean, std = (
         torch.tensor(v, device=device) for v in (processor.image_mean, processor.image_std)
     )

@@ -4,7 +4,9 @@ It has Hugging Face's form: metadata in YAML, then Markdown. :func:`statement` p
 beside predictions.
 """
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,11 +66,12 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     )
     inputs = {"eeg": "EEG", "face": f"{facts['num_instances']} face pictures"}
     options = stage_options(metrics["provenance"])
+    warnings = [_name(text) for text in facts["warnings"]]
     lines = [
         f"---\n{data.to_yaml()}\n---",
         f"# Milmer: protocol {protocol}, fold {facts['fold']}, seed {facts['seed']}",
         f"Classifies a segment of {' and '.join(inputs[m] for m in modalities)} as one of "
-        f"{', '.join(facts['labels'])}. {facts['parameters'] / 1e6:.2f} M parameters. "
+        f"{', '.join(map(_name, facts['labels']))}. {facts['parameters'] / 1e6:.2f} M parameters. "
         "Model: Wang et al. 2025, arXiv:2502.00547.",
         "## Data and protocol",
         _parts(facts),
@@ -79,15 +82,12 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "## Calibration",
         _calibration(facts, metrics["calibration"]),
         "## Caveats",
-        "\n".join(f"* {text}" for text in _caveats(facts)),
+        "\n".join(f"* {text}" for text in _caveats({**facts, "warnings": warnings})),
         "## Use",
         _USE.format(recording=_recording(modalities), inputs=_inputs(facts)),
         "## How it was made",
         "Options of training and of the stages before it:",
-        "\n".join(
-            f"* {stage}: `{json.dumps(values, sort_keys=True)}`"
-            for stage, values in sorted(options.items())
-        ),
+        "\n".join(f"* {stage}: `{_json(values)}`" for stage, values in sorted(options.items())),
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -153,10 +153,7 @@ def _inputs(facts: Mapping[str, Any]) -> str:
 
 
 def _parts(facts: Mapping[str, Any]) -> str:
-    rows = [
-        [part, ", ".join(facts["subjects"][part]) or "none", facts["segments"][part]]
-        for part in _PARTS.values()
-    ]
+    rows = [[part, facts["subjects"][part], facts["segments"][part]] for part in _PARTS.values()]
     return tabulate(rows, ["part", "subjects", "segments"], tablefmt="github")
 
 
@@ -173,6 +170,17 @@ def _results(metrics: Mapping[str, Any]) -> str:
     rows.append(["tested", *(metrics["tested"][level] for level in levels)])
     texts = [[name, *(_number(v) for v in values)] for name, *values in rows]
     return tabulate(texts, ["", "by segment", "by trial"], tablefmt="github", disable_numparse=True)
+
+
+def _name(text: str) -> str:
+    """A name, which others chose, as Markdown that shows it: neither markup nor HTML."""
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(text, quote=False))
+
+
+def _json(values: Any) -> str:
+    """Plain values as JSON that ends no code span and begins no HTML."""
+    text = json.dumps(values, sort_keys=True)
+    return re.sub("[`<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
@@ -33,6 +33,7 @@ from milmer.evaluation.runs import (
 )
 from milmer.metrics.scores import NAMES, macro_f1, measure, probabilities
 from milmer.metrics.statistics import bootstrap_interval
+from milmer.plain_text import as_cells
 
 BESIDE = ("majority", "chance", *BASELINES)
 """Accuracies of the baselines on the same segments."""
@@ -67,8 +68,17 @@ def make_tables(
     }
     inputs = {run.name: run.digest for run in all_runs}
     provenance = storage.provenance("tables", __name__, options.result(), inputs)
+    readable = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
+    arrays = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
+    folders.claim(
+        out,
+        "tables",
+        {*readable, *arrays, "conclusions.md"},
+        [*(runs / name for name in options.experiments), *filter(None, [baselines])],
+    )
     for name, table in tables.items():
-        storage.write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+        text = as_cells(table).to_csv(index=False, float_format="%.6g")
+        storage.write_text(out / f"{name}.csv", text)
         storage.write_table(out / f"{name}.parquet", table, provenance)
     for name in NOTES:
         texts = as_texts(name, tables[name])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import av
 import numpy as np
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
 from milmer.faces.cropper import Cropper
@@ -83,6 +83,8 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
     )
     written = []
     clips = table.dropna(subset=["video_file"]).sort_values("trial")
+    names = {trial: f"{faces.stem}_trial{trial:02d}.png" for trial in clips["trial"]}
+    folders.claim(folder, "faces", names.values(), [root, trials, faces])
     probe_clip, starts = probe_of(clips), starts_of(clips)
     for row in track(clips.itertuples(), "sheets", len(clips)):
         video = Path(root) / row.video_file
@@ -101,7 +103,7 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
             for i in np.unique(bag[bag >= 0])
         }
         if searched.size:
-            written.append(folder / f"{faces.stem}_trial{row.trial:02d}.png")
+            written.append(folder / names[row.trial])
             _draw(video, clip, searched, looks, options.faces.threads, written[-1])
     return written
 

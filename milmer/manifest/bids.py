@@ -19,6 +19,7 @@ from milmer import storage
 from milmer.errors import MilmerError
 from milmer.limits import require_size
 from milmer.manifest.table import COLUMNS, RATING_COLUMNS
+from milmer.plain_text import as_cell
 
 _EEG = [".edf", ".bdf", ".set", ".vhdr", ".fif"]
 _VIDEO = (".mp4", ".mkv", ".mov", ".avi", ".webm")
@@ -51,7 +52,9 @@ def write_first(bids: Path, out: Path, task: str | None = None) -> str:
     ):
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(
+            {k: as_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
+        )
     return f"{len(rows)} trials of {len(subjects)} subjects"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from milmer.errors import MilmerError
 from milmer.limits import shortened
 from milmer.manifest.cells import read_cells
+from milmer.plain_text import from_cell, unseen_character
 
 REQUIRED = ("subject", "trial", "stimulus", "eeg_file")
 RATING_COLUMNS = ("valence", "arousal", "dominance", "liking", "familiarity")
@@ -159,6 +160,13 @@ def read_manifest(path: str | Path) -> Manifest:
     """
     path = Path(path)
     header, cells = _cells(path)
+    for name in header:
+        if character := unseen_character(name):
+            raise MilmerError(
+                f"the column {name[:80]!r} holds the character {character}",
+                where=path,
+                remedy="rename or remove it",
+            )
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         optional = ", ".join(name for name in COLUMNS if name not in REQUIRED)
@@ -209,7 +217,7 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
                 where=f"{path}: line {line}",
                 remedy="put text that holds the separator in quotes",
             )
-        values = [value.strip() for value in values] + [""] * (len(header) - len(values))
+        values = [from_cell(value.strip()) for value in values] + [""] * (len(header) - len(values))
         if any(values):
             rows.append((line, dict(zip(header, values, strict=True))))
     return [name for name in header if name], rows
@@ -221,6 +229,12 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
 
     def text(column: str) -> str | None:
         value = cells.get(column, "")
+        if character := unseen_character(value):
+            raise wrong(
+                column,
+                f"{value[:80]!r} holds the character {character}",
+                remedy="use names of letters, digits and signs that can be seen",
+            )
         return None if value.lower() in _EMPTY else value
 
     def number(column: str, least: float = -math.inf) -> float | None:

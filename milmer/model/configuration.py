@@ -38,7 +38,10 @@ class MilmerConfig(PretrainedConfig):
         self.num_instances = num_instances
         self.num_tokens = num_tokens
         self.token_dim = token_dim
-        self.backbone_config = backbone_config
+        # Not where it lay: a model's folder is shared.
+        self.backbone_config = backbone_config and {
+            key: value for key, value in backbone_config.items() if key != "_name_or_path"
+        }
         if "id2label" not in kwargs:
             kwargs.setdefault("num_labels", 4)  # the quadrants of valence and arousal
         super().__init__(**kwargs)

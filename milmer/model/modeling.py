@@ -192,7 +192,9 @@ class FaceEncoder(nn.Module):
     def __init__(self, config: MilmerConfig):
         super().__init__()
         backbone_config = AutoConfig.for_model(**(config.backbone_config or {}))
-        self.swin = AutoModel.from_config(backbone_config, add_pooling_layer=False)
+        self.swin = AutoModel.from_config(
+            backbone_config, add_pooling_layer=False, trust_remote_code=False
+        )
 
     def forward(self, pixel_values: Tensor, valid: Tensor) -> Tensor:
         """Tokens (batch, instance, token, dim) of ``pixel_values`` (batch, instance, 3, h, w).

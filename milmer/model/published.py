@@ -1,12 +1,17 @@
 """Checkpoints of the authors' code: their weights under our names, giving the same logits."""
 
+import io
 import math
+import os
 import pickle
+import pickletools
+import re
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from pydantic import ValidationError
@@ -21,7 +26,9 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from milmer import storage
+from milmer import folders, storage
+from milmer.backbone.loading import FAMILIES
+from milmer.backbone.model_folder import loading_errors, require_config
 from milmer.errors import MilmerError
 from milmer.model.configuration import MilmerConfig
 from milmer.model.modeling import MilmerForEmotionClassification
@@ -52,6 +59,9 @@ _BIAS = "encoder.layers.{}.blocks.0.attention.self.relative_position_bias_table"
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _FUSION_NAMES = {"mlp": {"mlp_up": "visual.mlp.up", "mlp_down": "visual.mlp.down"}}
 _AS_TRAINED = "give selection, fusion and num_heads as it was trained with"
+_ALLOWED = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage"
+)
 _SAME_SHAPE = "give --backbone, a model of the same shape"
 _SAVE_STATE_DICT = "save the model's state_dict() with torch.save"
 
@@ -117,6 +127,14 @@ def from_state_dict(
         ) from error
     with torch.device("meta"):  # do not draw random values for the scorer's 1,416 M parameters
         model = MilmerForEmotionClassification(config)
+    for name, value in model.named_parameters():  # before memory of these sizes is asked for
+        fits = name == "cls" or name.startswith("backbone.") or name in ours
+        if not fits or (name in ours and ours[name].shape != value.shape):
+            raise MilmerError(
+                f"does not fit {selection} and {fusion}: no fitting tensor for {name}",
+                where="checkpoint",
+                remedy=_AS_TRAINED,
+            )
     model.to_empty(device="cpu")
     ours.setdefault("cls", torch.zeros_like(model.cls))
     if backbone_config is not None and model.backbone is not None:
@@ -150,7 +168,8 @@ def convert(
     shape, which the tensors of a SwinV2 do not tell. No code in the file is run. Raises
     :class:`MilmerError` if the file is not such a checkpoint or the options do not fit.
     """
-    storage.require_replaceable(out)
+    inputs = [checkpoint, *map(Path, filter(None, [backbone]))]
+    folders.require_replaceable(out, "convert", inputs)
     state = _tensors(checkpoint)
     has_backbone = any(_backbone_key(key) for key in state)
     backbone_config = backbone_config_of(state, backbone) if has_backbone else None
@@ -162,7 +181,7 @@ def convert(
         num_heads=num_heads,
         backbone_config=backbone_config,
     )
-    with storage.replacing_folder(out) as folder:
+    with folders.replacing_folder(out, "convert") as folder:
         model.save_pretrained(folder)
         if backbone_config is not None:
             size = {"height": backbone_config.image_size, "width": backbone_config.image_size}
@@ -179,15 +198,11 @@ def backbone_config_of(
     Raises :class:`MilmerError` if ``name`` cannot be loaded, or the tensors do not tell it.
     """
     if name is not None:
-        try:
-            return AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise MilmerError(
-                f"{name} cannot be loaded ({reason})",
-                where="--backbone",
-                remedy="give a directory in Hugging Face format, or a name on the hub while online",
-            ) from error
+        remedy = "give a directory in Hugging Face format, or a name on the hub while online"
+        with loading_errors(f"{name} cannot be loaded", "--backbone", remedy):
+            if Path(name).is_dir():
+                require_config(Path(name), FAMILIES)
+            return AutoConfig.from_pretrained(name, trust_remote_code=False)
     swin = _backbone_state(state_dict)
     if any("logit_scale" in key for key in swin):
         raise MilmerError(
@@ -221,11 +236,14 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU."""
     with storage.read_errors(path):
         try:
+            _require_tensors_only(path)
             state = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            reason = str(error).split(". ")[0].splitlines()[0]
+        except OSError:
+            raise
+        except Exception as error:  # of any type: what the file asks for reaches far into torch
+            reason = (str(error) or type(error).__name__).split(". ")[0].splitlines()[0]
             raise MilmerError(
                 f"holds more than tensors, or is no checkpoint ({reason})",
                 where=path,
@@ -238,7 +256,41 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise MilmerError(
             "is not a state_dict, a tensor by name", where=path, remedy=_SAVE_STATE_DICT
         )
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if claimed > 2 * path.stat().st_size:  # twice: tensors may share their values
+        raise MilmerError(
+            f"its tensors claim {claimed:,} bytes, more than the file holds",
+            where=path,
+            remedy=_SAVE_STATE_DICT,
+        )
     return dict(state)
+
+
+def _require_tensors_only(path: Path) -> None:
+    """Refuse a checkpoint that asks for anything but tensors, or is larger inside than outside.
+
+    PyTorch's allow-list keeps code out; some of what it allows takes memory without limit.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
+                sum(entry.file_size for entry in entries) > path.stat().st_size
+            ):
+                raise pickle.UnpicklingError("it is compressed")
+            pickles = [e for e in entries if os.path.basename(e.filename) == "data.pkl"]
+            for entry in pickles:
+                _require_names(io.BytesIO(archive.read(entry)))
+    else:
+        with open(path, "rb") as file:
+            for _ in range(5):  # PyTorch's number, version, machine, content, and storages
+                _require_names(file)
+
+
+def _require_names(file: BinaryIO) -> None:
+    for opcode, name, _ in pickletools.genops(file):
+        if opcode.name == "GLOBAL" and not _ALLOWED.fullmatch(str(name)):
+            raise pickle.UnpicklingError(f"it names {name}")
 
 
 def _backbone_key(key: str) -> str | None:
@@ -258,7 +310,11 @@ def _backbone(state: Mapping[str, Tensor], config: PretrainedConfig) -> PreTrain
         save_file(tensors, Path(folder, "model.safetensors"), metadata={"format": "pt"})
         config.save_pretrained(folder)
         model, info = AutoModel.from_pretrained(
-            folder, add_pooling_layer=False, output_loading_info=True
+            folder,
+            add_pooling_layer=False,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     wrong = sorted([*info["missing_keys"], *(str(k[0]) for k in info["mismatched_keys"])])
     if wrong:

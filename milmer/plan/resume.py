@@ -7,18 +7,24 @@ asks the user. Here the processes of this machine are looked at, and SLURM's que
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from milmer.errors import MilmerError
+from milmer.plain_text import escaped
 from milmer.plan import snakemake_state
+from milmer.runtime.ownership import require_ours
 
 _PATIENCE = 120.0  # seconds for a job that is told to end to save its state
+_MOST_BYTES = 1 << 22  # of a note: the configuration stands in it, with lists of subjects
+_SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
+_BESIDE = ("*.yaml", "rules", "rules/*.smk")  # what a Snakefile or a profile includes
 
 
 @dataclass(frozen=True)
@@ -49,17 +55,38 @@ def last_run(directory: Path) -> Run:
     """The run that was last started in a working directory."""
     path = _path(directory)
     try:
-        return Run(**json.loads(path.read_text(encoding="utf-8")))
+        return _checked(path)
     except FileNotFoundError as error:
         raise MilmerError(
             "no run was started here",
             where=directory.absolute(),
             remedy="start one with snakemake, or give --directory",
         ) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise MilmerError(
             f"cannot be read ({error})", where=path, remedy="start a run with snakemake"
         ) from error
+
+
+def _checked(path: Path) -> Run:
+    """The run of a note; raises ValueError or TypeError where :meth:`Run.note` did not write it.
+
+    Whoever can write the folder can write it, so nothing is taken to be of the right kind.
+    """
+    with open(path, "rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"more than {_MOST_BYTES:,} bytes")
+    note = json.loads(content)
+    run = Run(**note if isinstance(note, dict) else {})
+    texts = [run.host, run.folder, *run.arguments]
+    if not isinstance(run.arguments, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("host, folder and arguments are not all text")
+    if type(run.pid) is not int or not isinstance(run.config, dict):
+        raise ValueError("the process is not a number, or the configuration no mapping")
+    if any(b"\0" in os.fsencode(text) for text in texts):
+        raise ValueError("holds the character NUL")
+    return run
 
 
 def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[str, list[str]]:
@@ -67,9 +94,19 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
 
     Ends jobs that outlived their Snakemake; they save their state. Removes Snakemake's lock.
     ``more`` are arguments for Snakemake on top of the run's own; ``ended`` is the user's word that
-    a run of another machine has ended. Raises :class:`MilmerError` while a run is going on.
+    a run of another machine has ended. Prints the command before anything is run. Raises
+    :class:`MilmerError` while a run is going on, and where the note, the Snakefile or a
+    configuration is another user's or may be written by others.
     """
     run = last_run(directory)
+    if not Path(run.folder).is_dir():
+        raise MilmerError(
+            f"the last run was started in {run.folder}, which is not a folder any more",
+            where=directory.absolute(),
+            remedy="start one with snakemake",
+        )
+    for path in _trusted(directory, run):
+        require_ours(path)
     if (pid := running(directory)) is not None:
         raise MilmerError(
             f"a run is going on here (process {pid})",
@@ -90,7 +127,10 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
             remedy=f"wait for them, or end them with: scancel {' '.join(alive)}",
         )
     _end_leftovers(directory)
-    command = [sys.executable, "-m", "snakemake", *run.arguments, *more]
+    command = [sys.executable, "-P", "-m", "snakemake", *run.arguments, *more]
+    line = shlex.join([*command, "--rerun-incomplete"])
+    line = escaped(f"milmer: cd {shlex.quote(run.folder)} && {line}")
+    print(line, file=sys.stderr, flush=True)
     if locked:
         done = subprocess.run(
             [*command, "--unlock"], cwd=run.folder, capture_output=True, text=True, check=False
@@ -100,6 +140,39 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
                 f"cannot be unlocked: {done.stderr.strip()}", where=directory.absolute()
             )
     return run.folder, [*command, "--rerun-incomplete"]
+
+
+def _trusted(directory: Path, run: Run) -> list[Path]:
+    """What decides which commands are run: the note, the Snakefile, configurations, profiles.
+
+    Each with its folder, in which whoever may write it can put another. All that an argument names
+    counts, so that no spelling of an option is missed.
+    """
+    note, start = _path(directory), Path(run.folder)
+    places = [directory, note, *(start / name for name in ("config.yaml", *_SNAKEFILES))]
+    places += [start / word for argument in run.arguments for word in _words(argument)]
+    files: list[Path] = []
+    for path in filter(_exists, places):
+        folder = path if path.is_dir() else path.parent
+        files += [path, folder] if path == folder else [path, folder, path.resolve().parent]
+        if path == folder or path.name in ("Snakefile", "snakefile"):
+            files += [p for pattern in _BESIDE for p in folder.glob(pattern) if _exists(p)]
+    return list(dict.fromkeys(files))
+
+
+def _words(argument: str) -> Iterator[str]:
+    """What of an argument may be a path: all of it, and what follows ``=`` or a letter's option."""
+    yield argument
+    yield argument.partition("=")[2] or argument
+    if argument.startswith("-") and not argument.startswith("--"):
+        yield argument[2:] or argument
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long for a name: no path
+        return False
 
 
 def running(directory: Path) -> int | None:

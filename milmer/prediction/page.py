@@ -42,7 +42,7 @@ def _model(recipe: Recipe) -> list[tuple[str, str]]:
 
     def people(part: str) -> str:
         subjects, segments = card[part]["subjects"], card[part]["segments"]
-        return f"{', '.join(subjects) or 'none'} ({segments} segments)"
+        return f"{subjects} subject{'' if subjects == 1 else 's'}, {segments} segments"
 
     accuracy = "the model was not evaluated"
     if card["results"] is not None:

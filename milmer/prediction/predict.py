@@ -16,9 +16,11 @@ import pandas as pd
 import torch
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.errors import MilmerError
 from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.trained import load_trained
+from milmer.plain_text import as_cells
 from milmer.prediction.faces import BagReader
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.page import page
@@ -30,7 +32,6 @@ from milmer.runtime.device import choose_device, describe
 from milmer.runtime.progress import track
 from milmer.training.recipe import FILE
 
-MARKER = "predictions.parquet"
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +55,10 @@ def predict(model: Path, files: RecordingFiles, options: PredictOptions, out: Pa
     ``index.html`` and ``about.json`` to the folder ``out``. Raises :class:`MilmerError` where the
     recording does not fit the model, or shows no face in any segment.
     """
-    storage.require_replaceable(out, MARKER)
+    inputs = (model, files.eeg, files.video, files.trials, files.root)
+    named = (options.backbone, options.detector_model)
+    paths = [*filter(None, inputs), *map(Path, filter(None, named))]
+    folders.require_replaceable(out, "predict", paths)
     model = model / "model" if (model / "model" / "config.json").is_file() else model
     processor = MilmerProcessor.from_pretrained(
         model,
@@ -66,7 +70,7 @@ def predict(model: Path, files: RecordingFiles, options: PredictOptions, out: Pa
     torch.set_num_threads(computed.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
-    network = MilmerForEmotionClassification.from_pretrained(model).eval().to(device)
+    network = load_trained(model).to(device)
     bags = processor.bags(files.video is not None or files.trials is not None)
     with bags or nullcontext():
         stretches, inputs = _stretches(processor, files, options, bags)
@@ -267,8 +271,8 @@ def _write(
     text = page(table, recipe, notes, figure)
     kinds = {"eeg_usable": "boolean", "face_seen": "boolean", "faces": "Int32", "class": "string"}
     table = table.astype(kinds)
-    with storage.replacing_folder(out) as folder:
-        storage.write_table(folder / MARKER, table, provenance | {"about": about})
+    with folders.replacing_folder(out, "predict") as folder:
+        storage.write_table(folder / "predictions.parquet", table, provenance | {"about": about})
         storage.write_text(folder / "predictions.csv", _csv(table))
         storage.write_text(folder / "timeline.svg", figure.file())
         storage.write_text(folder / "index.html", text)
@@ -277,7 +281,7 @@ def _write(
 
 def _csv(table: pd.DataFrame) -> str:
     """The table as CSV; the values of a list are separated by blanks."""
-    flat = table.copy()
+    flat = as_cells(table)
     for name in ("chosen", "scores", "frames", "frame_times"):
         flat[name] = [
             None if values is None else " ".join(f"{value:.6g}" for value in values)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoImageProcessor, BatchFeature
+from transformers import BatchFeature
 
 from milmer import storage
 from milmer.backbone.loading import load_backbone, prepare
@@ -25,6 +25,7 @@ from milmer.evaluation import model_card
 from milmer.faces.bags import evenly_spaced
 from milmer.metrics.calibration import apply_temperature
 from milmer.model.configuration import MilmerConfig
+from milmer.model.trained import read_config, read_image_processor
 from milmer.prediction.eeg import (
     ArrayEEG,
     ContinuousEEG,
@@ -42,6 +43,8 @@ from milmer.readers.eeg import Missing
 from milmer.runtime.device import choose_device
 from milmer.training.recipe import FILE
 
+_SHORTEST = 0.01  # seconds from one segment to the next
+_MOST_INSTANCES = 10_000
 _CROPS_AT_ONCE = 32  # of a model that holds its backbone
 
 
@@ -127,9 +130,10 @@ class MilmerProcessor:
             raise MilmerError(
                 "holds a processor and no model", where=folder, remedy="save the model there too"
             )
-        config = MilmerConfig.from_pretrained(folder)
+        config = read_config(folder)
+        _require_fit(recipe, config, folder)
         holds = config.backbone_config is not None and "face" in config.model.modalities
-        pictures = AutoImageProcessor.from_pretrained(folder) if holds else None
+        pictures = read_image_processor(folder) if holds else None
         return cls(recipe, config, pictures, **how)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -357,3 +361,22 @@ class MilmerProcessor:
             )
         signal = ArrayEEG(source.eeg[picks], source.sfreq, source.eog if wants else None)
         return signal, [[name] for name in ("hEOG", "vEOG")] if wants else None, []
+
+
+def _require_fit(recipe: Recipe, config: MilmerConfig, folder: Path) -> None:
+    """Refuse a recipe that is not that of the model beside it, or of absurd sizes."""
+    eeg, face = recipe.eeg, recipe.face
+    modalities = {name for name, part in (("eeg", eeg), ("face", face)) if part is not None}
+    fits = modalities == {*config.model.modalities} and len(recipe.labels) == config.num_labels
+    if fits:
+        grid = recipe.segmentation
+        fits = grid.seconds - grid.overlap >= _SHORTEST
+    if fits and eeg is not None:
+        fits = len(eeg.channels) == config.num_channels
+        fits &= abs(eeg.sfreq * grid.seconds - config.num_samples) <= 1
+    if fits and face is not None:
+        fits &= config.num_instances <= face.options.faces.instances <= _MOST_INSTANCES
+    if not fits:
+        raise MilmerError(
+            f"its {FILE} is not that of the model", where=folder, remedy="train the model again"
+        )

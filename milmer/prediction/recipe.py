@@ -19,6 +19,8 @@ from milmer.training.recipe import FILE
 
 Section = TypeVar("Section", bound=Options)
 
+_MOST_BYTES = 1 << 24  # of a recipe; a subject or a channel takes a hundred
+
 PREPROCESSED = ("dat", "mat")
 """Kinds of EEG that were referenced and cleared of eye artefacts by someone else."""
 
@@ -56,12 +58,12 @@ class Computed(Options):
     """How the model computed when it was tested."""
 
     bfloat16: bool
-    batch_size: int
-    threads: int
+    batch_size: int = Field(ge=1, le=65536)
+    threads: int = Field(ge=1, le=1024)
 
 
 class RunFacts(Options):
-    """What the model was trained and tested on; see :class:`milmer.training.results.RunResults`."""
+    """What the model was trained and tested on; see :func:`milmer.training.recipe.shared_facts`."""
 
     protocol: str
     fold: str
@@ -74,7 +76,7 @@ class RunFacts(Options):
     select: str
     epoch: int
     segments: dict[str, int]
-    subjects: dict[str, list[str]]
+    subjects: dict[str, int]
     classes: list[int]
     without_valid_face: dict[str, int]
     modalities: list[str]
@@ -96,7 +98,7 @@ class Evaluation(Options):
 class Recipe(Options):
     """All of it, with the names of the classes and what the model card warns of."""
 
-    format: Literal[2]
+    format: Literal[3]
     eeg: EEGRecipe | None
     face: FaceRecipe | None
     labels: list[str]
@@ -144,6 +146,8 @@ class Recipe(Options):
 def _read(model: type[Section], path: Path, remedy: str) -> Section:
     try:
         with storage.read_errors(path):
+            if path.stat().st_size > _MOST_BYTES:
+                raise MilmerError("too large", where=path, remedy=remedy)
             return model.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise MilmerError(

@@ -16,6 +16,7 @@ import numpy as np
 
 from milmer.data.options import FEWEST_CHANNELS
 from milmer.errors import MilmerError
+from milmer.plain_text import first_unseen
 from milmer.readers.channels import MOST_INTERPOLATED, interpolation, placed_names
 from milmer.readers.claims import require_plausible, require_plausible_header
 from milmer.readers.edf import damaged, is_edf, require_whole
@@ -219,6 +220,8 @@ class EEGFile:
         if len(placed) < FEWEST_CHANNELS:  # a cap with names of its own
             placed = [i for i in eeg if not _NOT_EEG.search(self._raw.ch_names[i].strip())]
         names = [self._names[i] for i in placed]
+        if problem := first_unseen(names, "channel"):
+            raise MilmerError(problem, where=self.path, remedy="name others in dataset.channels")
         twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
         if twice:
             raise MilmerError(

@@ -5,11 +5,11 @@ looks for them.
 """
 
 import functools
-import getpass
 import logging
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from milmer.errors import MilmerError
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -64,8 +66,7 @@ def gpu_lease(device: str, jobs_per_gpu: int = 1) -> Iterator[None]:
 def _lock_free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]":
     from filelock import FileLock, Timeout
 
-    folder = Path(tempfile.gettempdir()) / f"milmer-gpus-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = _lease_folder()
     waited = False
     while True:
         for slot in range(jobs_per_gpu):  # outer loop: jobs spread over GPUs before sharing one
@@ -80,6 +81,42 @@ def _lock_free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]"
             _log.info("waits for one of %d GPUs", len(gpus))
             waited = True
         time.sleep(_POLL_SECONDS)
+
+
+def _lease_folder() -> Path:
+    """This user's folder of leases.
+
+    Below ``XDG_RUNTIME_DIR``, which is the user's alone, where that is set and so; else below the
+    folder for temporary files, where anyone may have made something of that name before.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.path.isabs(runtime) and _is_ours(Path(runtime)):
+        folder = Path(runtime) / "milmer-gpus"
+    else:
+        folder = Path(tempfile.gettempdir()) / f"milmer-gpus-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:  # also where it is a link or a file
+        reason = error.strerror
+    else:
+        reason = "" if _is_ours(folder) else "a link, another user's, or open to others"
+    if reason:
+        raise MilmerError(
+            f"cannot hold leases of GPUs ({reason})",
+            where=folder,
+            remedy="remove it, or set TMPDIR to a folder of your own",
+        )
+    return folder
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder, no link to one, that is open to this user alone."""
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return False
+    mode = status.st_mode
+    return stat.S_ISDIR(mode) and status.st_uid == os.geteuid() and not mode & 0o077
 
 
 @functools.cache

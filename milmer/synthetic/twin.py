@@ -42,6 +42,7 @@ from pathlib import Path
 
 import numpy as np
 
+from milmer import folders
 from milmer.data.recording import BASELINE_SECONDS
 from milmer.deap.layout import GENEVA, SFREQ, TWENTE
 from milmer.errors import MilmerError
@@ -97,7 +98,8 @@ def synthesize(
     Raises :class:`MilmerError` where ``out`` is not empty.
     """
     out = Path(out).absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    folders.require_apart(out, ())
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise MilmerError(
             "exists and is not empty", where=out, remedy="name a new folder for the dataset"
         )
@@ -128,6 +130,8 @@ def write_backbone(
 ) -> None:
     """Write a small random Swin in Hugging Face format, for use without a download.
 
+    The folder must be new, empty, or one that this function wrote.
+
     Three stages of one block with patches of 8 px: images of 224 px give 49 tokens of ``hidden``
     numbers (a multiple of 16). They say less than those of a trained Swin, but enough to tell the
     twin's expressions apart. The same arguments give the same weights.
@@ -146,12 +150,14 @@ def write_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SwinModel(config)
-    model.save_pretrained(folder)
-    ViTImageProcessorPil(
+    processor = ViTImageProcessorPil(
         size={"height": image_size, "width": image_size},
         image_mean=[0.485, 0.456, 0.406],  # as the published Swin checkpoints have it
         image_std=[0.229, 0.224, 0.225],
-    ).save_pretrained(folder)
+    )
+    with folders.replacing_folder(Path(folder), "synth") as new:
+        model.save_pretrained(new)
+        processor.save_pretrained(new)
 
 
 # One subject ------------------------------------------------------------------------------------

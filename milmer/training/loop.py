@@ -35,7 +35,7 @@ from milmer.training.checkpoints import ResumeState
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import training_recipe
-from milmer.training.results import RunResults, write_run
+from milmer.training.results import RunResults, require_free, write_run
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ def train_fold(
     ``history.parquet`` (one row an epoch). The test part is read once, after the epoch was chosen;
     only ``select: best_on_test`` looks at it in every epoch, and keeps what it saw in the history.
     """
+    require_free(out, [split, *segments, *faces, *map(Path, filter(None, [backbone_name]))])
     torch.set_num_threads(options.training.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     modalities = options.model.modalities
@@ -295,7 +296,7 @@ class Training:
             "select": self.select,
             "epoch": self.best["epoch"],
             "segments": {part: len(table) for part, table in parts.items()},
-            "subjects": {part: sorted(set(table["subject"])) for part, table in parts.items()},
+            "subjects": {part: table["subject"].nunique() for part, table in parts.items()},
             "classes": classes.tolist(),
             "without_valid_face": self.data.dropped,
             "modalities": list(config.model.modalities),

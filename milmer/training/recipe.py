@@ -4,7 +4,7 @@ All of it stands in the provenance of the files that it was trained on.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from milmer import storage
 FILE = "milmer_processor.json"
 """The file in a model's folder, which ``milmer.prediction`` reads."""
 
-FORMAT = 2
+FORMAT = 3
 _Recipe = TypeVar("_Recipe")
 
 
@@ -31,6 +31,15 @@ def training_recipe(
         "eeg": _same("preprocessing of the EEG", segments, _eeg),
         "face": _same("preprocessing of faces", faces, lambda p: _face(p, use_borrowed_boxes)),
     }
+
+
+def shared_facts(facts: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's facts as they lie in its model's folder, which is shared: no person is named.
+
+    The fold, which may have a subject's name, is told by the content digest of its split: whoever
+    has the split can say which it is.
+    """
+    return {**facts, "fold": provenance["inputs"]["split"][:12]}
 
 
 def _same(what: str, paths: Sequence[Path], read: Callable[[Path], _Recipe]) -> _Recipe | None:

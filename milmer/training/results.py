@@ -3,7 +3,7 @@
 Scores and the model card are made from these files by the stage ``evaluate``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,14 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel
 
-from milmer import storage
-from milmer.training.recipe import FILE
+from milmer import folders, storage
+from milmer.training.recipe import FILE, shared_facts
+
+TABLES = ("predictions", "validation", "history")
+FILES = ("metrics.json", *(f"{name}.parquet" for name in TABLES))
+"""What lies in a run's folder beside ``model/``; ``metrics.json`` is made by ``evaluate``."""
+
+_EVALUATED = ("README.md", "evaluation.json")  # what ``evaluate`` adds to ``model/``
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,12 @@ class RunResults:
     computed: Mapping[str, Any]
 
 
+def require_free(out: Path, inputs: Sequence[Path]) -> None:
+    """Refuse a run's folder ``out`` with files that training did not write, or in an input."""
+    folders.require_unused(out, "train", FILES, inputs)
+    folders.require_replaceable(out / "model", "train", added=_EVALUATED)
+
+
 def write_run(
     run: RunResults, recipe: Mapping[str, Any], provenance: Mapping[str, Any], out: Path
 ) -> None:
@@ -41,19 +53,18 @@ def write_run(
 
     The metrics of a run that was there before are removed: they are of other predictions.
     """
+    require_free(out, ())
     (out / "metrics.json").unlink(missing_ok=True)
-    with storage.replacing_folder(out / "model") as folder:
+    with folders.replacing_folder(out / "model", "train", _EVALUATED) as folder:
         run.model.save_pretrained(folder)
         if run.image_processor is not None:
             run.image_processor.save_pretrained(folder)
+        facts = shared_facts(run.facts, provenance)
         storage.write_json(
             folder / FILE,
-            {**recipe, "labels": run.facts["labels"], "computed": run.computed, "run": run.facts},
+            {**recipe, "labels": facts["labels"], "computed": run.computed, "run": facts},
         )
-    for name, table in (
-        ("predictions", run.predictions),
-        ("validation", run.validation),
-        ("history", run.history),
-    ):
+    folders.claim(out, "train", FILES)
+    for name in TABLES:
         about = {**provenance, "stage": name, "facts": run.facts}
-        storage.write_table(out / f"{name}.parquet", table, about)
+        storage.write_table(out / f"{name}.parquet", getattr(run, name), about)

@@ -21,7 +21,8 @@ from milmer.backbone.pretraining import class_weights, pretrain_backbone
 from milmer.errors import Stopped
 from milmer.metrics.scores import scores
 
-FILES = ["config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"]
+FILES = [".milmer-finetune-backbone.json", "config.json", "metrics.json", "model.safetensors"]
+FILES += ["preprocessor_config.json"]
 TINY = {"image_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 16}
 TINY |= {"depths": [1, 1], "num_heads": [1, 2]}
 PATTERNS = {

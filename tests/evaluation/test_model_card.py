@@ -1,9 +1,12 @@
 """The model card says what the run's files say, and warns where there is ground to."""
 
+import html
 import json
+import re
 
 import pytest
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from milmer.evaluation import model_card
 from milmer.evaluation.evaluate import evaluate_run
@@ -21,6 +24,7 @@ def train(twin_results, tmp_path_factory):
 
     def made(protocol, fold, model=None, **training):
         folder = tmp_path_factory.mktemp("card")
+        made.folder = folder / "seed0"
         split = folder / f"{fold}.parquet"
         make_split(
             [twin_results / "trials/s01.parquet"], protocol, fold, SplitOptions(folds=2), split
@@ -50,9 +54,10 @@ def test_it_tells_the_data_the_protocol_and_the_metrics(train):
         "eeg",
         "face",
     ]
-    assert "protocol trial, fold s01-k0, seed 0" in text
+    split = metrics["provenance"]["inputs"]["split"]
+    assert f"protocol trial, fold {split[:12]}, seed 0" in text
     for part, count in metrics["segments"].items():
-        assert cells(text, part) == ["s01", str(count)]
+        assert cells(text, part) == ["1", str(count)]
     for row, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"), ("kappa", "kappa")):
         levels = (metrics["segment"][key], metrics["trial"][key])
         assert cells(text, row) == ["–" if v is None else f"{v:.3f}" for v in levels]
@@ -80,3 +85,44 @@ def test_it_names_what_the_model_looks_at(train):
 
 def test_the_card_shows_the_metrics_that_the_tables_show():
     assert model_card.SCORES.keys() == METRIC_TITLES.keys() <= set(NAMES)
+
+
+def test_names_that_others_chose_are_text_in_the_card(train):
+    _, metrics = train("trial", "s01-k0", {"modalities": ["eeg"]})
+    labels = ["<script>alert(1)</script>", "[a](http://b)", "`c`", "*d*|e", "HA_HV"]
+    facts = {
+        **{name: metrics[name] for name in ("protocol", "fold", "seed", "select", "epoch")},
+        **{name: metrics[name] for name in ("leaky", "permuted", "segments")},
+        **{"labels": labels, "warnings": [f"no training segment of class {labels[0]}"]},
+        **{"subjects": {"train": 1, "val": 1, "test": 1}, "modalities": ["eeg"]},
+        **{"num_instances": 10, "parameters": 1, "without_valid_face": {}, "scheme": "label"},
+        "holds_backbone": False,
+    }
+    options = {"labels": {"classes": labels}}
+    metrics["provenance"] |= {"options": options}
+    text = model_card.model_card(facts, metrics)
+    page = MarkdownIt("commonmark").enable("table").render(text.split("---", 2)[2])
+    assert "<script" not in text + page
+    assert "<a " not in page
+    shown = html.unescape(re.sub("<[^>]+>", "", page))
+    assert f"as one of {', '.join(labels)}." in shown
+    assert f"no training segment of class {labels[0]}." in shown
+    code = re.search(r"train: ({.*})", shown)[1]
+    assert json.loads(code) == options
+
+
+def test_a_models_folder_names_no_person_and_no_place(train, twin_results):
+    for protocol, fold in (("trial", "s01-k0"), ("segment", "s01")):
+        _, metrics = train(protocol, fold)
+        assert metrics["fold"] == fold  # of what stays inside
+        folder = train.folder / "model"
+        assert {path.name for path in folder.iterdir()} == {
+            *("README.md", "config.json", "evaluation.json", "milmer_processor.json"),
+            "model.safetensors",
+        }
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            if path.suffix == ".safetensors":  # the header; numbers may hold any bytes
+                content = content[: 8 + int.from_bytes(content[:8], "little")]
+            for word in (b"s01", b"/tmp", str(twin_results).encode(), b"_name_or_path", b".dat"):
+                assert word not in content, (path, word)

@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from milmer import storage
+from milmer.evaluation.formats import latex
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
 from tests.evaluation.made_up import LABELS, write_baseline, write_run
@@ -410,3 +411,26 @@ def test_numbers_of_several_seeds_are_means_and_counts_are_sums(tmp_path):
     assert pd.isna(found["band_power"])
     confusion = storage.read_table(tmp_path / "tables/confusion.parquet")
     assert confusion.query("level == 'trial'")["count"].sum() == 2 * 16
+
+
+def test_names_of_classes_are_text_in_a_spreadsheet_and_in_latex(tmp_path, monkeypatch):
+    labels = ["=1+1", "@SUM(A1)", "<script>alert(1)</script>", r"\input{x}"]
+    monkeypatch.setattr("tests.evaluation.made_up.LABELS", labels)
+    for fold in ("s01-k0", "s01-k1"):
+        write_run(tmp_path / "runs", "milmer", "trial", fold, 1.0)
+    options = TablesOptions(experiments={"milmer": {"folds": {"trial": ["s01-k0", "s01-k1"]}}})
+    make_tables(tmp_path / "runs", options, tmp_path / "tables")
+    written = pd.read_csv(tmp_path / "tables/confusion.csv")
+    exact = storage.read_table(tmp_path / "tables/confusion.parquet")
+    assert list(exact["label"].unique()) == labels
+    assert list(written["label"].unique()) == ["'=1+1", "'@SUM(A1)", *labels[2:]]
+    assert written["count"].tolist() == exact["count"].tolist()
+    text = latex(pd.DataFrame({"class": labels}))
+    assert r"\textbackslash{}input\{x\}" in text
+    assert r"\textless{}script\textgreater{}" in text
+
+
+def test_of_ordinary_tables_no_cell_changes(made):
+    for path in made[0].glob("*.csv"):
+        plain = storage.read_table(path.with_suffix(".parquet"))
+        assert path.read_text() == plain.to_csv(index=False, float_format="%.6g"), path.name

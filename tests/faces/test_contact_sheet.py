@@ -135,7 +135,8 @@ def test_every_clip_of_a_subject_has_a_sheet_of_its_stored_boxes(
     status, out, _ = inside("faces", *subject, faces, "--sheet", tmp_path)
     assert (status, out) == (0, f"wrote 8 sheets to {tmp_path}\n")
     assert faces.read_bytes() == before
-    written = sorted(tmp_path.iterdir())
+    mark, *written = sorted(tmp_path.iterdir())
+    assert mark.name == ".milmer-faces.json"
     assert [p.name for p in written] == [f"s01_trial{t:02d}.png" for t in range(1, 9)]
     with storage.open_h5(faces, "faces") as file:
         experiment_id, bag, detected = (file[n][()] for n in ("experiment_id", "bag", "detected"))

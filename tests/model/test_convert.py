@@ -162,6 +162,7 @@ def test_from_the_shell(tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, "wrote model\n"), done.stderr
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        ".milmer-convert.json",
         "config.json",
         "model.safetensors",
     ]

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from milmer.errors import MilmerError
 from milmer.plan import resume as resuming
 from milmer.plan import snakemake_state
 from milmer.plan.resume import Run, last_run, resume
+from tests.conftest import owned_by_another
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_it_goes_on_with_the_same_arguments(directory, unlocked):
     folder, command = resume(directory, ["--keep-going"])
     assert folder == str(directory)
     assert command[1:] == [
-        *("-m", "snakemake", "--cores", "2", "--keep-going", "--rerun-incomplete")
+        *("-P", "-m", "snakemake", "--cores", "2", "--keep-going", "--rerun-incomplete")
     ]
     assert [c[-1] for c in unlocked] == ["--unlock"]
 
@@ -75,6 +77,109 @@ def test_a_directory_without_a_run_is_one_line(tmp_path, text):
     told = "no run was started here" if text is None else "milmer.json: cannot be read"
     with pytest.raises(MilmerError, match=told):
         last_run(tmp_path)
+
+
+NOTE = {"host": "here", "pid": 1, "folder": "/tmp", "arguments": [], "config": {}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arguments": "--cores 2"},
+        {"arguments": ["--cores", 2]},
+        {"arguments": None},
+        {"arguments": ["a\0b"]},
+        {"arguments": ["\ud800"]},
+        {"host": ["here"]},
+        {"folder": {"a": 1}},
+        {"pid": "1"},
+        {"pid": True},
+        {"config": []},
+        {"more": 1},
+        {"config": {"a": "x" * (1 << 23)}},
+    ],
+    ids=lambda changes: repr(changes)[:40],
+)
+def test_a_note_of_other_kinds_is_one_line(tmp_path, refused, changes):
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / ".snakemake/milmer.json").write_text(json.dumps(NOTE | changes))
+    with refused("milmer.json: cannot be read"):
+        last_run(tmp_path)
+
+
+def test_a_note_without_end_is_one_line(tmp_path, refused):
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / ".snakemake/milmer.json").write_text("[" * 100_000)
+    with refused("milmer.json: cannot be read"):
+        last_run(tmp_path)
+
+
+@pytest.fixture
+def workflow(directory):
+    """The same with a Snakefile and a configuration, which the run names."""
+    arguments = ["--cores", "2", "--configfile", "mine.yaml", "--workflow-profile=profile"]
+    Run(socket.gethostname(), 1, str(directory), arguments, {}).note(directory)
+    (directory / "rules").mkdir()
+    (directory / "profile").mkdir()
+    for name in FILES:
+        (directory / name).touch()
+    return directory
+
+
+FILES = ["Snakefile", "config.yaml", "rules/data.smk", "mine.yaml", "profile/config.yaml"]
+FOLDERS = [".", "rules", "profile", ".snakemake"]
+
+
+@pytest.mark.parametrize("name", [*FILES, *FOLDERS, ".snakemake/milmer.json"])
+@pytest.mark.parametrize("mode", [0o020, 0o002, None], ids=["group", "everybody", "another user"])
+def test_what_others_may_write_is_not_run(workflow, unlocked, monkeypatch, refused, name, mode):
+    path = workflow / name
+    resume(workflow, [])
+    unlocked.clear()
+    if mode:
+        path.chmod(path.stat().st_mode | mode)
+    else:
+        owned_by_another(path, monkeypatch)
+    if mode == 0o020 and os.geteuid():
+        monkeypatch.setattr("milmer.runtime.ownership._private_group", lambda _: False)
+    word = "belongs to user 4321; use a copy" if mode is None else "may be written by "
+    with refused(str(path), word):
+        resume(workflow, [])
+    assert unlocked == []
+
+
+def test_a_configuration_elsewhere_counts_too(workflow, unlocked, refused, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "other.yaml"
+    elsewhere.touch()
+    Run("here", 1, str(workflow), [f"--configfile={elsewhere}"], {}).note(workflow)
+    elsewhere.parent.chmod(0o777)
+    with refused(f"{elsewhere.parent}: may be written by everybody", "chmod go-w"):
+        resume(workflow, [], ended=True)
+    assert unlocked == []
+
+
+def test_a_folder_that_is_gone_is_one_line(directory, unlocked, refused):
+    Run(socket.gethostname(), 1, str(directory / "gone"), [], {}).note(directory)
+    with refused("gone, which is not a folder any more"):
+        resume(directory, [])
+
+
+def test_the_command_is_printed_before_anything_is_run(directory, monkeypatch, capsys):
+    arguments = ["--config", "a='b c'; rm -r x", "\x1b[31m"]
+    Run(socket.gethostname(), 1, str(directory), arguments, {}).note(directory)
+    printed = []
+
+    def run(command, **_):
+        printed.append(capsys.readouterr().err)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(resuming.subprocess, "run", run)
+    _, command = resume(directory, [])
+    (line,) = printed
+    assert "\x1b" not in line
+    words = shlex.split(line.replace("\\x1b", "\x1b"))
+    assert words[:4] == ["milmer:", "cd", str(directory), "&&"]
+    assert words[4:] == command
 
 
 def test_a_run_of_another_machine_is_left_alone_until_the_user_knows_better(directory, unlocked):

@@ -1,14 +1,17 @@
 """`milmer predict` gives what the pipeline gave, with what has to be known of it."""
 
+import io
 import json
 
 import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.deap.layout import GENEVA
 from milmer.metrics.calibration import apply_temperature
 from milmer.prediction.options import PredictOptions
-from milmer.prediction.predict import RecordingFiles, predict
+from milmer.prediction.predict import RecordingFiles, _csv, predict
+from tests.manifest.recordings import edf, waves
 from tests.prediction.trained import clip, film, originals, train
 
 KEYS = ["experiment_id", "position"]
@@ -139,13 +142,36 @@ def test_csv_and_parquet_hold_the_same(whole):
         assert all(row.start <= time < row.stop for time in times)
 
 
+def test_what_a_spreadsheet_would_compute_is_text_in_the_csv(whole):
+    table = storage.read_table(whole / "predictions.parquet").rename(columns={"p_HALV": "p_=1"})
+    table["class"] = ["=1+1"] * len(table)
+    table["frame_times"] = [[-0.04, 0.2]] * len(table)
+    csv = pd.read_csv(io.StringIO(_csv(table)))
+    assert set(csv["class"]) == {"'=1+1"}
+    assert set(csv["frame_times"]) == {"-0.04 0.2"}
+    np.testing.assert_allclose(csv["p_=1"], table["p_=1"])
+
+
+def test_what_is_shared_names_nobody_that_the_model_was_trained_on_and_no_file(eeg_run, tmp_path):
+    (tmp_path / "anna").mkdir()
+    eeg = edf(tmp_path / "anna/anna_visit1.edf", waves(32, 8.0), GENEVA)
+    predict(eeg_run, RecordingFiles(eeg=eeg), PredictOptions(), tmp_path / "out")
+    about = json.loads((tmp_path / "out/about.json").read_text())
+    assert about["provenance"]["inputs"]["eeg"] == storage.digest(eeg)
+    texts = [path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix != ".parquet"]
+    texts.append(json.dumps(storage.read_provenance(tmp_path / "out/predictions.parquet")))
+    for word in ("anna", "s01", str(tmp_path), str(eeg_run)):
+        assert not any(word in text for text in texts), word
+    assert "1 subject, " in (tmp_path / "out/index.html").read_text()
+
+
 def test_predictions_carry_what_the_card_warns_of(run, whole):
     card = (run / "model/README.md").read_text()
     about = json.loads((whole / "about.json").read_text())
     page = (whole / "index.html").read_text()
     made = storage.read_provenance(whole / "predictions.parquet")
     assert made["about"]["card"] == about["card"]
-    assert about["card"]["trained_on"]["subjects"] == ["s01"]
+    assert about["card"]["trained_on"]["subjects"] == 1
     assert about["card"]["protocol"] == "trial"
     for text in about["card"]["caveats"]:
         assert f"* {text}" in card

@@ -55,7 +55,7 @@ def test_its_commands(folder):
     for name in ("visit1", "part", "eeg", "face", "s01", "one"):
         assert {p.name for p in (folder / "out" / name).iterdir()} == {
             *("predictions.parquet", "predictions.csv", "timeline.svg"),
-            *("index.html", "about.json"),
+            *("index.html", "about.json", ".milmer-predict.json"),
         }
     tables = {
         name: storage.read_table(folder / f"out/{name}/predictions.parquet")

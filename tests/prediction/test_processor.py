@@ -106,6 +106,9 @@ def test_a_model_that_holds_its_backbone_needs_no_other(twin, made, twin_backbon
     both = expected.merge(found, on=["experiment_id", "position"], suffixes=("_run", ""))
     assert both["chosen"].map(list).tolist() == both["chosen_run"].map(list).tolist()
     np.testing.assert_allclose(both["raw_HAHV"], both["p_HAHV_run"], atol=2e-3)
+    for path in (tmp_path / "run/model").glob("*.json"):  # where the backbone lay, and who it saw
+        for word in ("_name_or_path", str(twin_backbone), "s01", "/tmp"):
+            assert word not in path.read_text(), (path.name, word)
 
 
 def test_arrays_are_files_in_memory(eeg_run, tmp_path):

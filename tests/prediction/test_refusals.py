@@ -129,3 +129,73 @@ def test_a_folder_with_other_things_in_it_is_not_overwritten(eeg_run, bdf, insid
     (tmp_path / "mine.txt").write_text("mine")
     assert "exists and is not empty" in wrong(inside, eeg_run, tmp_path, "--eeg", bdf)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_neither_the_model_nor_an_input_is_overwritten(
+    eeg_run, twin, made, bdf, inside, tmp_path, monkeypatch
+):
+    run, recording = shutil.copytree(eeg_run, tmp_path / "run"), tmp_path / "recording/visit.bdf"
+    recording.parent.mkdir()
+    shutil.copy(bdf, recording)
+    (tmp_path / "alias").symlink_to("run")
+    before = content(tmp_path)
+    model = "is or holds the input"
+    for given, out, reason in (
+        (run, run, model),
+        (run / "model", run / "model", model),
+        (run / "model", run, model),
+        (run, tmp_path / "alias", model),
+        (tmp_path / "alias", run, model),
+        (run, tmp_path, "is or holds "),
+        (run, run / "predictions", "lies in the input"),
+        (run, tmp_path / "alias/model/new", "lies in the input"),
+        (run, recording.parent, "is or holds the input"),
+    ):
+        said = wrong(inside, given, out, "--eeg", recording)
+        assert f"{out}: {reason}" in said
+        assert content(tmp_path) == before
+    trials = ("--trials", made[0], "--root", twin)
+    assert "lies in the input" in wrong(inside, run, twin / "out", *trials)
+    assert not (twin / "out").exists()
+    monkeypatch.chdir(recording.parent)
+    assert "holds the working directory" in wrong(inside, run, ".", "--eeg", "visit.bdf")
+    assert content(tmp_path) == before
+
+
+def test_only_predictions_are_replaced(eeg_run, bdf, inside, tmp_path):
+    """Not a run, whose predictions have the same name, and not what was added to predictions."""
+    run, out = shutil.copytree(eeg_run, tmp_path / "run"), tmp_path / "out"
+    before = content(run)
+    assert "exists and is not empty" in wrong(inside, eeg_run, run, "--eeg", bdf)
+    assert content(run) == before
+    for _ in range(2):
+        assert inside("predict", eeg_run, out, "--eeg", bdf, "--without-eog")[0] == 0
+    first = content(out)
+    (out / "notes.txt").write_text("mine")
+    assert "holds notes.txt" in wrong(inside, eeg_run, out, "--eeg", bdf)
+    assert content(out) == first | {out / "notes.txt": b"mine"}
+
+
+def test_a_recipe_that_is_not_the_models_is_one_line(eeg_run, bdf, inside, tmp_path):
+    model = shutil.copytree(eeg_run / "model", tmp_path / "model")
+    path = model / "milmer_processor.json"
+    whole = json.loads(path.read_text())
+    eeg = whole["eeg"]
+    grid = {"segmentation": {"seconds": 1e-9, "overlap": 0}}
+    for changes, reason in (
+        ({"labels": ["one"]}, "is not that of the model"),
+        ({"eeg": None}, "is not that of the model"),
+        ({"eeg": eeg | {"channels": ["Fz"]}}, "is not that of the model"),
+        ({"eeg": eeg | {"sfreq": 1e12}}, "is not that of the model"),
+        ({"eeg": eeg | {"options": eeg["options"] | grid}}, "is not that of the model"),
+        ({"computed": whole["computed"] | {"threads": 10**9}}, "damaged"),
+        ({"computed": whole["computed"] | {"batch_size": 10**9}}, "damaged"),
+        ({"labels": ["x" * 20_000_000]}, "too large"),
+    ):
+        path.write_text(json.dumps(whole | changes))
+        assert reason in wrong(inside, model, tmp_path / "out", "--eeg", bdf), changes.keys()
+    assert not (tmp_path / "out").exists()

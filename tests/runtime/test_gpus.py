@@ -18,7 +18,7 @@ import torch
 from milmer.runtime import gpus
 from milmer.runtime.gpus import gpu_lease, visible_gpus
 from milmer.training.fold_data import FoldData, Rows
-from tests.conftest import fake_gpus
+from tests.conftest import fake_gpus, owned_by_another
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def machine(tmp_path, monkeypatch):
         gpus._installed_gpus.cache_clear()
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", None)
     yield install
     gpus._installed_gpus.cache_clear()
@@ -137,6 +138,60 @@ def test_a_command_leases_before_torch_is_imported(machine):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"
     assert done.returncode == 1
+
+
+def test_leases_lie_in_a_folder_that_is_open_to_this_user_alone(machine, monkeypatch, tmp_path):
+    machine(2)
+    leased()
+    folder = tmp_path / f"milmer-gpus-{os.getuid()}"
+    assert (folder.stat().st_mode & 0o777, any(folder.iterdir())) == (0o700, True)
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    leased()
+    assert [path.name for path in runtime.iterdir()] == ["milmer-gpus"]
+    assert (runtime / "milmer-gpus").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("kind", ["none", "a link", "open"])
+def test_a_runtime_folder_that_is_not_the_users_alone_is_passed_over(
+    machine, monkeypatch, tmp_path, kind
+):
+    machine(2)
+    target, runtime = tmp_path / "target", tmp_path / "runtime"
+    target.mkdir(mode=0o700)
+    if kind == "a link":
+        runtime.symlink_to(target)
+    elif kind == "open":
+        runtime.mkdir()
+        runtime.chmod(0o777)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    leased()
+    assert any((tmp_path / f"milmer-gpus-{os.getuid()}").iterdir())
+    assert not list(target.iterdir())
+    assert kind == "none" or not list(runtime.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["a link", "another user's", "open", "a file"])
+def test_a_folder_that_somebody_else_made_before_is_refused(
+    machine, monkeypatch, tmp_path, refused, kind
+):
+    machine(2)
+    folder, target = tmp_path / f"milmer-gpus-{os.getuid()}", tmp_path / "target"
+    target.mkdir(mode=0o700)
+    if kind == "a link":
+        folder.symlink_to(target)
+    elif kind == "a file":
+        folder.touch()
+    else:
+        folder.mkdir(mode=0o700)
+    if kind == "open":
+        folder.chmod(0o777)
+    if kind == "another user's":
+        owned_by_another(folder, monkeypatch)
+    with refused(str(folder), "cannot hold leases of GPUs", "TMPDIR", nothing_in=tmp_path):
+        leased()
+    assert not list(target.iterdir())
 
 
 def begin(jobs=1):

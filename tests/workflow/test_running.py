@@ -41,14 +41,15 @@ def shell(folder, command, gpus=0):
     path = fake_gpus(folder / "bin", gpus)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{path}"}
     environment |= {"TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(folder)}
-    del environment["CUDA_VISIBLE_DEVICES"]
+    for name in ("CUDA_VISIBLE_DEVICES", "XDG_RUNTIME_DIR"):
+        environment.pop(name, None)
     return subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from milmer import storage
+from milmer import folders, storage
 from milmer.drawing.page import page_environment, page_style
 from milmer.drawing.svg import Figure
 from milmer.evaluation.report import (
@@ -46,9 +46,11 @@ def make_report(folder: Path, options: ReportStageOptions, out: Path) -> None:
     results.require()
     figures = {name: _figure(name, results) for name in FIGURES}
     page = _page(results, figures)
-    for name, figure in figures.items():
-        storage.write_text(out / "figures" / f"{name}.svg", figure.file())
-    storage.write_text(out / "index.html", page)
+    files = {f"figures/{name}.svg": figure.file() for name, figure in figures.items()}
+    files["index.html"] = page
+    folders.claim(out, "report", files, [folder / "runs", folder / "tables"])
+    for name, text in files.items():
+        storage.write_text(out / name, text)
 
 
 def _figure(name: str, results: Results) -> Figure:
