@@ -16,6 +16,9 @@ from milmer.errors import MilmerError
 MOST_ROWS = 10_000_000
 """Rows of a table that a stage wrote."""
 
+_MOST_TEXT = 1_000_000_000  # bytes of a table in memory
+_MOST_VALUES = 50_000_000  # of a table, in all columns
+
 _SPARE = 1 << 20  # bytes; small datasets need not be compared
 
 
@@ -56,7 +59,34 @@ def read_metadata(path: Path, most: int = MOST_ROWS) -> pq.FileMetaData:
     metadata = pq.read_metadata(path)
     if metadata.num_rows > most:
         raise MilmerError(f"{metadata.num_rows:,} rows; at most {most:,} are read", where=path)
+    chunks = _chunks(metadata)
+    if (count := sum(chunk.num_values for chunk in chunks)) > _MOST_VALUES:
+        raise MilmerError(f"{count:,} values; at most {_MOST_VALUES:,} are read", where=path)
+    # A text may stand once in the file and in every row of it.
+    texts = [chunk for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"]
+    if sum(c.num_values * max(c.total_uncompressed_size, 0) for c in texts) > _MOST_TEXT:
+        _require_short_texts(path, metadata)
     return metadata
+
+
+def largest_chunk(metadata: pq.FileMetaData) -> int:
+    """Bytes of the largest column of a group of rows: no cell is longer."""
+    return max((chunk.total_uncompressed_size for chunk in _chunks(metadata)), default=0)
+
+
+def _chunks(metadata: pq.FileMetaData) -> list[pq.ColumnChunkMetaData]:
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    return [group.column(j) for group in groups for j in range(group.num_columns)]
+
+
+def _require_short_texts(path: Path, metadata: pq.FileMetaData) -> None:
+    total = 0
+    rows = max(1, min(10_000, _MOST_TEXT // 10 // max(1, largest_chunk(metadata))))
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows):
+            total += batch.nbytes
+            if total > _MOST_TEXT:
+                raise MilmerError(f"grows beyond {_MOST_TEXT:,} bytes when it is read", where=path)
 
 
 def _datasets(group: h5py.Group, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:

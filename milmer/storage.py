@@ -107,7 +107,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """The provenance of a file that this package wrote."""
     if path.suffix == ".h5":
         with open_h5(path) as file:
-            return json.loads(file.attrs["provenance"])
+            return _facts(path, file.attrs.get("provenance"))
     return _table_metadata(path)["provenance"]
 
 
@@ -224,8 +224,10 @@ def read_table(path: Path, stage: str | None = None) -> pd.DataFrame:
     metadata = _table_metadata(path)
     if stage and metadata["stage"] != stage:
         raise MilmerError(f"holds {metadata['stage']}, not {stage}", where=path)
-    with read_errors(path):
+    try:
         return pq.read_table(path).to_pandas()
+    except Exception as error:  # metadata of pandas that were tampered with can raise anything
+        raise _unreadable(path, error) from error
 
 
 def mapped(dataset: h5py.Dataset) -> np.ndarray:
@@ -253,9 +255,36 @@ def read_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MilmerError("no such file", where=path) from error
     except (OSError, pa.ArrowInvalid) as error:
-        raise MilmerError(
-            f"cannot be read ({_first_line(error)})", where=path, remedy="delete it and run again"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> MilmerError:
+    return MilmerError(
+        f"cannot be read ({_first_line(error)[:300]})", where=path, remedy="delete it and run again"
+    )
+
+
+class _Facts(dict):
+    """What a file of ours says of itself: a key that it lacks is an error for people."""
+
+    def __init__(self, facts: Mapping[str, Any], path: Path):
+        super().__init__(facts)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        problem = f"does not say its {key}: damaged"
+        raise MilmerError(problem, where=self.path, remedy="delete it and run again")
+
+
+def _facts(path: Path, text: Any) -> dict[str, Any]:
+    try:
+        value = json.loads(text, object_hook=lambda value: _Facts(value, path))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    parts = ("options", "inputs", "upstream", "provenance")
+    if not isinstance(value, dict) or not all(isinstance(value.get(k, {}), dict) for k in parts):
+        raise _unreadable(path, ValueError("its provenance is none"))
+    return value
 
 
 def _table_metadata(path: Path) -> dict[str, Any]:
@@ -263,7 +292,7 @@ def _table_metadata(path: Path) -> dict[str, Any]:
         metadata = claims.read_metadata(path).metadata or {}
     if _KEY not in metadata:
         raise MilmerError("not one of milmer's tables", where=path)
-    return json.loads(metadata[_KEY])
+    return _facts(path, metadata[_KEY])
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import sys
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from milmer import folders, storage
@@ -17,7 +19,7 @@ from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
-from tests.limited import refusal
+from tests.limited import refusal, refusals
 
 SCHEMA = {
     "value": storage.Array("float32", ("row", "column")),
@@ -289,6 +291,61 @@ def test_an_hdf5_that_claims_more_than_it_holds_is_one_line(ours, refused):
             storage.digest(ours(fill))
     with refused("a.h5: bag claims 400.0 MB"):
         storage.digest(ours(one_chunk))
+
+
+@pytest.mark.parametrize("text", ["{x", "[]", "[" * 20_000, b"\xff", 5, '"x"', '{"options": 5}'])
+def test_provenance_that_was_tampered_with_is_one_line(ours, refused, text):
+    def fill(file):
+        file["bag"] = [1]
+        file.attrs["provenance"] = text
+
+    with refused("a.h5: cannot be read", "delete it and run again"):
+        storage.read_provenance(ours(fill))
+
+
+def test_a_fact_that_provenance_lacks_is_one_line(ours, refused):
+    def fill(file):
+        file["bag"] = [1]
+        file.attrs["provenance"] = '{"options": {}}'
+
+    facts = storage.read_provenance(ours(fill))
+    assert facts == {"options": {}}
+    for place, name in ((facts, "inputs"), (facts["options"], "segmentation")):
+        with refused(f"a.h5: does not say its {name}: damaged"):
+            place[name]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {b"milmer": b"{x"},
+        {b"milmer": b"[]"},
+        {b"milmer": b"{}"},
+        {b"pandas": b"{x"},
+        {b"pandas": b'{"index_columns": ["x"], "columns": [], "column_indexes": []}'},
+    ],
+)
+def test_metadata_of_a_table_that_was_tampered_with_is_one_line(tmp_path, refused, metadata):
+    path = tmp_path / "a.parquet"
+    metadata = {b"milmer": b'{"stage": "trials", "digest": "0"}'} | metadata
+    pq.write_table(pa.table({"trial": [1]}).replace_schema_metadata(metadata), path)
+    with refused("a.parquet: ", "delete it and run again"):
+        storage.read_table(path, "trials")
+        storage.digest(path)
+
+
+def test_a_table_of_ours_that_grows_without_measure_is_one_line(tmp_path):
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), ["y" * 1_000_000])
+    paths = [tmp_path / "text.parquet", tmp_path / "list.parquet"]
+    for path, column in zip(paths, [text, pa.array([[0.0] * 100_000] * 1000)], strict=True):
+        table = pa.table({"x": column}).replace_schema_metadata({b"milmer": b'{"stage": "trials"}'})
+        with pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False) as file:
+            file.write_table(table)
+            file.add_key_value_metadata({"milmer": '{"stage": "trials"}'})
+        assert path.stat().st_size < 100_000
+    lines = refusals("milmer.storage:read_table", *paths)
+    assert "text.parquet: grows beyond 1,000,000,000 bytes" in lines[0]
+    assert "list.parquet: 100,000,000 values; at most 50,000,000" in lines[1]
 
 
 def test_a_table_of_ours_of_millions_of_rows_is_one_line(hostile):

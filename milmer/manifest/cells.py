@@ -86,8 +86,12 @@ def _parquet(path: Path) -> list[Line]:
 
 def _texts(path: Path, file: "ParquetFile") -> Iterator[list[str]]:
     """The cells of each row, read a few rows at once: small pages may hold long texts."""
+    from milmer.claims import largest_chunk
+
     total = 0
-    for batch in file.iter_batches(_ROWS_AT_ONCE):
+    if (longest := largest_chunk(file.metadata)) > MOST_BYTES:
+        raise _too_long(path)
+    for batch in file.iter_batches(max(1, min(_ROWS_AT_ONCE, MOST_BYTES // max(1, longest)))):
         columns = []
         for column in batch.columns:
             columns.append([])
@@ -95,10 +99,12 @@ def _texts(path: Path, file: "ParquetFile") -> Iterator[list[str]]:
                 columns[-1].append(_text(value.as_py()))
                 total += 1 + len(columns[-1][-1])
                 if total > MOST_BYTES:
-                    raise MilmerError(
-                        f"its cells hold more than {MOST_BYTES:,} characters", where=path
-                    )
+                    raise _too_long(path)
         yield from map(list, zip(*columns, strict=True))
+
+
+def _too_long(path: Path) -> MilmerError:
+    return MilmerError(f"its cells hold more than {MOST_BYTES:,} characters", where=path)
 
 
 def _text(value: Any) -> str:

@@ -52,3 +52,11 @@ def test_a_long_cell_is_shortened_where_it_is_shown(tmp_path, column):
     row = {"subject": "p", "trial": 1, "stimulus": "a", "eeg_file": "a.edf", column: "x-" * 40_000}
     pd.DataFrame([row]).to_csv(tmp_path / "m.csv", index=False)
     assert len(refusal(READ, tmp_path / "m.csv")) < 400
+
+
+def test_a_cell_of_hundreds_of_megabytes_is_refused_before_it_is_read(tmp_path, refused):
+    path = tmp_path / "long.parquet"
+    pq.write_table(pa.table({"note": [b"y" * 200_000_000]}), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    with refused("long.parquet: its cells hold more than 100,000,000 characters"):
+        read_manifest(path)
