@@ -12,7 +12,7 @@ import yaml
 
 from milmer.config import PRESETS, Config
 from milmer.errors import MilmerError
-from milmer.limits import require_size
+from milmer.limits import require_size, require_written_out
 from milmer.options import Options, is_section
 
 
@@ -20,12 +20,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The sections of a configuration file as they are written, not yet validated."""
     require_size(path)
     try:
-        user = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        if "<<" in text:  # PyYAML writes out merge keys itself, before the values can be counted
+            require_written_out(_outline(yaml.compose(text, yaml.SafeLoader), {}), str(path))
+        user = yaml.safe_load(text) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise MilmerError(str(error), where=path) from error
     if not isinstance(user, dict):
         raise MilmerError("contains no sections", where=path, remedy="write it like config.yaml")
     return user
+
+
+def _outline(node: yaml.Node | None, lists: dict[int, list[Any]]) -> Any:
+    """A node of YAML as nested lists; what an alias repeats is the same list."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in lists:
+        return lists.get(id(node))
+    lists[id(node)] = outline = []
+    for part in node.value:
+        outline += [_outline(n, lists) for n in (part if isinstance(part, tuple) else [part])]
+    return outline
 
 
 def documented(user: Mapping[str, Any], heading: str = "") -> str:

@@ -113,3 +113,23 @@ def test_an_alias_that_is_used_a_few_times_is_fine():
     user = yaml.safe_load(text)
     del user["a"]
     assert load_config(user).experiment("y").training.epochs == 3
+
+
+@pytest.mark.parametrize("bomb", ["lists", "itself"])
+def test_merge_keys_are_counted_before_they_are_written_out(tmp_path, refused, bomb):
+    path = tmp_path / "merge.yaml"
+    lines = ["a0: &a0 {x: 1}"]
+    for i in range(1, 10):
+        lines.append(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}")
+    part = "aliases written out"
+    if bomb == "itself":
+        lines, part = ["a: &a {<<: *a}"], "nested more than 50 levels deep"
+    path.write_text("\n".join(lines))
+    with refused("merge.yaml: ", part):
+        read_yaml(path)
+
+
+def test_a_merge_key_that_is_used_a_few_times_is_fine(tmp_path):
+    path = tmp_path / "merge.yaml"
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
+    assert read_yaml(path)["b"] == {"x": 1, "y": 2}

@@ -24,6 +24,7 @@ MOST_ROWS = 1_000_000
 MOST_BYTES = 100_000_000
 """Size of a manifest as CSV or TSV."""
 
+_MOST_CELLS = 20_000_000  # empty ones too
 _LONGEST_LINE = 1_000_000  # characters
 _ROWS_AT_ONCE = 64
 
@@ -35,6 +36,12 @@ def read_cells(path: Path) -> list[Line]:
     """
     lines = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     _require_rows(path, len(lines) - 1)
+    if lines and (count := len(lines) * len(lines[0][1])) > _MOST_CELLS:
+        raise MilmerError(
+            f"{count:,} cells; at most {_MOST_CELLS:,} are read",
+            where=path,
+            remedy="leave out columns that are not read",
+        )
     return lines
 
 
@@ -78,7 +85,7 @@ def _parquet(path: Path) -> list[Line]:
         with pq.ParquetFile(path) as file:
             _require_rows(path, file.metadata.num_rows)
             return [(1, file.schema_arrow.names), *enumerate(_texts(path, file), 2)]
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:  # dates far away
         raise MilmerError(
             f"not a readable Parquet file ({error})", where=path, remedy="write it again"
         ) from error

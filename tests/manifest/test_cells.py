@@ -60,3 +60,17 @@ def test_a_cell_of_hundreds_of_megabytes_is_refused_before_it_is_read(tmp_path, 
     assert path.stat().st_size < 100_000
     with refused("long.parquet: its cells hold more than 100,000,000 characters"):
         read_manifest(path)
+
+
+def test_a_date_that_no_calendar_has_is_one_line(tmp_path, refused):
+    path = tmp_path / "date.parquet"
+    pq.write_table(pa.table({"note": pa.array([2**30], pa.date32())}), path)
+    with refused("date.parquet: not a readable Parquet file"):
+        read_manifest(path)
+
+
+def test_short_rows_below_a_wide_header_are_one_line(tmp_path, refused):
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(map(str, range(10_000))) + "\n" + "a,1\n" * 3000)
+    with refused("wide.csv: 30,010,000 cells; at most 20,000,000 are read"):
+        read_manifest(path)
