@@ -12,7 +12,7 @@ import yaml
 
 from milmer.config import PRESETS, Config
 from milmer.errors import MilmerError
-from milmer.limits import require_size, require_written_out
+from milmer.limits import VALUES, require_size, require_written_out
 from milmer.options import Options, is_section
 
 
@@ -22,13 +22,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         if "<<" in text:  # PyYAML writes out merge keys itself, before the values can be counted
-            require_written_out(_outline(yaml.compose(text, yaml.SafeLoader), {}), str(path))
-        user = yaml.safe_load(text) or {}
+            require_written_out(_outline(yaml.compose(text, _Counted), {}), str(path))
+        user = yaml.load(text, _Counted) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise MilmerError(str(error), where=path) from error
     if not isinstance(user, dict):
         raise MilmerError("contains no sections", where=path, remedy="write it like config.yaml")
     return user
+
+
+class _Counted(yaml.SafeLoader):
+    """Refuses a text of too many values while it is read: each takes a thousand bytes."""
+
+    nodes = 0
+
+    def compose_node(self, *place: Any) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > 2 * VALUES:  # keys too
+            raise ValueError(f"more than {VALUES:,} values")
+        return super().compose_node(*place)
 
 
 def _outline(node: yaml.Node | None, lists: dict[int, list[Any]]) -> Any:

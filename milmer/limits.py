@@ -22,6 +22,7 @@ LEVELS = 50
 EXPERIMENTS = 10_000
 """Most experiments of a configuration, grids written out."""
 
+_BITS = 256  # of a whole number: more is nothing that anybody counts, and is slow to show
 _SHOWN = 80  # characters of a value in an error
 _ITEMS, _DEPTH = 20, 3  # of a list or a mapping that are looked at to show it
 
@@ -45,6 +46,8 @@ def require_written_out(value: Any, where: str) -> None:
     counts: dict[int, int] = {}
 
     def count(value: Any, level: int) -> int:
+        if isinstance(value, int) and value.bit_length() > _BITS:
+            raise MilmerError(f"{shortened(value)} is not allowed", where=where)
         if not isinstance(value, Mapping | list | tuple | set):
             return 1
         if level > LEVELS:
@@ -94,7 +97,7 @@ def shortened(value: Any) -> str:
 def _part(value: Any, depth: int) -> str:
     if isinstance(value, str | bytes):
         return repr(value[:_SHOWN])
-    if isinstance(value, int) and value.bit_length() > 256:
+    if isinstance(value, int) and value.bit_length() > _BITS:
         return f"a number of {value.bit_length()} bits"
     if not isinstance(value, Mapping | list | tuple | set):
         return repr(value)

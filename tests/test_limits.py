@@ -133,3 +133,22 @@ def test_a_merge_key_that_is_used_a_few_times_is_fine(tmp_path):
     path = tmp_path / "merge.yaml"
     path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
     assert read_yaml(path)["b"] == {"x": 1, "y": 2}
+
+
+def test_a_number_of_a_million_digits_is_one_line(tmp_path, refused):
+    path = tmp_path / "large.yaml"
+    path.write_text(f"training: {{epochs: 0x{'f' * 1_000_000}}}")
+    with refused("config: a number of 4000000 bits is not allowed"):
+        load_config(read_yaml(path))
+
+
+def test_a_configuration_of_millions_of_values_is_not_read_to_its_end(tmp_path, refused):
+    path = tmp_path / "many.yaml"
+    path.write_text(f"dataset: {{subjects: [{'s01,' * 4_000_000}]}}")
+    with refused("many.yaml: more than 100,000 values"):
+        read_yaml(path)
+
+
+def test_a_protocol_of_millions_of_folds_is_one_line(refused):
+    with refused("config: protocols.folds: 1000000000000 is not allowed"):
+        load_config({"protocols": {"folds": 10**12}})

@@ -19,7 +19,10 @@ _SCAN, _END = 0xDA, 0xD9
 
 def require_pixels(content: bytes, most: int = MOST_PIXELS, where: Path | str = "") -> bool:
     """Whether it is a picture; raises :class:`MilmerError` for one of more than ``most`` pixels."""
-    size = picture_size(content)
+    try:
+        size = picture_size(content)
+    except Image.DecompressionBombError as error:
+        raise MilmerError(f"too large; at most {most:,} px are decoded", where=where) from error
     if size and size[0] * size[1] > most:
         raise MilmerError(
             f"claims to be {size[0]} x {size[1]} px; at most {most:,} px are decoded", where=where

@@ -16,7 +16,7 @@ class ProtocolsOptions(Options):
         min_length=1,
         description="trial, loso, stimulus; `segment` is the published one, and leaks.",
     )
-    folds: int = Field(5, ge=2, description="Folds of the protocols trial and stimulus.")
+    folds: int = Field(5, ge=2, le=10_000, description="Folds of the protocols trial and stimulus.")
     validation: float = Field(
         0.2, ge=0, lt=1, description="Part of the training groups held out to choose the epoch."
     )

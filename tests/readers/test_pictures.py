@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import struct
 
 import cv2
 import numpy as np
@@ -80,3 +81,9 @@ def test_a_stored_crop_is_no_larger_than_crops_are(refused):
         decode_crop(np.frombuffer(_claiming(1025, 1024), np.uint8))
     with refused("a stored crop: not a picture"):
         decode_crop(np.zeros(9, np.uint8))
+
+
+def test_a_webp_that_pillow_refuses_by_its_size_is_one_line(refused):
+    header = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff" * 6
+    with refused("a.webp: too large; at most 100,000,000 px are decoded"):
+        require_pixels(b"RIFF" + struct.pack("<I", 30) + b"WEBP" + header, where="a.webp")
