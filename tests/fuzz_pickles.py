@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.deap.limited import limited_error, report
 from tests.deap.test_pickles import READ, REFUSED
 from tests.deap.test_preprocessed import content, python_2
+from tests.limited import limited_error, report
 
 NUMBERS = [-1, 0, 1, 2, 3, 4, 40, 255, 385, 400, 32000, 2**16, 2**31 - 1, -(2**31)]
 LENGTHS = [0, 1, 2, 7, 8, 100, 2**16, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1]

@@ -11,8 +11,8 @@ import scipy.io
 from milmer.deap.matlab import read_arrays
 from milmer.deap.preprocessed import NAMES
 from tests.conftest import REPOSITORY
-from tests.deap.limited import require_bounded
 from tests.fuzz import FILES
+from tests.limited import require_bounded
 
 COUNT = {"dat": 100, "mat": 100, "plain_mat": 100, "bdf": 100, "avi": 100, "csv": 100}
 

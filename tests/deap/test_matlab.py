@@ -10,8 +10,8 @@ import scipy.io
 
 from milmer.deap import matlab
 from milmer.deap.preprocessed import NAMES
-from tests.deap.limited import errors_of, require_bounded
 from tests.deap.test_preprocessed import content, write_mat
+from tests.limited import errors_of, require_bounded
 
 HEAD = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
 DOUBLE = (6, 0)

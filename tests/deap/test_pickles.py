@@ -10,8 +10,8 @@ import pytest
 
 from milmer.deap import pickles
 from milmer.deap.preprocessed import NAMES, read_preprocessed
-from tests.deap.limited import errors_of, require_bounded
 from tests.deap.test_preprocessed import content, python_2
+from tests.limited import errors_of, require_bounded
 
 
 # Opcodes, as far as the files below need them.
