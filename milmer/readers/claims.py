@@ -3,17 +3,25 @@
 MNE believes headers: it asks for the memory that they name, and opens the files that they name.
 """
 
+import gzip
 import struct
 import zlib
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 
 from milmer.claims import require_self_contained
 from milmer.errors import MilmerError
 from milmer.readers.edf import RATES, damaged
-from milmer.readers.sidecars import brainvision_header, companions, require_beside, require_named
+from milmer.readers.sidecars import (
+    COUNTS,
+    brainvision_header,
+    companions,
+    require_beside,
+    require_named,
+)
 
 if TYPE_CHECKING:
     import mne
@@ -39,10 +47,12 @@ def require_plausible_header(path: Path) -> None:
     companions(path)
     suffix = path.suffix.lower()
     if suffix in (".vhdr", ".ahdr"):
-        count = brainvision_header(path).get("NumberOfChannels", "")
-        if count.strip().isdigit() and int(count) > CHANNELS:
-            raise MilmerError(f"claims {int(count):,} channels", where=path)
-    elif suffix == ".fif":
+        header = brainvision_header(path)
+        for name, what in COUNTS.items():
+            with suppress(ValueError):  # MNE says so
+                if (count := int(header.get(name, ""))) > CHANNELS:
+                    raise MilmerError(f"claims {count:,} {what}", where=path)
+    elif suffix == ".fif" or path.name.lower().endswith(".fif.gz"):
         _require_sound_tags(path)
     elif suffix == ".set":
         if h5py.is_hdf5(path):
@@ -72,7 +82,15 @@ def _require_sound_tags(path: Path) -> None:
     """Refuse a FIF file with a tag that goes beyond its end, or back, or names another folder."""
     size = path.stat().st_size
     at = 0
-    with open(path, "rb") as file:
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(open(path, "rb"))
+        if path.suffix.lower() == ".gz":
+            most = _EXPANSION * size + _SPARE
+            file = stack.enter_context(gzip.open(file))
+            size = 0
+            while block := file.read(1 << 20):
+                size += len(block)
+                _require_measure(path, size, most)
         while at + 16 <= size:
             file.seek(at)
             kind, _, length, following = struct.unpack(">iIii", file.read(16))
@@ -104,10 +122,12 @@ def _require_sound_elements(path: Path) -> None:
             if kind not in (_MATRIX, _COMPRESSED) or at > size:
                 raise damaged(path, _BEYOND)
             total += length if kind == _MATRIX else _inflated(file, length, most)
-            if total > most:
-                raise MilmerError(
-                    f"grows beyond {most:,} bytes when it is decompressed", where=path
-                )
+            _require_measure(path, total, most)
+
+
+def _require_measure(path: Path, total: int, most: int) -> None:
+    if total > most:
+        raise MilmerError(f"grows beyond {most:,} bytes when it is decompressed", where=path)
 
 
 def _inflated(file: BinaryIO, length: int, most: int) -> int:

@@ -306,6 +306,8 @@ def _open(path: Path) -> "mne.io.BaseRaw":
     """Open a recording without reading its samples."""
     import mne
 
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe is never at its end
+        raise MilmerError("is not a file", where=path)
     try:
         with open(path, "rb") as file:
             head = file.read(8)

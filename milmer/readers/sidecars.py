@@ -7,6 +7,13 @@ from pathlib import Path
 from milmer.errors import MilmerError
 from milmer.limits import require_size, shortened
 
+COUNTS = {
+    "NumberOfChannels": "channels",
+    "SkipLines": "lines before the samples",
+    "SkipColumns": "columns before the samples",
+}
+"""Numbers in BrainVision's header that take memory or time: of what."""
+
 _NAMES = ("DataFile", "MarkerFile")
 _LINE = re.compile(r"^\s*(\w+)\s*[=:]\s*(.+?)\s*$", re.MULTILINE)
 
@@ -24,13 +31,17 @@ def companions(path: Path) -> list[Path]:
         header = brainvision_header(path)
         names = (header[name].replace("$b", path.stem) for name in _NAMES if header.get(name))
         files = [require_named(path, name) for name in names]
+        if header.get("MarkerFile"):  # MNE reads it whole
+            require_size(files[-1])
     elif suffix == ".set":
         files = [path.with_suffix(".fdt")]
     elif suffix == ".fif":
         files = sorted(path.parent.glob(f"{path.stem}-[0-9]*.fif"))
-    files = [file for file in dict.fromkeys(files) if file.is_file()]
+    files = [file for file in dict.fromkeys(files) if file.exists()]
     for file in files:
         require_beside(path, file)
+        if not file.is_file():  # a pipe is never at its end
+            raise MilmerError("is not a file", where=file)
     return files
 
 
@@ -56,9 +67,11 @@ def brainvision_header(path: Path) -> dict[str, str]:
         parser.read_string(text.partition("\n")[2])
         section = next(name for name in ("Common Infos", "Common infos") if name in parser)
         facts = dict(parser[section])
+        for ascii_section in ("ASCII Infos", "ASCII infos"):
+            facts |= parser[ascii_section] if parser.has_section(ascii_section) else {}
     except (configparser.Error, StopIteration):  # MNE refuses it too
         facts = {key.lower(): value for key, value in _LINE.findall(text)}
-    return {name: facts.get(name.lower(), "") for name in (*_NAMES, "NumberOfChannels")}
+    return {name: facts.get(name.lower(), "") for name in (*_NAMES, *COUNTS)}
 
 
 def require_named(path: Path, name: str) -> Path:

@@ -1,5 +1,7 @@
 """Recordings whose headers claim more than there is, or name files that are not theirs."""
 
+import gzip
+import os
 import struct
 
 import h5py
@@ -137,7 +139,55 @@ def test_what_brainvision_claims_is_compared_with_its_files(tmp_path):
         assert part in line
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "part"),
+    [
+        ("NumberOfChannels=6", "NumberOfChannels=+1_000_000_000", "1,000,000,000 channels"),
+        ("[Channel", "[ASCII Infos]\nSkipLines=999999999\n[Channel", "999,999,999 lines"),
+        ("[Channel", "[ASCII infos]\nSkipColumns=999999999\n[Channel", "999,999,999 columns"),
+    ],
+)
+def test_a_count_of_brainvision_is_read_as_mne_reads_it(tmp_path, refused, before, after, part):
+    path = brainvision(tmp_path / "a.vhdr", waves())
+    path.write_text(path.read_text().replace(before, after, 1))
+    with refused(f"a.vhdr: claims {part}"):
+        EEGFile(path)
+
+
+def test_markers_of_gigabytes_are_refused_by_their_size(tmp_path, refused):
+    path = brainvision(tmp_path / "a.vhdr", waves())
+    os.truncate(tmp_path / "marks.vmrk", 6 << 30)
+    with refused("marks.vmrk: 6,442,450,944 bytes"):
+        EEGFile(path)
+
+
+@pytest.mark.parametrize("name", ["a.vhdr", "data.eeg", "marks.vmrk"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, refused, name):
+    path = brainvision(tmp_path / "a.vhdr", waves())
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with refused(f"{name}: is not a file"):
+        EEGFile(path)
+
+
 # --------------------------------------------------------------------- FIF and EEGLAB
+
+
+def test_a_compressed_fif_file_is_checked_like_a_plain_one(tmp_path, refused):
+    content = fif(tmp_path / "a_raw.fif", waves()).read_bytes()
+    path = tmp_path / "b_raw.fif.gz"
+    path.write_bytes(gzip.compress(content))
+    assert read_eeg(path).data.shape == (6, 1600)
+    with gzip.open(path, "wb") as file:
+        file.write(content)
+        for _ in range(20):
+            file.write(bytes(10 << 20))
+    with refused("b_raw.fif.gz: grows beyond"):
+        EEGFile(path)
+    at = next(at for at, kind, _ in _tags(content) if kind == 100)
+    path.write_bytes(gzip.compress(content[: at + 8] + b"\x7f\xff\xff\xff" + content[at + 12 :]))
+    with refused("b_raw.fif.gz: is damaged", "beyond its end"):
+        EEGFile(path)
 
 
 def _tags(content):
