@@ -22,6 +22,7 @@ from milmer import storage
 from milmer.errors import MilmerError
 
 _NEW = "give a new folder"
+_MOST_BYTES = 1 << 20  # of a mark, which may be anyone's
 
 
 def require_replaceable(
@@ -34,10 +35,11 @@ def require_replaceable(
     left behind is put in order.
     """
     require_apart(out, inputs)
-    if out.is_symlink():
+    if os.path.islink(out):
         raise MilmerError("is a link", where=out, remedy="give the folder itself, or a new one")
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not out.is_dir():
         raise MilmerError("exists and is not a folder", where=out, remedy=_NEW)
+    _require_place(out)
     _recover(out, command, added)
     if not out.is_dir():
         return
@@ -147,11 +149,31 @@ def _write_mark(folder: Path, command: str, files: Collection[str]) -> None:
 
 def _own_files(folder: Path, command: str) -> set[str]:
     """Names of the files in ``folder`` that ``command`` wrote, by its mark; none without one."""
+    path = _mark(folder, command)
     try:
-        mark = json.loads(_mark(folder, command).read_text(encoding="utf-8"))
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:  # a pipe would never end
+            return set()
+        mark = json.loads(path.read_text(encoding="utf-8"))
         return {str(name) for name in mark["files"]} if mark["command"] == command else set()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
+
+
+def _require_place(out: Path) -> None:
+    """Refuse a name at which no folder can be made, before hours of work are done for it."""
+    if out.name == ".." or os.path.ismount(out):
+        raise MilmerError(
+            "cannot be replaced as a folder", where=out, remedy="give a new folder in it"
+        )
+    partial, _ = _beside(out)
+    try:
+        os.stat(partial)
+    except FileNotFoundError:
+        above = next(folder for folder in partial.parents if folder.exists())
+        if not os.access(above, os.W_OK):  # also where the disk is read-only
+            raise storage.writing_failed(out, PermissionError(errno.EACCES, "")) from None
+    except OSError as error:  # too long, or below a file
+        raise storage.writing_failed(out, error) from error
 
 
 def _beside(out: Path) -> tuple[Path, Path]:
@@ -176,7 +198,7 @@ def _require_leftover(path: Path, command: str) -> None:
     """Refuse what stands in the way and was not left by ``command``."""
     unmarked = {f".{_mark(path, command).name}.partial"}  # what a mark is first written as
     ours = _is_folder(path) and (_own_files(path, command) or {*os.listdir(path)} <= unmarked)
-    if not ours:
+    if not ours or any(map(_is_folder, path.iterdir())):
         raise MilmerError(
             f"is in the way, and milmer {command} did not write it",
             where=path,
