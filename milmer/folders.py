@@ -39,7 +39,7 @@ def require_replaceable(
         raise MilmerError("is a link", where=out, remedy="give the folder itself, or a new one")
     if os.path.exists(out) and not out.is_dir():
         raise MilmerError("exists and is not a folder", where=out, remedy=_NEW)
-    _require_place(out)
+    require_place(out)
     _recover(out, command, added)
     if not out.is_dir():
         return
@@ -65,6 +65,23 @@ def require_apart(out: Path, inputs: Sequence[Path]) -> None:
     for path in inputs:
         if _lies_in(out, path):
             raise MilmerError(f"lies in the input {path}", where=out, remedy=_NEW)
+
+
+def require_place(out: Path) -> None:
+    """Refuse a name at which no folder can be made, before hours of work are done for it."""
+    if out.name == ".." or os.path.ismount(out):
+        raise MilmerError(
+            "cannot be replaced as a folder", where=out, remedy="give a new folder in it"
+        )
+    partial, _ = _beside(out)
+    try:
+        os.stat(partial)
+    except FileNotFoundError:
+        above = next(folder for folder in partial.parents if folder.exists())
+        if not os.access(above, os.W_OK):  # also where the disk is read-only
+            raise storage.writing_failed(out, PermissionError(errno.EACCES, "")) from None
+    except OSError as error:  # too long, or below a file
+        raise storage.writing_failed(out, error) from error
 
 
 @contextmanager
@@ -159,23 +176,6 @@ def _own_files(folder: Path, command: str) -> set[str]:
         return set()
 
 
-def _require_place(out: Path) -> None:
-    """Refuse a name at which no folder can be made, before hours of work are done for it."""
-    if out.name == ".." or os.path.ismount(out):
-        raise MilmerError(
-            "cannot be replaced as a folder", where=out, remedy="give a new folder in it"
-        )
-    partial, _ = _beside(out)
-    try:
-        os.stat(partial)
-    except FileNotFoundError:
-        above = next(folder for folder in partial.parents if folder.exists())
-        if not os.access(above, os.W_OK):  # also where the disk is read-only
-            raise storage.writing_failed(out, PermissionError(errno.EACCES, "")) from None
-    except OSError as error:  # too long, or below a file
-        raise storage.writing_failed(out, error) from error
-
-
 def _beside(out: Path) -> tuple[Path, Path]:
     """Where the new folder is written, and where the old one steps aside."""
     path = out.absolute()
@@ -233,5 +233,7 @@ def _is_folder(path: Path) -> bool:
 def _lies_in(path: Path, folder: Path) -> bool:
     """Whether ``path`` is or lies in ``folder``, by whatever names and links both are given."""
     real = Path(os.path.realpath(path))
-    places = [place for place in (real, *real.parents) if os.path.exists(place)]
-    return os.path.exists(folder) and any(os.path.samefile(folder, place) for place in places)
+    places = [real, *real.parents]
+    if not os.path.exists(folder):
+        return Path(os.path.realpath(folder)) in places
+    return any(os.path.samefile(folder, place) for place in places if os.path.exists(place))

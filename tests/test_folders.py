@@ -186,6 +186,19 @@ def test_a_folder_that_is_holds_or_lies_in_an_input_is_refused(tmp_path, monkeyp
     folders.require_replaceable(data / "beside", "test", inputs)
 
 
+def test_folders_that_are_still_to_be_made_are_kept_apart_too(tmp_path, refused):
+    (tmp_path / "alias").symlink_to(".")
+    new = tmp_path / "new"
+    for out, reason in (
+        (new, "is or holds the input"),
+        (tmp_path / "alias/other/../new", "is or holds the input"),
+        (new / "inside", "lies in the input"),
+    ):
+        with refused(reason):
+            folders.require_apart(out, [new])
+    folders.require_apart(tmp_path / "newer", [new])
+
+
 def test_a_command_overwrites_its_own_files_alone(tmp_path, refused):
     (tmp_path / "index.html").write_text("mine")
     with refused("index.html: exists, and milmer test did not write it", nothing_in=tmp_path):
