@@ -22,6 +22,7 @@ from milmer import storage
 from milmer.errors import MilmerError
 
 _NEW = "give a new folder"
+_MOST_BYTES = 1 << 20  # of a mark, which may be anyone's
 
 
 def require_replaceable(
@@ -34,10 +35,11 @@ def require_replaceable(
     left behind is put in order.
     """
     require_apart(out, inputs)
-    if out.is_symlink():
+    if os.path.islink(out):
         raise MilmerError("is a link", where=out, remedy="give the folder itself, or a new one")
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not out.is_dir():
         raise MilmerError("exists and is not a folder", where=out, remedy=_NEW)
+    require_place(out)
     _recover(out, command, added)
     if not out.is_dir():
         return
@@ -63,6 +65,23 @@ def require_apart(out: Path, inputs: Sequence[Path]) -> None:
     for path in inputs:
         if _lies_in(out, path):
             raise MilmerError(f"lies in the input {path}", where=out, remedy=_NEW)
+
+
+def require_place(out: Path) -> None:
+    """Refuse a name at which no folder can be made, before hours of work are done for it."""
+    if out.name == ".." or os.path.ismount(out):
+        raise MilmerError(
+            "cannot be replaced as a folder", where=out, remedy="give a new folder in it"
+        )
+    partial, _ = _beside(out)
+    try:
+        os.stat(partial)
+    except FileNotFoundError:
+        above = next(folder for folder in partial.parents if folder.exists())
+        if not os.access(above, os.W_OK):  # also where the disk is read-only
+            raise storage.writing_failed(out, PermissionError(errno.EACCES, "")) from None
+    except OSError as error:  # too long, or below a file
+        raise storage.writing_failed(out, error) from error
 
 
 @contextmanager
@@ -147,10 +166,13 @@ def _write_mark(folder: Path, command: str, files: Collection[str]) -> None:
 
 def _own_files(folder: Path, command: str) -> set[str]:
     """Names of the files in ``folder`` that ``command`` wrote, by its mark; none without one."""
+    path = _mark(folder, command)
     try:
-        mark = json.loads(_mark(folder, command).read_text(encoding="utf-8"))
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:  # a pipe would never end
+            return set()
+        mark = json.loads(path.read_text(encoding="utf-8"))
         return {str(name) for name in mark["files"]} if mark["command"] == command else set()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 
 
@@ -176,7 +198,7 @@ def _require_leftover(path: Path, command: str) -> None:
     """Refuse what stands in the way and was not left by ``command``."""
     unmarked = {f".{_mark(path, command).name}.partial"}  # what a mark is first written as
     ours = _is_folder(path) and (_own_files(path, command) or {*os.listdir(path)} <= unmarked)
-    if not ours:
+    if not ours or any(map(_is_folder, path.iterdir())):
         raise MilmerError(
             f"is in the way, and milmer {command} did not write it",
             where=path,
@@ -211,5 +233,7 @@ def _is_folder(path: Path) -> bool:
 def _lies_in(path: Path, folder: Path) -> bool:
     """Whether ``path`` is or lies in ``folder``, by whatever names and links both are given."""
     real = Path(os.path.realpath(path))
-    places = [place for place in (real, *real.parents) if os.path.exists(place)]
-    return os.path.exists(folder) and any(os.path.samefile(folder, place) for place in places)
+    places = [real, *real.parents]
+    if not os.path.exists(folder):
+        return Path(os.path.realpath(folder)) in places
+    return any(os.path.samefile(folder, place) for place in places if os.path.exists(place))

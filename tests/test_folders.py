@@ -110,6 +110,53 @@ def test_what_is_in_the_way_is_not_deleted(tmp_path, name, refused):
             (tmp_path / name).unlink()
 
 
+def test_a_mark_that_is_none_is_one_line(tmp_path, refused):
+    """Whatever stands under the mark's name: too deep, without end, a pipe that nobody fills."""
+    mark = tmp_path / "run/.milmer-test.json"
+    mark.parent.mkdir()
+    for make in (
+        lambda: mark.write_text("[" * 200_000),
+        lambda: mark.touch() or os.truncate(mark, 10**12),
+        lambda: os.mkfifo(mark),
+        lambda: mark.mkdir(),
+    ):
+        make()
+        with refused("run: exists and is not empty"):
+            write(tmp_path / "run")
+        shutil.rmtree(mark) if mark.is_dir() else mark.unlink()
+
+
+def test_a_folder_that_someone_put_into_a_leftover_is_not_deleted(tmp_path, refused):
+    for name in (".run.partial", ".run.old"):
+        write(tmp_path / name, "old")
+        (tmp_path / name / "thesis").mkdir()
+        (tmp_path / name / "thesis/text").write_text("mine")
+        with refused(f"{name}: is in the way", nothing_in=tmp_path):
+            write(tmp_path / "run")
+        shutil.rmtree(tmp_path / name)
+
+
+def test_where_no_folder_can_be_made_is_told_at_once(tmp_path, monkeypatch, refused):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "closed")
+    (tmp_path / "closed").mkdir()
+    for name, reason in (
+        ("file/out", "cannot be written (Not a directory)"),
+        ("n" * 250, "cannot be written (File name too long)"),
+        ("n" * 5000, "cannot be written (File name too long)"),
+        ("new/..", "cannot be replaced as a folder; give a new folder in it"),
+        ("closed/out/in", "cannot be written (Permission denied)"),
+    ):
+        with refused(reason):
+            folders.require_replaceable(tmp_path / name, "test")
+    assert sorted(os.listdir(tmp_path)) == ["closed", "file"]
+
+
+def test_a_mount_is_not_replaced(small_disk, refused):
+    with refused("cannot be replaced as a folder; give a new folder in it"):
+        folders.require_replaceable(small_disk("1m"), "test")
+
+
 # ------------------------------------------------------------------------ inputs
 
 
@@ -137,6 +184,19 @@ def test_a_folder_that_is_holds_or_lies_in_an_input_is_refused(tmp_path, monkeyp
                 require(out, "test", *arguments, inputs)
     folders.require_replaceable(type(work)("out"), "test", inputs)
     folders.require_replaceable(data / "beside", "test", inputs)
+
+
+def test_folders_that_are_still_to_be_made_are_kept_apart_too(tmp_path, refused):
+    (tmp_path / "alias").symlink_to(".")
+    new = tmp_path / "new"
+    for out, reason in (
+        (new, "is or holds the input"),
+        (tmp_path / "alias/other/../new", "is or holds the input"),
+        (new / "inside", "lies in the input"),
+    ):
+        with refused(reason):
+            folders.require_apart(out, [new])
+    folders.require_apart(tmp_path / "newer", [new])
 
 
 def test_a_command_overwrites_its_own_files_alone(tmp_path, refused):

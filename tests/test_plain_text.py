@@ -14,6 +14,7 @@ from milmer.manifest.table import read_manifest
 from milmer.plain_text import as_cell, as_cells, escaped, first_unseen, from_cell, unseen_character
 
 UNSEEN = ["\x00", "\x07", "\x1b", "\x7f", "\x85", "\x9b", *"\u200e\u200f\u202a\u202e\u2066\u2069"]
+UNSEEN += [*"\u061c\u2028\u2029\ud800\udfff\ufffe\uffff"]  # bidirectional too, or in no file
 HEADER = "subject,trial,stimulus,eeg_file,eeg_start,eeg_stop,label"
 
 

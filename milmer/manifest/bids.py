@@ -32,7 +32,7 @@ def write_first(bids: Path, out: Path, task: str | None = None) -> str:
     ``task`` limits it to the recordings of one task. Paths are relative to the folder of ``out``.
     Raises :class:`MilmerError` where the folder holds no EEG, or where ``out`` exists.
     """
-    if out.exists():
+    if os.path.lexists(out):
         raise MilmerError("exists already", where=out, remedy="give a new name")
     if not bids.is_dir():
         raise MilmerError("no such folder", where=bids, remedy="give a BIDS folder")

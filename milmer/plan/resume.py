@@ -146,17 +146,20 @@ def _trusted(directory: Path, run: Run) -> list[Path]:
     """What decides which commands are run: the note, the Snakefile, configurations, profiles.
 
     Each with its folder, in which whoever may write it can put another. All that an argument names
-    counts, so that no spelling of an option is missed.
+    counts, so that no spelling of an option is missed; so do profiles that Snakemake finds unasked.
     """
-    note, start = _path(directory), Path(run.folder)
-    places = [directory, note, *(start / name for name in ("config.yaml", *_SNAKEFILES))]
-    places += [start / word for argument in run.arguments for word in _words(argument)]
+    start, words = Path(run.folder), [word for a in run.arguments for word in _words(a)]
+    snakefiles = [start / name for name in (*_SNAKEFILES, *words)]
+    bases = dict.fromkeys([start, *(path.parent for path in snakefiles if os.path.isfile(path))])
+    profiles = [base / "profiles" / name for base in bases for name in ("default", *words)]
+    unasked = [start / name for name in ("config.yaml", "default")]
     files: list[Path] = []
-    for path in filter(_exists, places):
+    for path in filter(_exists, [directory, _path(directory), *unasked, *snakefiles, *profiles]):
         folder = path if path.is_dir() else path.parent
-        files += [path, folder] if path == folder else [path, folder, path.resolve().parent]
-        if path == folder or path.name in ("Snakefile", "snakefile"):
-            files += [p for pattern in _BESIDE for p in folder.glob(pattern) if _exists(p)]
+        includes = path == folder or path.name in _SNAKEFILES or path.suffix == ".smk"
+        beside = [p for pattern in _BESIDE for p in folder.glob(pattern) if includes and _exists(p)]
+        for file in (path, folder, *beside):
+            files += [file] if file.is_dir() else [file, file.parent, file.resolve().parent]
     return list(dict.fromkeys(files))
 
 

@@ -1,9 +1,9 @@
 """What a trained model remembers of its preprocessing: the file beside its weights, validated."""
 
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from milmer import storage
 from milmer.backbone.options import FrozenOptions
@@ -14,7 +14,9 @@ from milmer.evaluation import model_card
 from milmer.evaluation.model_card import statement
 from milmer.faces.options import FaceStageOptions
 from milmer.limits import require_size
+from milmer.metrics.calibration import TEMPERATURES
 from milmer.options import Options
+from milmer.splits.protocols import ProtocolName
 from milmer.training.recipe import FILE
 
 Section = TypeVar("Section", bound=Options)
@@ -23,6 +25,21 @@ _MOST_BYTES = 1 << 24  # of a recipe; a subject or a channel takes a hundred
 
 PREPROCESSED = ("dat", "mat")
 """Kinds of EEG that were referenced and cleared of eye artefacts by someone else."""
+
+
+def _with(*names: str) -> AfterValidator:
+    """Validates that a mapping has these ``names``, which the model card shows."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        if missing := [name for name in names if name not in value]:
+            raise ValueError(f"lacks {missing[0]}")
+        return value
+
+    return AfterValidator(check)
+
+
+_Counts = Annotated[dict[str, int], _with("train", "val", "test")]
+_Scores = Annotated[dict[str, float | None], _with(*model_card.SCORES)]
 
 
 class EEGRecipe(Options):
@@ -38,6 +55,13 @@ class EEGRecipe(Options):
     options: SegmentsOptions
     source: Literal["dat", "mat", "bdf", "manifest"]
     artefacts: str
+
+    @field_validator("channels")
+    @classmethod
+    def _distinct(cls, channels: list[str]) -> list[str]:
+        if len(set(channels)) < len(channels):
+            raise ValueError("names a channel twice")
+        return channels
 
 
 class FaceRecipe(Options):
@@ -65,7 +89,7 @@ class Computed(Options):
 class RunFacts(Options):
     """What the model was trained and tested on; see :func:`milmer.training.recipe.shared_facts`."""
 
-    protocol: str
+    protocol: ProtocolName
     fold: str
     seed: int
     labels: list[str]
@@ -75,8 +99,8 @@ class RunFacts(Options):
     warnings: list[str]
     select: str
     epoch: int
-    segments: dict[str, int]
-    subjects: dict[str, int]
+    segments: _Counts
+    subjects: _Counts
     classes: list[int]
     without_valid_face: dict[str, int]
     modalities: list[str]
@@ -89,10 +113,19 @@ class Evaluation(Options):
     """The numbers that the stage ``evaluate`` put beside the model."""
 
     format: Literal[1]
-    segment: dict[str, float | None]
-    trial: dict[str, float | None]
-    majority: dict[str, float]
-    calibration: dict[str, float | None]
+    segment: _Scores
+    trial: _Scores
+    majority: Annotated[dict[str, float], _with("segment", "trial")]
+    calibration: Annotated[dict[str, float | None], _with("ece", "temperature", "tempered_ece")]
+
+    @field_validator("calibration")
+    @classmethod
+    def _temperature(cls, calibration: dict[str, float | None]) -> dict[str, float | None]:
+        low, high = TEMPERATURES
+        value = calibration["temperature"]
+        if value is not None and not 0.99 * low < value < 1.01 * high:  # rounding
+            raise ValueError(f"the temperature {value} is not from {low} to {high}")
+        return calibration
 
 
 class Recipe(Options):

@@ -27,10 +27,13 @@ def require_ours(path: Path) -> None:
         )
     everybody, group = status.st_mode & stat.S_IWOTH, status.st_mode & stat.S_IWGRP
     if everybody or (group and not _private_group(status.st_gid)):
+        remedy = f"make sure that it is as you left it, then: chmod go-w '{path}'"
+        if status.st_mode & stat.S_ISVTX:  # such as /tmp, which has to stay so
+            remedy = "move what lies there to a folder of your own"
         raise MilmerError(
             f"may be written by {'everybody' if everybody else 'its group'}",
             where=path,
-            remedy=f"make sure that it is as you left it, then: chmod go-w '{path}'",
+            remedy=remedy,
         )
 
 

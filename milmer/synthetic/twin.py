@@ -42,7 +42,7 @@ from pathlib import Path
 
 import numpy as np
 
-from milmer import folders
+from milmer import folders, storage
 from milmer.data.recording import BASELINE_SECONDS
 from milmer.deap.layout import GENEVA, SFREQ, TWENTE
 from milmer.errors import MilmerError
@@ -99,6 +99,7 @@ def synthesize(
     """
     out = Path(out).absolute()
     folders.require_apart(out, ())
+    folders.require_place(out)
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise MilmerError(
             "exists and is not empty", where=out, remedy="name a new folder for the dataset"
@@ -121,6 +122,8 @@ def synthesize(
         about["options"] = options.model_dump()
         (draft / "truth.json").write_text(json.dumps(about, indent=1) + "\n")
         os.replace(draft, out)
+    except OSError as error:
+        raise storage.writing_failed(out, error) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 

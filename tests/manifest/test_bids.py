@@ -79,6 +79,13 @@ def test_a_task_alone_can_be_taken(bids, tmp_path):
     assert write_first(bids, tmp_path / "m.csv", "rest") == "1 trials of 1 subjects"
 
 
+def test_a_link_that_leads_nowhere_is_not_replaced(bids, tmp_path, refused):
+    (tmp_path / "m.csv").symlink_to("gone.csv")
+    with refused("m.csv: exists already"):
+        write_first(bids, tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").is_symlink()
+
+
 def test_the_command_writes_it_and_overwrites_nothing(bids, tmp_path, inside):
     out = tmp_path / "m.csv"
     status, said, _ = inside("manifest", "--bids", bids, out)

@@ -158,6 +158,57 @@ def test_a_configuration_elsewhere_counts_too(workflow, unlocked, refused, tmp_p
     assert unlocked == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ([], "default/config.yaml"),
+        ([], "profiles/default/config.v8+.yaml"),
+        (["--snakefile=flow/run.smk"], "flow/profiles/default/config.yaml"),
+        (["--snakefile=flow/run.smk"], "flow/rules/more.smk"),
+        (["-s", "flow/run.smk", "--workflow-profile", "big"], "flow/profiles/big/config.yaml"),
+        (["--workflow-profile", "big"], "profiles/big/config.yaml"),
+    ],
+)
+def test_what_snakemake_finds_by_itself_counts_too(workflow, unlocked, refused, arguments, name):
+    path = workflow / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (workflow / "flow").mkdir(exist_ok=True)
+    (workflow / "flow/run.smk").touch()
+    Run("here", 1, str(workflow), arguments, {}).note(workflow)
+    resume(workflow, [], ended=True)
+    unlocked.clear()
+    path.chmod(0o666)
+    with refused(f"{path}: may be written by everybody"):
+        resume(workflow, [], ended=True)
+    assert unlocked == []
+
+
+def test_what_a_link_in_a_profile_leads_to_counts_with_its_folder(
+    workflow, unlocked, refused, tmp_path_factory
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "other.yaml"
+    elsewhere.touch()
+    (workflow / "profile/config.yaml").unlink()
+    (workflow / "profile/config.yaml").symlink_to(elsewhere)
+    elsewhere.parent.chmod(0o777)
+    with refused(f"{elsewhere.parent}: may be written by everybody"):
+        resume(workflow, [])
+    assert unlocked == []
+
+
+def test_nobody_is_told_to_close_the_folder_for_temporary_files(
+    workflow, unlocked, refused, tmp_path_factory
+):
+    path = tmp_path_factory.mktemp("tmp") / "mine.yaml"
+    path.touch()
+    path.parent.chmod(0o1777)
+    Run("here", 1, str(workflow), ["--configfile", str(path)], {}).note(workflow)
+    with refused("may be written by everybody; move what lies there to a folder of your own"):
+        resume(workflow, [], ended=True)
+    assert unlocked == []
+
+
 def test_a_folder_that_is_gone_is_one_line(directory, unlocked, refused):
     Run(socket.gethostname(), 1, str(directory / "gone"), [], {}).note(directory)
     with refused("gone, which is not a folder any more"):

@@ -180,6 +180,31 @@ def test_only_predictions_are_replaced(eeg_run, bdf, inside, tmp_path):
     assert content(out) == first | {out / "notes.txt": b"mine"}
 
 
+def test_numbers_and_facts_that_a_card_cannot_show_are_one_line(eeg_run, bdf, inside, tmp_path):
+    model = shutil.copytree(eeg_run / "model", tmp_path / "model")
+    recipe, scores = (
+        (model / name, json.loads((model / name).read_text()))
+        for name in ("milmer_processor.json", "evaluation.json")
+    )
+    twice = ["Fz", *recipe[1]["eeg"]["channels"][1:]]
+    calibration = scores[1]["calibration"]
+    for (path, whole), changes in (
+        (recipe, {"run": recipe[1]["run"] | {"protocol": "x"}}),
+        (recipe, {"run": recipe[1]["run"] | {"segments": {"train": 1}}}),
+        (recipe, {"run": recipe[1]["run"] | {"subjects": {}}}),
+        (recipe, {"eeg": recipe[1]["eeg"] | {"channels": twice}}),
+        (scores, {"segment": {}}),
+        (scores, {"trial": {"accuracy": 1.0}}),
+        (scores, {"majority": {"trial": 1.0}}),
+        (scores, {"calibration": {}}),
+        *((scores, {"calibration": calibration | {"temperature": t}}) for t in (0, -1, 1e-320)),
+    ):
+        path.write_text(json.dumps(whole | changes))
+        said = wrong(inside, model, tmp_path / "out", "--eeg", bdf)
+        assert f"{path}: damaged, or of another version" in said, changes
+        path.write_text(json.dumps(whole))
+
+
 def test_a_recipe_that_is_not_the_models_is_one_line(eeg_run, bdf, inside, tmp_path):
     model = shutil.copytree(eeg_run / "model", tmp_path / "model")
     path = model / "milmer_processor.json"
@@ -194,7 +219,7 @@ def test_a_recipe_that_is_not_the_models_is_one_line(eeg_run, bdf, inside, tmp_p
         ({"eeg": eeg | {"options": eeg["options"] | grid}}, "is not that of the model"),
         ({"computed": whole["computed"] | {"threads": 10**9}}, "damaged"),
         ({"computed": whole["computed"] | {"batch_size": 10**9}}, "damaged"),
-        ({"labels": ["x" * 20_000_000]}, "too large"),
+        ({"labels": ["x" * 18_000_000]}, "too large"),
     ):
         path.write_text(json.dumps(whole | changes))
         assert reason in wrong(inside, model, tmp_path / "out", "--eeg", bdf), changes.keys()

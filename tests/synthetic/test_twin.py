@@ -215,6 +215,22 @@ def test_fingerprint_repeats_on_the_segment_grid(tmp_path):
     assert within > 0.2 > abs(across) * 2
 
 
+@pytest.mark.parametrize("name", ["file/out", "n" * 250, "n" * 5000, "new/.."])
+def test_where_no_folder_can_be_made_is_one_line(tmp_path, refused, name):
+    (tmp_path / "file").touch()
+    with refused("cannot be ", nothing_in=tmp_path):
+        synthesize(tmp_path / name, TwinOptions(subjects=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_that_is_full_is_one_line_and_nothing_is_kept(small_disk, refused):
+    disk = small_disk("64k")
+    options = TwinOptions(subjects=1, trials=4, seconds=3, formats=["dat"], no_video=[1])
+    with refused("no space left on the disk"):
+        synthesize(disk / "twin", options)
+    assert list(disk.iterdir()) == []
+
+
 def test_a_folder_with_content_is_refused_and_left_as_it_was(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(MilmerError, match="is not empty") as caught:
