@@ -121,7 +121,10 @@ def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
     )
     with loading_errors(f"{name} cannot be loaded", "backbone.name", remedy):
         if folder.is_dir():
-            shapes = require_weights(folder, require_config(folder, FAMILIES))
+            try:
+                shapes = require_weights(folder, require_config(folder, FAMILIES))
+            except MilmerError as error:
+                raise error.within("backbone.name") from error
         config = AutoConfig.from_pretrained(name, **how)
         if config.model_type not in FAMILIES:
             raise MilmerError(
