@@ -16,6 +16,7 @@ from torch import nn
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.limits import require_size
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -107,9 +108,7 @@ def loading_errors(problem: str, where: object, remedy: str) -> Iterator[None]:
 
 def _read(path: Path) -> dict[str, Any]:
     with storage.read_errors(path):
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise MilmerError(f"has {size:,} bytes, which no configuration takes", where=path)
+        require_size(path, _MOST_BYTES)
         text = path.read_bytes()
     try:
         config = json.loads(text)

@@ -21,8 +21,6 @@ from milmer.training.recipe import FILE
 
 Section = TypeVar("Section", bound=Options)
 
-_MOST_BYTES = 1 << 24  # of a recipe; a subject or a channel takes a hundred
-
 PREPROCESSED = ("dat", "mat")
 """Kinds of EEG that were referenced and cleared of eye artefacts by someone else."""
 
@@ -179,8 +177,6 @@ class Recipe(Options):
 def _read(model: type[Section], path: Path, remedy: str) -> Section:
     try:
         with storage.read_errors(path):
-            if path.stat().st_size > _MOST_BYTES:
-                raise MilmerError("too large", where=path, remedy=remedy)
             return model.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise MilmerError(

@@ -219,7 +219,7 @@ def test_a_recipe_that_is_not_the_models_is_one_line(eeg_run, bdf, inside, tmp_p
         ({"eeg": eeg | {"options": eeg["options"] | grid}}, "is not that of the model"),
         ({"computed": whole["computed"] | {"threads": 10**9}}, "damaged"),
         ({"computed": whole["computed"] | {"batch_size": 10**9}}, "damaged"),
-        ({"labels": ["x" * 18_000_000]}, "too large"),
+        ({"labels": ["x" * 20_000_000]}, "bytes; at most"),
     ):
         path.write_text(json.dumps(whole | changes))
         assert reason in wrong(inside, model, tmp_path / "out", "--eeg", bdf), changes.keys()
