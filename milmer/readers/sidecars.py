@@ -1,6 +1,7 @@
 """The other files of a recording that has several. Imports nothing heavy: the Snakefile uses it."""
 
 import configparser
+import os
 import re
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def require_beside(path: Path, companion: Path) -> None:
         annex in target.parents for annex in annexes
     )
     if companion.parent.resolve() != folder or not within:
-        raise _elsewhere(path, str(companion))
+        raise _elsewhere(path, os.path.relpath(companion, path.parent))
 
 
 def _elsewhere(path: Path, name: str) -> MilmerError:
