@@ -17,7 +17,7 @@ for variable, folder in (
     others = [e for e in os.environ.get(variable, "").split(os.pathsep) if e]
     os.environ[variable] = os.pathsep.join([str(folder), *others])
 # As `python -P`: a yaml.py in the working directory is not the library of that name.
-os.environ["PYTHONSAFEPATH"] = "1"
+os.environ.update(PYTHONSAFEPATH="1")
 
 from milmer.errors import MilmerError
 from milmer.plan import Plan, Untracked
