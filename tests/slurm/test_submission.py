@@ -32,6 +32,7 @@ ASKED = {  # MB, minutes, GPUs, processors
     "tokens": (8000, 60, "1", 2),
     "split": (2000, 5, "", 1),
     "train": (6000, 120, "1", 3),
+    "evaluate": (4000, 20, "", 1),
     "explain": (6000, 10, "1", 3),
     "baseline": (4000, 10, "", 1),
     "tables": (4000, 60, "", 1),
