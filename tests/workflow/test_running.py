@@ -135,7 +135,7 @@ def test_recovering(project, first):
 
 def leased(folder):
     """The GPU that each training job leased, if any."""
-    logs = [log.read_text() for log in sorted((folder / "results/logs/runs").rglob("*.log"))]
+    logs = [log.read_text() for log in sorted((folder / "results/logs/runs").rglob("seed*.log"))]
     assert not any("waits" in log for log in logs)  # no job begins before there is room for it
     found = [re.search(r"computes on GPU (\S+), \d of \d", log) for log in logs]
     return [gpu and gpu[1] for gpu in found]
