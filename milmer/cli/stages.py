@@ -19,6 +19,8 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 JobsPerGPU = Annotated[
     int, typer.Option("--jobs-per-gpu", min=1, help="Number of jobs that may share a GPU.")
 ]
+FoldSegments = Annotated[list[Path] | None, typer.Option(help="Segments of the fold's subjects.")]
+FoldTokens = Annotated[list[Path] | None, typer.Option(help="Tokens of the fold's subjects.")]
 Out = Annotated[Path, typer.Argument(help="File to write.")]
 
 
@@ -168,12 +170,8 @@ def split(
 def train(
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
     out: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    segments: Annotated[
-        list[Path] | None, typer.Option(help="Segments of the fold's subjects.")
-    ] = None,
-    tokens: Annotated[
-        list[Path] | None, typer.Option(help="Tokens of the fold's subjects.")
-    ] = None,
+    segments: FoldSegments = None,
+    tokens: FoldTokens = None,
     faces: Annotated[
         list[Path] | None, typer.Option(help="Face crops, if the backbone is trained too.")
     ] = None,
@@ -220,12 +218,8 @@ def explain(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     out: Out,
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
-    segments: Annotated[
-        list[Path] | None, typer.Option(help="Segments of the fold's subjects.")
-    ] = None,
-    tokens: Annotated[
-        list[Path] | None, typer.Option(help="Tokens of the fold's subjects.")
-    ] = None,
+    segments: FoldSegments = None,
+    tokens: FoldTokens = None,
     faces: Annotated[
         list[Path] | None, typer.Option(help="Face crops, if the backbone was trained too.")
     ] = None,

@@ -78,9 +78,10 @@ def run_metrics(
     ``facts`` and the tables are those of :class:`~milmer.training.results.RunResults`.
     """
     labels, on_test = facts["labels"], facts["select"] == "best_on_test"
-    measured = measure(predictions, labels)
     if on_test:
         measured = _best_of_each(history["test_probabilities"], predictions, labels)
+    else:
+        measured = measure(predictions, labels)
     shares = np.array(facts["classes"]) / sum(facts["classes"])
     return {
         **measured,
