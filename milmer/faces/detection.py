@@ -23,6 +23,9 @@ from milmer.faces.options import FacesOptions
 YUNET_REPOSITORY = "opencv/face_detection_yunet"
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+# OpenCV pads pictures to multiples of 32 px. Where that leaves a single step of YuNet's coarsest
+# feature map along a side, it computes with memory that was never written (OpenCV 4.14).
+_YUNET_MIN_SIDE = 33
 
 _WITH_LUMA = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12")  # plane 0 is grey, 8 bits
 
@@ -84,8 +87,11 @@ class YuNet:
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """All faces that reach the minimum score."""
-        self._net.setInputSize((picture.shape[1], picture.shape[0]))
-        _, rows = self._net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        down, right = (max(0, _YUNET_MIN_SIDE - side) for side in picture.shape[:2])
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        bgr = cv2.copyMakeBorder(bgr, 0, down, 0, right, cv2.BORDER_CONSTANT)
+        self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
+        _, rows = self._net.detect(bgr)
         if rows is None:
             return []
         return [Face(*map(float, row[:4]), float(row[14])) for row in rows if row is not None]
