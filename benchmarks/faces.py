@@ -23,7 +23,6 @@ from milmer.synthetic.twin import TwinOptions, synthesize
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--yunet", type=Path, help="YuNet's model file, to time YuNet as well")
     parser.add_argument("--trials", type=int, default=4, help="clips")
     parser.add_argument("--seconds", type=float, default=60, help="length of a trial")
     parser.add_argument("--dataset", type=Path, help="use s01 of this copy of DEAP, not the twin")
@@ -36,16 +35,14 @@ def main() -> None:
             root = folder / "deap"
             synthesize(root, TwinOptions(subjects=1, trials=trials, seconds=seconds))
         make_trials(root, "s01", TrialsOptions(), folder / "s01.parquet")
-        print(_compare(root, folder, args.yunet, args.threads, args.rounds))
+        print(_compare(root, folder, args.threads, args.rounds))
     print()
     print(machine(args.threads, ["av", "opencv-python-headless", "numpy"]))
 
 
-def _compare(root: Path, folder: Path, yunet: Path | None, threads: int, rounds: int) -> str:
+def _compare(root: Path, folder: Path, threads: int, rounds: int) -> str:
     clips = sorted((root / "face_video" / "s01").iterdir())
-    options = {"haar": FacesOptions(detector="haar", threads=threads)}
-    if yunet is not None:
-        options["yunet"] = FacesOptions(detector_model=str(yunet), threads=threads)
+    options = {n: FacesOptions(detector=n, threads=threads) for n in ("haar", "yunet")}
     decoded: list[int] = []
 
     def bare() -> None:

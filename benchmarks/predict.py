@@ -40,12 +40,11 @@ _TRIALS = 2  # one to train on and one to predict
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="length of the recording")
-    parser.add_argument("--yunet", type=Path, help="YuNet's model file, in place of Haar")
     args = parser.parse_args()
     seconds = 6 if args.quick else 60 * args.minutes
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as name:
-        bench = _Bench(Path(name), seconds, args.yunet, args.threads, args.quick)
+        bench = _Bench(Path(name), seconds, args.threads, args.quick)
         bench.prepare()
         print(bench.compare(1 if args.quick else args.rounds))
     print()
@@ -57,11 +56,10 @@ def main() -> None:
 class _Bench:
     """A recording of ``seconds``, a model, and both ways to its predictions."""
 
-    def __init__(self, folder: Path, seconds: float, yunet: Path | None, threads: int, quick: bool):
+    def __init__(self, folder: Path, seconds: float, threads: int, quick: bool):
         self.folder, self.seconds, self.quick = folder, seconds, quick
-        self.yunet, self.threads = str(yunet) if yunet else None, threads
-        detector = {"detector": "yunet" if yunet else "haar", "threads": threads}
-        self.faces = FaceStageOptions(faces=detector | {"detector_model": self.yunet})
+        self.threads = threads
+        self.faces = FaceStageOptions(faces={"threads": threads})
         self.tokens = TokensOptions(backbone={"threads": threads}).updated(
             {"backbone": {"name": "a local directory"}}
         )
@@ -110,7 +108,7 @@ class _Bench:
         contestants["model"] = lambda: self.model(split, files)
         (eeg,) = self.root.rglob("s01.dat")
         (video,) = self.root.rglob("s01_trial01.avi")
-        options = PredictOptions(trial=1, backbone=str(self.swin), detector_model=self.yunet)
+        options = PredictOptions(trial=1, backbone=str(self.swin))
         contestants["predict"] = lambda: predict(
             self.folder / "run", RecordingFiles(eeg, video), options, self.folder / "out"
         )

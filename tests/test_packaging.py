@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -13,12 +14,18 @@ from packaging.utils import canonicalize_name
 from tests.conftest import REPOSITORY
 from tools import make_third_party
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 NEVER_IMPORTED = {
     "snakemake": "runs the rules",
     "snakemake-executor-plugin-slurm": "the profile slurm",
     "accelerate": "what transformers trains with",
 }
+
+
+def git(*arguments):
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def imported_modules():
@@ -62,6 +69,22 @@ def test_the_hooks_are_of_the_locked_versions():
 def test_the_citation_names_the_version_of_the_package():
     citation = (REPOSITORY / "CITATION.cff").read_text()
     assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [PROJECT["version"]]
+
+
+def test_a_wheel_holds_every_file_that_the_package_reads():
+    tracked = git("ls-files", "milmer").splitlines()
+    data = {REPOSITORY / name for name in tracked if not name.endswith(".py")}
+    assert REPOSITORY / "milmer/faces/face_detection_yunet_2023mar.onnx" in data
+    packaged = {
+        path
+        for package, patterns in PYPROJECT["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in (REPOSITORY / package.replace(".", "/")).glob(pattern)
+    }
+    assert data == packaged
+    # What others wrote brings its licence, which the wheel's metadata name too.
+    assert "milmer/faces/face_detection_yunet_LICENSE.txt" in PROJECT["license-files"]
+    assert PROJECT["license"] == "BSD-3-Clause AND MIT"
 
 
 def test_each_locked_package_has_its_hashes():

@@ -5,9 +5,9 @@
 
 They belong to others and are not part of the repository: 8 runs of PhysioNet's EEG Motor
 Movement/Imagery Database (Open Data Commons Attribution License 1.0), EEGLAB's tutorial data
-(distributed with EEGLAB, BSD 2-clause), the "foreman" sequence as conformance stream BA1_FT_C
-(distributed with openh264, BSD 2-clause), and the face detector YuNet (MIT); 26 MB in all. Each
-file is checked by its SHA-256 before it gets its name; a file that is there already is kept.
+(distributed with EEGLAB, BSD 2-clause), and the "foreman" sequence as conformance stream BA1_FT_C
+(distributed with openh264, BSD 2-clause); 26 MB in all. Each file is checked by its SHA-256 before
+it gets its name; a file that is there already is kept.
 
 Tests look for these files in tests/data/recordings, in the folder that the environment variable
 MILMER_TEST_DATA names, and in ../shared/data beside the repository, in that order.
@@ -43,10 +43,6 @@ _EEGLAB = (
     "/420769355b4e754628edfb43da2eb02c72fb8333/sample_data"
 )
 _OPENH264 = "https://raw.githubusercontent.com/cisco/openh264/v2.6.0/res"
-_YUNET = (
-    "https://huggingface.co/opencv/face_detection_yunet/resolve"
-    "/3cc26e7f1014a5ee5d74a42acee58bafc9d0a310"
-)
 
 FILES = {
     "eegmmidb/S001R03.edf": Source(
@@ -92,10 +88,6 @@ FILES = {
     "video/foreman_cif.264": Source(
         f"{_OPENH264}/BA1_FT_C.264",
         "1bd3abeea6a5612602556a455cd2c59f235cba23e09a1a5556641296324c0bb7",
-    ),
-    "models/face_detection_yunet_2023mar.onnx": Source(
-        f"{_YUNET}/face_detection_yunet_2023mar.onnx",
-        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     ),
 }
 

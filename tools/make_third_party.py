@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 TEXT = """# Third-party software
 
-Milmer itself is under the [BSD 3-Clause License](LICENSE). It installs the packages below, each under its own licence; nothing of theirs is in this repository. This page is made by `make docs` from what the packages state of themselves.
+Milmer itself is under the [BSD 3-Clause License](LICENSE). It installs the packages below, each under its own licence; of theirs, one file is in this repository: the weights of the face detector YuNet, under the [MIT License](milmer/faces/face_detection_yunet_LICENSE.txt). This page is made by `make docs` from what the packages state of themselves.
 
 ## What this means for an image that you pass on
 Code that only runs is no matter. Who passes on a container image, or an archive of an environment, passes on all that is in it:
@@ -29,7 +29,7 @@ Code that only runs is no matter. Who passes on a container image, or an archive
 * **OpenCV's wheel bundles FFmpeg under the LGPL 2.1**: pass on its licence and where its source is.
 * **torch's builds with CUDA bring NVIDIA's libraries**, whose own terms say which of them may be passed on. The builds for CPUs bring none.
 
-The face detector YuNet (MIT) and the vision encoder are downloaded by you, not passed on with Milmer; a pre-trained model and the recordings that it was trained on have terms of their own.
+The vision encoder is downloaded by you, not passed on with Milmer; a pre-trained model and the recordings that it was trained on have terms of their own.
 
 ## Packages
 | package | version | licence |

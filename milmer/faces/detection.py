@@ -1,11 +1,11 @@
 """Face detectors behind one small interface, chosen by name.
 
-``yunet`` is YuNet (Wu et al. 2023) through OpenCV's ``FaceDetectorYN``; its model file is checked
-against its SHA-256 before it is loaded. ``haar`` is the frontal-face cascade that ships with
-OpenCV (Viola & Jones 2001): it works offline, finds frontal faces only, and its score is the weight
-of the cascade's last stage, whose scale is not that of the other detectors. ``mediapipe`` is the
-detector of the published code (BlazeFace, Bazarevsky et al. 2019) through MediaPipe's Tasks API;
-neither that package nor its model file is part of this project.
+``yunet`` is YuNet (Wu et al. 2023) through OpenCV's ``FaceDetectorYN``; its model file lies beside
+this module (MIT License) and is checked against its SHA-256 before it is loaded. ``haar`` is the
+frontal-face cascade that ships with OpenCV (Viola & Jones 2001): it finds frontal faces only, and
+its score is the weight of the cascade's last stage, whose scale is not that of the other detectors.
+``mediapipe`` is the detector of the published code (BlazeFace, Bazarevsky et al. 2019) through
+MediaPipe's Tasks API; neither that package nor its model file is part of this project.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ import numpy as np
 from milmer.errors import MilmerError
 from milmer.faces.options import FacesOptions
 
-YUNET_REPOSITORY = "opencv/face_detection_yunet"
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 # OpenCV pads pictures to multiples of 32 px. Where that leaves a single step of YuNet's coarsest
@@ -83,7 +82,7 @@ class YuNet:
 
     def __init__(self, options: FacesOptions):
         floor = self.default_min_score if options.min_score is None else options.min_score
-        self._net = cv2.FaceDetectorYN.create(yunet_file(options), "", (320, 320), floor)
+        self._net = cv2.FaceDetectorYN.create(_yunet_file(options), "", (320, 320), floor)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """All faces that reach the minimum score."""
@@ -147,32 +146,21 @@ def model_digest(options: FacesOptions) -> str | None:
     return None
 
 
-def yunet_file(options: FacesOptions) -> str:
-    """The checked path of YuNet's model file, from ``faces.detector_model`` or the hub.
+def _yunet_file(options: FacesOptions) -> str:
+    """The checked path of YuNet's model file: ``faces.detector_model``, or the packaged one.
 
-    Raises :class:`MilmerError` if it cannot be read or fetched, or is another file.
+    Raises :class:`MilmerError` if it cannot be read, or is another file.
     """
-    path = options.detector_model
-    if path is None:
-        from huggingface_hub import hf_hub_download
-
-        try:
-            path = hf_hub_download(YUNET_REPOSITORY, YUNET_FILE)
-        except Exception as error:
-            # The hub client fails in many ways; all of them mean that there is no file.
-            raise MilmerError(
-                f"{YUNET_FILE} cannot be fetched from the hub ({type(error).__name__})",
-                where="faces.detector",
-                remedy="give its path as faces.detector_model, or set faces.detector to haar",
-            ) from error
+    path = options.detector_model or str(Path(__file__).with_name(YUNET_FILE))
     digest = hashlib.sha256(_content(path)).hexdigest()
     if digest != YUNET_SHA256:
         raise MilmerError(
             f"not {YUNET_FILE} (SHA-256 {digest[:12]}…, expected {YUNET_SHA256[:12]}…)",
             where=f"faces.detector_model: {path}",
-            remedy=f"give that file, or null to fetch it from {YUNET_REPOSITORY} on the hub",
+            remedy="give null for the file that comes with Milmer; if that is the one above, "
+            "install Milmer again",
         )
-    return str(path)
+    return path
 
 
 def mediapipe_model(options: FacesOptions) -> bytes:

@@ -14,15 +14,14 @@ class FacesOptions(Options):
     instances: int = Field(10, ge=1, description="Frames per segment: the size N of a bag.")
     detector: Literal["yunet", "haar", "mediapipe"] = Field(
         "yunet",
-        description="`haar` ships with OpenCV and needs no model file, but finds frontal faces "
-        "only. `mediapipe` is the published one; it needs the package of that name and a model "
+        description="`haar` is the cascade that ships with OpenCV; it finds frontal faces only. "
+        " `mediapipe` is the published one; it needs the package of that name and a model "
         "file.",
     )
     detector_model: str | None = execution(
         None,
-        description="YuNet's .onnx file, checked by its digest; null fetches it from the hub "
-        "(opencv/face_detection_yunet). For MediaPipe, a BlazeFace .tflite file, whose content "
-        "counts as an input.",
+        description="For MediaPipe, a BlazeFace .tflite file, whose content counts as an input. "
+        "YuNet's comes with Milmer: null.",
     )
     min_score: float | None = Field(
         None,

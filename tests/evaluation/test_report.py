@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import tomllib
 import xml.dom.minidom
 from html.parser import HTMLParser
 
@@ -335,14 +334,6 @@ def test_each_figure_has_a_section_and_a_link_in_their_order(page):
     assert re.findall(r'<li><a href="#(\w+)">', page) == sections
     assert [name for name in sections if name in FIGURES] == list(FIGURES)
     assert sections[0] == "inflation"
-
-
-def test_what_the_page_is_made_of_is_installed_with_the_package():
-    known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folder = REPOSITORY / "milmer/evaluation/report"
-    files = {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
-    patterns = known["package-data"]["milmer.evaluation.report"]
-    assert files == {path for pattern in patterns for path in folder.glob(pattern)}
 
 
 def test_the_plan_gives_the_report_its_options_and_inputs(twin):

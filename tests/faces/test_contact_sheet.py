@@ -95,10 +95,8 @@ def faceless(truth):
 
 
 def test_a_sheet_of_a_real_bare_stream(recordings, tmp_path):
-    model = recordings / "models/face_detection_yunet_2023mar.onnx"
-    yunet = {"detector_model": str(model)}
-    options = FaceStageOptions.model_validate({"faces": yunet})
-    draw_video_sheet(recordings / "video/foreman_cif.264", options, tmp_path / "a.png")
+    video = recordings / "video/foreman_cif.264"
+    draw_video_sheet(video, FaceStageOptions(), tmp_path / "a.png")
     assert "40 frames searched" in description(tmp_path / "a.png")
     assert "a face in 25 of them (62 %)" in description(tmp_path / "a.png")
 

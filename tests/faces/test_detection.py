@@ -1,13 +1,13 @@
+from pathlib import Path
 from typing import get_args
 
 import av
 import numpy as np
 import pytest
 
-from milmer.faces.detection import DETECTORS, Face, FaceFinder
+from milmer.faces import detection
+from milmer.faces.detection import DETECTORS, YUNET_FILE, Face, FaceFinder
 from milmer.faces.options import FacesOptions
-
-MODEL = "models/face_detection_yunet_2023mar.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -18,35 +18,30 @@ def foreman(recordings):
     return [frames[i] for i in (0, 60, 120, 210)]
 
 
-def options(recordings, detector, **more):
-    model = str(recordings / MODEL) if detector == "yunet" else None
-    return FacesOptions(detector=detector, detector_model=model, **more)
-
-
 def test_each_detector_that_can_be_configured_is_there():
     configured = get_args(FacesOptions.model_fields["detector"].annotation)
     assert set(configured) == set(DETECTORS), "milmer/faces/detection.py: DETECTORS"
 
 
 @pytest.mark.parametrize("detector", ["yunet", "haar"])
-def test_the_face_of_a_real_video_is_found(recordings, foreman, detector):
-    finder = FaceFinder(options(recordings, detector))
+def test_the_face_of_a_real_video_is_found(foreman, detector):
+    finder = FaceFinder(FacesOptions(detector=detector))
     (face,) = finder.find(foreman[0])
     assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
     assert 60 < face.top + face.height / 2 < 200
     assert 60 < face.width < 200
 
 
-def test_no_face_is_found_where_there_is_none(recordings, foreman):
-    finder = FaceFinder(options(recordings, "yunet"))
+def test_no_face_is_found_where_there_is_none(foreman):
+    finder = FaceFinder(FacesOptions())
     assert finder.find(foreman[3]) == []
     assert finder.find(np.full((288, 352, 3), 128, np.uint8)) == []
 
 
-def test_boxes_are_in_px_of_the_picture_that_was_given(recordings, foreman):
-    (small,) = FaceFinder(options(recordings, "yunet", detection_size=352)).find(foreman[0])
+def test_boxes_are_in_px_of_the_picture_that_was_given(foreman):
+    (small,) = FaceFinder(FacesOptions(detection_size=352)).find(foreman[0])
     picture = foreman[0].repeat(3, axis=0).repeat(3, axis=1)
-    (large,) = FaceFinder(options(recordings, "yunet", detection_size=352)).find(picture)
+    (large,) = FaceFinder(FacesOptions(detection_size=352)).find(picture)
     np.testing.assert_allclose(np.array(large[:4]) / 3, small[:4], atol=12)
 
 
@@ -75,20 +70,20 @@ def test_all_faces_are_found_that_score_enough(monkeypatch):
 
 @pytest.mark.parametrize("size", [(16, 16), (8192, 16), (16, 8192), (17, 31)])
 @pytest.mark.parametrize("detector", ["yunet", "haar"])
-def test_pictures_of_an_odd_shape_are_searched_all_the_same(recordings, detector, size):
+def test_pictures_of_an_odd_shape_are_searched_all_the_same(detector, size):
     frame = av.VideoFrame(*size, "yuv420p")
     for plane in frame.planes:
         plane.update(bytes([128]) * plane.buffer_size)
-    assert FaceFinder(options(recordings, detector)).find_in(frame) == []
+    assert FaceFinder(FacesOptions(detector=detector)).find_in(frame) == []
 
 
-def test_pictures_of_an_odd_shape_give_the_same_faces_each_time(recordings):
+def test_pictures_of_an_odd_shape_give_the_same_faces_each_time():
     picture = np.random.default_rng(3).integers(0, 255, (320, 320, 3), np.uint8)
     for height, width in ((1, 320), (320, 1), (32, 320), (320, 32), (20, 20)):
         results = set()
         for _ in range(60):
             # A low score, since noise shows in any of the boxes; memory that is not clean.
-            finder = FaceFinder(options(recordings, "yunet", min_score=0.01))
+            finder = FaceFinder(FacesOptions(min_score=0.01))
             dirty = [np.full(2**size, 1e3 * size, np.float32) for size in range(10, 20)]
             del dirty
             results.add(tuple(finder.find(picture[:height, :width])))
@@ -96,25 +91,21 @@ def test_pictures_of_an_odd_shape_give_the_same_faces_each_time(recordings):
         assert all(np.isfinite(face).all() for face in results.pop())
 
 
-def test_a_model_file_with_other_content_is_refused(recordings, tmp_path, refused):
-    path = tmp_path / "yunet.onnx"
-    path.write_bytes((recordings / MODEL).read_bytes() + b"\0")
+def test_a_model_file_with_other_content_is_refused(tmp_path, monkeypatch, refused):
+    package = Path(detection.__file__)
+    path = tmp_path / YUNET_FILE
+    path.write_bytes(package.with_name(YUNET_FILE).read_bytes())
+    FaceFinder(FacesOptions(detector_model=str(path)))
+    path.write_bytes(path.read_bytes() + b"\0")
     with refused("faces.detector_model", str(path), "SHA-256", nothing_in=tmp_path):
         FaceFinder(FacesOptions(detector_model=str(path)))
+    # A damaged installation is found in the same way.
+    monkeypatch.setattr(detection, "__file__", str(tmp_path / package.name))
+    with refused(str(path), "SHA-256", "install Milmer again"):
+        FaceFinder(FacesOptions())
 
 
 def test_a_model_file_that_is_not_there_is_refused(tmp_path, refused):
     for path in (tmp_path / "none.onnx", tmp_path):
         with refused("faces.detector_model", str(path)):
             FaceFinder(FacesOptions(detector_model=str(path)))
-
-
-def test_offline_the_way_out_is_told(monkeypatch, refused):
-    import huggingface_hub
-
-    def offline(*_):
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with refused("faces.detector", "faces.detector_model", "haar"):
-        FaceFinder(FacesOptions())

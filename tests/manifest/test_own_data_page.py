@@ -77,10 +77,7 @@ def project(recordings, twin_backbone, tmp_path_factory):
     shutil.copytree(twin_backbone, folder / "swin")
     user = yaml.safe_load(blocks("yaml")[0])
     user |= {
-        "faces": {
-            "detector_model": str(recordings / "models/face_detection_yunet_2023mar.onnx"),
-            "instances": 4,
-        },
+        "faces": {"instances": 4},
         "backbone": {"name": "swin", "threads": 1},
         "model": SMALL,
         "training": {"epochs": 2, "threads": 1},

@@ -39,17 +39,11 @@ EVERY_FILE = [
 
 
 @pytest.fixture(scope="module")
-def yunet(recordings):
-    return str(recordings / "models/face_detection_yunet_2023mar.onnx")
-
-
-@pytest.fixture(scope="module")
-def work(real, yunet, twin_backbone, tmp_path_factory):
+def work(real, twin_backbone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
     write_config(
         folder,
         dataset={"root": str(real)},
-        faces={"detector_model": yunet},
         backbone={"name": str(twin_backbone)},
         protocols={"names": ["trial", "loso", "segment"], "folds": 2},
         training={"epochs": 2, "threads": 1},
@@ -66,13 +60,13 @@ def test_one_command_makes_every_file(work):
 
 
 def test_original_recordings_with_overlapping_segments_give_tables_too(
-    real, yunet, twin_backbone, tmp_path
+    real, twin_backbone, tmp_path
 ):
     write_config(
         tmp_path,
         dataset={"root": str(real), "source": "bdf"},
         segmentation={"overlap": 1.5},
-        faces={"detector_model": yunet, "instances": 4},
+        faces={"instances": 4},
         backbone={"name": str(twin_backbone)},
         protocols={"names": ["trial"], "folds": 2},
         training={"epochs": 1, "threads": 1},
@@ -145,16 +139,14 @@ def test_crops_come_from_the_right_video_and_the_right_three_seconds(work, real,
     assert crops_match(work / f"results/faces/default/{subject}.h5", truth)
 
 
-def test_the_check_of_crops_fails_where_trial_and_experiment_id_are_swapped(
-    work, real, yunet, tmp_path
-):
+def test_the_check_of_crops_fails_where_trial_and_experiment_id_are_swapped(work, real, tmp_path):
     truth = json.loads((real / "truth.json").read_text())["s01"]
     right = work / "results/trials/s01.parquet"
     trials = storage.read_table(right, "trials")
     videos = trials.set_index("trial")["video_file"]
     trials["video_file"] = videos.loc[trials["experiment_id"]].to_numpy()
     storage.write_table(tmp_path / "s01.parquet", trials, storage.read_provenance(right))
-    options = FaceStageOptions(faces={"detector_model": yunet})
+    options = FaceStageOptions()
     make_faces(tmp_path / "s01.parquet", real, options, tmp_path / "s01.h5")
     assert not crops_match(tmp_path / "s01.h5", truth)
 
