@@ -128,8 +128,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("milmer", "lightning_fabric", "lightning"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("milmer").setLevel(logging.ERROR)
     torch.set_num_threads(args.threads)
     settings = SMALL if args.small or args.quick else {}
     seeds, folds, trials = args.seeds, args.folds, TRIALS

@@ -15,9 +15,8 @@ import torch
 from timing import arguments, child, machine, memory, table
 from transformers import SwinConfig
 
-from milmer.model import modeling
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model import network
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 
 WAYS = {"ours": "computed again, 14 bags", "plain": "everything kept, 2 bags"}
 BAGS = {"ours": 14, "plain": 2}
@@ -54,7 +53,7 @@ def _measure(args: argparse.Namespace) -> dict[str, float]:
     model = MilmerForEmotionClassification(config).train()
     if args.way == "plain":
         model.backbone.frames_at_once = 10_000
-        modeling.checkpoint = lambda function, *inputs, **_: function(*inputs)
+        network.checkpoint = lambda function, *inputs, **_: function(*inputs)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     count, size = BAGS[args.way], swin.image_size
     inputs = {

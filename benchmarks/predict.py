@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from timing import Timed, arguments, interleaved, machine, memory, ratio, table
 from tokens import write_swin
 
@@ -23,7 +22,7 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerForEmotionClassification
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import RecordingFiles, predict
 from milmer.runtime.device import fast_bfloat16
@@ -126,11 +125,10 @@ class _Bench:
         model = MilmerForEmotionClassification.from_pretrained(self.folder / "run/model").eval()
         data, device = read_fold(split, [files["segments"]], [files["tokens"]]), model.device
         fast = fast_bfloat16(device)
-        precision = MixedPrecision("bf16-mixed", "cpu") if fast else Precision()
         for first in range(0, len(data.table), 14):
             rows = data.table.index.to_numpy()[first : first + 14]
-            with torch.no_grad(), precision.forward_context():
-                model(**precision.convert_input(data.batch(rows, device)))
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                model(**data.batch(rows, device))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ from timing import machine, table
 from torch import Tensor
 from torch.nn import functional as F
 
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification, MilmerOutput
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification, MilmerOutput
 from milmer.model.selection import GatedScorer
 
 CHOSEN = 3

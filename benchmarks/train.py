@@ -48,7 +48,7 @@ def main() -> None:
     print()
     print(table(["memory of a process that trains", "MiB"], list(used.items())))
     print()
-    print(machine(args.threads, ["torch", "lightning-fabric"]))
+    print(machine(args.threads, ["torch"]))
 
 
 def _compare(folder: Path, args: argparse.Namespace) -> str:
@@ -65,10 +65,10 @@ def _compare(folder: Path, args: argparse.Namespace) -> str:
 
     train = {p: trainer(run) for p, run in runs.items()}
     timed = interleaved({p: function for p, (function, _) in train.items()}, args.rounds)
-    parameters = sum(p.numel() for p in runs["auto"].unwrapped.parameters())
+    parameters = sum(p.numel() for p in runs["auto"].model.parameters())
     names = {
         "float32": "float32",
-        "auto": f"`auto`, {runs['auto'].fabric._precision.precision} here",
+        "auto": f"`auto`, {'bfloat16' if runs['auto'].bfloat16 else 'float32'} here",
     }
     rows = [
         [name, train[p][1] / timed[p].median, ratio(timed["float32"], timed[p])]
@@ -84,7 +84,7 @@ def _memory(args: argparse.Namespace) -> dict[str, float]:
     for _, rows in zip(range(args.steps), run._batches(0), strict=False):
         run._train_on(rows)
     for rows in run._batches(0):
-        run.data.batch(rows, run.fabric.device)
+        run.data.batch(rows, run.device)
     now = memory()
     return {
         "with the libraries loaded, before training": before["peak"],

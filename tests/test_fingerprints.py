@@ -241,7 +241,7 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
     assert {stage for stage, *_ in commands} == set(STAGES)
     code = f"""
 import json, os, sys
-import cv2, h5py, lightning_fabric, mne.filter, pandas, scipy.io, sklearn.linear_model, torch
+import cv2, h5py, mne.filter, pandas, scipy.io, sklearn.linear_model, torch
 from transformers import AutoImageProcessor, AutoModel, SwinModel, Trainer  # once for all
 from milmer.fingerprints import closure
 # Runs a stage and decides nothing of what it makes.

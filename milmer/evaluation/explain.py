@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from milmer import storage
 from milmer.backbone.loading import prepare
 from milmer.evaluation.explain_options import ExplainOptions
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.network import MilmerNetwork
 from milmer.model.trained import load_trained, read_image_processor
 from milmer.runtime.device import choose_device, describe
 from milmer.runtime.progress import track
@@ -75,7 +76,7 @@ def _trained(run: Path) -> TrainOptions:
 
 
 def _read(
-    model: MilmerForEmotionClassification,
+    model: MilmerNetwork,
     trained: TrainOptions,
     split: Path,
     segments: Sequence[Path],
@@ -102,7 +103,7 @@ def _read(
 
 @torch.no_grad()
 def _channels(
-    model: MilmerForEmotionClassification, data: FoldData, rows: np.ndarray, device: torch.device
+    model: MilmerNetwork, data: FoldData, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
     """Increase of the mean cross-entropy (channel,) when a channel is that of another segment."""
     if model.eeg is None:
@@ -114,19 +115,20 @@ def _channels(
     for first in track(range(0, len(rows), _BATCH), "channels"):
         part = slice(first, first + _BATCH)
         inputs = data.batch(rows[part], device)
+        labels = inputs.pop("labels")
         eeg, other = inputs["eeg"], data.eeg_of(others[part], device)
-        loss = model(**inputs).loss
+        loss = F.cross_entropy(model(**inputs).logits.float(), labels)
         for channel in range(count):
             replaced = eeg.clone()
             replaced[:, channel] = other[:, channel]
-            change = model(**(inputs | {"eeg": replaced})).loss - loss
-            increase[channel] += float(change) * len(eeg)
+            logits = model(**(inputs | {"eeg": replaced})).logits.float()
+            increase[channel] += float(F.cross_entropy(logits, labels) - loss) * len(eeg)
     return (increase / len(rows)).astype(np.float32)
 
 
 @torch.no_grad()
 def _attention(
-    model: MilmerForEmotionClassification, data: FoldData, rows: np.ndarray, device: torch.device
+    model: MilmerNetwork, data: FoldData, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
     """Mean attention over the tokens of the chosen frames, as a grid (height, width)."""
     nothing = np.zeros((0, 0), np.float32)
@@ -146,7 +148,9 @@ def _attention(
     hook = attend.register_forward_pre_hook(look)
     try:
         for first in range(0, len(rows), _BATCH):
-            model(**data.batch(rows[first : first + _BATCH], device))
+            inputs = data.batch(rows[first : first + _BATCH], device)
+            inputs.pop("labels")
+            model(**inputs)
     finally:
         hook.remove()
     return (total / total.sum()).view(side, side).cpu().numpy().astype(np.float32)

@@ -134,7 +134,7 @@ inputs = MilmerProcessor.from_pretrained("this folder")({recording})
 or, with inputs that are already prepared:
 
 ```python
-import milmer.model.modeling  # registers the model with transformers
+import milmer.model.huggingface  # registers the model with transformers
 from transformers import AutoModel
 
 model = AutoModel.from_pretrained("this folder").eval()

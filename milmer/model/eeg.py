@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from milmer.model.configuration import MilmerConfig
+from milmer.model.configuration import NetworkConfig
 
 Batches = Callable[[], Iterable[Tensor]]
 
@@ -50,7 +50,7 @@ class LogPowerEEGEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: MilmerConfig):
+    def __init__(self, config: NetworkConfig):
         super().__init__()
         channels, samples, sfreq = config.num_channels, config.num_samples, config.sfreq
         dim = config.model.hidden_size
@@ -140,7 +140,7 @@ class PublishedEEGEncoder(nn.Module):
     the channel that it comes from.
     """
 
-    def __init__(self, config: MilmerConfig):
+    def __init__(self, config: NetworkConfig):
         super().__init__()
         self.norm = nn.LayerNorm(config.num_samples)
         self.project = nn.Linear(config.num_samples, config.model.hidden_size)
@@ -174,7 +174,7 @@ def morlet_wavelets(
     return torch.stack([cosine, sine])
 
 
-def _channel_embeddings(config: MilmerConfig, std: float) -> nn.Embedding | None:
+def _channel_embeddings(config: NetworkConfig, std: float) -> nn.Embedding | None:
     if not config.model.channel_embeddings:
         return None
     embedding = nn.Embedding(config.num_channels, config.model.hidden_size)

@@ -30,8 +30,7 @@ from milmer import folders, storage
 from milmer.backbone.loading import FAMILIES
 from milmer.backbone.model_folder import loading_errors, require_config
 from milmer.errors import MilmerError
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 
 _NAMES = {
     "token_type_embeddings": "token_type",

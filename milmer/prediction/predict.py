@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
 from milmer import folders, storage
 from milmer.errors import MilmerError
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.network import MilmerNetwork
 from milmer.model.trained import load_trained
 from milmer.plain_text import as_cells
 from milmer.prediction.faces import BagReader
@@ -139,7 +138,7 @@ def _segments(
 
 def _rows(
     processor: MilmerProcessor,
-    network: MilmerForEmotionClassification,
+    network: MilmerNetwork,
     segments: Iterator[tuple[Stretch, Prepared]],
     device: torch.device,
 ) -> list[dict[str, Any]]:
@@ -184,20 +183,16 @@ def _blank_row(processor: MilmerProcessor, stretch: Stretch, prepared: Prepared)
 @torch.no_grad()
 def _fill(
     processor: MilmerProcessor,
-    network: MilmerForEmotionClassification,
+    network: MilmerNetwork,
     waiting: list[tuple[dict[str, Any], Stretch, Prepared]],
     device: torch.device,
 ) -> None:
     """Predict a batch and fill in its rows."""
     recipe = processor.recipe
-    inputs = processor.inputs([prepared for _, _, prepared in waiting]).to(device)
-    # As in training, where Fabric converts the inputs to the precision of the computation.
-    if recipe.computed.bfloat16:
-        precision: Precision = MixedPrecision("bf16-mixed", device.type)
-    else:
-        precision = Precision()
-    with precision.forward_context():
-        output = network(**precision.convert_input(dict(inputs)))
+    prepared_batch = processor.inputs([prepared for _, _, prepared in waiting])
+    inputs = {name: tensor.to(device) for name, tensor in prepared_batch.items()}
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.computed.bfloat16):
+        output = network(**inputs)
     raw = output.logits.float().softmax(dim=1).cpu().numpy()  # (segment, class)
     p = processor.probabilities(output.logits)
     selected, scores = (

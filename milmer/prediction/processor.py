@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchFeature
 
 from milmer import storage
 from milmer.backbone.loading import load_backbone, prepare
@@ -24,7 +23,7 @@ from milmer.errors import MilmerError
 from milmer.evaluation import model_card
 from milmer.faces.bags import evenly_spaced
 from milmer.metrics.calibration import apply_temperature
-from milmer.model.configuration import MilmerConfig
+from milmer.model.configuration import NetworkConfig
 from milmer.model.trained import read_config, read_image_processor
 from milmer.prediction.eeg import (
     ArrayEEG,
@@ -42,6 +41,9 @@ from milmer.prediction.stretches import EEGPart, Span, Stretch, VideoPart, cover
 from milmer.readers.eeg import Missing
 from milmer.runtime.device import choose_device
 from milmer.training.recipe import FILE
+
+if TYPE_CHECKING:
+    from transformers import BatchFeature
 
 _SHORTEST = 0.01  # seconds from one segment to the next
 _MOST_INSTANCES = 10_000
@@ -108,7 +110,7 @@ class MilmerProcessor:
     def __init__(
         self,
         recipe: Recipe,
-        config: MilmerConfig,
+        config: NetworkConfig,
         image_processor: Any = None,
         backbone: str | None = None,
         detector_model: str | None = None,
@@ -158,7 +160,7 @@ class MilmerProcessor:
         offset: float | None = None,
         start: float | None = None,
         stop: float | None = None,
-    ) -> BatchFeature:
+    ) -> "BatchFeature":
         """The model's inputs for all segments of a recording: ``model(**inputs)``.
 
         ``eeg`` is a file, or (channel, sample) in µV at ``sfreq`` Hz whose rows are ``channels``;
@@ -169,15 +171,18 @@ class MilmerProcessor:
         without a valid instance means nothing. All of it lies in memory; `milmer predict` does
         not need that. Raises :class:`MilmerError` in one line.
         """
+        from transformers import BatchFeature
+
         eeg = Path(eeg) if isinstance(eeg, str) else eeg
         video = Path(video) if video is not None else None
         source = Source(eeg, video, sfreq, channels, eog, trial)
         bags = self.bags(source.video is not None)
         if bags is None:
-            return self.inputs(list(self.prepared(self.stretch(source, Span(start, stop, offset)))))
+            stretch = self.stretch(source, Span(start, stop, offset))
+            return BatchFeature(self.inputs(list(self.prepared(stretch))))
         with bags:
-            piece = self.stretch(source, Span(start, stop, offset), bags)
-            return self.inputs(list(self.prepared(piece, bags)))
+            stretch = self.stretch(source, Span(start, stop, offset), bags)
+            return BatchFeature(self.inputs(list(self.prepared(stretch, bags))))
 
     @property
     def modalities(self) -> list[str]:
@@ -245,7 +250,7 @@ class MilmerProcessor:
             bag = next(faces) if faces is not None else None
             yield Prepared(segment, x, bag, None if eeg is None else x is not None)
 
-    def inputs(self, prepared: Sequence[Prepared]) -> BatchFeature:
+    def inputs(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
         """The model's arguments for these segments."""
         inputs: dict[str, Tensor] = {}
         if "eeg" in self.modalities:
@@ -258,7 +263,7 @@ class MilmerProcessor:
             faces = torch.stack([p.bag.faces for p in prepared]).float()
             inputs["face_tokens" if self._image_processor is None else "pixel_values"] = faces
             inputs["valid"] = torch.from_numpy(np.stack([p.bag.valid for p in prepared]))
-        return BatchFeature(inputs)
+        return inputs
 
     def bags(self, with_video: bool = True) -> BagReader | None:
         """What makes bags of videos; None where the model does not look at faces."""
@@ -363,7 +368,7 @@ class MilmerProcessor:
         return signal, [[name] for name in ("hEOG", "vEOG")] if wants else None, []
 
 
-def _require_fit(recipe: Recipe, config: MilmerConfig, folder: Path) -> None:
+def _require_fit(recipe: Recipe, config: NetworkConfig, folder: Path) -> None:
     """Refuse a recipe that is not that of the model beside it, or of absurd sizes."""
     eeg, face = recipe.eeg, recipe.face
     modalities = {name for name, part in (("eeg", eeg), ("face", face)) if part is not None}

@@ -1,6 +1,6 @@
 """Stage ``train``: one fold, from its split to a model, its predictions and its history.
 
-A short loop on Lightning Fabric. Nothing depends on order or history: permutations are drawn from
+Nothing depends on order or history: permutations are drawn from
 (seed, fold, epoch) and dropout from (seed, fold, step), so one fold alone equals the same fold of
 a whole run, and a run that was interrupted goes on as if it had not been.
 """
@@ -16,18 +16,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
+from torch.nn import functional as F
 
 from milmer import storage
 from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.errors import MilmerError, Stopped
 from milmer.metrics.epoch_score import epoch_scores
-from milmer.model.configuration import MilmerConfig
+from milmer.model.configuration import NetworkConfig
 from milmer.model.eeg import LogPowerEEGEncoder
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.network import MilmerNetwork, NetworkOutput
 from milmer.runtime.device import choose_device, describe, fast_bfloat16
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
@@ -133,23 +132,18 @@ class Training:
         self.bfloat16 = {"bfloat16": True, "float32": False}.get(
             self.training.precision, fast_bfloat16(device)
         )
-        self.fabric = Fabric(
-            accelerator=device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            precision="bf16-mixed" if self.bfloat16 else "32-true",
-            plugins=LightningEnvironment(),  # one process, also where SLURM would offer more
-        )
+        self.device = device
         torch.manual_seed(self._seed("weights"))
         self.processor = backbone.processor if backbone else None
-        self.unwrapped = MilmerForEmotionClassification(self._config(backbone))
+        self.model = MilmerNetwork(self._config(backbone))
         if backbone is not None:
-            self.unwrapped.backbone.swin.load_state_dict(backbone.model.state_dict())
-            self.unwrapped.backbone.frames_at_once = options.finetune.backbone.batch_size
-        trained = [p for p in self.unwrapped.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
+            self.model.backbone.swin.load_state_dict(backbone.model.state_dict())
+            self.model.backbone.frames_at_once = options.finetune.backbone.batch_size
+        self.model.to(device)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
             trained, lr=self.training.lr, weight_decay=self.training.weight_decay
         )
-        self.model, self.optimizer = self.fabric.setup(self.unwrapped, optimizer)
         data.to(device, self.training.jobs_per_gpu)
         self._fit_scale()
         self.step = 0
@@ -187,13 +181,15 @@ class Training:
             time.monotonic() - began,
             self.best["epoch"],
         )
-        self.unwrapped.load_state_dict(self.best["model"])
+        self.model.load_state_dict(self.best["model"])
 
     def _train_on(self, rows: np.ndarray) -> None:
         torch.manual_seed(self._seed("step", self.step))
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.model(**self.data.batch(rows, self.fabric.device)).loss
-        self.fabric.backward(loss)
+        inputs = self.data.batch(rows, self.device)
+        labels = inputs.pop("labels")
+        loss = F.cross_entropy(self._forward(inputs).logits.float(), labels)
+        loss.backward()
         self.optimizer.step()
         self.loss_sum += float(loss.detach()) * len(rows)
         self.step += 1
@@ -226,7 +222,7 @@ class Training:
         metric = {"val": "val_macro_f1", "test": "test_accuracy"}.get(watched)
         rank = (entry[metric], -entry[f"{watched}_loss"]) if metric else (epoch, 0.0)
         if not self.best or rank > tuple(self.best["rank"]):
-            weights = {k: v.detach().cpu().clone() for k, v in self.unwrapped.state_dict().items()}
+            weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
             self.best = {"epoch": epoch, "rank": list(rank), "model": weights}
 
     def _batches(self, epoch: int) -> Iterator[np.ndarray]:
@@ -248,9 +244,9 @@ class Training:
         columns: dict[str, list] = {"p": [], "chosen": [], "scores": []}
         rows, size = self.rows[part], self.training.batch_size
         for first in range(0, len(rows), size):
-            inputs = self.data.batch(rows[first : first + size], self.fabric.device)
+            inputs = self.data.batch(rows[first : first + size], self.device)
             inputs.pop("labels")
-            output = self.model(**inputs)
+            output = self._forward(inputs)
             columns["p"].append(output.logits.float().softmax(dim=1).cpu().numpy())
             chosen = output.selected
             if chosen is not None and self.data.instances is not None:
@@ -266,7 +262,7 @@ class Training:
     def results(self) -> RunResults:
         """What the finished run leaves."""
         return RunResults(
-            model=self.unwrapped,
+            model=self.model,
             image_processor=self.processor,
             predictions=self.predict("test"),
             validation=self.predict("val"),
@@ -281,7 +277,7 @@ class Training:
 
     def _facts(self) -> dict[str, Any]:
         """What was trained and tested on, and how, as plain JSON values."""
-        split, config = self.data.facts, self.unwrapped.config
+        split, config = self.data.facts, self.model.config
         parts = {part: self.data.table.iloc[rows] for part, rows in self.rows.items()}
         classes = np.bincount(parts["train"]["label"], minlength=len(self.data.labels))
         return {
@@ -302,12 +298,12 @@ class Training:
             "modalities": list(config.model.modalities),
             "num_instances": config.num_instances,
             "holds_backbone": config.backbone_config is not None,
-            "parameters": sum(p.numel() for p in self.unwrapped.parameters()),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
         }
 
     # ------------------------------------------------------------------- details
 
-    def _config(self, backbone: Backbone | None) -> MilmerConfig:
+    def _config(self, backbone: Backbone | None) -> NetworkConfig:
         shapes: dict[str, Any] = {}
         if self.data.eeg is not None:
             shapes |= dict(zip(("num_channels", "num_samples"), self.data.eeg.shape, strict=True))
@@ -319,22 +315,18 @@ class Training:
             shapes["backbone_config"] = backbone.model.config.to_dict()
         if self.data.bag is not None:
             shapes["num_instances"] = self.data.bag.shape[1]
-        names = dict(enumerate(self.data.labels))
-        return MilmerConfig(
-            options=self.options.model.model_dump(mode="json"),
-            id2label=names,
-            label2id={name: i for i, name in names.items()},
-            **shapes,
-        )
+        return NetworkConfig(self.options.model, labels=tuple(self.data.labels), **shapes)
+
+    def _forward(self, inputs: dict[str, Tensor]) -> NetworkOutput:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.model(**inputs)
 
     def _fit_scale(self) -> None:
         """Let the EEG encoder know the scale of the training part, and of it alone."""
-        if isinstance(self.unwrapped.eeg, LogPowerEEGEncoder):
+        if isinstance(self.model.eeg, LogPowerEEGEncoder):
             rows, size = self.rows["train"], 64
             parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-            self.unwrapped.eeg.fit_scale(
-                lambda: (self.data.eeg_of(p, self.fabric.device) for p in parts)
-            )
+            self.model.eeg.fit_scale(lambda: (self.data.eeg_of(p, self.device) for p in parts))
 
     def _require_parts(self) -> None:
         for part in ("train", "test", *(["val"] if self.select == "validation" else [])):
@@ -359,7 +351,7 @@ class Training:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "model": self.unwrapped.state_dict(),
+            "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "loss_sum": self.loss_sum,
@@ -368,7 +360,7 @@ class Training:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.unwrapped.load_state_dict(state["model"])
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.loss_sum = state["step"], state["loss_sum"]
         self.history, self.best = state["history"], state["best"]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers import PreTrainedModel
 
 from milmer import folders, storage
+from milmer.model.network import MilmerNetwork
+from milmer.model.trained import save_trained
 from milmer.training.recipe import FILE, shared_facts
 
 TABLES = ("predictions", "validation", "history")
@@ -31,7 +32,7 @@ class RunResults:
     ``image_processor`` is that of a backbone which the model holds.
     """
 
-    model: PreTrainedModel
+    model: MilmerNetwork
     image_processor: Any
     predictions: pd.DataFrame
     validation: pd.DataFrame
@@ -56,7 +57,7 @@ def write_run(
     require_free(out, ())
     (out / "metrics.json").unlink(missing_ok=True)
     with folders.replacing_folder(out / "model", "train", _EVALUATED) as folder:
-        run.model.save_pretrained(folder)
+        save_trained(run.model, folder)
         if run.image_processor is not None:
             run.image_processor.save_pretrained(folder)
         facts = shared_facts(run.facts, provenance)

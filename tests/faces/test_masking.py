@@ -16,8 +16,7 @@ from milmer.backbone.options import TokensOptions
 from milmer.backbone.tokens import make_tokens
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training.fold_data import read_fold

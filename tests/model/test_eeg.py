@@ -8,9 +8,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel
 
-from milmer.model.configuration import MilmerConfig
 from milmer.model.eeg import LogPowerEEGEncoder, PublishedEEGEncoder
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 from milmer.synthetic.twin import TwinOptions, synthesize
 from milmer.training.fold_data import read_fold
 from tests.pipeline import predictions, right_trials, run

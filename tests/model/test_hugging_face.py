@@ -5,8 +5,7 @@ import json
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel, Trainer, TrainingArguments
 
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 
 SMALL = {"hidden_size": 16, "num_heads": 2, "feed_forward": 32, "num_queries": 4, "num_layers": 1}
 

@@ -15,8 +15,7 @@ from safetensors.torch import load_file, save_file
 from milmer.backbone.loading import read_backbone
 from milmer.backbone.options import SwinOptions
 from milmer.model import published
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 from milmer.model.trained import load_trained, read_config
 from tests.backbone.test_pretraining import write_swin
 from tests.conftest import REPOSITORY

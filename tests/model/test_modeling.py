@@ -6,8 +6,7 @@ import pytest
 import torch
 from transformers import AutoModel, SwinConfig, Swinv2Config
 
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 from milmer.model.options import ModelOptions
 
 QUIET = {"dropout": 0.0, "head_dropout": 0.0, "instance_dropout": 0.0, "eeg_dropout": 0.0}

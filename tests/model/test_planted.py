@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 
 pytestmark = pytest.mark.slow
 INSTANCES, CHOSEN, TOKENS, DIM, CLASSES = 10, 3, 4, 16, 4

@@ -6,8 +6,7 @@ import pytest
 import torch
 from transformers import SwinConfig
 
-from milmer.model.configuration import MilmerConfig
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 from tests.conftest import REPOSITORY
 
 

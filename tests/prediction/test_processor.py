@@ -8,7 +8,7 @@ from milmer import storage
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.deap.layout import GENEVA
 from milmer.eeg.options import SegmentsOptions
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerForEmotionClassification
 from milmer.prediction.eeg import ArrayEEG, ContinuousEEG
 from milmer.prediction.faces import BagReader
 from milmer.prediction.options import PredictOptions

@@ -12,7 +12,7 @@ import torch
 from milmer import storage
 from milmer.errors import MilmerError, Stopped
 from milmer.metrics.scores import measure
-from milmer.model.modeling import MilmerForEmotionClassification
+from milmer.model.huggingface import MilmerForEmotionClassification
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training import loop
@@ -278,7 +278,7 @@ def test_the_eegs_scale_is_that_of_the_training_part_alone(files):
         eeg[data.eeg_row[data.rows(loud)]] *= 3
         data.eeg._resident = eeg
         return dict(
-            loop.Training(data, options(), 0, torch.device("cpu")).unwrapped.eeg.named_buffers()
+            loop.Training(data, options(), 0, torch.device("cpu")).model.eeg.named_buffers()
         )
 
     plain, test, train = buffers("nothing"), buffers("test"), buffers("train")
@@ -308,7 +308,7 @@ def test_the_scale_of_the_eeg_is_that_of_the_training_part_alone(files, tmp_path
             file.attrs["digest"] = storage.content_digest(file)
         data = read_fold(split, [out], [])
         run = loop.Training(data, options({"modalities": ["eeg"]}), 0, torch.device("cpu"))
-        return [run.unwrapped.eeg.get_buffer(name) for name in ("scale", "mean", "std")]
+        return [run.model.eeg.get_buffer(name) for name in ("scale", "mean", "std")]
 
     plain = scale([])
     assert all(torch.equal(a, b) for a, b in zip(scale(["val", "test"]), plain, strict=True))

@@ -147,7 +147,7 @@ MODULES = {
     "milmer/model/*.py": MODEL,
     "milmer/prediction/*": "",  # no stage: a person's command
     "milmer/model/published.py": "",
-    "milmer/model/trained.py": "explain",
+    "milmer/model/huggingface.py": "",
     "milmer/splits/*.py": "split train baseline explain",
     "milmer/splits/folds.py": "",
     "milmer/splits/options.py": "split",

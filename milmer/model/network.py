@@ -1,20 +1,17 @@
-"""The Milmer model (Wang et al. 2025, arXiv:2502.00547) as a Hugging Face model.
+"""The Milmer model (Wang et al. 2025, arXiv:2502.00547) as a plain module of PyTorch.
 
 (faces ─ Swin) ─ tokens X ─ scores s ─ top K ─ fusion ─┐
                                                        ├─ CLS + transformer ─ classifier
 EEG E ─ one token a channel ───────────────────────────┘
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers.utils import ModelOutput
 
-from milmer.model.configuration import MilmerConfig
+from milmer.model.configuration import NetworkConfig
 from milmer.model.eeg import EEG_ENCODERS
 from milmer.model.fusion import CrossAttention, TokenMLP
 from milmer.model.selection import (
@@ -35,17 +32,15 @@ from milmer.model.selection import (
 IMAGE, EEG = 0, 1  # token types
 
 
-@dataclass
-class MilmerOutput(ModelOutput):
-    """What the model returns.
+class NetworkOutput(NamedTuple):
+    """What the network returns.
 
-    ``loss`` is the cross-entropy, null without labels; ``logits`` (batch, class); ``scores``
-    (batch, instance) and ``selected`` (batch, K), instances from best to worst, are null without
-    faces, and ``selected`` also under ``amil``, which selects none.
+    ``logits`` (batch, class); ``scores`` (batch, instance) and ``selected`` (batch, K), instances
+    from best to worst, are null without faces, and ``selected`` also under ``amil``, which selects
+    none.
     """
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
+    logits: Tensor
     scores: Tensor | None = None
     selected: Tensor | None = None
 
@@ -69,7 +64,7 @@ class AttentionPooling(nn.Module):
 class VisualBranch(nn.Module):
     """From a bag's face tokens to visual tokens: scoring, selection, fusion."""
 
-    def __init__(self, config: MilmerConfig):
+    def __init__(self, config: NetworkConfig):
         super().__init__()
         options, n, dim = config.model, config.num_instances, config.token_dim
         scorer = SCORERS[options.scorer]
@@ -189,7 +184,9 @@ class FaceEncoder(nn.Module):
 
     frames_at_once = 32
 
-    def __init__(self, config: MilmerConfig):
+    def __init__(self, config: NetworkConfig):
+        from transformers import AutoConfig, AutoModel
+
         super().__init__()
         backbone_config = AutoConfig.for_model(**(config.backbone_config or {}))
         self.swin = AutoModel.from_config(
@@ -214,15 +211,12 @@ class FaceEncoder(nn.Module):
         return self.swin(frames).last_hidden_state
 
 
-class MilmerForEmotionClassification(PreTrainedModel):
-    """Emotion classes from EEG and a bag of faces, as pictures or as a backbone's tokens."""
+class MilmerNetwork(nn.Module):
+    """Logits of the classes, from EEG and a bag of faces, as pictures or as a backbone's tokens."""
 
-    config_class = MilmerConfig
-    base_model_prefix = "milmer"
-    main_input_name = "eeg"
-
-    def __init__(self, config: MilmerConfig):
-        super().__init__(config)
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
         options = config.model
         width = options.hidden_size
         self.eeg = self.visual = self.backbone = None
@@ -239,25 +233,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
         )
         self.encoder = Encoder(layer, options.num_layers, enable_nested_tensor=False)
         self.head_dropout = nn.Dropout(options.head_dropout)
-        self.classifier = nn.Linear(width, config.num_labels)  # type: ignore[arg-type]
-        self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As the base class does, but with the weights copied into memory.
-
-        There they are aligned, like those of a model that was never saved. Mapped from the file
-        they need not be, and a matrix product may then differ in its last bit.
-        """
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.data = tensor.data.clone()
-        return loaded
-
-    def _init_weights(self, module: nn.Module) -> None:
-        # The modules' own initialisation is PyTorch's, as in the published code.
-        pass
+        self.classifier = nn.Linear(width, config.num_labels)
 
     def forward(
         self,
@@ -265,8 +241,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
         face_tokens: Tensor | None = None,
         pixel_values: Tensor | None = None,
         valid: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> MilmerOutput:
+    ) -> NetworkOutput:
         """Classify segments.
 
         Args:
@@ -275,7 +250,6 @@ class MilmerForEmotionClassification(PreTrainedModel):
             pixel_values: (batch, instance, 3, height, width), normalised as the backbone's image
                 processor does; in place of ``face_tokens``, for a model that holds a backbone.
             valid: bool (batch, instance); by default all instances are valid.
-            labels: int64 (batch,) class numbers.
 
         Raises ValueError if the input of a modality of the model is missing.
         """
@@ -287,7 +261,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
                 wanted = "face_tokens" if self.backbone is None else "pixel_values"
                 raise ValueError(f"{wanted}: this model looks at faces")
             if valid is None:
-                valid = torch.ones(faces.shape[:2], dtype=torch.bool, device=self.device)
+                valid = torch.ones(faces.shape[:2], dtype=torch.bool, device=self.cls.device)
             if face_tokens is None and self.backbone is not None:
                 face_tokens = self.backbone(pixel_values, valid)
             visual, counts, scores, selection = self.visual(face_tokens, valid)
@@ -298,17 +272,11 @@ class MilmerForEmotionClassification(PreTrainedModel):
                 raise ValueError("eeg: this model looks at EEG")
             tokens = self.eeg(eeg) + self.token_type.weight[EEG]
             parts.append(tokens)
-            masks.append(torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device))
+            masks.append(torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.cls.device))
         batch = len(parts[0])
         sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
         counted = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # (batch, token)
         ignored = None if bool(counted.all()) else ~counted
         encoded = self.encoder(sequence, ignored)  # (batch, width)
         logits = self.classifier(self.head_dropout(encoded))  # (batch, class)
-        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
-        selected = selection.selected if selection is not None else None
-        return MilmerOutput(loss=loss, logits=logits, scores=scores, selected=selected)
-
-
-AutoConfig.register("milmer", MilmerConfig, exist_ok=True)
-AutoModel.register(MilmerConfig, MilmerForEmotionClassification, exist_ok=True)
+        return NetworkOutput(logits, scores, selection and selection.selected)
