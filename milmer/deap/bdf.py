@@ -10,18 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from milmer.data.recording import BASELINE_SECONDS
+from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.deap.layout import GENEVA, SFREQ
 from milmer.errors import MilmerError
-from milmer.readers.edf import BIOSEMI, damaged, require_whole
-from milmer.readers.resampling import resampled_trial
-
-if TYPE_CHECKING:
-    import mne
+from milmer.readers.edf import BIOSEMI, EDFFile, Signal, damaged
+from milmer.readers.eeg import EEGFile, MissingChannels
 
 VIDEO_STARTS, EXPERIMENT_STARTS = 4, 1
 """Status codes; the others are 2 synchronisation, 3 and 5 fixation, 7 the end."""
@@ -31,7 +27,7 @@ EOG_ELECTRODES = {"hEOG": ("EXG1", "EXG2"), "vEOG": ("EXG3", "EXG4")}
 
 _CODES = range(1, 8)
 _CODE = 0xFF  # the bits of a word that hold the code
-_NAMELESS = re.compile(r"-?\d*")  # how MNE names channels without a name
+_NAMELESS = re.compile(r"-?\d*")
 _BROKEN_OFF = 0.5  # s by which a trial that broke off is shorter than the others, at least
 
 
@@ -82,33 +78,31 @@ def read_markers(path: Path) -> Markers:
     recordings that channel has no name, and some have another channel without a name: the one
     whose values are codes is read. Raises :class:`MilmerError` where there is none.
     """
-    raw = _open(path)
-    named = {i: name.lower() == "status" for i, name in enumerate(raw.ch_names)}
-    candidates = [i for i, name in enumerate(raw.ch_names) if named[i] or _NAMELESS.fullmatch(name)]
+    _require_bdf(path)
+    file = EDFFile(path)
+    # Some recorders name channels by their number, or by a minus sign and it.
+    candidates = [s for s in file.signals if _is_status(s) or _NAMELESS.fullmatch(s.label)]
     if not candidates:
         raise MilmerError(
             "no markers: there is no channel Status and none without a name",
             where=path,
             remedy="copy it again, or set dataset.source to dat or mat",
         )
-    raw = _open(path, candidates)
-    words = _data(path, raw, candidates, 0, raw.n_times).astype(np.int64)  # (channel, sample)
+    words = [file.stored([s], 0, file.samples(s))[0] for s in candidates]  # each (sample,)
     events = [_events(row) for row in words]
     best = max(range(len(events)), key=lambda i: (events[i][1] == VIDEO_STARTS).sum())
-    (sample, code), sfreq = events[best], raw.info["sfreq"]
+    (sample, code), rate = events[best], file.rate(candidates[best])
     return Markers(
-        sample / sfreq,
+        file.time(sample / rate),
         code,
-        raw.n_times / sfreq,
-        named=named[candidates[best]],
-        spare=sum(not named[i] for i in candidates if i != candidates[best]),
+        file.parts[-1].stop,
+        named=_is_status(candidates[best]),
+        spare=sum(not _is_status(s) for i, s in enumerate(candidates) if i != best),
         upper_bits=bool((words[best] & ~_CODE).any()),
     )
 
 
-def read_trials(
-    path: Path, starts: Mapping[int, float], seconds: Mapping[int, float]
-) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
+def read_trials(path: Path, starts: Mapping[int, float], seconds: Mapping[int, float]) -> Recording:
     """EEG (32, sample) and EOG (2, sample) of each trial in µV at 128 Hz, without their means.
 
     ``starts`` and ``seconds`` say where the music video of each experiment_id starts and how long
@@ -117,37 +111,39 @@ def read_trials(
     grow with the length of the recording. Raises :class:`MilmerError` where the file is damaged or
     lacks a channel of DEAP's EEG.
     """
-    raw = _open(path)
-    place = {name.lower(): i for i, name in enumerate(raw.ch_names)}
-    missing = [name for name in GENEVA if name.lower() not in place]
-    if missing:
+    _require_bdf(path)
+    try:
+        file = EEGFile(path, GENEVA)
+    except MissingChannels as error:
         raise MilmerError(
-            f"not a recording of DEAP: no channel {', '.join(missing)}",
+            f"not a recording of DEAP: {error.problem.partition(';')[0]}",
             where=path,
             remedy="copy DEAP's file again",
-        )
-    electrodes = [name for pair in EOG_ELECTRODES.values() for name in pair]
-    with_eog = all(name.lower() in place for name in electrodes)
-    picks = [place[name.lower()] for name in GENEVA + electrodes * with_eog]
-    eeg, eog = {}, {}
+        ) from error
+    with_eog = all(file.has(name) for pair in EOG_ELECTRODES.values() for name in pair)
+    eeg, eog, gaps, marks = {}, {}, {}, {}
     for experiment_id, start in starts.items():
-        trial = _trial(path, raw, picks, start - BASELINE_SECONDS, seconds[experiment_id])
-        eeg[experiment_id] = trial[: len(GENEVA)]
-        eog[experiment_id] = trial[len(GENEVA) :: 2] - trial[len(GENEVA) + 1 :: 2]
-    return eeg, eog if with_eog else None
-
-
-def _trial(
-    path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: float, seconds: float
-) -> np.ndarray:
-    """A trial from ``start`` s in the recording, at 128 Hz: (channel, sample) in µV."""
-
-    def read(first: int, stop: int) -> np.ndarray:
-        return _data(path, raw, picks, first, stop) * 1e6
-
-    return resampled_trial(
-        read, raw.n_times, raw.info["sfreq"], SFREQ, start, BASELINE_SECONDS + seconds
+        video = start, start + seconds[experiment_id]
+        gaps[experiment_id], marks[experiment_id] = file.gaps_in(*video), file.marks_in(*video)
+        span = start - BASELINE_SECONDS, BASELINE_SECONDS + seconds[experiment_id], SFREQ
+        eeg[experiment_id] = file.trial(*span)
+        if with_eog:
+            eog[experiment_id] = np.stack(
+                [file.bipolar(pair, *span) for pair in EOG_ELECTRODES.values()]
+            )
+    return Recording(
+        eeg,
+        eog if with_eog else None,
+        referenced=False,
+        channels=tuple(GENEVA),
+        sfreq=SFREQ,
+        gaps=gaps,
+        marks=marks,
     )
+
+
+def _is_status(signal: Signal) -> bool:
+    return signal.label.lower() == "status"
 
 
 def _events(status: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,27 +153,7 @@ def _events(status: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return begins, code[begins]
 
 
-def _open(path: Path, status: list[int] | None = None) -> "mne.io.BaseRaw":
-    """Open a recording without reading its samples; ``status`` channels are read as whole words."""
-    import mne
-
-    _require_whole(path)
-    try:
-        return mne.io.read_raw_bdf(path, preload=False, stim_channel=status, verbose="error")
-    except Exception as error:  # a damaged header can raise anything
-        raise damaged(path, error) from error
-
-
-def _data(path: Path, raw: "mne.io.BaseRaw", picks: list[int], start: int, stop: int) -> np.ndarray:
-    """Samples (channel, sample) in V, or the words of status channels."""
-    try:
-        return raw.get_data(picks=picks, start=start, stop=stop, verbose="error")
-    except Exception as error:
-        raise damaged(path, error) from error
-
-
-def _require_whole(path: Path) -> None:
-    """Refuse files that are not BDF, or shorter than their header says."""
+def _require_bdf(path: Path) -> None:
     try:
         with open(path, "rb") as file:
             head = file.read(8)
@@ -187,4 +163,3 @@ def _require_whole(path: Path) -> None:
         raise damaged(path, error) from error
     if head != BIOSEMI:
         raise MilmerError("not a BioSemi recording (BDF)", where=path, remedy="copy it again")
-    require_whole(path)

@@ -9,6 +9,7 @@ from milmer.data.recording import Recording
 from milmer.deap import bdf
 from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
 from milmer.deap.preprocessed import read_preprocessed
+from milmer.readers.amplitude import require_plausible_amplitude
 
 EOG_ROWS = [PERIPHERAL.index(name) for name in bdf.EOG_ELECTRODES]
 
@@ -27,10 +28,12 @@ def read_recording(
         ids = wanted["experiment_id"].tolist()
         starts = dict(zip(ids, wanted["eeg_start"], strict=True))
         seconds = dict(zip(ids, wanted["eeg_seconds"], strict=True))
-        eeg, eog = bdf.read_trials(path, starts, seconds)
-        return Recording(eeg, eog, referenced=False, channels=tuple(GENEVA), sfreq=SFREQ)
+        recording = bdf.read_trials(path, starts, seconds)
+        require_plausible_amplitude(list(recording.eeg.values()), SFREQ, path)
+        return recording
     content = read_preprocessed(path)
     rows = {int(e): int(e) - 1 for e in wanted["experiment_id"] if e <= len(content.eeg)}
     eeg = {e: content.eeg[row] for e, row in rows.items()}
+    require_plausible_amplitude(list(eeg.values()), SFREQ, path)
     eog = {e: content.peripheral[row, EOG_ROWS] for e, row in rows.items()}
     return Recording(eeg, eog, referenced=True, channels=tuple(GENEVA), sfreq=SFREQ)

@@ -8,6 +8,7 @@ import pandas as pd
 from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.errors import MilmerError
+from milmer.readers.amplitude import require_plausible_amplitude
 from milmer.readers.eeg import EEGFile
 
 
@@ -19,21 +20,27 @@ def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) 
     in channels or rate.
     """
     eeg, eog, before = {}, {}, {}
-    channels, rate, first = None, None, None
+    gaps, marks, bads, dropped = {}, {}, {}, {}
+    channels, rate, first, positions = None, None, None, None
     for name, rows in trials[trials["eeg_file"].notna()].groupby("eeg_file", sort=True):
         file = EEGFile(Path(root) / name, options.channels, options.missing_channels)
         if channels is None:
             channels, rate, first = file.channels, options.sfreq or file.sfreq, file.path
+            positions = file.positions
         _require_alike(first, channels, rate, file, options)
+        dropped[str(name)] = file.dropped
         for row in rows.itertuples():
-            lead = lead_of(row.eeg_start, rate)
+            lead = lead_of(row.eeg_start - file.part(row.eeg_start).start, rate)
             start, seconds = row.eeg_start - lead, lead + row.eeg_seconds
+            span = (row.eeg_start, row.eeg_start + row.eeg_seconds)
             key = int(row.experiment_id)
             before[key] = lead
             eeg[key] = file.trial(start, seconds, rate)
+            gaps[key], marks[key], bads[key] = file.gaps_in(*span), file.marks_in(*span), file.bads
             if options.heog and options.veog:
                 pairs = (options.heog, options.veog)
                 eog[key] = np.stack([file.bipolar(p, start, seconds, rate) for p in pairs])
+        require_plausible_amplitude([eeg[int(e)] for e in rows["experiment_id"]], rate, file.path)
     return Recording(
         eeg,
         eog or None,
@@ -42,6 +49,11 @@ def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) 
         sfreq=float(rate or 0),
         baseline=before,
         without_eog=not eog,
+        gaps=gaps,
+        marks=marks,
+        bads=bads,
+        positions=positions,
+        dropped=dropped,
     )
 
 

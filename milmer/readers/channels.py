@@ -4,6 +4,7 @@ DEAP's 32 channels keep the positions of BioSemi's cap. Others take those of the
 (Oostenveld & Praamstra 2001), as MNE defines them.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 MOST_INTERPOLATED = 1 / 4
 """Largest share of the channels that may be interpolated from the others."""
 
+FEWEST_GOOD = 4
+"""Good channels with a position that an interpolation needs at least."""
+
+Positions = Mapping[str, Sequence[float]]
+"""Where channels are, by name: x, y and z in m in the frame of the head."""
+
+_CENTRE = (0.0, 0.0, 0.04)  # of a head in m
 _BIOSEMI = "biosemi32"
 _10_05 = ("colin27_1005", "standard_1005")  # its names in MNE 1.13 and in earlier versions
 
@@ -52,29 +60,59 @@ def info(channels: list[str]) -> "mne.Info":
     return description
 
 
-@cache
-def interpolation(channels: tuple[str, ...], bad: tuple[str, ...]) -> np.ndarray:
+def interpolation(
+    channels: Sequence[str], bad: Sequence[str], positions: Positions | None = None
+) -> np.ndarray:
     """The matrix (channel, channel) that interpolates ``bad`` and leaves the others alone.
 
-    Spherical splines (Perrin et al. 1989) as MNE computes them. A channel without a position on
-    the head is not used. Raises :class:`MilmerError` where a bad channel has none.
+    Spherical splines (Perrin et al. 1989) as MNE computes them. ``positions`` are those of a file;
+    without them names have those of the 10–20 system. A channel without a position is not used.
+    Raises :class:`MilmerError` where a bad channel has none, or where fewer than
+    :data:`FEWEST_GOOD` others have one.
     """
+    if positions is None:
+        known = placed_names()
+        sites = tuple(sorted((n, ()) for n in channels if n.lower() in known))
+    else:
+        sites = tuple(sorted((n, tuple(positions[n])) for n in channels if n in positions))
+    return _interpolation(tuple(channels), tuple(bad), sites)
+
+
+@cache
+def _interpolation(
+    channels: tuple[str, ...], bad: tuple[str, ...], sites: tuple[tuple[str, tuple], ...]
+) -> np.ndarray:
     import mne
 
-    positions = placed_names()
-    placed = [i for i, name in enumerate(channels) if name.lower() in positions]
-    unplaced = [name for name in bad if name.lower() not in positions]
-    if unplaced:
+    points = dict(sites)
+    placed = [i for i, name in enumerate(channels) if name in points]
+    if unplaced := [name for name in bad if name not in points]:
         raise MilmerError(
-            "no name of the 10–20 system, so it has no position at which to interpolate it",
+            "no name of the 10–20 system, and the file has no position for it, so it is not known "
+            "where to interpolate it",
             where=", ".join(unplaced),
             remedy="leave it out of dataset.channels, or set eeg.bad_channels to keep",
         )
+    if (good := len(placed) - len(bad)) < FEWEST_GOOD:
+        raise MilmerError(
+            f"only {good} good channels have a position, too few to interpolate from",
+            where=", ".join(bad),
+            remedy="leave it out of dataset.channels, or set eeg.bad_channels to keep",
+        )
+    names = [channels[i] for i in placed]
+    if any(points.values()):
+        description = mne.create_info(names, 1.0, "eeg")
+        sites_of = {name: np.array(points[name]) for name in names}
+        description.set_montage(mne.channels.make_dig_montage(sites_of, coord_frame="head"))
+    else:
+        description = info(names)
     # MNE's output for one unit at each channel in turn is the matrix that it applies.
-    units = mne.io.RawArray(
-        np.eye(len(placed)), info([channels[i] for i in placed]), verbose="error"
-    )
+    units = mne.io.RawArray(np.eye(len(placed)), description, verbose="error")
     units.info["bads"] = list(bad)
+    try:
+        units.interpolate_bads(verbose="error")
+    except (RuntimeError, ValueError):  # too few or too flat a cap for MNE to fit a sphere to
+        units.interpolate_bads(origin=_CENTRE, verbose="error")
     matrix = np.eye(len(channels))
-    matrix[np.ix_(placed, placed)] = units.interpolate_bads(verbose="error").get_data()
+    matrix[np.ix_(placed, placed)] = units.get_data()
     return matrix

@@ -1,16 +1,15 @@
-"""EEG of any format that MNE reads: chosen channels in a chosen order, in µV.
+"""EEG of any supported format: chosen channels in a chosen order, in µV.
 
-Channel names are matched regardless of case and of what recorders add to them: ``Fc5.`` of EDF
-files and ``EEG Fp1-REF`` are FC5 and Fp1. Annotations and other channels are not read.
+Times are those of the recording's own clock, which goes on where it pauses. Each channel is read at
+its own rate and in its own unit. Names are matched regardless of case and of what recorders add to
+them; see :mod:`milmer.readers.names`.
 """
 
 import logging
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -18,25 +17,16 @@ from milmer.data.options import FEWEST_CHANNELS
 from milmer.errors import MilmerError
 from milmer.plain_text import first_unseen
 from milmer.readers.channels import MOST_INTERPOLATED, interpolation, placed_names
-from milmer.readers.claims import require_plausible, require_plausible_header
-from milmer.readers.edf import damaged, is_edf, require_whole
+from milmer.readers.edf import RATES
+from milmer.readers.names import NOT_EEG, REFERENCES, channel_name, file_names
+from milmer.readers.parts import Mark, Part, gaps_of, part_at
 from milmer.readers.resampling import resampled_trial
-
-if TYPE_CHECKING:
-    import mne
+from milmer.readers.sources import open_source
+from milmer.readers.units import microvolts
 
 Missing = Literal["refuse", "interpolate"]
 
-_REFERENCE = re.compile(r"[-_ ](ref|le|re|ar|avg|av|car|org|linked|[am][12]|[am]1[am]2)$", re.I)
-_MODALITY = re.compile(r"^eeg[ \-_:]+", re.I)
-_NOT_EEG = re.compile(
-    r"eog|ecg|ekg|emg|gsr|eda|resp|temp|plet|ppg|spo2|sao2|pulse|status|trig|marker|event|annot|"
-    r"acc|gyr|photo|^(exg|erg|aux|bip|dc|sti|ex)[ _-]?\d*$",
-    re.I,
-)
-# Factors to µV: MNE takes numbers in units that it does not know for volts.
-_UNKNOWN_UNIT, _NANOVOLT = 1.0, 1e-3
-_MICROVOLT = 1e6
+_NO_GAP = 1e-3  # s
 _log = logging.getLogger(__name__)
 
 
@@ -80,8 +70,10 @@ class EEGFile:
     """A recording whose samples are read when they are needed.
 
     ``channels`` are the names of the channels that :meth:`trial` returns, written as in the 10–05
-    system where they belong to it; ``sfreq`` in Hz and ``seconds`` are the file's. With
-    ``any_montage`` only these two are available and channels are not checked.
+    system where they belong to it; ``sfreq`` in Hz is theirs, ``seconds`` where the recording ends.
+    ``parts`` are its stretches without a gap, ``gaps`` lie between them as (start, stop) in s;
+    ``marks`` are its annotations ``BAD…``, ``bads`` those of ``channels`` that it calls bad;
+    ``dropped`` says why channels are not read. With ``any_montage`` channels are not checked.
     """
 
     def __init__(
@@ -92,11 +84,16 @@ class EEGFile:
         any_montage: bool = False,
     ):
         self.path = path
-        self._raw = _open(path)
-        self.sfreq = float(self._raw.info["sfreq"])
-        self.seconds = self._raw.n_times / self.sfreq
+        self._source = open_source(path)
+        self.parts: list[Part] = self._source.parts
+        self.gaps = gaps_of(self.parts)
+        self.seconds = self.parts[-1].stop
+        self.marks = [m for m in self._source.marks if m.description.lower().startswith("bad")]
+        self.sfreq = max(self._source.rates)
+        self._names, self._placed = file_names(self._source.labels)
         self._matrix: np.ndarray | None = None
         self.channels: tuple[str, ...] = ()
+        self.dropped: dict[str, str] = {}
         if any_montage:
             return
         if channels is None:
@@ -106,6 +103,10 @@ class EEGFile:
             self.channels = tuple(channel_name(name) for name in channels)
             self._picks = self._wanted(channels, missing)
         _require_montage(path, self.channels)
+        self._require_rates()
+        self._report()
+        bads = {self._names[self._source.labels.index(label)] for label in self._source.bads}
+        self.bads = tuple(name for name in self.channels if name in bads)
 
     def within(self, stop: float) -> float:
         """``stop`` in s, no later than the recording's end.
@@ -116,16 +117,43 @@ class EEGFile:
             raise MilmerError(f"ends at {self.seconds:g} s, before {stop:g} s", where=self.path)
         return min(stop, self.seconds)
 
+    def part(self, start: float) -> Part:
+        """The stretch without a gap that holds ``start`` in s."""
+        return part_at(self.parts, start)
+
+    def gaps_in(self, start: float, stop: float) -> list[tuple[float, float]]:
+        """The gaps between ``start`` and ``stop`` s, in s from ``start`` on."""
+        return [
+            (a - start, b - start)
+            for a, b in self.gaps
+            if a < stop - _NO_GAP and b > start + _NO_GAP
+        ]
+
+    def marks_in(self, start: float, stop: float) -> list[Mark]:
+        """The marks that overlap ``start`` to ``stop`` s, in s from ``start`` on."""
+        return [
+            Mark(a - start, b - start, text) for a, b, text in self.marks if a < stop and b >= start
+        ]
+
     def trial(self, start: float, seconds: float, sfreq: float) -> np.ndarray:
-        """``seconds`` from ``start`` s on, without means: (channel, sample), µV, ``sfreq`` Hz."""
-        return self._trial(self._picks, self._matrix, start, seconds, sfreq)
+        """``seconds`` from ``start`` s on, without means: (channel, sample), µV, ``sfreq`` Hz.
+
+        All of it comes from the part that holds ``start``, whose last sample is repeated after its
+        end.
+        """
+        x = self._trial(self._picks, start, seconds, sfreq)
+        return x if self._matrix is None else self._matrix @ x
 
     def bipolar(
         self, pair: Sequence[str], start: float, seconds: float, sfreq: float
     ) -> np.ndarray:
         """The same of two channels, first minus second, or of one bipolar channel: (sample,)."""
-        x = self._trial(self.require(pair), None, start, seconds, sfreq)
+        x = self._trial(self.require(pair), start, seconds, sfreq)
         return x[0] - x[1] if len(x) > 1 else x[0]
+
+    def has(self, name: str) -> bool:
+        """Whether the recording has a channel of that name."""
+        return self._place(name) is not None
 
     def require(self, names: Sequence[str]) -> list[int]:
         """Rows of these EOG channels; raises :class:`MissingChannels` where one is absent."""
@@ -133,76 +161,69 @@ class EEGFile:
         absent = [name for name, place in zip(names, picks, strict=True) if place is None]
         if absent:
             raise MissingChannels(
-                f"no channel {', '.join(absent)}; the file has {_listed(self._raw.ch_names)}",
+                f"no channel {', '.join(absent)}; the file has {_listed(self._source.labels)}",
                 where=self.path,
                 remedy="change dataset.heog and dataset.veog, or set both to null",
             )
         return [place for place in picks if place is not None]
 
-    def _trial(
-        self,
-        picks: list[int],
-        matrix: np.ndarray | None,
-        start: float,
-        seconds: float,
-        sfreq: float,
-    ) -> np.ndarray:
-        def read(first: int, stop: int) -> np.ndarray:
-            x = self._microvolts(picks, first, stop)
-            return x if matrix is None else matrix @ x
+    @property
+    def positions(self) -> Mapping[str, Sequence[float]] | None:
+        """Where ``channels`` are, by name; None where that is what the 10–05 system says.
 
-        return resampled_trial(read, self._raw.n_times, self.sfreq, sfreq, start, seconds)
+        The file's own positions count where it has them for all of these, or where its names are
+        not of that system.
+        """
+        source = self._source
+        places = {
+            name: source.positions[label]
+            for name, label in zip(self._names, source.labels, strict=True)
+            if label in source.positions
+        }
+        if not any(self._placed) or all(name in places for name in self.channels):
+            return places
+        return None
 
-    def _microvolts(self, picks: list[int], first: int, stop: int) -> np.ndarray:
-        try:
-            x = self._raw.get_data(picks=picks, start=first, stop=stop, verbose="error")
-        except Exception as error:  # damaged bytes can raise anything
-            raise damaged(self.path, error) from error
+    def _trial(self, picks: list[int], start: float, seconds: float, sfreq: float) -> np.ndarray:
+        part = self.part(start)
+        x = np.empty((len(picks), round(seconds * sfreq)))  # (channel, sample)
+        rates = [self._source.rates[i] for i in picks]
+        for rate in dict.fromkeys(rates):
+            rows = [row for row, other in enumerate(rates) if other == rate]
+            first = round(part.offset * rate)
+
+            def read(begin: int, stop: int, rows=rows, rate=rate, first=first) -> np.ndarray:
+                return self._microvolts([picks[i] for i in rows], first + begin, first + stop, rate)
+
+            samples = round(part.seconds * rate)
+            x[rows] = resampled_trial(read, samples, rate, sfreq, start - part.start, seconds)
+        return x
+
+    def _microvolts(self, picks: list[int], first: int, stop: int, rate: float) -> np.ndarray:
+        x = self._source.read(picks, first, stop)
         if x.shape[1] != stop - first:
             raise MilmerError("cut off or damaged", where=self.path, remedy="copy it again")
         finite = np.isfinite(x).all(axis=1)
         if not finite.all():
-            name = self._raw.ch_names[picks[int(np.flatnonzero(~finite)[0])]]
+            name = self._source.labels[picks[int(np.flatnonzero(~finite)[0])]]
             raise MilmerError(
                 f"channel {name} holds values that are not finite between "
-                f"{first / self.sfreq:g} and {stop / self.sfreq:g} s",
+                f"{first / rate:g} and {stop / rate:g} s",
                 where=self.path,
                 remedy="leave out the trial or the channel",
             )
-        return x * self._scale[picks, None]
+        return x
 
     # ------------------------------------------------------------------- channels
 
-    @cached_property
-    def _names(self) -> list[str]:
-        """Names of all channels, written as in the 10–05 system where they belong to it."""
-        return [channel_name(name) for name in self._raw.ch_names]
-
-    @cached_property
-    def _scale(self) -> np.ndarray:
-        """Factors from MNE's numbers to µV: (channel,)."""
-        in_file = getattr(self._raw, "_orig_units", None) or {}
-        with open(self.path, "rb") as file:
-            checked = is_edf(file.read(8))
-        units = [in_file.get(name, "") if checked else "V" for name in self._raw.ch_names]
-        scale = {"µV": _MICROVOLT, "uV": _MICROVOLT, "mV": _MICROVOLT, "V": _MICROVOLT}
-        scale["nV"] = _NANOVOLT
-        unknown = [units[i] not in scale for i in getattr(self, "_picks", [])]
-        if any(unknown):
-            _log.warning(
-                "%s: %d EEG channels have no known unit; their numbers are taken for µV",
-                self.path,
-                sum(unknown),
-            )
-        return np.array([scale.get(unit, _UNKNOWN_UNIT) for unit in units])
-
     def _place(self, wanted: str) -> int | None:
         """Row of a channel of that name, compared as it is written first."""
-        for spelt in (str.strip, _key):
-            name = spelt(wanted).lower()
-            rows = [i for i, n in enumerate(self._raw.ch_names) if spelt(n).lower() == name]
+        written = [label.strip().lower() for label in self._source.labels]
+        names = [name.lower() for name in self._names]
+        for name, among in ((wanted.strip(), written), (channel_name(wanted), names)):
+            rows = [i for i, other in enumerate(among) if other == name.lower()]
             if len(rows) > 1:
-                first, second = (self._raw.ch_names[i] for i in rows[:2])
+                first, second = (self._source.labels[i] for i in rows[:2])
                 raise MilmerError(
                     f"{first} and {second} both are {wanted}",
                     where=self.path,
@@ -213,35 +234,50 @@ class EEGFile:
         return None
 
     def _eeg_channels(self) -> list[int]:
-        kinds = self._raw.get_channel_types()
-        eeg = [i for i, kind in enumerate(kinds) if kind == "eeg"]
-        places = placed_names().values()
-        placed = [i for i in eeg if self._names[i] in places]
-        if len(placed) < FEWEST_CHANNELS:  # a cap with names of its own
-            placed = [i for i in eeg if not _NOT_EEG.search(self._raw.ch_names[i].strip())]
-        names = [self._names[i] for i in placed]
-        if problem := first_unseen(names, "channel"):
+        labels, names = self._source.labels, self._names
+        picks = []
+        for i, (label, kind) in enumerate(zip(labels, self._source.kinds, strict=True)):
+            if kind != "eeg":
+                self.dropped[label] = f"the file says that it is {kind}"
+            elif NOT_EEG.search(label.strip()):
+                self.dropped[label] = "its name is not one of EEG"
+            elif self._placed[i] and names[i] in REFERENCES:
+                self.dropped[label] = "an electrode at the ear"
+            else:
+                picks.append(i)
+        placed = [i for i in picks if self._placed[i]]
+        if len(placed) >= FEWEST_CHANNELS:  # else a cap with names of its own
+            others = {i: labels[i] for i in picks if i not in placed}
+            self.dropped |= dict.fromkeys(others.values(), "its name has no place on the scalp")
+            picks = placed
+        if problem := first_unseen([names[i] for i in picks], "channel"):
             raise MilmerError(problem, where=self.path, remedy="name others in dataset.channels")
-        twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
-        if twice:
-            raise MilmerError(
-                f"two channels are {twice}",
-                where=self.path,
-                remedy="name one in dataset.channels",
-            )
-        return placed
+        for row, i in enumerate(picks):
+            twice = next((j for j in picks[:row] if names[j] == names[i]), None)
+            if twice is not None:
+                raise MilmerError(
+                    f"two channels are {names[i]}: {labels[twice]} and {labels[i]}",
+                    where=self.path,
+                    remedy="name one in dataset.channels",
+                )
+        return picks
 
     def _wanted(self, channels: Sequence[str], missing: Missing) -> list[int]:
         """Rows of the channels to read; sets the matrix that interpolates missing ones."""
         rows = [self._place(name) for name in channels]
         absent = [name for name, row in zip(self.channels, rows, strict=True) if row is None]
         taken = [row for row in rows if row is not None]
+        twice = next((row for i, row in enumerate(taken) if row in taken[:i]), None)
+        if twice is not None:
+            raise MilmerError(
+                f"dataset.channels names {self._source.labels[twice]} twice", where=self.path
+            )
         if not absent:
             return taken
         lack = f"no channel {', '.join(absent)}"
         if missing == "refuse":
             raise MissingChannels(
-                f"{lack}; the file has {_listed(self._raw.ch_names)}",
+                f"{lack}; the file has {_listed(self._source.labels)}",
                 where=self.path,
                 remedy="change dataset.channels, or set dataset.missing_channels to interpolate",
             )
@@ -253,11 +289,14 @@ class EEGFile:
             )
         # All EEG channels of the file with a position help, not only the wanted ones.
         places = placed_names().values()
-        kinds = self._raw.get_channel_types()
         others = [
             i
             for i, name in enumerate(self._names)
-            if i not in taken and kinds[i] == "eeg" and name in places and name not in self.channels
+            if i not in taken
+            and self._source.kinds[i] == "eeg"
+            and name in places
+            and self._placed[i]
+            and name not in (*self.channels, *REFERENCES)
         ]
         names = [name for name, row in zip(self.channels, rows, strict=True) if row is not None]
         names += [self._names[i] for i in others]
@@ -274,17 +313,37 @@ class EEGFile:
         _log.warning("%s: %s interpolated from the other channels", self.path, ", ".join(absent))
         return [*taken, *others]
 
+    def _require_rates(self) -> None:
+        """Set the rate to that of most channels; refuse one at which no EEG is sampled."""
+        rates = [self._source.rates[i] for i in self._picks]
+        for i, rate in zip(self._picks, rates, strict=True):
+            if not RATES[0] <= rate <= RATES[1]:
+                raise MilmerError(
+                    f"channel {self._source.labels[i]} is sampled at {rate:g} Hz",
+                    where=self.path,
+                    remedy="name those with EEG in dataset.channels",
+                )
+        self.sfreq = max(rates, key=rates.count)
 
-def channel_name(name: str) -> str:
-    """A channel's name as the 10–05 system writes it, else without the blanks around it."""
-    places = placed_names()
-    plain = name.strip()
-    return places.get(plain.lower()) or places.get(_key(name).lower()) or plain
-
-
-def _key(name: str) -> str:
-    """A name without what recorders add: dots, a leading ``EEG``, the reference at the end."""
-    return _REFERENCE.sub("", _MODALITY.sub("", name.strip()).rstrip(".")).strip()
+    def _report(self) -> None:
+        """Log which channels are read and which are not, and those whose unit is not known."""
+        labels, units = self._source.labels, self._source.units
+        unclear = [
+            f"{labels[i]} ({units[i] or 'none'})"
+            for i in self._picks
+            if microvolts(units[i]) is None
+        ]
+        if unclear:
+            _log.warning(
+                "%s: no known unit, numbers are taken for µV: %s", self.path, _listed(unclear)
+            )
+        left_out = [f"{label} ({why})" for label, why in self.dropped.items()]
+        _log.info(
+            "%s: reads %s; leaves out %s",
+            self.path,
+            _listed([labels[i] for i in self._picks], 1000),
+            _listed(left_out, 1000) or "none",
+        )
 
 
 def _require_montage(path: Path, channels: Sequence[str]) -> None:
@@ -300,35 +359,3 @@ def _require_montage(path: Path, channels: Sequence[str]) -> None:
 def _listed(names: Sequence[str], most: int = 40) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _open(path: Path) -> "mne.io.BaseRaw":
-    """Open a recording without reading its samples."""
-    import mne
-
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe is never at its end
-        raise MilmerError("is not a file", where=path)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except FileNotFoundError as error:
-        raise MilmerError("no such file", where=path) from error
-    except OSError as error:
-        raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
-    if not head:
-        raise MilmerError("is empty (0 bytes)", where=path, remedy="copy it again")
-    if is_edf(head):
-        require_whole(path)
-    elif path.suffix.lower() in (".edf", ".bdf"):
-        raise MilmerError("not an EDF or BDF file", where=path, remedy="copy it again")
-    try:
-        require_plausible_header(path)
-        raw = mne.io.read_raw(path, preload=False, verbose="error")
-    except MilmerError:
-        raise
-    except Exception as error:  # a damaged header can raise anything
-        raise damaged(path, error) from error
-    require_plausible(raw, path)
-    if not raw.n_times:
-        raise MilmerError("holds no samples", where=path, remedy="copy it again")
-    return raw

@@ -123,7 +123,7 @@ def test_channels_are_picked_by_name(recording):
     for order in (TWENTE, GENEVA, [name.upper() for name in GENEVA]):
         given = {name: marked[GENEVA[[g.upper() for g in GENEVA].index(name.upper())]]
                  for name in order}  # fmt: skip
-        eeg, _ = bdf.read_trials(recording({8: 4}, order=order, **given), {1: 8.0}, {1: 6.0})
+        eeg = bdf.read_trials(recording({8: 4}, order=order, **given), {1: 8.0}, {1: 6.0}).eeg
         power = np.abs(np.fft.rfft(eeg[1]))
         np.testing.assert_allclose(
             power.argmax(axis=1) * 128 / eeg[1].shape[1], 4 + np.arange(32), atol=0.1
@@ -134,40 +134,40 @@ def test_eog_is_the_difference_of_its_electrodes(recording):
     time = np.arange(20 * SECOND) / SECOND
     slow, fast = np.sin(2 * np.pi * 2 * time), np.sin(2 * np.pi * 8 * time)
     given = {"EXG1": 50 + 3 * slow, "EXG2": slow, "EXG3": fast, "EXG4": -3 * fast}
-    _, eog = bdf.read_trials(recording({8: 4}, **given), {1: 8.0}, {1: 6.0})
+    eog = bdf.read_trials(recording({8: 4}, **given), {1: 8.0}, {1: 6.0}).eog
     expected = np.stack([2 * slow, 4 * fast])[:, 5 * SECOND : 14 * SECOND : 4]
     np.testing.assert_allclose(eog[1], expected - expected.mean(1, keepdims=True), atol=0.05)
 
 
 def test_a_recording_without_eog_electrodes_has_none(recording):
-    _, eog = bdf.read_trials(recording({8: 4}, EXG3=None), {1: 8.0}, {1: 6.0})
+    eog = bdf.read_trials(recording({8: 4}, EXG3=None), {1: 8.0}, {1: 6.0}).eog
     assert eog is None
 
 
 def test_what_lies_above_the_new_rate_is_taken_out_first(recording):
     time = np.arange(20 * SECOND) / SECOND
     path = recording({8: 4}, Oz=100 * np.sin(2 * np.pi * 118 * time))  # would fold back to 10 Hz
-    eeg, _ = bdf.read_trials(path, {1: 8.0}, {1: 6.0})
+    eeg = bdf.read_trials(path, {1: 8.0}, {1: 6.0}).eeg
     assert np.abs(eeg[1][GENEVA.index("Oz")]).max() < 1
 
 
 def test_resampling_does_not_shift_time(recording):
     pulse = np.zeros(20 * SECOND)
     pulse[int(9.5 * SECOND) - 20 : int(9.5 * SECOND) + 21] = 100 * np.hanning(41)
-    eeg, _ = bdf.read_trials(recording({8: 4}, Cz=pulse), {1: 8.0}, {1: 6.0})
+    eeg = bdf.read_trials(recording({8: 4}, Cz=pulse), {1: 8.0}, {1: 6.0}).eeg
     assert eeg[1][GENEVA.index("Cz")].argmax() == (3 + 1.5) * 128
 
 
 def test_a_large_offset_of_an_electrode_leaves_no_trace(recording):
     wave = np.sin(2 * np.pi * 10 * np.arange(20 * SECOND) / SECOND)
     path = recording({8: 4}, Cz=40000 + 10 * wave, Pz=10 * wave)
-    eeg, _ = bdf.read_trials(path, {1: 8.0}, {1: 6.0})
+    eeg = bdf.read_trials(path, {1: 8.0}, {1: 6.0}).eeg
     first, second = (eeg[1][GENEVA.index(name)] for name in ("Cz", "Pz"))
     np.testing.assert_allclose(first, second, atol=0.05)
 
 
 def test_a_recording_that_starts_within_a_baseline_is_padded(recording):
-    eeg, _ = bdf.read_trials(recording({1: 4}), {1: 1.0}, {1: 6.0})
+    eeg = bdf.read_trials(recording({1: 4}), {1: 1.0}, {1: 6.0}).eeg
     assert eeg[1].shape == (32, 9 * 128)
     assert np.isfinite(eeg[1]).all()
 
@@ -176,7 +176,7 @@ def test_the_unit_of_gsr_does_not_matter(recording):
     """Geneva gave 1e9 over Twente's unit; nothing of it is read."""
     n = 20 * SECOND
     read = [
-        bdf.read_trials(recording({8: 4}, GSR1=np.full(n, value)), {1: 8.0}, {1: 6.0})[0][1]
+        bdf.read_trials(recording({8: 4}, GSR1=np.full(n, value)), {1: 8.0}, {1: 6.0}).eeg[1]
         for value in (20000.0, 50000.0)
     ]
     np.testing.assert_array_equal(*read)

@@ -60,7 +60,7 @@ def test_real_recordings_are_read_with_their_names_in_order(recordings):
     [
         *(("Fc5.", "FC5"), ("FP1", "Fp1"), ("EEG Fp1-REF", "Fp1"), ("EEG FCZ-LE", "FCz")),
         *(("C3-A2", "C3"), ("EEG C3-A1A2", "C3"), ("Cz..", "Cz"), (" oz ", "Oz")),
-        *(("T3", "T3"), ("Fp1-F7", "Fp1-F7"), ("E12", "E12"), ("EOG", "EOG")),
+        *(("T3", "T7"), ("Fp1-F7", "Fp1-F7"), ("E12", "E12"), ("EOG", "EOG")),
     ],
 )
 def test_names_are_told_from_what_recorders_add(written, name):

@@ -1,0 +1,209 @@
+"""Opens a recording of any kind: its channels as the file describes them, and its samples in µV."""
+
+import itertools
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from milmer.errors import MilmerError
+from milmer.readers.channels import Positions
+from milmer.readers.claims import require_plausible, require_plausible_header
+from milmer.readers.edf import EDFFile, damaged, is_edf
+from milmer.readers.parts import Mark, Part
+from milmer.readers.units import microvolts
+
+if TYPE_CHECKING:
+    import mne
+
+KINDS = (
+    "EDF and BDF (.edf, .bdf), FIF (.fif), BrainVision (.vhdr), EEGLAB (.set), EGI (.mff), "
+    "Neuroscan (.cnt) and what else MNE reads as continuous"
+)
+"""The supported kinds, for messages."""
+
+# What MNE says of names, dates and annotations changes no sample.
+_OF_NO_DATA = re.compile(r"naming convention|meas(urement)?[_ ]date|annotation|birthday|head size")
+# Where pieces of a recording lie side by side, as EEGLAB, MNE and BrainVision say it.
+_BOUNDARY = re.compile(r"boundary|edge boundary|bad boundary|new segment/.*|bad_acq_skip", re.I)
+_KNOWN_TO_MNE = ("V", "mV", "µV", "uV", "nV")  # it makes V of these, and of no other
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Source:
+    """A recording whose samples are read when they are needed.
+
+    ``labels``, ``kinds`` (MNE's types), ``units`` as they are written and ``rates`` in Hz are by
+    channel. ``read(channels, first, stop)`` returns samples (channel, sample) in µV of channels of
+    one rate, numbered over ``parts``. ``bads`` are labels of channels that the file calls bad.
+    """
+
+    labels: list[str]
+    kinds: list[str]
+    units: list[str]
+    rates: list[float]
+    parts: list[Part]
+    read: Callable[[Sequence[int], int, int], np.ndarray]
+    bads: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    positions: Positions = field(default_factory=dict)
+
+
+def open_source(path: Path) -> Source:
+    """Open a recording without reading its samples; raises :class:`MilmerError`."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe is never at its end
+        raise MilmerError("is not a file", where=path)
+    if path.is_dir():
+        return _open_with_mne(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except FileNotFoundError as error:
+        raise MilmerError("no such file", where=path) from error
+    except OSError as error:
+        raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
+    if not head:
+        raise MilmerError("is empty (0 bytes)", where=path, remedy="copy it again")
+    if is_edf(head):
+        return _open_edf(path)
+    if path.suffix.lower() in (".edf", ".bdf"):
+        raise MilmerError("not an EDF or BDF file", where=path, remedy="copy it again")
+    return _open_with_mne(path)
+
+
+def _open_edf(path: Path) -> Source:
+    file = EDFFile(path)
+    signals = file.signals
+    factors = [microvolts(signal.unit) or 1.0 for signal in signals]
+
+    def read(channels: Sequence[int], first: int, stop: int) -> np.ndarray:
+        x = file.read([signals[i] for i in channels], first, stop)
+        return x * np.array([[factors[i]] for i in channels])
+
+    return Source(
+        [signal.label for signal in signals],
+        ["stim" if s.label.lower() == "status" else "eeg" for s in signals],
+        [signal.unit for signal in signals],
+        [file.rate(signal) for signal in signals],
+        file.parts,
+        read,
+        marks=file.annotations,
+    )
+
+
+def _open_with_mne(path: Path) -> Source:
+    import mne
+
+    try:
+        require_plausible_header(path)
+        with mne_warnings(path):
+            raw = mne.io.read_raw(path, preload=False, verbose="warning")
+    except MilmerError:
+        raise
+    except Exception as error:  # a damaged header can raise anything
+        raise damaged(path, error) from error
+    require_plausible(raw, path)
+    if not raw.n_times:
+        raise MilmerError("holds no samples", where=path, remedy="copy it again")
+    rate = float(raw.info["sfreq"])
+    written = getattr(raw, "_orig_units", None) or {}  # BrainVision's, as the header has them
+    units = [written.get(name) or "µV" for name in raw.ch_names]
+    kinds = raw.get_channel_types()
+    factors = np.full(len(units), 1e6)
+    for i, unit in enumerate(units):
+        if path.suffix.lower() in (".vhdr", ".ahdr") and unit not in _KNOWN_TO_MNE:
+            factors[i] = microvolts(unit) or 1.0
+            if kinds[i] == "misc" and microvolts(unit):
+                kinds[i] = "eeg"
+
+    def read(channels: Sequence[int], first: int, stop: int) -> np.ndarray:
+        try:
+            with mne_warnings(path):
+                x = raw.get_data(picks=list(channels), start=first, stop=stop, verbose="warning")
+        except Exception as error:  # damaged bytes can raise anything
+            raise damaged(path, error) from error
+        return x * factors[channels, None]
+
+    marks = _marks(raw)
+    at = {mark for mark in marks if _BOUNDARY.fullmatch(mark.description)}
+    labels = _labels(raw.ch_names)
+    places = {
+        label: tuple(map(float, channel["loc"][:3]))
+        for label, channel in zip(labels, raw.info["chs"], strict=True)
+        if np.isfinite(channel["loc"][:3]).all() and channel["loc"][:3].any()
+    }
+    return Source(
+        labels,
+        kinds,
+        units,
+        [rate] * len(labels),
+        _parts(raw.n_times / rate, at),
+        read,
+        [labels[raw.ch_names.index(name)] for name in raw.info["bads"]],
+        [mark for mark in marks if mark not in at],
+        places,
+    )
+
+
+def _marks(raw: "mne.io.BaseRaw") -> list[Mark]:
+    """The annotations, in s after the first sample."""
+    annotations = raw.annotations
+    begin = raw.first_time if annotations.orig_time is not None else 0.0
+    starts = annotations.onset - begin
+    seconds = np.nan_to_num(annotations.duration)  # EEGLAB's boundaries may last NaN
+    return [
+        Mark(float(a), float(a + b), str(text))
+        for a, b, text in zip(starts, seconds, annotations.description, strict=True)
+    ]
+
+
+def _parts(seconds: float, boundaries: set[Mark]) -> list[Part]:
+    """The stretches between the ``boundaries`` of a recording that is stored without gaps."""
+    edges = {0.0, seconds}
+    for mark in boundaries:
+        # What was not acquired is stored as zeros, for as long as the mark lasts.
+        skipped = mark.description.lower() == "bad_acq_skip"
+        edges |= {mark.start, mark.stop} if skipped else {mark.start}
+    inside = sorted(edge for edge in edges if 0 <= edge <= seconds)
+    skips = [m for m in boundaries if m.description.lower() == "bad_acq_skip"]
+    return [
+        Part(start, start, stop - start)
+        for start, stop in itertools.pairwise(inside)
+        if stop - start > 1e-3 and not any(m.start <= start and stop <= m.stop for m in skips)
+    ] or [Part(0.0, 0.0, seconds)]
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """The labels of the file: MNE numbers those that it finds twice, ``Cz-0`` and ``Cz-1``."""
+    stems = [re.sub(r"-\d+$", "", name) for name in names]
+    return [
+        stem if f"{stem}-0" in names and f"{stem}-1" in names else name
+        for name, stem in zip(names, stems, strict=True)
+    ]
+
+
+def _silent(record: logging.LogRecord) -> bool:
+    return False
+
+
+@contextmanager
+def mne_warnings(path: Path) -> Iterator[None]:
+    """Log what MNE warns of: about samples as a warning, about dates and names as information."""
+    logger = logging.getLogger("mne")
+    logger.addFilter(_silent)  # it says the same twice
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        logger.removeFilter(_silent)
+    for text in dict.fromkeys(str(warning.message).splitlines()[0] for warning in caught):
+        level = logging.INFO if _OF_NO_DATA.search(text.lower()) else logging.WARNING
+        _log.log(level, "%s: MNE: %s", path, text)
