@@ -22,6 +22,7 @@ from filelock import FileLock
 from milmer.cli import main
 from milmer.deap.recordings import read_recording
 from milmer.errors import MilmerError
+from tests.asymmetric import Study, write_study
 from tools.fetch_test_data import COMMAND, find_recordings
 from tools.make_hostile_inputs import write as write_hostile_inputs
 
@@ -90,6 +91,12 @@ def recordings() -> Path:
     if folder is None:
         pytest.skip(f"recordings by others are not here; `{COMMAND}` gets them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Study:
+    """The files of a small made-up study that is uneven on purpose: tests/asymmetric.py."""
+    return write_study(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(scope="session")

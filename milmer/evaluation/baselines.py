@@ -66,7 +66,7 @@ def make_baseline(
     method = METHODS[name]
     table, split_provenance = read_split(split)
     for path in segments:
-        require_fit(split, split_provenance, path, storage.read_provenance(path))
+        require_fit(split, split_provenance, path, "segments")
     eeg, row, _ = joined(table, segments, "segments", "eeg", split)
     if (row < 0).any():
         raise MilmerError(

@@ -24,9 +24,13 @@ def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, provenance
 
 
-def require_fit(split: Path, split_provenance: dict, path: Path, subject_provenance: dict) -> None:
-    """Refuse a subject's file whose grid was made from other trials or another segmentation."""
-    if subject_provenance["inputs"]["trials"] not in split_provenance["inputs"].values():
+def require_fit(split: Path, split_provenance: dict, path: Path, stage: str) -> None:
+    """Refuse a subject's file that is not of ``stage``, of other trials or another segmentation."""
+    with storage.open_h5(path, stage):
+        provenance = storage.read_provenance(path)
+    if stage == "tokens":  # whose grid is that of the faces
+        provenance = provenance["upstream"]["faces"]
+    if provenance["inputs"]["trials"] not in split_provenance["inputs"].values():
         raise MilmerError(
             f"made from other trials than {split}",
             where=path,
@@ -35,7 +39,7 @@ def require_fit(split: Path, split_provenance: dict, path: Path, subject_provena
     storage.require_same(
         "segmentation",
         (split, split_provenance["options"]["segmentation"]),
-        (path, subject_provenance["options"]["segmentation"]),
+        (path, provenance["options"]["segmentation"]),
     )
 
 

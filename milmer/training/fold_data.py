@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from milmer import claims, storage
-from milmer.errors import MilmerError
 from milmer.faces.bags import decode_crop, evenly_spaced, valid_instances
 from milmer.splits.rows import joined, read_split, require_fit, sampling_rate, unknown_segment
 
@@ -175,10 +174,7 @@ def read_fold(
         return data
     provenance = storage.read_provenance(split)
     for path in tokens:
-        faces = storage.read_provenance(path)["upstream"].get("faces")
-        if faces is None:
-            raise MilmerError(f"{path}: not a file of milmer's stage tokens")
-        require_fit(split, provenance, path, faces)
+        require_fit(split, provenance, path, "tokens")
     rows, row, files = joined(data.table, tokens, "tokens", "tokens", split)
     data.tokens = Rows(rows)
     _add_bags(data, files, row, data.tokens.first, instances)
@@ -198,7 +194,7 @@ def read_fold_with_pictures(
     data = _read_table_and_eeg(split, segments)
     provenance = storage.read_provenance(split)
     for path in faces:
-        require_fit(split, provenance, path, storage.read_provenance(path))
+        require_fit(split, provenance, path, "faces")
     _, row, files = joined(data.table, faces, "faces", None, split)
     for file in files:
         file["valid"] = valid_instances(file["bag"], file["detected"], use_borrowed_boxes)
@@ -211,7 +207,7 @@ def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
     table, provenance = read_split(split)
     eeg = eeg_row = sfreq = None
     for path in segments:
-        require_fit(split, provenance, path, storage.read_provenance(path))
+        require_fit(split, provenance, path, "segments")
     if segments:
         arrays, eeg_row, _ = joined(table, segments, "segments", "eeg", split)
         eeg, sfreq = Rows(arrays), sampling_rate(segments)
