@@ -170,12 +170,16 @@ def test_what_is_known_of_a_fold_comes_with_it(study, split):
     assert set(data.batch(data.rows("test"), CPU)) == {"labels", "eeg"}
 
 
-def test_faces_alone_need_no_eeg(study, split):
-    path, table = split("trial", "s01-k0", ["s01"], folds=2)
-    data = read_fold(path, [], [study.tokens["s01"]])
+def test_segments_without_a_valid_face_are_left_out_and_counted(study, split):
+    """Two of s01's, two of s03's, and all of s02's, which has no video; no EEG is needed for it."""
+    path, table = split("loso", "s01")
+    data = read_fold(path, [], [study.tokens["s01"], study.tokens["s03"]])
+    assert set(table.loc[table["part"] == "val", "subject"]) == {"s02", "s03"}
+    assert data.dropped["test"] == 2
+    assert sum(data.dropped.values()) == 2 + 2 + 7
+    assert len(data.table) == len(table) - 11
     assert (data.eeg, data.sfreq, data.eeg_row) == (None, None, None)
     assert set(data.batch(data.rows("test"), CPU)) == {"labels", "face_tokens", "valid"}
-    assert len(data.table) == len(table) - sum(data.dropped.values()) == 9
 
 
 # ------------------------------------------------------------------- what is refused
