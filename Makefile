@@ -27,14 +27,18 @@ $(VENV)/.ready: requirements.lock requirements-torch.txt pyproject.toml
 
 # The whole pipeline on the synthetic twin; a second time it finds nothing to do.
 demo: env $(DEMO)/deap/truth.json
-	cd $(DEMO) && $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile \
-	  --configfile $(CURDIR)/workflow/demo.yaml --cores all --rerun-incomplete --quiet host rules reason
+	@cd $(DEMO) && PYTHONPATH=$(CURDIR)/workflow/logger $(BIN)/snakemake \
+	  --snakefile $(CURDIR)/Snakefile --configfile $(CURDIR)/workflow/demo.yaml --cores all \
+	  --rerun-incomplete --logger milmer
 	@$(BIN)/milmer summary $(DEMO)/results/tables
+	@echo
 	@echo "All of it on one page: $(DEMO)/results/report/index.html; tables are in $(DEMO)/results/tables,"
-	@echo "what can be concluded from them in $(DEMO)/results/tables/conclusions.md, models in $(DEMO)/results/runs."
+	@echo "conclusions in $(DEMO)/results/tables/conclusions.md, models in $(DEMO)/results/runs."
 
 $(DEMO)/deap/truth.json: | env
-	$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin --options "$$(cat workflow/demo-twin.json)"
+	@echo "Writing a synthetic dataset to $(DEMO)/deap"
+	@$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin \
+	  --options "$$(cat workflow/demo-twin.json)" > /dev/null
 
 # Whether the code holds, in two minutes on two cores: units, golden values, one tiny pipeline.
 quick: env

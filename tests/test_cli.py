@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,13 @@ def test_with_a_log_messages_go_to_it_and_the_error_to_both(tmp_path, twin):
     assert "no ratings of s09" in done.stderr
     assert done.stderr in log.read_text()
     assert not (tmp_path / "s09.parquet").exists()
+
+
+def test_an_error_goes_to_the_log_alone_where_snakemakes_screen_shows_it(tmp_path):
+    environment = os.environ | {"MILMER_ERRORS": "log"}
+    done = milmer("--log", tmp_path / "a.log", "summary", tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (tmp_path / "a.log").read_text().startswith("milmer: ")
 
 
 def test_warnings_go_to_the_log_and_a_good_run_is_silent(tmp_path, twin):

@@ -74,7 +74,7 @@ def _send_stderr_to(log: Path) -> None:
 
 def _print_error(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-    if _console is not None:
+    if _console is not None and os.environ.get("MILMER_ERRORS") != "log":
         with contextlib.suppress(OSError):
             os.write(_console, f"{line}\n".encode())
 

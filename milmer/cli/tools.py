@@ -7,7 +7,6 @@ import typer
 from pydantic import ValidationError
 
 from milmer.cli.app import OptionsJSON, app
-from milmer.errors import MilmerError
 from milmer.options import options_error, read_options
 
 Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
@@ -96,12 +95,21 @@ def resume(
 
 
 @app.command()
-def summary(tables: Annotated[Path, typer.Argument(help="Folder of the tables.")]) -> None:
-    """Print the summary table."""
+def summary(
+    tables: Annotated[Path, typer.Argument(help="Folder of the tables.")],
+    everything: Annotated[bool, typer.Option("--all", help="Print the whole table.")] = False,
+) -> None:
+    """Print balanced accuracies by segment beside the best baseline, or the whole summary table."""
+    import shutil
+
+    from milmer.evaluation.screen import COLUMNS, summary_screen
+
     path = tables / "summary.md"
-    if not path.is_file():
-        raise MilmerError("no such file", where=path, remedy="run snakemake first")
-    typer.echo(path.read_text(encoding="utf-8"))
+    if everything and path.is_file():
+        typer.echo(path.read_text(encoding="utf-8"))
+    else:
+        columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+        typer.echo(summary_screen(tables, min(COLUMNS, columns)))
 
 
 @app.command()

@@ -31,12 +31,14 @@ from milmer.evaluation.runs import (
     pooled,
     read_runs,
 )
-from milmer.metrics.scores import NAMES, macro_f1, measure, probabilities
+from milmer.metrics.scores import NAMES, measure, probabilities, scores
 from milmer.metrics.statistics import bootstrap_interval
 from milmer.plain_text import as_cells
 
 BESIDE = ("majority", "chance", *BASELINES)
 """Accuracies of the baselines on the same segments."""
+
+_RIVAL_METRICS = ("macro_f1", "balanced_accuracy")  # of the baselines that predict
 
 
 def make_tables(
@@ -140,7 +142,7 @@ def subjects_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
                     | _beside(subject_rivals, first.labels, level)
                     | {"note": first.note}
                 )
-    numbers = [*NAMES, *BESIDE, *(f"{name}_macro_f1" for name in BASELINES)]
+    numbers = [*NAMES, *BESIDE, *(f"{n}_{metric}" for n in BASELINES for metric in _RIVAL_METRICS)]
     table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
     keys = [*KEY, "subject"]
     means = table.groupby(keys, sort=False)[numbers].mean()
@@ -155,6 +157,7 @@ def summary_table(
 ) -> pd.DataFrame:
     """One row per experiment, protocol, level and metric."""
     by_key = {(g[0].experiment, g[0].protocol): g for g in groups(runs)}
+    balanced = [f"{name}_balanced_accuracy" for name in BASELINES]
     ece = calibration.groupby(["experiment", "protocol"])["ece"].first()
     rows = []
     for key, group in subjects.groupby(KEY, sort=False):
@@ -176,7 +179,7 @@ def summary_table(
                     "subjects": group["subject"].nunique(),
                     "folds": len({run.fold for run in group_runs}),
                     "seeds": len({run.seed for run in group_runs}),
-                    **{name: group[name].mean() for name in BESIDE},
+                    **{name: group[name].mean() for name in [*BESIDE, *balanced]},
                     "ece": ece[key[:2]] if key[2] == "segment" else None,
                     "select": first.metrics["select"],
                     "leaky": first.metrics["leaky"],
@@ -184,7 +187,7 @@ def summary_table(
                     "note": first.note,
                 }
             )
-    numbers = ("mean", "sd", "low", "high", "ece", *BESIDE)
+    numbers = ("mean", "sd", "low", "high", "ece", *BESIDE, *balanced)
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
 
 
@@ -219,16 +222,15 @@ def _pooled_rivals(runs: list[EvaluatedRun]) -> dict[str, pd.DataFrame]:
 def _beside(
     rivals: Mapping[str, pd.DataFrame], labels: list[str], level: str
 ) -> dict[str, float | None]:
-    """Each baseline's accuracy and macro-F1 by ``level``; null if it was not run."""
+    """Each baseline's accuracy, and those of ``_RIVAL_METRICS``, by ``level``; null if not run."""
     columns: dict[str, float | None] = {}
     for name in BASELINES:
-        columns |= {name: None, f"{name}_macro_f1": None}
+        columns |= {name: None, **{f"{name}_{metric}": None for metric in _RIVAL_METRICS}}
         if name in rivals:
             table = at_level(rivals[name], labels, level)
-            truth = table["label"].to_numpy()
-            guess = probabilities(table, labels).argmax(axis=1)
-            columns[name] = float((guess == truth).mean())
-            columns[f"{name}_macro_f1"] = macro_f1(truth, guess)
+            measured = scores(table["label"].to_numpy(), probabilities(table, labels))
+            columns[name] = measured["accuracy"]
+            columns |= {f"{name}_{metric}": measured[metric] for metric in _RIVAL_METRICS}
     return columns
 
 

@@ -176,6 +176,7 @@ MODULES = {
     "milmer/evaluation/formats.py": "tables report",
     "milmer/evaluation/model_card.py": "evaluate report",
     "milmer/evaluation/runs.py": "tables report",
+    "milmer/evaluation/screen.py": "",
     "milmer/evaluation/report/*": "report",
 }
 """Stages that can run a module's code, or read a file that lies among the code, by pattern.

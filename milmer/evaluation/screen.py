@@ -1,0 +1,64 @@
+"""The tables of a run on one screen."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from milmer import storage
+from milmer.errors import MilmerError
+from milmer.evaluation.baseline_options import BASELINES
+
+COLUMNS = 100
+_NAMES, _NOTE, _LEAST = 24, 40, 12  # columns of a name and of a note; longer ones are wrapped
+_TITLES = ["experiment", "protocol", "balanced accuracy", "best baseline", "chance", "note"]
+_ABOUT = (
+    "Balanced accuracy by segment: mean ± standard deviation over subjects, or its [interval] "
+    "where there are six. Best baseline: the best simple method on the same segments."
+)
+
+
+def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
+    """One row an experiment and protocol, in at most ``columns`` columns, from ``tables``.
+
+    Raises :class:`MilmerError` if there is no table.
+    """
+    import textwrap
+
+    from tabulate import tabulate
+
+    summary, folds, confusion = (_read(tables, n) for n in ("summary", "folds", "confusion"))
+    summary = summary.query("level == 'segment' and metric == 'balanced_accuracy'")
+    summary = summary[summary["experiment"].isin(folds["experiment"])]  # others are baselines
+    occurring = confusion[confusion["count"] > 0].groupby("experiment")["label"].nunique()
+    rows = []
+    for row in summary.to_dict("records"):
+        rivals = {n: row[f"{n}_balanced_accuracy"] for n in BASELINES}
+        rivals = {name: value for name, value in rivals.items() if not pd.isna(value)}
+        best = max(rivals, key=rivals.__getitem__, default=None)
+        spread = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.2f}"
+        if not pd.isna(row["low"]):
+            spread = f" [{row['low']:.2f}, {row['high']:.2f}]"
+        rows.append(
+            [
+                row["experiment"],
+                row["protocol"],
+                f"{row['mean']:.2f}{spread}",
+                f"{rivals[best]:.2f} {best}" if best else "–",
+                f"{1 / occurring[row['experiment']]:.2f}",
+                "; ".join(text.partition(":")[0] for text in row["note"].split("; ")),
+            ]
+        )
+    widths = [_NAMES, None, None, None, None, _NOTE]
+    cells = [_TITLES, ["-" * len(title) for title in _TITLES], *rows]
+    lines = tabulate(cells, tablefmt="plain", disable_numparse=True, maxcolwidths=widths)
+    while max(map(len, lines.splitlines())) > columns and widths[0] > _LEAST:
+        widths[0], widths[-1] = max(_LEAST, widths[0] - 4), max(_LEAST, widths[-1] - 14)
+        lines = tabulate(cells, tablefmt="plain", disable_numparse=True, maxcolwidths=widths)
+    return f"{lines}\n\n{textwrap.fill(_ABOUT, columns)}"
+
+
+def _read(tables: Path, name: str) -> pd.DataFrame:
+    path = tables / f"{name}.parquet"
+    if not path.is_file():
+        raise MilmerError("no such file", where=path, remedy="run snakemake first")
+    return storage.read_table(path, "tables")
