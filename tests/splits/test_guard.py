@@ -1,7 +1,6 @@
-"""The guard: every split that is made passes, every planted leak is found and named."""
+"""The guard: each kind of bad split is refused under the protocols that forbid it, and no other."""
 
-import tempfile
-from pathlib import Path
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -12,190 +11,317 @@ from hypothesis import strategies as st
 from milmer import storage
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
-from milmer.splits.folds import fold_names, fold_subjects
 from milmer.splits.guard import require_sound
-from milmer.splits.options import SplitOptions
 from milmer.splits.protocols import PROTOCOLS
-from milmer.splits.splits import make_split
-from milmer.training.fold_data import read_fold
-from tests.splits.test_splits import ratings, split, write_trials
+from milmer.splits.rows import read_split
+from tests.asymmetric import TRIALS, segments_of
+from tests.splits.test_splits import split
 
-HONEST = ["trial", "loso", "stimulus"]
-quick = settings(max_examples=25, deadline=None)
+SUBJECT, TRIAL, STIMULUS = ["subject"], ["subject", "experiment_id"], ["experiment_id"]
+SEGMENT = [*TRIAL, "position"]
+GROUPS = {"segment": SEGMENT, "trial": TRIAL, "stimulus": STIMULUS, "loso": SUBJECT}
+FOLDS = {"segment": "s03", "trial": "s03-k0", "stimulus": "k0", "loso": "s03"}
 
 
-@st.composite
-def made(draw, protocols=(*HONEST, "segment"), validations=(0.0, 0.25)):
-    """A sound split and its facts, as make_split writes them, of a random dataset."""
-    protocol = draw(st.sampled_from(protocols))
-    validation = draw(st.sampled_from(validations))
-    seed = draw(st.integers(0, 10**6))
-    overlap = 0.0 if protocol == "segment" else draw(st.sampled_from([0.0, 1.0, 2.5]))
-    names = [f"s{i + 1:02d}" for i in range(draw(st.integers(2, 4)))]
-    labels = {"threshold": draw(st.sampled_from([5.0, "median"]))}
-    labels["permuted"] = draw(st.booleans())
-    options = SplitOptions(
-        labels=labels,
-        validation=validation,
-        folds=draw(st.integers(2, 4)),
-        seed=seed,
-        segmentation={"overlap": overlap},
+def sound(protocol):
+    """A sound split of the study and its facts: its rows, told apart by nothing but the protocol.
+
+    Stimuli 5 and 8 test, 2 validates; under ``loso`` s03 tests and s02 validates; under ``segment``
+    the last position of a trial tests and the one before it validates.
+    """
+    subjects = ["s03"] if PROTOCOLS[protocol].within_subject else list(TRIALS)
+    rows = [(s, *segment) for s in subjects for segment in segments_of(s)]
+    table = pd.DataFrame(rows, columns=SEGMENT)
+    table["label"] = (table["experiment_id"] + (table["subject"] == "s02")) % 3
+    stimulus = table["experiment_id"].map({5: "test", 8: "test", 2: "val"})
+    left = table.groupby(TRIAL).cumcount(ascending=False)
+    part = {
+        "segment": left.map({0: "test", 1: "val"}),
+        "trial": stimulus,
+        "stimulus": stimulus,
+        "loso": table["subject"].map({"s03": "test", "s02": "val"}),
+    }[protocol]
+    facts = {
+        "protocol": protocol,
+        "fold": FOLDS[protocol],
+        "leaky": protocol == "segment",
+        "labels": ["a", "b", "c"],
+        "validation_groups": GROUPS[protocol],
+    }
+    return table.assign(part=part.fillna("train")), facts
+
+
+def at(table, subject, experiment_id, position=None):
+    """Which rows are of a trial, or of one segment of it."""
+    rows = (table["subject"] == subject) & (table["experiment_id"] == experiment_id)
+    return rows if position is None else rows & (table["position"] == position)
+
+
+def put(part, *place):
+    """Rows of a trial or a segment put into another part."""
+    return lambda table: table.assign(part=table["part"].mask(at(table, *place), part))
+
+
+def again(*place, **changes):
+    """A segment that stands in the table once more."""
+    return lambda table: pd.concat(
+        [table, table[at(table, *place)].assign(**changes)], ignore_index=True
     )
-    rng, trials = np.random.default_rng(seed), draw(st.integers(9, 14))
-    fold = draw(st.sampled_from(fold_names(protocol, names, options.folds)))
-    used = fold_subjects(protocol, fold, names)
-    with tempfile.TemporaryDirectory() as name:
-        folder, path = Path(name), Path(name) / "split.parquet"
-        paths = [write_trials(folder, name, ratings(rng, trials)) for name in used]
-        make_split(paths, protocol, fold, options, path)
-        facts = storage.read_provenance(path)["facts"]
-        return storage.read_table(path), facts, options.segmentation
 
 
-def found(table, facts, cutting, message):
-    with pytest.raises(MilmerError, match=message) as caught:
-        require_sound(table, facts, cutting, "here")
-    assert str(caught.value).startswith("here: ")
-    assert "\n" not in str(caught.value)
+def labelled(label, *place):
+    return lambda table: table.assign(label=table["label"].mask(at(table, *place), label))
 
 
-@quick
-@given(made())
-def test_every_split_that_is_made_passes(split):
-    require_sound(*split, "here")
+def renamed(old, new):
+    return lambda table: table.assign(part=table["part"].replace(old, new))
 
 
-@quick
-@given(made(protocols=HONEST), st.data())
-def test_a_segment_moved_to_another_part_is_found(split, data):
-    table, facts, cutting = split
-    row = data.draw(st.integers(0, len(table) - 1))
-    others = [part for part in ("train", "val", "test") if part != table.loc[row, "part"]]
-    if not facts.get("validation_groups"):
-        others = [part for part in others if part != "val"]
-    table.loc[row, "part"] = data.draw(st.sampled_from(others))
-    found(table, facts, cutting, "leaks: .*(s0|experiment_id)|fold s0. is of other subjects")
+def whole(text):
+    """The same for all protocols."""
+    return dict.fromkeys(PROTOCOLS, text)
 
 
-@quick
-@given(made(), st.data())
-def test_a_doubled_row_is_found_in_whatever_part(split, data):
-    table, facts, cutting = split
-    row = data.draw(st.integers(0, len(table) - 1))
-    again = table.iloc[[row]].assign(part=data.draw(st.sampled_from(["train", "val", "test"])))
-    name = "{subject}, experiment_id {experiment_id}, position {position} stands twice".format(
-        **table.iloc[row]
-    )
-    found(pd.concat([table, again], ignore_index=True), facts, cutting, name)
+OUTSIDE = " stands in {} and outside of it"
+TESTED, HELD_OUT = OUTSIDE.format("test"), OUTSIDE.format("val")
+TWICE = whole("s03, experiment_id 5, position 0 stands twice")
+ANOTHER_LABEL = "s03, experiment_id 4, position {} has the label {} and there are 3 classes"
+
+# What is done to the table or to the facts, and what each protocol says of it; those that are not
+# named accept it.
+BAD = {
+    "nothing": (lambda table: table, {}),
+    "a tested segment trains": (
+        put("train", "s03", 8, 3),
+        {
+            "trial": "leaks: s03, experiment_id 8" + TESTED,
+            "stimulus": "leaks: experiment_id 8" + TESTED,
+            "loso": "leaks: s03" + TESTED,
+        },
+    ),
+    "a tested trial trains": (
+        put("train", "s03", 8),
+        {"stimulus": "leaks: experiment_id 8" + TESTED, "loso": "leaks: s03" + TESTED},
+    ),
+    "a tested trial validates": (
+        put("val", "s03", 8),
+        {"stimulus": "leaks: experiment_id 8" + TESTED, "loso": "leaks: s03" + TESTED},
+    ),
+    "a training segment tests": (
+        put("test", "s03", 4, 0),
+        {
+            "trial": "leaks: s03, experiment_id 4" + TESTED,
+            "stimulus": "leaks: experiment_id 4" + TESTED,
+        },
+    ),
+    "a training segment validates": (
+        put("val", "s03", 4, 1),
+        {
+            "trial": "leaks: s03, experiment_id 4" + HELD_OUT,
+            "stimulus": "leaks: experiment_id 4" + HELD_OUT,
+            "loso": "leaks: s03" + TESTED,
+        },
+    ),
+    "another subject's segment validates": (
+        put("val", "s01", 3, 0),
+        {"stimulus": "leaks: experiment_id 3" + HELD_OUT, "loso": "leaks: s01" + HELD_OUT},
+    ),
+    "a validating trial trains": (
+        put("train", "s02", 2),
+        {"stimulus": "leaks: experiment_id 2" + HELD_OUT, "loso": "leaks: s02" + HELD_OUT},
+    ),
+    "another subject's trial tests": (
+        put("test", "s01", 3),
+        {
+            "stimulus": "leaks: experiment_id 3" + TESTED,
+            "loso": "fold s03 is of other subjects: s01, s03",
+        },
+    ),
+    "another subject tests": (
+        lambda table: table.assign(part=table["subject"].map(
+            {"s01": "test", "s02": "val", "s03": "train"})),
+        {
+            "segment": "no segment is left to test",
+            "trial": "no segment is left to test",
+            "stimulus": "leaks: experiment_id 1" + TESTED,
+            "loso": "fold s03 is of other subjects: s01",
+        },
+    ),
+    "a row of another subject": (
+        lambda table: pd.concat([table, table[at(table, "s03", 1)].assign(subject="s04")]),
+        {
+            "segment": "fold s03 is of other subjects: s03, s04",
+            "trial": "fold s03-k0 is of other subjects: s03, s04",
+            "loso": "fold s03 is of other subjects: s03, s04",
+        },
+    ),
+    "one subject alone": (
+        lambda table: table[table["subject"] == "s03"],
+        {
+            "stimulus": "needs two subjects or more to train and to test",
+            "loso": "needs two subjects or more to train and to test",
+        },
+    ),
+    "two subjects": (lambda table: table[table["subject"] != "s02"], {}),
+    "no test": (renamed("test", "val"), whole("no segment is left to test")),
+    "no training": (renamed("train", "val"), whole("no segment is left to train")),
+    "no validation": (renamed("val", "train"), {}),
+    "a part of another name": (
+        renamed("test", "Test"),
+        {
+            name: f"{segment} is in the part 'Test' and not in one of test, train, val"
+            for name, segment in {
+                "segment": "s03, experiment_id 1, position 0",
+                "trial": "s03, experiment_id 5, position 0",
+                "stimulus": "s01, experiment_id 5, position 0",
+                "loso": "s03, experiment_id 1, position 0",
+            }.items()
+        },
+    ),
+    "a segment twice": (again("s03", 5, 0), TWICE),
+    "a segment twice in two parts": (again("s03", 5, 0, part="val"), TWICE),
+    "a segment twice with two labels": (again("s03", 5, 0, label=0), TWICE),
+    "a label too high": (labelled(3, "s03", 4), whole(ANOTHER_LABEL.format(0, 3))),
+    "no label": (labelled(-1, "s03", 4, 1), whole(ANOTHER_LABEL.format(1, -1))),
+    "two labels": (labelled(2, "s03", 4, 1), whole("s03, experiment_id 4 has two labels")),
+}  # fmt: skip
 
 
-@quick
-@given(made(protocols=HONEST), st.data())
-def test_a_trial_with_another_part_than_its_group_is_found(split, data):
-    """The whole of a trial moved: under loso and stimulus its subject or stimulus is torn."""
-    table, facts, cutting = split
-    if facts["protocol"] == "trial":
-        return  # whole trials are what this protocol deals out
-    tested = table[table["part"] == "test"]
-    key = tested[["subject", "experiment_id"]].drop_duplicates()
-    trial = key.iloc[data.draw(st.integers(0, len(key) - 1))]
-    mine = (table["subject"] == trial["subject"]) & (
-        table["experiment_id"] == trial["experiment_id"]
-    )
-    table.loc[mine, "part"] = "train"
-    found(table, facts, cutting, "leaks: .* stands in test and outside of it")
+def problem_of(table, facts, segmentation=None):
+    """What the guard says; None where it lets the split through."""
+    try:
+        require_sound(table, facts, segmentation or SegmentationOptions(), "here")
+    except MilmerError as error:
+        where, problem = str(error).split(": ", 1)
+        return problem.split("; ")[0] if where == "here" else str(error)
+    return None
 
 
-@quick
-@given(made(protocols=HONEST))
-def test_parts_that_were_relabelled_are_found(split):
-    table, facts, cutting = split
-    gone = table.assign(part=table["part"].replace("test", "train"))
-    found(gone, facts, cutting, "no segment is left to test")
-    strange = table.assign(part=table["part"].replace("test", "Test"))
-    found(strange, facts, cutting, "in the part 'Test'")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_split_is_refused_in_the_words_of_its_protocol(bad, protocol):
+    change, problems = BAD[bad]
+    table, facts = sound(protocol)
+    assert problem_of(change(table), facts) == problems.get(protocol)
 
 
-@quick
-@given(made(protocols=["trial", "loso"]), st.data())
-def test_windows_that_share_time_are_found_where_segments_may_be_drawn(split, data):
-    """What a leaky protocol would make of overlapping segments, which the grid of it allows."""
-    table, facts, _ = split
-    facts = facts | {"protocol": "segment", "leaky": True, "fold": table["subject"].iloc[0]}
-    table = table[table["subject"] == facts["fold"]].reset_index(drop=True)
-    table["part"] = np.where(table["position"] % 2, "test", "train")
-    require_sound(table, facts, SegmentationOptions(), "here")
-    found(table, facts, SegmentationOptions(overlap=0.5), "shares time .*segmentation.overlap")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_a_split_says_of_itself_is_checked_too(protocol):
+    table, facts = sound(protocol)
+    leaks = not facts["leaky"]
+    assert problem_of(table, facts | {"leaky": leaks}) == f"{protocol} is not marked as it leaks"
+    assert problem_of(table, facts | {"protocol": "day"}) == "there is no protocol 'day'"
+    few = "s03, experiment_id 5, position 0 has the label 2 and there are 2 classes"
+    only = table[table["subject"].eq("s03") & table["experiment_id"].isin([4, 5])]
+    assert problem_of(only, facts | {"labels": ["a", "b"]}) == few
+    other = {"segment": "s02", "trial": "s02-k0", "loso": "s02"}.get(protocol)
+    told = other and f"fold {other} is of other subjects: s03"
+    assert problem_of(table, facts | {"fold": other or "k1"}) == told
 
 
-@pytest.fixture
-def sound():
-    rows = [("s01", e, p, e % 2, "train") for e in range(1, 5) for p in range(2)]
-    rows += [("s01", 9, p, 1, "test") for p in range(2)]
-    table = pd.DataFrame(rows, columns=["subject", "experiment_id", "position", "label", "part"])
-    facts = {"protocol": "trial", "fold": "s01-k0", "leaky": False, "labels": ["low", "high"]}
-    return table, facts, SegmentationOptions()
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("groups", [SEGMENT, TRIAL, STIMULUS, SUBJECT, None])
+def test_validation_is_grouped_as_the_protocol_allows(protocol, groups):
+    """By its groups; under loso also by trials, where no subject can be spared."""
+    table, facts = sound(protocol)
+    problem = problem_of(table, facts | {"validation_groups": groups})
+    if groups == GROUPS[protocol] or (protocol, groups) == ("loso", TRIAL):
+        assert problem is None
+    else:
+        by = f"validation is grouped by {groups}, under {protocol} it is by {GROUPS[protocol]}"
+        assert problem == by
+    without = table.assign(part=table["part"].replace("val", "train"))
+    assert problem_of(without, facts | {"validation_groups": groups}) is None
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"leaky": True}, "trial is not marked as it leaks"),
-        ({"protocol": "segment", "fold": "s01"}, "segment is not marked as it leaks"),
-        ({"protocol": "random"}, "there is no protocol 'random'"),
-        ({"labels": ["low"]}, "has the label 1 and there are 1 classes"),
-        ({"fold": "s02-k0"}, "fold s02-k0 is of other subjects: s01"),
-        ({"protocol": "loso", "fold": "s01"}, "needs two subjects or more"),
-    ],
-    ids=str,
+def test_trials_that_validate_a_loso_fold_are_whole_trials_of_those_who_train():
+    table, facts = sound("loso")
+    facts["validation_groups"] = TRIAL
+    table["part"] = table["part"].replace("val", "train")
+    assert problem_of(put("val", "s01", 5)(table), facts) is None
+    torn = problem_of(put("val", "s01", 5, 1)(table), facts)
+    assert torn == "leaks: s01, experiment_id 5" + HELD_OUT
+
+
+@pytest.mark.parametrize(("same", "problem"), [([[5, 8]], None), ([[3, 8], [2, 7]], 3)], ids=str)
+def test_presentations_of_a_stimulus_count_as_one_under_protocol_stimulus_alone(same, problem):
+    for protocol in PROTOCOLS:
+        table, facts = sound(protocol)
+        told = f"leaks: experiment_id {problem}" + TESTED if problem else None
+        told = told if protocol == "stimulus" else None
+        assert problem_of(table, facts | {"same_stimulus": same}) == told
+    moved = renamed("val", "train")(sound("stimulus")[0])
+    facts = sound("stimulus")[1] | {"same_stimulus": [[1, 2, 3]]}
+    held_out = put("val", "s01", 2)(put("val", "s02", 2)(put("val", "s03", 2)(moved)))
+    assert problem_of(held_out, facts) == "leaks: experiment_id 1" + HELD_OUT
+
+
+@pytest.mark.parametrize("overlap", [0.0, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("gap", [1, 2, 3])
+def test_windows_that_share_time_are_found_where_segments_may_be_drawn(overlap, gap):
+    """In whichever order rows stand: windows of 3 s every 3 − overlap s."""
+    rows = [("s03", 7, p, 0, "train") for p in (4, 0)]
+    rows += [("s03", 2, p, 1, "test") for p in (6, 5)]
+    rows += [("s03", 7, 4 + gap, 0, "test")]
+    table = pd.DataFrame(rows, columns=[*SEGMENT, "label", "part"])
+    facts = sound("segment")[1]
+    shares = gap * (3 - overlap) < 3
+    name = f"s03, experiment_id 7, position {4 + gap}"
+    text = f"{name} shares time with the one before, which is in another part"
+    problem = problem_of(table, facts, SegmentationOptions(overlap=overlap))
+    assert problem == (text if shares else None)
+    alike = table.assign(part=["train", "train", "test", "test", "train"])
+    assert problem_of(alike, facts, SegmentationOptions(overlap=overlap)) is None
+
+
+def test_windows_of_another_subjects_trial_share_no_time():
+    rows = [("s03", 7, 0, "test"), ("s01", 7, 1, "train"), ("s01", 6, 0, "train")]
+    table = pd.DataFrame(rows, columns=[*SEGMENT, "part"]).assign(label=0)
+    facts = sound("loso")[1] | {"fold": "s03"}
+    assert problem_of(table, facts, SegmentationOptions(overlap=2.5)) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    protocol=st.sampled_from(list(PROTOCOLS)),
+    by=st.sampled_from([SEGMENT, TRIAL, STIMULUS, SUBJECT]),
+    seed=st.integers(0, 2**32 - 1),
+    validation=st.booleans(),
 )
-def test_what_the_split_says_of_itself_is_checked_too(sound, change, message):
-    table, facts, cutting = sound
-    require_sound(*sound, "here")
-    found(table, facts | change, cutting, message)
+def test_the_guard_agrees_with_a_look_at_all_pairs_of_segments(protocol, by, seed, validation):
+    table, facts = sound(protocol)
+    rng = np.random.default_rng(seed)
+    group = table.groupby(by).ngroup()
+    parts = np.array(["train", "test", "val"] if validation else ["train", "test"])
+    table["part"] = parts[rng.integers(len(parts), size=group.max() + 1)[group]]
+    rows = list(table.itertuples(index=False))
+    pairs = [
+        (a.part, b.part)
+        for a, b in itertools.combinations(rows, 2)
+        if all(getattr(a, name) == getattr(b, name) for name in GROUPS[protocol])
+    ]
+    leaks = any(first != second for first, second in pairs)
+    empty = not {"train", "test"} <= set(table["part"])
+    foreign = protocol == "loso" and set(table.loc[table["part"] == "test", "subject"]) != {"s03"}
+    assert (problem_of(table, facts) is not None) == (leaks or empty or foreign)
 
 
-def test_validation_is_grouped_no_finer_than_the_protocol_allows(sound):
-    table, facts, cutting = sound
-    table.loc[table["position"] == 1, "part"] = table["part"].replace("train", "val")
-    finer = facts | {"validation_groups": list(PROTOCOLS["segment"].group)}
-    found(table, finer, cutting, "validation is grouped by")
-    found(table, facts, cutting, "validation is grouped by None")
-    honest = facts | {"validation_groups": list(PROTOCOLS["trial"].group)}
-    found(table, honest, cutting, "s01, experiment_id 9 stands in test|experiment_id 1 stands")
-
-
-def test_a_trial_has_one_label(sound):
-    table, facts, cutting = sound
-    table.loc[0, "label"] = 0
-    found(table, facts, cutting, "s01, experiment_id 1 has two labels")
-
-
-def test_training_refuses_a_split_that_was_changed_after_it_was_made(tmp_path, refused):
-    paths = [write_trials(tmp_path, "s01", ratings(np.random.default_rng(0), 12))]
-    table, _ = split(tmp_path, paths, "trial", "s01-k0", folds=3)
-    out = tmp_path / "trial-s01-k0.parquet"
-    made = storage.read_provenance(out)
-    first = table.index[table["part"] == "test"][0]
-    table.loc[first, "part"] = "train"
-    storage.write_table(out, table, made)
-    with refused(str(out), "leaks: s01, experiment_id", nothing_in=tmp_path):
-        read_fold(out, [], [])
-
-
-def test_thresholds_do_not_depend_on_what_is_not_trained_on(tmp_path):
-    values = ratings(np.random.default_rng(1), 20)
-    options = {"labels": {"threshold": "median"}, "folds": 4}
-    table, facts = split(tmp_path, [write_trials(tmp_path, "s01", values)], "trial", "s01-k1",
-                         **options)  # fmt: skip
-    trained = table.loc[table["part"] == "train", "experiment_id"].unique() - 1
-    other = np.setdiff1d(np.arange(20), trained)
-    for rows, same in ((other, True), (trained, False)):
-        changed = values.copy()
-        # On the same side of 5, by which the parts are stratified.
-        changed[rows] = np.where(changed[rows] >= 5, 5 + (changed[rows] - 5) / 9, 1.5)
-        again, later = split(
-            tmp_path, [write_trials(tmp_path, "s01", changed)], "trial", "s01-k1", **options
-        )
-        pd.testing.assert_series_equal(again["part"], table["part"])
-        assert (later["thresholds"] == facts["thresholds"]) == same
+def test_a_split_is_guarded_when_it_is_read(study, tmp_path, refused):
+    """By the segmentation that it was made with; a file of another stage is none."""
+    options = {"folds": 3, "segmentation": {"overlap": 0.5}}
+    split(tmp_path, [study.trials["s03"]], "trial", "s03-k0", **options)
+    path = tmp_path / "trial-s03-k0.parquet"
+    table, provenance = read_split(path)
+    first = table.loc[table["part"] == "test", "experiment_id"].iloc[0]
+    torn = table.assign(part=table["part"].where(table["experiment_id"] != first, "train"))
+    torn.loc[torn["experiment_id"].eq(first) & torn["position"].eq(0), "part"] = "test"
+    storage.write_table(path, torn, provenance)
+    with refused(f"{path}: leaks: s03, experiment_id {first} stands in test"):
+        read_split(path)
+    drawn = provenance["facts"] | {"protocol": "segment", "fold": "s03", "leaky": True}
+    drawn["validation_groups"] = SEGMENT
+    storage.write_table(path, torn, provenance | {"facts": drawn})
+    with refused(f"{path}: s03, experiment_id", "shares time"):
+        read_split(path)
+    with refused(f"{study.trials['s03']}: holds trials, not split"):
+        read_split(study.trials["s03"])
