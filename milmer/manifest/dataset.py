@@ -56,7 +56,8 @@ class ManifestDataset(Dataset):
     def eeg_files(self, subject: str) -> list[str]:
         """The subject's recordings with all files that they consist of."""
         files = self._files(row.eeg_file for row in self._manifest.of(subject))
-        return [str(part) for file in files for part in (file, *companions(file))]
+        parts = [part for file in files for part in (file, *companions(file))]
+        return [str(part) for part in parts if not part.is_dir()]
 
     def video_files(self, subject: str) -> list[str]:
         """The subject's videos."""

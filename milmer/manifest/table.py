@@ -126,7 +126,9 @@ class Manifest:
     def require_file(self, row: Row, column: str) -> None:
         """Refuse a row whose file of that column is not there; an empty cell is fine."""
         name = getattr(row, column)
-        if name is not None and not self.at(name).is_file():
+        if name is None or (column == "eeg_file" and self.at(name).is_dir()):
+            return
+        if not self.at(name).is_file():
             raise self.error(
                 row,
                 f"{column}: no such file: {name}",

@@ -15,6 +15,7 @@ import h5py
 from milmer.claims import require_self_contained
 from milmer.errors import MilmerError
 from milmer.readers.edf import RATES, damaged
+from milmer.readers.kinds import unsupported
 from milmer.readers.sidecars import (
     COUNTS,
     brainvision_header,
@@ -29,12 +30,17 @@ if TYPE_CHECKING:
 CHANNELS = 10_000
 """Most channels of a recording."""
 
-_EXPANSION = 20  # most bytes in memory of a byte on the disk: compressed, or at several rates
+EXPANSION = 20
+"""Most bytes in memory of a byte on the disk, compressed."""
+
 _SPARE = 1 << 26  # bytes; small recordings need not be compared
 
 _BEYOND = ValueError("a part of it goes beyond its end, or back")
 
 _REFERENCE_NAME = 118  # the tag of a FIF file that names the next one
+_BLOCK = 104  # the tag that begins a block of one of these kinds
+_CONTINUOUS = {102, 112, 119}
+_OTHER = {373: "epochs", 104: "an average"}
 _MATRIX, _COMPRESSED = 14, 15  # elements of a MATLAB file
 
 
@@ -57,21 +63,23 @@ def require_plausible_header(path: Path) -> None:
     elif suffix == ".set":
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
-                require_self_contained(file, path, _EXPANSION)
+                require_self_contained(file, path, EXPANSION)
         else:
-            _require_sound_elements(path)
+            require_sound_elements(path)
 
 
 def require_plausible(raw: "mne.io.BaseRaw", path: Path) -> None:
     """Refuse what MNE made of a header, before any samples are read: files, rate, length."""
     files = {path, *(Path(name) for name in raw.filenames if name)}
     for file in files - {path}:
-        require_beside(path, file)
+        if path not in file.parents:  # of a folder companions are all files
+            require_beside(path, file)
+    files = {part for file in files for part in (companions(file) if file.is_dir() else [file])}
     rate, channels = float(raw.info["sfreq"]), len(raw.ch_names)
     if not RATES[0] <= rate <= RATES[1]:
         raise MilmerError(f"claims a sampling rate of {rate:g} Hz", where=path)
     size = sum(file.stat().st_size for file in files)
-    if channels > CHANNELS or raw.n_times * channels > _EXPANSION * size + _SPARE:
+    if channels > CHANNELS or raw.n_times * channels > EXPANSION * size + _SPARE:
         raise MilmerError(
             f"claims {raw.n_times:,} samples of {channels:,} channels, in {size:,} bytes",
             where=path,
@@ -79,13 +87,16 @@ def require_plausible(raw: "mne.io.BaseRaw", path: Path) -> None:
 
 
 def _require_sound_tags(path: Path) -> None:
-    """Refuse a FIF file with a tag that goes beyond its end, or back, or names another folder."""
+    """Refuse a FIF file with a tag that goes beyond its end, or back, or names another folder.
+
+    One that holds epochs or an average is refused as what it is.
+    """
     size = path.stat().st_size
-    at = 0
+    at, blocks = 0, set()
     with ExitStack() as stack:
         file: Any = stack.enter_context(open(path, "rb"))
         if path.suffix.lower() == ".gz":
-            most = _EXPANSION * size + _SPARE
+            most = EXPANSION * size + _SPARE
             file = stack.enter_context(gzip.open(file))
             size = 0
             while block := file.read(1 << 20):
@@ -96,19 +107,24 @@ def _require_sound_tags(path: Path) -> None:
             kind, _, length, following = struct.unpack(">iIii", file.read(16))
             if length < 0 or at + 16 + length > size:
                 raise damaged(path, _BEYOND)
+            if kind == _BLOCK and length == 4:
+                blocks.add(struct.unpack(">i", file.read(4))[0])
             if kind == _REFERENCE_NAME:
                 require_named(path, file.read(length).rstrip(b"\0").decode("latin-1"))
             if following < 0:
-                return
-            if following and following < at + 16:
+                break
+            if following and not at + 16 <= following <= size:
                 raise damaged(path, _BEYOND)
             at = following or at + 16 + length
+    if blocks and not blocks & _CONTINUOUS:
+        what = next((text for block, text in _OTHER.items() if block in blocks), "no EEG")
+        raise unsupported(path, f"holds {what}")
 
 
-def _require_sound_elements(path: Path) -> None:
+def require_sound_elements(path: Path) -> None:
     """Refuse a MATLAB file with an array that goes beyond its end, or grows without measure."""
     size = path.stat().st_size
-    most = _EXPANSION * size + _SPARE
+    most = EXPANSION * size + _SPARE
     total = 0
     with open(path, "rb") as file:
         order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:])

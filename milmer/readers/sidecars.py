@@ -7,6 +7,7 @@ from pathlib import Path
 
 from milmer.errors import MilmerError
 from milmer.limits import require_size, shortened
+from milmer.readers.eeglab import data_file
 
 COUNTS = {
     "NumberOfChannels": "channels",
@@ -15,6 +16,7 @@ COUNTS = {
 }
 """Numbers in BrainVision's header that take memory or time: of what."""
 
+_MOST_FILES = 10_000
 _NAMES = ("DataFile", "MarkerFile")
 _LINE = re.compile(r"^\s*(\w+)\s*[=:]\s*(.+?)\s*$", re.MULTILINE)
 
@@ -23,11 +25,14 @@ def companions(path: Path) -> list[Path]:
     """The existing files beside the recording ``path`` that hold part of it.
 
     BrainVision's header names its data and markers; EEGLAB's data are beside the ``.set``; a
-    ``.fif`` of more than 2 GB continues in ``-1.fif``. Raises :class:`MilmerError` where one lies
-    elsewhere.
+    ``.fif`` of more than 2 GB continues in ``-1.fif``; a JSON file beside an array describes it. Of
+    a folder, such as EGI's ``.mff``, they are all its files. Raises :class:`MilmerError` where one
+    lies elsewhere.
     """
     suffix = path.suffix.lower()
     files: list[Path] = []
+    if path.is_dir():
+        return _within(path)
     if suffix in (".vhdr", ".ahdr"):
         header = brainvision_header(path)
         names = (header[name].replace("$b", path.stem) for name in _NAMES if header.get(name))
@@ -36,12 +41,30 @@ def companions(path: Path) -> list[Path]:
             require_size(files[-1])
     elif suffix == ".set":
         files = [path.with_suffix(".fdt")]
+        if not files[0].exists() and any(path.parent.glob("*.fdt")):  # renamed, and its data not
+            name = data_file(path)
+            files = [require_named(path, name)] if name else []
+    elif suffix in (".npy", ".mat", ".xdf"):
+        files = [path.with_suffix(".json")]
     elif suffix == ".fif":
         files = sorted(path.parent.glob(f"{path.stem}-[0-9]*.fif"))
     files = [file for file in dict.fromkeys(files) if file.exists()]
     for file in files:
         require_beside(path, file)
         if not file.is_file():  # a pipe is never at its end
+            raise MilmerError("is not a file", where=file)
+    return files
+
+
+def _within(folder: Path) -> list[Path]:
+    """All files of a recording that is a folder, sorted."""
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    if len(files) > _MOST_FILES:
+        raise MilmerError(f"a folder of {len(files):,} files", where=folder)
+    for file in files:
+        if folder.resolve() not in file.resolve().parents:
+            raise _elsewhere(folder, os.path.relpath(file, folder))
+        if not file.is_file():
             raise MilmerError("is not a file", where=file)
     return files
 

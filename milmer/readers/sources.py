@@ -1,5 +1,6 @@
 """Opens a recording of any kind: its channels as the file describes them, and its samples in µV."""
 
+import importlib.util
 import itertools
 import logging
 import re
@@ -13,20 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from milmer.errors import MilmerError
+from milmer.readers import eeglab
+from milmer.readers.arrays import SUFFIXES, cut, open_array
 from milmer.readers.channels import Positions
 from milmer.readers.claims import require_plausible, require_plausible_header
 from milmer.readers.edf import EDFFile, damaged, is_edf
+from milmer.readers.kinds import is_known_to_mne, unsupported
 from milmer.readers.parts import Mark, Part
 from milmer.readers.units import microvolts
+from milmer.readers.xdf import read_xdf
 
 if TYPE_CHECKING:
     import mne
-
-KINDS = (
-    "EDF and BDF (.edf, .bdf), FIF (.fif), BrainVision (.vhdr), EEGLAB (.set), EGI (.mff), "
-    "Neuroscan (.cnt) and what else MNE reads as continuous"
-)
-"""The supported kinds, for messages."""
 
 # What MNE says of names, dates and annotations changes no sample.
 _OF_NO_DATA = re.compile(r"naming convention|meas(urement)?[_ ]date|annotation|birthday|head size")
@@ -73,6 +72,10 @@ def open_source(path: Path) -> Source:
         raise MilmerError("is empty (0 bytes)", where=path, remedy="copy it again")
     if is_edf(head):
         return _open_edf(path)
+    if path.suffix.lower() in SUFFIXES:
+        return _open_array(path)
+    if path.suffix.lower() == ".xdf":
+        return _open_xdf(path)
     if path.suffix.lower() in (".edf", ".bdf"):
         raise MilmerError("not an EDF or BDF file", where=path, remedy="copy it again")
     return _open_with_mne(path)
@@ -98,9 +101,51 @@ def _open_edf(path: Path) -> Source:
     )
 
 
+def _open_array(path: Path) -> Source:
+    array, description = open_array(path)
+    labels, rate = description.channels or [], description.sfreq or 0.0
+    factor = microvolts(description.unit or "")
+    trials = array.shape[2] if len(array.shape) == 3 else 1
+    seconds = array.shape[0 if len(array.shape) == 3 else 1] / rate  # of a trial
+    # Trials are put one behind the other, and nothing is read across their ends.
+    parts = [Part(i * seconds, i * seconds, seconds) for i in range(trials)]
+
+    def read(channels: Sequence[int], first: int, stop: int) -> np.ndarray:
+        try:
+            return cut(array, list(channels), first, stop) * (factor or 1.0)
+        except (OSError, ValueError) as error:  # damaged chunks of HDF5
+            raise damaged(path, error) from error
+
+    count = len(labels)
+    units = [description.unit or ""] * count
+    return Source(labels, ["eeg"] * count, units, [rate] * count, parts, read)
+
+
+def _open_xdf(path: Path) -> Source:
+    stream = read_xdf(path)
+    factors = np.array([microvolts(unit) or 1.0 for unit in stream.units])
+
+    def read(channels: Sequence[int], first: int, stop: int) -> np.ndarray:
+        picks = list(channels)
+        return stream.data[first:stop, picks].T * factors[picks, None]
+
+    rates = [stream.sfreq] * len(stream.labels)
+    return Source(stream.labels, stream.kinds, stream.units, rates, stream.parts, read)
+
+
 def _open_with_mne(path: Path) -> Source:
     import mne
 
+    if not is_known_to_mne(path):
+        raise unsupported(
+            path, f"is no kind of EEG file that is read ({path.suffix or 'no suffix'})"
+        )
+    if path.suffix.lower() == ".mff" and importlib.util.find_spec("mffpy") is None:
+        raise MilmerError(
+            "is a recording of EGI, which MNE reads with mffpy",
+            where=path,
+            remedy="pip install mffpy",
+        )
     try:
         require_plausible_header(path)
         with mne_warnings(path):
@@ -108,6 +153,8 @@ def _open_with_mne(path: Path) -> Source:
     except MilmerError:
         raise
     except Exception as error:  # a damaged header can raise anything
+        if path.suffix.lower() == ".set" and eeglab.trials(path) > 1:
+            raise unsupported(path, "holds epochs") from error
         raise damaged(path, error) from error
     require_plausible(raw, path)
     if not raw.n_times:

@@ -1,5 +1,7 @@
 """Recordings that tests write, one in each format, with known content."""
 
+import json
+import struct
 from pathlib import Path
 
 import edfio
@@ -93,3 +95,60 @@ def eeglab(path: Path, eeg, names=NAMES, sfreq=200.0):
     }
     scipy.io.savemat(path, {"EEG": content}, appendmat=False)
     return path
+
+
+def described(path: Path, **description):
+    """The JSON file beside an array or an .xdf."""
+    path.with_suffix(".json").write_text(json.dumps(description), encoding="utf-8")
+    return path
+
+
+def array(path: Path, eeg, names=NAMES, sfreq=200.0):
+    """EEG as an array (channel, sample) in a .npy or .mat, described beside it."""
+    if path.suffix == ".npy":
+        np.save(path, eeg.astype(np.float32))
+    else:
+        scipy.io.savemat(path, {"eeg": eeg, "rate": sfreq, "text": "of a lab"})
+    return described(path, channels=list(names), sfreq=sfreq, unit="uV")
+
+
+def xdf(path: Path, eeg, names=NAMES, sfreq=200.0, times=None, offset=0.0, unit="microvolts"):
+    """A recording of LSL: a stream of markers, and one of EEG as float32.
+
+    ``times`` are its time stamps on its own computer, whose clock is ``offset`` s behind.
+    """
+    times = 1000 + np.arange(eeg.shape[1]) / sfreq if times is None else times
+    labels = "".join(
+        f"<channel><label>{name}</label><unit>{unit}</unit><type>EEG</type></channel>"
+        for name in names
+    )
+    header = (
+        "<?xml version='1.0'?><info><name>{}</name><type>{}</type><channel_count>{}</channel_count>"
+        "<nominal_srate>{:g}</nominal_srate><channel_format>{}</channel_format><desc>{}</desc></info>"
+    )
+    content = b"XDF:" + _chunk(1, b"<?xml version='1.0'?><info><version>1.0</version></info>")
+    for number, text in (
+        (1, header.format("Screen", "Markers", 1, 0, "int32", "")),
+        (
+            2,
+            header.format(
+                "Amp", "EEG", len(names), sfreq, "float32", f"<channels>{labels}</channels>"
+            ),
+        ),
+    ):
+        content += _chunk(2, struct.pack("<I", number) + text.encode())
+    content += _chunk(3, struct.pack("<IBBBd", 1, 1, 1, 8, 999.0) + struct.pack("<i", 7))
+    for first in range(0, eeg.shape[1], 100):
+        block = eeg[:, first : first + 100].T.astype("<f4")
+        samples = b"".join(
+            b"\x08" + struct.pack("<d", time) + row.tobytes()
+            for time, row in zip(times[first:], block, strict=False)
+        )
+        content += _chunk(3, struct.pack("<IBI", 2, 4, len(block)) + samples)
+        content += _chunk(4, struct.pack("<Idd", 2, times[first], offset))
+    path.write_bytes(content)
+    return path
+
+
+def _chunk(tag, content):
+    return struct.pack("<BIH", 4, len(content) + 2, tag) + content

@@ -15,6 +15,9 @@ FORMATS = {
     "fif": recordings.fif,
     "vhdr": recordings.brainvision,
     "set": recordings.eeglab,
+    "xdf": recordings.xdf,
+    "npy": recordings.array,
+    "mat": recordings.array,
 }
 
 
@@ -28,7 +31,7 @@ def test_every_format_gives_the_same_microvolts(kind, tmp_path):
     name = "a_raw.fif" if kind == "fif" else f"a.{kind}"
     read = read_eeg(FORMATS[kind](tmp_path / name, eeg))
     assert read.channels == tuple(NAMES)
-    assert read.sfreq == 200
+    assert read.sfreq == pytest.approx(200)
     assert read.data == pytest.approx(centred(eeg), abs=0.01)  # 16 bits of EDF
 
 
@@ -177,7 +180,7 @@ def test_a_stretch_beyond_the_end_is_refused_but_for_a_sample(tmp_path, refused)
         ("a.fif", b"x" * 100, "cannot be read"),
         ("a.vhdr", b"nothing", "cannot be read"),
         ("a.set", b"nothing", "cannot be read"),
-        ("a.xyz", b"nothing", "cannot be read"),
+        ("a.xyz", b"nothing", "no kind of EEG file"),
     ],
 )
 def test_what_is_no_recording_is_told_in_one_line(tmp_path, refused, name, content, part):

@@ -1,0 +1,36 @@
+"""What a JSON file beside a recording says of it, where the recording cannot say it itself."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from milmer.errors import MilmerError
+from milmer.limits import require_size
+from milmer.options import Options, options_error
+
+
+class Description(Options):
+    """The JSON file beside an array or an LSL recording: ``a.json`` of ``a.npy``."""
+
+    channels: list[str] | None = Field(None, min_length=1)
+    sfreq: float | None = Field(None, gt=0)
+    unit: str | None = None
+    variable: str | None = None  # of a .mat that holds several
+    stream: str | None = None  # name or type, of an .xdf that holds several of EEG
+
+
+def read_description(path: Path) -> Description | None:
+    """What stands beside the recording ``path``; None where nothing does.
+
+    Raises :class:`MilmerError` for what is not JSON or has other keys.
+    """
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return None
+    require_size(file)
+    try:
+        return Description.from_json(file.read_text("utf-8"))
+    except ValidationError as error:
+        raise options_error(Description, error, str(file)) from error
+    except (OSError, ValueError) as error:
+        raise MilmerError("is not JSON", where=file, remedy="write it again") from error
