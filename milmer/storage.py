@@ -41,7 +41,7 @@ class Array:
     """The contract of one HDF5 dataset: its dtype and the names of its dimensions.
 
     Dimensions of the same name have the same length throughout a file. ``jpeg`` is a variable
-    number of bytes an element.
+    number of bytes an element, ``S16`` a word of up to 16.
     """
 
     dtype: str
@@ -392,6 +392,8 @@ def content_digest(file: h5py.File, finite: Path | None = None) -> str:
 
 def _kind(data: h5py.Dataset) -> str:
     """The dtype's name as in :class:`Array`."""
+    if data.dtype.kind == "S":
+        return data.dtype.str.strip("|")
     return "jpeg" if h5py.check_vlen_dtype(data.dtype) is not None else data.dtype.name
 
 

@@ -128,12 +128,14 @@ def write_segments(
     sfreq: float = SFREQ,
     samples: int = SAMPLES,
     segmentation: Mapping[str, float] = SEGMENTATION,
+    rejected: Mapping[int, bytes] | None = None,
 ) -> Path:
-    """Write a subject's EEG segments."""
+    """Write a subject's EEG segments; ``rejected`` says why some cannot be used, by row."""
     eeg = np.stack([eeg_of(subject, *segment) for segment in segments_of(subject)])
     start = np.array([3.0 * position for _, position in segments_of(subject)])
     about = {"options": {"segmentation": segmentation}, "inputs": {"trials": trials}}
-    content = {"eeg": eeg[..., :samples], "start": start}
+    why = [(rejected or {}).get(row, b"") for row in range(len(eeg))]
+    content = {"eeg": eeg[..., :samples], "start": start, "rejected": why}
     attributes = {"channels": list(channels), "sfreq": sfreq}
     return _write(folder, "segments", subject, SEGMENTS_SCHEMA, about, content, attributes)
 

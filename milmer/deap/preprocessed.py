@@ -37,7 +37,7 @@ def read_preprocessed(path: Path) -> Preprocessed:
     """Read a ``.dat`` or ``.mat`` file.
 
     Raises :class:`MilmerError` where the file is missing, damaged, not DEAP's or asks for more than
-    arrays, or where the EEG holds a value that is not finite.
+    arrays.
     """
     try:
         reader = pickles if path.suffix.lower() == ".dat" else matlab
@@ -75,13 +75,4 @@ def _checked(path: Path, content: dict[str, np.ndarray | None]) -> Preprocessed:
     if labels.shape[0] != data.shape[0] or labels.shape[1] < 4:
         raise wrong(f"labels are {labels.shape}, expected {data.shape[0]} x 4")
     eeg = data[:, : len(GENEVA)]
-    finite = np.isfinite(eeg).all(axis=2)  # (trial, channel)
-    if not finite.all():
-        trial, channel = np.argwhere(~finite)[0]
-        raise MilmerError(
-            f"EEG of experiment_id {trial + 1}, channel {GENEVA[channel]} holds values that are "
-            "not finite",
-            where=path,
-            remedy="copy the file again or leave the subject out (dataset.subjects)",
-        )
     return Preprocessed(eeg, data[:, len(GENEVA) :], labels.astype(np.float64))

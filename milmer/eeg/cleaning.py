@@ -5,6 +5,7 @@ filters along time may follow. A report of what was found and done is returned b
 because a reviewer asks for it.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,12 @@ from milmer.eeg.artefacts import Removal, eog_regression, ica
 from milmer.eeg.bad_channels import find_bad_channels
 from milmer.eeg.options import EEGOptions
 from milmer.errors import MilmerError
-from milmer.readers.channels import MOST_INTERPOLATED, interpolation
+from milmer.readers.channels import interpolation
 
+FEWEST_AVERAGED = 8
+"""Fewer channels have no average that stands for the whole head."""
 
-class TooManyBadChannels(MilmerError):
-    """More channels of a trial are bad than can be interpolated from the others."""
+_log = logging.getLogger(__name__)
 
 
 def clean(
@@ -38,17 +40,16 @@ def clean(
     differ in length. ``referenced`` says that the average reference has been taken and the EOG
     removed already, as in DEAP's preprocessed files. ``channels`` are names of the 10–20 system.
 
-    Bad channels are interpolated in the trials in which they are bad; the average reference is
-    taken where there was none or a channel was interpolated; then eye artefacts are removed. A
-    trial that needs none of this is returned as the same array. ``removal``, of
-    :func:`fitted_removal`, serves recordings that are cleaned part by part; without it one is
-    fitted.
+    Bad channels are interpolated in the trials in which they are bad; the reference is taken
+    where there was none or a channel was interpolated; then eye artefacts are removed. A trial that
+    needs none of this is returned as the same array. ``removal``, of :func:`fitted_removal`, serves
+    recordings that are cleaned part by part; without it one is fitted.
 
-    Returns the trials and a report of plain JSON values: ``bad_channels`` (channel, why, in which
-    trials, what was done), ``average_reference`` (the experiment_ids for which it was taken),
-    ``artefacts`` (the method) and that method's own report. Raises :class:`TooManyBadChannels` if
-    more than a quarter of a trial's channels would have to be interpolated, and
-    :class:`MilmerError` if the method needs EOG that is missing or flat.
+    Returns the trials but for those with too many bad channels (``eeg.reject.bad_channels``), and a
+    report of plain JSON values: ``bad_channels`` (channel, why, in which trials, what was done),
+    ``reference``, ``average_reference`` (the experiment_ids for which it was taken), ``artefacts``
+    (the method) and that method's own report. Raises :class:`MilmerError` if the method needs EOG
+    that is missing or flat.
     """
     method = chosen_method(referenced, options)
     # The number of threads decides the order of summation, and ICA would amplify the difference.
@@ -91,20 +92,50 @@ def fitted_removal(
 def _repair(
     eeg: Mapping[int, np.ndarray], channels: list[str], referenced: bool, options: EEGOptions
 ) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
-    """Interpolate bad channels and take the average reference; returns trials and a report."""
+    """Interpolate bad channels and take the reference; returns trials and a report."""
     bad = find_bad_channels(eeg, channels)
-    interpolated = dict(bad) if options.bad_channels == "interpolate" else {}
-    _refuse_too_many(interpolated, channels)
-    repaired = dict(eeg)
-    for e, reasons in interpolated.items():
-        repaired[e] = interpolation(tuple(channels), tuple(reasons)) @ eeg[e]
-    averaged = [e for e in eeg if not referenced or e in interpolated]
+    done: dict[int, str] = dict.fromkeys(bad, "kept")
+    if options.bad_channels == "interpolate":
+        most = options.reject.bad_channels * len(channels)
+        done = {e: "rejected" if len(bad[e]) > most else "interpolated" for e in bad}
+    repaired = {e: trial for e, trial in eeg.items() if done.get(e) != "rejected"}
+    interpolated = [e for e, what in done.items() if what == "interpolated"]
+    for e in interpolated:
+        repaired[e] = interpolation(tuple(channels), tuple(bad[e])) @ eeg[e]
+    averaged_rows = _reference(channels, options)
+    # What is preprocessed has its average; any other reference is taken from it all the same.
+    by_name = options.reference not in ("average", "as_recorded")
+    averaged = [e for e in repaired if by_name or not referenced or e in interpolated]
+    averaged = averaged if averaged_rows is not None else []
     for e in averaged:
-        repaired[e] = repaired[e] - repaired[e].mean(axis=0)
+        repaired[e] = repaired[e] - repaired[e][averaged_rows].mean(axis=0)
     return repaired, {
-        "bad_channels": _by_reason(bad, "interpolated" if interpolated else "kept"),
+        "bad_channels": _by_reason(bad, done),
+        "reference": "as_recorded" if averaged_rows is None else options.reference,
         "average_reference": [int(e) for e in averaged],
     }
+
+
+def _reference(channels: list[str], options: EEGOptions) -> list[int] | slice | None:
+    """Rows of the channels whose mean is the reference; None for that of the recording."""
+    if options.reference == "as_recorded":
+        return None
+    if options.reference == "average":
+        if len(channels) >= FEWEST_AVERAGED:
+            return slice(None)
+        _log.info(
+            "%d channels keep the reference of the recording: an average needs %d",
+            len(channels),
+            FEWEST_AVERAGED,
+        )
+        return None
+    if absent := [name for name in options.reference if name not in channels]:
+        raise MilmerError(
+            f"no channel {', '.join(absent)}",
+            where="eeg.reference",
+            remedy="name channels of the recording",
+        )
+    return [channels.index(name) for name in options.reference]
 
 
 def _fit(
@@ -115,6 +146,8 @@ def _fit(
     method: str,
     options: EEGOptions,
 ) -> tuple[Removal | None, dict[str, Any]]:
+    if not eeg:
+        return None, {}
     if method == "ica":
         return ica(eeg, eog, channels, sfreq, options.eog_correlation)
     if method == "eog_regression":
@@ -122,25 +155,22 @@ def _fit(
     return None, {}
 
 
-def _refuse_too_many(bad: Mapping[int, Mapping[str, str]], channels: list[str]) -> None:
+def _by_reason(
+    bad: Mapping[int, Mapping[str, str]], done: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """One row per bad channel, reason and what was done, with the trials that it was done in."""
+    trials: dict[tuple[str, str, str], list[int]] = {}
     for experiment_id, reasons in bad.items():
-        if len(reasons) > MOST_INTERPOLATED * len(channels):
-            names = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
-            raise TooManyBadChannels(
-                f"{len(reasons)} of {len(channels)} channels are bad, too many to interpolate: "
-                f"{names}",
-                where=f"EEG of experiment_id {experiment_id}",
-                remedy="leave the subject out (dataset.subjects) or set eeg.bad_channels to keep",
-            )
-
-
-def _by_reason(bad: Mapping[int, Mapping[str, str]], done: str) -> list[dict[str, Any]]:
-    """One row per bad channel and reason, with the trials in which it is bad for that reason."""
-    trials: dict[tuple[str, str], list[int]] = {}
-    for experiment_id, reasons in bad.items():
-        for channel_and_reason in reasons.items():
-            trials.setdefault(channel_and_reason, []).append(int(experiment_id))
+        for name, reason in reasons.items():
+            row = (name, reason, done[experiment_id])
+            trials.setdefault(row, []).append(int(experiment_id))
     return [
-        {"channel": name, "why": reason, "experiment_ids": experiment_ids, "done": done}
-        for (name, reason), experiment_ids in trials.items()
+        {"channel": name, "why": reason, "experiment_ids": experiment_ids, "done": what}
+        for (name, reason, what), experiment_ids in trials.items()
     ]
+
+
+def bad_in(report: Mapping[str, Any], experiment_id: int) -> dict[str, str]:
+    """The bad channels of a trial and why, from the report of :func:`clean`."""
+    rows = report.get("bad_channels", ())
+    return {row["channel"]: row["why"] for row in rows if experiment_id in row["experiment_ids"]}

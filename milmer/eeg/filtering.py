@@ -47,17 +47,14 @@ def band_pass(eeg: np.ndarray, sfreq: float, band: tuple[float, float] | None) -
 
 
 def correct_baseline(
-    trial: np.ndarray, baseline_samples: int, method: Literal["none", "subtract", "zscore"]
+    trial: np.ndarray, baseline: np.ndarray, method: Literal["subtract", "zscore"]
 ) -> np.ndarray:
-    """Express ``trial`` (channel, sample) in µV relative to its first ``baseline_samples``.
+    """Express ``trial`` (channel, sample) in µV relative to its ``baseline`` (channel, sample).
 
-    ``subtract`` takes their mean from each channel; ``zscore`` also divides by their standard
-    deviation, so that the result has no unit. A channel whose baseline is flat (a spread below
-    0.001 µV) is divided by 1 µV instead. The result still begins with the baseline.
+    ``subtract`` takes the mean of the baseline from each channel; ``zscore`` also divides by its
+    standard deviation, so that the result has no unit. A channel whose baseline is flat (a spread
+    below 0.001 µV) is divided by 1 µV instead.
     """
-    if method == "none":
-        return trial
-    baseline = trial[:, :baseline_samples]
     centred = trial - baseline.mean(axis=1, keepdims=True)
     if method == "subtract":
         return centred

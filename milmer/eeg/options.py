@@ -9,6 +9,39 @@ from milmer.data.segmentation import SegmentationOptions
 from milmer.options import Options
 
 
+class RejectOptions(Options):
+    """Which trials and segments are rejected.
+
+    Trials with a gap or with values that are not finite always are; `eeg.layout: as_published`
+    rejects nothing.
+    """
+
+    bad_channels: float = Field(
+        0.25,
+        ge=0,
+        le=0.5,
+        description="A trial is rejected if more than this share of its channels is bad: too few "
+        "are left to interpolate them from. Not with `eeg.bad_channels: keep`.",
+    )
+    amplitude: float | None = Field(
+        1000.0,
+        gt=0,
+        description="A segment is rejected if a channel moves more than this in µV from peak to "
+        "peak after filtering, ten times as much as EEG: a loose electrode, or a body that moved.",
+    )
+    flat: float | None = Field(
+        0.1,
+        ge=0,
+        description="A segment is rejected if a channel moves no more than this in µV from peak to "
+        "peak, less than any amplifier's noise: it dropped out.",
+    )
+    marks: bool = Field(
+        True,
+        description="Reject segments that a mark in the recording covers: an annotation `BAD…` or "
+        "a boundary.",
+    )
+
+
 class EEGOptions(Options):
     """From a subject's recording to segments."""
 
@@ -17,6 +50,12 @@ class EEGOptions(Options):
         description="What happens to a channel that is flat or extreme in a trial: `interpolate` "
         "replaces it by an interpolation of the others (spherical splines), `keep` only records "
         "it.",
+    )
+    reference: Literal["average", "as_recorded"] | list[str] = Field(
+        "average",
+        description="`average` subtracts the mean of all channels where the recording is not "
+        "preprocessed and has at least eight of them; `as_recorded` leaves the reference of the "
+        "recording; a list of channels subtracts their mean.",
     )
     artefacts: Literal["auto", "none", "eog_regression", "ica"] = Field(
         "auto",
@@ -51,6 +90,7 @@ class EEGOptions(Options):
         description="`as_published` scrambles channels and time as the authors' notebook does; it "
         "requires `bad_channels: keep` and allows no artefact removal, notch or baseline.",
     )
+    reject: RejectOptions = RejectOptions()
 
     @model_validator(mode="after")
     def _ordered(self) -> "EEGOptions":

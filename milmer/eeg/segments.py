@@ -9,6 +9,7 @@ filters that.
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,9 +21,17 @@ from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.eeg.artefacts import Removal
-from milmer.eeg.cleaning import clean
+from milmer.eeg.cleaning import bad_in, chosen_method, clean
 from milmer.eeg.filtering import band_pass, correct_baseline, notch
-from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.options import EEGOptions, SegmentsOptions
+from milmer.eeg.rejection import (
+    Rejection,
+    log_rejected,
+    marked,
+    out_of_range,
+    report_rows,
+    unusable_trials,
+)
 from milmer.errors import MilmerError
 from milmer.readers.digests import eeg_digests
 
@@ -31,17 +40,20 @@ SEGMENTS_SCHEMA = {
     "experiment_id": storage.Array("int32", ("segment",)),
     "position": storage.Array("int32", ("segment",)),
     "start": storage.Array("float32", ("segment",)),
+    "rejected": storage.Array("S16", ("segment",)),  # why it cannot be used, empty where it can
 }
 
 
 class SubjectSegments(NamedTuple):
     """A subject's segments: ``eeg`` float32 (segment, channel, sample) in µV, by ``grid``.
 
-    ``sfreq`` in Hz; ``cleaned`` reports what was found and removed, ``inputs`` are the digests of
-    the recordings.
+    ``rejected`` bytes (segment,) says why a segment cannot be used, in a word, and is empty where
+    it can; ``sfreq`` in Hz; ``cleaned`` reports what was found and removed, ``inputs`` are the
+    digests of the recordings.
     """
 
     eeg: np.ndarray
+    rejected: np.ndarray
     grid: list[Segment]
     channels: tuple[str, ...]
     sfreq: float
@@ -65,7 +77,8 @@ def make_segments(
 
     ``trials`` is the subject's table; ``read`` reads the recording that it names, below ``root``.
     Writes ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
-    within the trial) and ``start`` in s, ordered by experiment_id, then position.
+    within the trial), ``start`` in s and ``rejected``, ordered by experiment_id, then position. The
+    EEG of a rejected segment is 0.
     """
     segments = subject_segments(trials, root, options, read)
     provenance = storage.provenance(
@@ -75,7 +88,7 @@ def make_segments(
         {"trials": trials, **segments.inputs},
     )
     with storage.new_h5(out, SEGMENTS_SCHEMA, provenance) as file:
-        file["eeg"] = segments.eeg
+        file["eeg"], file["rejected"] = segments.eeg, segments.rejected
         for name, values in zip(Segment._fields, zip(*segments.grid, strict=True), strict=True):
             file[name] = np.array(values, SEGMENTS_SCHEMA[name].dtype)
         file.attrs["channels"] = segments.channels
@@ -119,11 +132,14 @@ def subject_segments(
         )
     recording = read(root, table, options.recording)
     try:
-        eeg, cleaned = cut_segments(recording, grid, options)
+        eeg, rejected, cleaned = cut_segments(recording, grid, options)
     except MilmerError as error:
         error.within(path)
         raise
-    return SubjectSegments(eeg, grid, tuple(recording.channels), recording.sfreq, cleaned, digests)
+    log_rejected(files[0], len(grid), cleaned.get("rejected", ()))
+    return SubjectSegments(
+        eeg, rejected, grid, tuple(recording.channels), recording.sfreq, cleaned, digests
+    )
 
 
 def cut_segments(
@@ -131,57 +147,120 @@ def cut_segments(
     grid: list[Segment],
     options: SegmentsOptions,
     removal: Removal | None = None,
-) -> tuple[np.ndarray, dict]:
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """Clean and filter ``recording`` and cut it into the segments of ``grid``.
 
     Pass ``removal`` if eye artefacts were fitted on more than this recording. Returns float32
-    (segment, channel, sample) in µV, and the report of :func:`~milmer.eeg.cleaning.clean`. Raises
+    (segment, channel, sample) in µV, the word why a segment is rejected (segment,), empty where it
+    is not, and the report of :func:`~milmer.eeg.cleaning.clean` with the rows ``rejected``. Raises
     :class:`MilmerError` as that does, for a trial with too short a baseline, and for a band or a
     notch that the rate cannot hold.
     """
     sfreq, eeg_options = recording.sfreq, options.eeg
     if eeg_options.artefacts == "auto" and recording.without_eog:
         eeg_options = eeg_options.updated({"artefacts": "none"})
-    length = round(options.segmentation.seconds * sfreq)
     if eeg_options.layout == "as_published":
-        if not recording.referenced:
-            raise MilmerError(
-                "as_published needs preprocessed recordings",
-                where="eeg.layout",
-                remedy="set dataset.source to dat or mat",
-            )
-        trials, cleaned = recording.eeg, {}
+        trials, trial_rejections, cleaned = _uncleaned(recording), {}, {}
     else:
-        trials, cleaned = clean(
-            recording.eeg,
-            recording.eog,
-            list(recording.channels),
-            sfreq,
-            recording.referenced,
-            eeg_options,
-            removal,
-        )
-    segments = np.empty((len(grid), len(recording.channels), length), np.float32)
+        trials, trial_rejections, cleaned = _cleaned(recording, eeg_options, removal)
+    length = round(options.segmentation.seconds * sfreq)
+    segments = np.zeros((len(grid), len(recording.channels), length), np.float32)
+    rejected: dict[Segment, Rejection] = {}
     for experiment_id, rows in itertools.groupby(enumerate(grid), lambda row: row[1].experiment_id):
+        if experiment_id in trial_rejections:
+            rejected |= {segment: trial_rejections[experiment_id] for _, segment in rows}
+            continue
         trial = trials[experiment_id]  # (channel, sample)
-        baseline_seconds = recording.before(experiment_id)
-        baseline = round(baseline_seconds * sfreq)  # samples
-        if eeg_options.baseline != "none" and baseline_seconds < BASELINE_SECONDS:
+        before = recording.before(experiment_id)
+        if eeg_options.baseline != "none" and before < BASELINE_SECONDS:
             raise MilmerError(
-                f"{baseline_seconds:.3g} s are recorded before the trial, eeg.baseline "
+                f"{before:.3g} s are recorded before the trial, eeg.baseline "
                 f"{eeg_options.baseline} needs {BASELINE_SECONDS:g} s",
                 where=f"experiment_id {experiment_id}",
                 remedy="set it to none",
             )
+        onset = round(before * sfreq)  # the first sample of the trial
         if eeg_options.layout == "as_published":
-            filtered = band_pass(scramble(trial[:, baseline:]), sfreq, eeg_options.band)
+            filtered = band_pass(scramble(trial[:, onset:]), sfreq, eeg_options.band)
         else:
             trial = band_pass(notch(trial, sfreq, eeg_options.notch), sfreq, eeg_options.band)
-            filtered = correct_baseline(trial, baseline, eeg_options.baseline)[:, baseline:]
+            filtered = trial[:, onset:]
+        judge = _judge(recording, experiment_id, cleaned, options)
+        usable = []
         for i, segment in rows:
             first = round(segment.start * sfreq)
-            segments[i] = filtered[:, first : first + length]
-    return segments, cleaned
+            part = slice(first, first + length)
+            if rejection := judge(segment, part, filtered):
+                rejected[segment] = rejection
+            else:
+                usable.append((i, part))
+        if eeg_options.baseline != "none":
+            baseline = trial[:, onset - round(BASELINE_SECONDS * sfreq) : onset]
+            filtered = correct_baseline(filtered, baseline, eeg_options.baseline)
+        for i, part in usable:
+            segments[i] = filtered[:, part]
+    words = np.array([rejected[s].why if s in rejected else "" for s in grid], "S16")
+    return segments, words, cleaned | ({"rejected": report_rows(rejected)} if cleaned else {})
+
+
+def _uncleaned(recording: Recording) -> dict[int, np.ndarray]:
+    """The trials for the published layout, which can leave nothing out."""
+    if not recording.referenced:
+        raise MilmerError(
+            "as_published needs preprocessed recordings",
+            where="eeg.layout",
+            remedy="set dataset.source to dat or mat",
+        )
+    for experiment_id, rejection in unusable_trials(recording, use_eog=False).items():
+        raise MilmerError(
+            f"experiment_id {experiment_id} is unusable: {rejection.why} ({rejection.detail})",
+            remedy="copy the file again, or leave the subject out (dataset.subjects)",
+        )
+    return recording.eeg
+
+
+def _cleaned(
+    recording: Recording, options: EEGOptions, removal: Removal | None
+) -> tuple[dict[int, np.ndarray], dict[int, Rejection], dict]:
+    """The clean trials that can be used, why the others cannot, and the report of cleaning."""
+    channels = list(recording.channels)
+    use_eog = chosen_method(recording.referenced, options) != "none"
+    rejected = unusable_trials(recording, use_eog)
+    whole = {e: trial for e, trial in recording.eeg.items() if e not in rejected}
+    trials, report = clean(
+        whole, recording.eog, channels, recording.sfreq, recording.referenced, options, removal
+    )
+    for experiment_id in whole.keys() - trials.keys():
+        bad = bad_in(report, experiment_id)
+        names = ", ".join(f"{name} ({why})" for name, why in bad.items())
+        detail = f"{len(bad)} of {len(channels)}: {names}"
+        rejected[experiment_id] = Rejection("bad channels", detail)
+    return trials, rejected, report
+
+
+def _judge(
+    recording: Recording, experiment_id: int, cleaned: dict, options: SegmentsOptions
+) -> Callable[[Segment, slice, np.ndarray], Rejection | None]:
+    """A function that rejects segments of a trial, or None for those that can be used.
+
+    It takes a segment, its samples in the trial, and the filtered trial (channel, sample).
+    """
+    reject, raw = options.eeg.reject, recording.eeg[experiment_id]
+    onset = round(recording.before(experiment_id) * recording.sfreq)
+    marks = recording.marks.get(experiment_id, ()) if reject.marks else ()
+    bad = bad_in(cleaned, experiment_id)  # repaired, or kept on purpose
+    good = [i for i, name in enumerate(recording.channels) if name not in bad]
+    names = [recording.channels[i] for i in good]
+
+    def judge(segment: Segment, part: slice, filtered: np.ndarray) -> Rejection | None:
+        if options.eeg.layout == "as_published":
+            return None
+        at = slice(onset + part.start, onset + part.stop)
+        return marked(segment, options.segmentation.seconds, marks) or out_of_range(
+            raw[good, at], filtered[good, part], names, reject
+        )
+
+    return judge
 
 
 def scramble(trial: np.ndarray) -> np.ndarray:

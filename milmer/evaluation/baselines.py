@@ -18,7 +18,14 @@ from milmer.evaluation.band_power import class_probabilities, log_band_power
 from milmer.evaluation.baseline_options import BandPowerOptions
 from milmer.metrics.scores import class_shares
 from milmer.options import Options
-from milmer.splits.rows import joined, read_split, require_fit, sampling_rate
+from milmer.splits.rows import (
+    count_parts,
+    joined,
+    read_split,
+    rejected_rows,
+    require_fit,
+    sampling_rate,
+)
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,16 @@ def make_baseline(
     table, split_provenance = read_split(split)
     for path in segments:
         require_fit(split, split_provenance, path, "segments")
-    eeg, row, _ = joined(table, segments, "segments", "eeg", split)
+    eeg, row, files = joined(table, segments, "segments", "eeg", split)
     if (row < 0).any():
         raise MilmerError(
             f"names {table['subject'][row < 0].iloc[0]}, whose segments were not given",
             where=split,
             remedy="give the segments of all its subjects",
         )
+    left_out = rejected_rows(files, row)
+    rejected = count_parts(table, left_out)
+    table, row = table[~left_out].reset_index(drop=True), row[~left_out]
     train, test = ((table["part"] == part).to_numpy() for part in ("train", "test"))
     with threadpool_limits(1):
         sfreq = sampling_rate(segments)
@@ -88,6 +98,7 @@ def make_baseline(
         predictions[f"p_{class_name}"] = probability[:, i]
     baseline_facts = {key: facts[key] for key in ("protocol", "fold", "leaky", "labels")}
     baseline_facts["permuted"] = facts.get("permuted", False)  # older splits lack it
+    baseline_facts["rejected"] = rejected
     baseline_facts["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
     inputs = {"split": split} | {f"segments_{path.stem}": path for path in segments}
     provenance = storage.provenance("baseline", __name__, options.result(), inputs)

@@ -25,7 +25,7 @@ from milmer.training.recipe import shared_facts
 
 RUN_FACTS = (
     *("protocol", "fold", "seed", "labels", "select", "epoch", "leaky", "permuted"),
-    *("segments", "without_valid_face", "parameters", "warnings"),
+    *("segments", "without_valid_face", "rejected", "parameters", "warnings"),
 )
 """Facts of a run that its metrics repeat."""
 

@@ -228,6 +228,9 @@ def _caveats(facts: Mapping[str, Any]) -> list[str]:
     if facts["without_valid_face"]:
         counts = ", ".join(f"{n} in {part}" for part, n in facts["without_valid_face"].items())
         caveats.append(f"Segments without a valid face were left out: {counts}.")
+    if facts["rejected"]:
+        counts = ", ".join(f"{n} in {part}" for part, n in facts["rejected"].items())
+        caveats.append(f"Segments whose EEG could not be used were left out: {counts}.")
     caveats += [f"Warning about the split: {text}." for text in facts["warnings"]]
     classes = _NAMED if facts["scheme"] == "label" else _RATED
     return caveats + [text.format(classes=classes) for text in _CAVEATS]

@@ -113,6 +113,7 @@ def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
                     "leaky": metrics["leaky"],
                     "permuted": metrics["permuted"],
                     "without_valid_face": sum(metrics["without_valid_face"].values()),
+                    "rejected": sum(metrics["rejected"].values()),
                     "warnings": "; ".join(metrics["warnings"]),
                     "note": run.note,
                 }

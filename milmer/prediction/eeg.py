@@ -19,8 +19,9 @@ from milmer.deap.layout import GENEVA, SFREQ
 from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.recordings import EOG_ROWS
 from milmer.eeg.artefacts import Removal
-from milmer.eeg.cleaning import TooManyBadChannels, chosen_method, clean, fitted_removal
+from milmer.eeg.cleaning import chosen_method, fitted_removal
 from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.rejection import unusable_trials
 from milmer.eeg.segments import cut_segments
 from milmer.errors import MilmerError
 from milmer.manifest.recordings import lead_of
@@ -104,11 +105,11 @@ class ContinuousEEG:
     def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
         """The segments of ``grid``, float32 (channel, sample), in their order.
 
-        None in a block with too many bad channels; raises :class:`MilmerError` if all blocks are.
+        None for one that is rejected; raises :class:`MilmerError` if all are.
         """
         blocks = self._blocks(grid)
         removal = self._fit_removal(blocks) if len(blocks) > 1 else None
-        usable = False
+        usable, detail = False, ""
         for block in blocks:
             segments = [
                 Segment(0, i, s.start - block.start)
@@ -116,14 +117,15 @@ class ContinuousEEG:
             ]
             recording = self._recording(block)
             try:
-                yield from cut_segments(recording, segments, self._options, removal)[0]
-                usable = True
-            except TooManyBadChannels as error:
-                if block is blocks[-1] and not usable:
-                    raise self._block_error(error, block) from error
-                yield from [None] * block.count
+                eeg, rejected, cleaned = cut_segments(recording, segments, self._options, removal)
             except MilmerError as error:
                 raise self._block_error(error, block) from error
+            usable = usable or not all(rejected)
+            for row in cleaned.get("rejected", ()):
+                detail = f"{row['why']} ({row['detail']})"
+            if block is blocks[-1] and not usable:
+                raise self._block_error(MilmerError(f"cannot be used: {detail}"), block)
+            yield from unrejected(eeg, rejected)
 
     def _blocks(self, grid: Sequence[Segment]) -> list[_Block]:
         length = self._options.segmentation.seconds
@@ -163,8 +165,7 @@ class ContinuousEEG:
         count = min(FITTED_BLOCKS, len(blocks))
         chosen = np.linspace(0, len(blocks) - 1, count).round().astype(int)
         parts = {int(i): self._recording(blocks[i]) for i in chosen}
-        parts = {i: part for i, part in parts.items() if self._is_usable(part)} or parts
-        eeg = {i: part.eeg[0] for i, part in parts.items()}
+        eeg = {i: part.eeg[0] for i, part in parts.items() if not unusable_trials(part, True)}
         eog = {i: part.eog[0] for i, part in parts.items() if part.eog is not None}
         try:
             return fitted_removal(
@@ -172,15 +173,6 @@ class ContinuousEEG:
             )[0]
         except MilmerError as error:
             raise self._block_error(error, blocks[0]) from error
-
-    def _is_usable(self, part: Recording) -> bool:
-        """Whether its bad channels can be interpolated."""
-        plain = self._options.eeg.updated({"artefacts": "none"})
-        try:
-            clean(part.eeg, None, list(self._channels), self._rate, False, plain)
-        except TooManyBadChannels:
-            return False
-        return True
 
     def _block_error(self, error: MilmerError, block: _Block) -> MilmerError:
         """The stage's error for users of ``milmer predict``, who have no trials and no options."""
@@ -219,14 +211,20 @@ class TrialEEG:
             sfreq=SFREQ,
         )
 
-    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray]:
-        """The segments of ``grid``, float32 (channel, sample), in their order."""
+    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
+        """The segments of ``grid``, float32 (channel, sample), in their order; None if rejected."""
         (number,) = self._recording.eeg
         segments = [s._replace(experiment_id=number) for s in grid]
         try:
-            yield from cut_segments(self._recording, segments, self._options)[0]
+            eeg, rejected, _ = cut_segments(self._recording, segments, self._options)
         except MilmerError as error:
             raise error.within(self._path) from None
+        yield from unrejected(eeg, rejected)
+
+
+def unrejected(eeg: np.ndarray, rejected: np.ndarray) -> Iterator[np.ndarray | None]:
+    """The segments (channel, sample) of ``eeg``, None where they are rejected."""
+    yield from (None if why else segment for segment, why in zip(eeg, rejected, strict=True))
 
 
 def chosen_channels(name: str, channels: Sequence[str], wanted: Sequence[str]) -> list[int]:

@@ -238,7 +238,7 @@ def _gap_notes(table: pd.DataFrame, files: RecordingFiles) -> list[str]:
         raise MilmerError(
             "no segment has both a face and usable EEG", where=files.eeg or files.trials
         )
-    reasons = ((faceless, "show no face"), (unusable, "have too many bad EEG channels"))
+    reasons = ((faceless, "show no face"), (unusable, "have EEG that cannot be used"))
     return [
         f"{count} of {len(table)} segments {reason}: nothing is predicted there."
         for count, reason in reasons

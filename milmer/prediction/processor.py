@@ -256,7 +256,9 @@ class MilmerProcessor:
         if "eeg" in self.modalities:
             if not all(p.eeg_usable for p in prepared):
                 raise MilmerError(
-                    "in part of it too many channels are bad", where="eeg", remedy="leave it out"
+                    "part of it cannot be used: bad channels, gaps, marks or amplitudes",
+                    where="eeg",
+                    remedy="leave it out",
                 )
             inputs["eeg"] = torch.from_numpy(np.stack([p.eeg for p in prepared]))
         if prepared[0].bag is not None:

@@ -101,6 +101,7 @@ class RunFacts(Options):
     subjects: _Counts
     classes: list[int]
     without_valid_face: dict[str, int]
+    rejected: dict[str, int] = Field({})
     modalities: list[str]
     num_instances: int
     holds_backbone: bool

@@ -17,6 +17,7 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import ReadRecording, subject_segments
 from milmer.errors import MilmerError
 from milmer.faces.crops import probe_of, starts_of
+from milmer.prediction.eeg import unrejected
 from milmer.prediction.faces import BagReader
 from milmer.prediction.recipe import EEGRecipe
 from milmer.readers.video import Clip
@@ -136,12 +137,12 @@ def covered(grid: list[Segment], video: VideoPart) -> tuple[list[Segment], Video
 class _CutEEG:
     """The segments of a trial, already prepared."""
 
-    def __init__(self, eeg: np.ndarray):
-        self._eeg = eeg
+    def __init__(self, eeg: np.ndarray, rejected: np.ndarray):
+        self._eeg, self._rejected = eeg, rejected
 
-    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray]:
-        """The segments, float32 (channel, sample)."""
-        yield from self._eeg[: len(grid)]
+    def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
+        """The segments, float32 (channel, sample); None if rejected."""
+        yield from unrejected(self._eeg[: len(grid)], self._rejected[: len(grid)])
 
 
 def recording_reader(options: SegmentsOptions) -> ReadRecording:
@@ -193,7 +194,7 @@ def table_stretches(
             "experiment_id": int(experiment_id),
         }
         offset = -float(starts[experiment_id]) if video else 0.0
-        eeg = _CutEEG(segments.eeg[rows]) if segments else None
+        eeg = _CutEEG(segments.eeg[rows], segments.rejected[rows]) if segments else None
         stretches.append(Stretch(about, trial_grid, 0.0, eeg, video, offset))
     if not stretches:
         raise MilmerError("no trial has all the EEG and video that the model needs", where=trials)

@@ -56,8 +56,7 @@ def read_eeg(
     ``channels`` are names in the order of the result, or None for all EEG channels in the file's
     order; ``missing`` says what to do where the file lacks some. ``start`` and ``stop`` default to
     the file's beginning and end, ``sfreq`` in Hz to its rate. Raises :class:`MilmerError` where the
-    file cannot be read, holds values that are not finite, lacks channels (see
-    :class:`MissingChannels`) or ends before ``stop``.
+    file cannot be read, lacks channels (see :class:`MissingChannels`) or ends before ``stop``.
     """
     file = EEGFile(path, channels, missing)
     first = start or 0.0
@@ -203,15 +202,6 @@ class EEGFile:
         x = self._source.read(picks, first, stop)
         if x.shape[1] != stop - first:
             raise MilmerError("cut off or damaged", where=self.path, remedy="copy it again")
-        finite = np.isfinite(x).all(axis=1)
-        if not finite.all():
-            name = self._source.labels[picks[int(np.flatnonzero(~finite)[0])]]
-            raise MilmerError(
-                f"channel {name} holds values that are not finite between "
-                f"{first / rate:g} and {stop / rate:g} s",
-                where=self.path,
-                remedy="leave out the trial or the channel",
-            )
         return x
 
     # ------------------------------------------------------------------- channels

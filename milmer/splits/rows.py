@@ -12,6 +12,8 @@ from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
 from milmer.splits.guard import require_sound
 
+_SMALL = ("rejected", "bag", "valid", "detected")
+
 
 def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """A split and its provenance, once the guard has let it through.
@@ -48,9 +50,9 @@ def joined(
 ) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, np.ndarray]]]:
     """Each file's ``dataset`` as it is mapped, and each split row's row in the files' grids.
 
-    The grids follow one another; −1 where a subject has no file. What small arrays about bags a
-    file holds comes as a third. Raises :class:`MilmerError` where a file lacks a segment, or is
-    damaged.
+    The grids follow one another; −1 where a subject has no file. What small arrays about segments
+    and bags a file holds comes as a third. Raises :class:`MilmerError` where a file lacks a
+    segment, or is damaged.
     """
     arrays, grids, files = [], [], []
     montages: dict[tuple[str, ...], Path] = {}
@@ -60,7 +62,7 @@ def joined(
             if dataset is not None:
                 arrays.append(storage.mapped(file[dataset]))
             montages.setdefault(tuple(map(str, file.attrs.get("channels", ()))), path)
-            files.append({n: file[n][()] for n in ("bag", "valid", "detected") if n in file})
+            files.append({n: file[n][()] for n in _SMALL if n in file})
             grids.append(
                 pd.DataFrame(
                     {
@@ -82,6 +84,17 @@ def joined(
     if absent.any():
         raise unknown_segment(table, np.where(absent, -1, 0), split)
     return arrays, row, files
+
+
+def rejected_rows(files: Sequence[dict[str, np.ndarray]], row: np.ndarray) -> np.ndarray:
+    """Which split rows are of rejected segments: bool (row,), from the result of :func:`joined`."""
+    return np.concatenate([file["rejected"] != b"" for file in files])[row]
+
+
+def count_parts(table: pd.DataFrame, left_out: np.ndarray) -> dict[str, int]:
+    """How many rows of a split are ``left_out`` (row,), by part."""
+    counts = table.loc[left_out, "part"].value_counts().sort_index()
+    return {str(part): int(n) for part, n in counts.items()}
 
 
 def _other_channels(

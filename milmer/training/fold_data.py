@@ -17,7 +17,15 @@ from torch import Tensor
 
 from milmer import claims, storage
 from milmer.faces.bags import decode_crop, evenly_spaced, valid_instances
-from milmer.splits.rows import joined, read_split, require_fit, sampling_rate, unknown_segment
+from milmer.splits.rows import (
+    count_parts,
+    joined,
+    read_split,
+    rejected_rows,
+    require_fit,
+    sampling_rate,
+    unknown_segment,
+)
 
 Prepare = Callable[[Tensor], Tensor]
 _DEVICE_SHARE = 0.6  # of a device's free memory that a fold's data may take
@@ -103,7 +111,7 @@ class FoldData:
     ``valid`` (row, instance); ``instances`` (instance,) are the cached bag's that make up a row's;
     ``sfreq`` is the EEG's rate in Hz.
     What the model does not look at is null. ``dropped`` counts the segments without a valid
-    instance that were left out, by part.
+    instance that were left out, by part, ``rejected`` those whose EEG cannot be used.
     """
 
     table: pd.DataFrame
@@ -118,6 +126,7 @@ class FoldData:
     valid: np.ndarray | None
     instances: np.ndarray | None
     dropped: dict[str, int]
+    rejected: dict[str, int]
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of a part, in the one segment order."""
@@ -206,13 +215,17 @@ def read_fold_with_pictures(
 def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
     table, provenance = read_split(split)
     eeg = eeg_row = sfreq = None
+    rejected: dict[str, int] = {}
     for path in segments:
         require_fit(split, provenance, path, "segments")
     if segments:
-        arrays, eeg_row, _ = joined(table, segments, "segments", "eeg", split)
+        arrays, eeg_row, files = joined(table, segments, "segments", "eeg", split)
         eeg, sfreq = Rows(arrays), sampling_rate(segments)
         if (eeg_row < 0).any():
             raise unknown_segment(table, eeg_row, split)
+        left_out = rejected_rows(files, eeg_row)
+        rejected = count_parts(table, left_out)
+        table, eeg_row = table[~left_out].reset_index(drop=True), eeg_row[~left_out]
     return FoldData(
         table=table,
         labels=provenance["facts"]["labels"],
@@ -226,6 +239,7 @@ def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
         valid=None,
         instances=None,
         dropped={},
+        rejected=rejected,
     )
 
 
@@ -241,8 +255,7 @@ def _add_bags(
     data.instances = evenly_spaced(bag.shape[1], instances)
     bag, valid = bag[:, data.instances], valid[:, data.instances]
     kept = valid.any(axis=1)
-    counts = data.table.loc[~kept, "part"].value_counts().sort_index()
-    data.dropped = {part: int(n) for part, n in counts.items()}
+    data.dropped = count_parts(data.table, ~kept)
     data.table = data.table[kept].reset_index(drop=True)
     data.bag, data.valid = bag[kept], valid[kept]
     data.eeg_row = data.eeg_row[kept] if data.eeg_row is not None else None

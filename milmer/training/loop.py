@@ -295,6 +295,7 @@ class Training:
             "subjects": {part: table["subject"].nunique() for part, table in parts.items()},
             "classes": classes.tolist(),
             "without_valid_face": self.data.dropped,
+            "rejected": self.data.rejected,
             "modalities": list(config.model.modalities),
             "num_instances": config.num_instances,
             "holds_backbone": config.backbone_config is not None,

@@ -279,17 +279,13 @@ def test_what_is_no_preprocessed_file_is_refused(dat, what, parts, refused):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_is_told_by_its_place(dat, value, refused):
+def test_a_value_that_is_not_finite_stays_at_its_place(dat, value):
     what = content()
     what["data"][1, GENEVA.index("Oz"), 7] = value
-    with refused("s01.dat", "experiment_id 2", "channel Oz", "dataset.subjects"):
-        read_preprocessed(dat(what))
-
-
-def test_a_gap_in_another_channel_is_no_hindrance(dat):
-    what = content()
-    what["data"][1, 36] = np.nan
-    assert np.isnan(read_preprocessed(dat(what)).peripheral[1, 4]).all()
+    what["data"][0, 36] = value
+    read = read_preprocessed(dat(what))
+    assert np.argwhere(~np.isfinite(read.eeg)).tolist() == [[1, GENEVA.index("Oz"), 7]]
+    assert not np.isfinite(read.peripheral[0, 4]).any()
 
 
 def test_a_matlab_7_3_file_says_how_to_save_it(tmp_path, refused):

@@ -182,7 +182,8 @@ def test_blinks_are_removed_from_real_eeg_and_alpha_stays(real, referenced, meth
 
 def test_original_recordings_are_cleaned_by_regression_and_preprocessed_ones_left(simulated):
     cleaned, report = cleaned_with(simulated, referenced=True)
-    assert report == {"bad_channels": [], "average_reference": [], "artefacts": "none"}
+    nothing = {"bad_channels": [], "average_reference": [], "artefacts": "none"}
+    assert report == nothing | {"reference": "average"}
     assert all(cleaned[e] is simulated["eeg"][e] for e in simulated["eeg"])
     chosen, expected = cleaned_with(simulated, referenced=False, artefacts="eog_regression")
     cleaned, report = cleaned_with(simulated, referenced=False)
@@ -336,22 +337,59 @@ def test_bad_channels_can_be_kept_and_are_recorded():
     assert all(cleaned[e] is recording["eeg"][e] for e in cleaned)
 
 
-def test_too_many_bad_channels_are_refused_by_name(refused):
-    eeg = brain(2)
-    eeg[1, :8] = 0
-    recording = {"eeg": dict(enumerate(eeg, 1)), "eog": None}
-    cleaned_with(recording, referenced=True)
+def test_a_trial_with_too_many_bad_channels_is_left_out_and_recorded():
+    eeg = brain(3)
+    eeg[0, :8], eeg[1, :8] = 0, 0
     eeg[1, 8] *= 50
-    with refused(
-        "experiment_id 2", "9 of 32", "Fp1 (flat)", "CP5 (extreme)", "dataset.subjects", "keep"
-    ):
-        cleaned_with(recording, referenced=True)
-    cleaned_with(recording, referenced=True, bad_channels="keep")
+    recording = {"eeg": dict(enumerate(eeg, 1)), "eog": None}
+    cleaned, report = cleaned_with(recording, referenced=True)
+    assert list(cleaned) == [1, 3]
+    assert [(row["channel"], row["why"], row["experiment_ids"], row["done"])
+            for row in report["bad_channels"] if row["channel"] in ("Fp1", "CP5")] == [
+        ("Fp1", "flat", [1], "interpolated"),
+        ("Fp1", "flat", [2], "rejected"),
+        ("CP5", "extreme", [2], "rejected"),
+    ]  # fmt: skip
+    assert list(cleaned_with(recording, True, reject={"bad_channels": 0.1})[0]) == [3]
+    assert list(cleaned_with(recording, True, bad_channels="keep")[0]) == [1, 2, 3]
 
 
-def test_a_recording_that_is_flat_throughout_is_refused(refused):
-    with refused("32 of 32", "Cz (flat)"):
-        cleaned_with({"eeg": {7: np.ones((32, SAMPLES))}, "eog": None}, referenced=True)
+def test_a_recording_that_is_flat_throughout_has_no_trial_left():
+    recording = {"eeg": {7: np.ones((32, SAMPLES))}, "eog": None}
+    assert cleaned_with(recording, referenced=True)[0] == {}
+
+
+def test_the_reference_is_the_average_or_that_of_the_recording_or_of_named_channels():
+    eeg = {1: brain(1)[0]}
+    whole = {"eeg": eeg, "eog": None}
+    averaged, report = cleaned_with(whole, False, artefacts="none")
+    np.testing.assert_allclose(averaged[1], eeg[1] - eeg[1].mean(axis=0), atol=1e-9)
+    assert (report["reference"], report["average_reference"]) == ("average", [1])
+    recorded, report = cleaned_with(whole, False, artefacts="none", reference="as_recorded")
+    assert recorded[1] is eeg[1]
+    assert (report["reference"], report["average_reference"]) == ("as_recorded", [])
+    pair = [GENEVA.index("P7"), GENEVA.index("P8")]
+    for referenced in (False, True):
+        named, report = cleaned_with(whole, referenced, artefacts="none", reference=["P7", "P8"])
+        np.testing.assert_allclose(named[1], eeg[1] - eeg[1][pair].mean(axis=0), atol=1e-9)
+        assert report["reference"] == ["P7", "P8"]
+
+
+def test_a_reference_of_channels_that_are_not_there_is_refused(refused):
+    with refused("eeg.reference", "no channel TP9", "name channels of the recording"):
+        cleaned_with({"eeg": {1: brain(1)[0]}, "eog": None}, False, reference=["TP9", "P8"])
+
+
+@pytest.mark.parametrize(("count", "reference"), [(7, "as_recorded"), (8, "average")])
+def test_fewer_than_eight_channels_have_no_average(count, reference, caplog):
+    eeg = {1: brain(1)[0, :count]}
+    with caplog.at_level(logging.INFO):
+        cleaned, report = clean(
+            eeg, None, GENEVA[:count], SFREQ, False, EEGOptions(artefacts="none")
+        )
+    assert report["reference"] == reference
+    assert (cleaned[1] is eeg[1]) == (count == 7)
+    assert ("7 channels keep the reference" in caplog.text) == (count == 7)
 
 
 @pytest.mark.parametrize("method", METHODS)

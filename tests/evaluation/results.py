@@ -101,6 +101,7 @@ def _run(runs, experiment, protocol, fold, subjects, with_faces):
     facts["shares"] = [0.2, 0.2, 0.2, 0.4]
     facts |= {"warnings": ["no trial of HALV in train"] if fold == "s01-k0" else []}
     facts |= {"without_valid_face": {"test": 2} if with_faces and subject == "s01" else {}}
+    facts |= {"rejected": {"test": 3} if experiment == "eeg_only" and subject == "s02" else {}}
     facts |= measure(table, LABELS) | baselines(np.array([0.2, 0.2, 0.2, 0.4]), table, LABELS)
     upstream = {"segments_s01": {"options": {"eeg": {"band": [1, 50]}}, "upstream": {}}}
     facts["provenance"] = {"options": {"seed": 0, "model": {"n": 3}}, "upstream": upstream}
@@ -149,6 +150,7 @@ def _segments(folder, variant, subject):
         )
         file["position"] = np.tile(np.arange(SEGMENTS_A_TRIAL, dtype=np.int32), TRIALS)
         file["start"] = np.zeros(count, np.float32)
+        file["rejected"] = np.zeros(count, "S16")
         file.attrs["channels"] = CHANNELS
         file.attrs["cleaned"] = json.dumps(cleaned)
 

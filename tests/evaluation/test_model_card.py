@@ -96,6 +96,7 @@ def test_names_that_others_chose_are_text_in_the_card(train):
         **{"labels": labels, "warnings": [f"no training segment of class {labels[0]}"]},
         **{"subjects": {"train": 1, "val": 1, "test": 1}, "modalities": ["eeg"]},
         **{"num_instances": 10, "parameters": 1, "without_valid_face": {}, "scheme": "label"},
+        "rejected": {"train": 7, "test": 2},
         "holds_backbone": False,
     }
     options = {"labels": {"classes": labels}}
@@ -107,6 +108,7 @@ def test_names_that_others_chose_are_text_in_the_card(train):
     shown = html.unescape(re.sub("<[^>]+>", "", page))
     assert f"as one of {', '.join(labels)}." in shown
     assert f"no training segment of class {labels[0]}." in shown
+    assert "Segments whose EEG could not be used were left out: 7 in train, 2 in test." in shown
     code = re.search(r"train: ({.*})", shown)[1]
     assert json.loads(code) == options
 

@@ -182,6 +182,23 @@ def test_segments_without_a_valid_face_are_left_out_and_counted(study, split):
     assert set(data.batch(data.rows("test"), CPU)) == {"labels", "face_tokens", "valid"}
 
 
+def test_rejected_segments_are_left_out_where_eeg_is_looked_at_and_counted(study, split, tmp_path):
+    path, table = split("loso", "s03", ["s01", "s03"])
+    places = segments_of("s03")
+    why = {1: b"gap", 3: b"mark"}  # the first of them shows no face either
+    other = asymmetric.write_segments(tmp_path, "s03", study.trials["s03"], rejected=why)
+    data = read_with(study, path, "segments", other)
+    segments = list(zip(table["experiment_id"], table["position"], strict=True))
+    in_s03 = (table["subject"] == "s03").to_numpy()
+    left_out = in_s03 & np.array([s in (places[1], places[3]) for s in segments])
+    assert (data.rejected, left_out.sum()) == ({"test": 2}, 2)
+    whole = read_with(study, path, "segments", study.segments["s03"])
+    assert whole.rejected == {}
+    assert (whole.dropped, data.dropped) == ({"test": 2, "train": 2}, {"test": 1, "train": 2})
+    require_each_at_its_place(data, table[~left_out].reset_index(drop=True), None)
+    assert len(read_fold(path, [], []).table) == len(table)
+
+
 # ------------------------------------------------------------------- what is refused
 
 
