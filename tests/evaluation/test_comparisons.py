@@ -1,0 +1,328 @@
+"""Comparisons on tables made up by hand: other subjects, both signs.
+
+No experiment has the subjects of another, none lists them in order, and macro-F1 says something
+else than accuracy, so that a number at the wrong place is another number.
+"""
+
+import itertools
+import json
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from milmer.evaluation import comparisons
+from milmer.evaluation.baseline_options import BASELINES
+from milmer.evaluation.comparisons import ablation_table, inflation_table
+from milmer.evaluation.runs import TablesOptions
+
+# In 64ths, where sums are exact. Two subjects have no video, so `milmer` has no row of them.
+ACCURACY = {
+    "milmer": {"s09": 40, "s01": 30, "s02": 22, "s04": 51, "s05": 17, "s06": 35, "s08": 28},
+    "eeg": dict(s09=31, s08=36, s07=60, s06=20, s05=9, s04=47, s03=63, s02=27, s01=12),
+    "late": {"s01": 33, "s02": 20, "s04": 40, "s05": 30, "s06": 61, "s08": 10, "s03": 7},
+    "few": {"s08": 50, "s02": 10, "s01": 61},
+    "band_power": {"s01": 16, "s02": 50, "s03": 20, "s04": 13, "s05": 40, "s06": 29},
+}
+CHANGES = {
+    "milmer": {},
+    "eeg": {"model": {"modalities": ["eeg"]}},
+    "late": {"training": {"select": "last"}},
+    "few": {"labels": "permuted", "eeg": "raw"},
+}
+OPTIONS = TablesOptions(
+    experiments={n: {"folds": {"trial": []}, "changes": c} for n, c in CHANGES.items()},
+    baselines={"default": {"trial": []}},
+    report={"resamples": 600},  # all sign patterns of nine subjects, and no more
+)
+
+
+def value(experiment, subject, metric, protocol="trial", level="segment"):
+    """A number of the table in 64ths; each metric, protocol and level has others."""
+    number = ACCURACY[experiment][subject]
+    number = (number * {"accuracy": 1, "macro_f1": 3}[metric] + (metric == "macro_f1")) % 64
+    return (number * (5 if protocol == "loso" else 1) + (11 if level == "trial" else 0)) % 64
+
+
+def beside(experiment, subject, column, level="segment"):
+    """What a baseline reaches on an experiment's segments of a subject, in 64ths, or None."""
+    if column.startswith("band_power") and (experiment, subject) == ("eeg", "s05"):
+        return None  # the baseline was not run there
+    index = int(subject[1:]) * (3 if level == "trial" else 1)
+    step = {"majority": 1, "band_power": 7, "band_power_macro_f1": 13}[column]
+    return (17 + index * step + 5 * len(experiment)) % 64
+
+
+OTHERS = {f"{n}{m}": None for n in set(BASELINES) - {"band_power"} for m in ("", "_macro_f1")}
+BESIDE = ("majority", "band_power", "band_power_macro_f1")
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    rows = []
+    for protocol, level, experiment in itertools.product(
+        ("trial", "loso"), ("trial", "segment"), ACCURACY
+    ):
+        for subject in ACCURACY[experiment]:
+            if protocol == "loso" and experiment == "late":
+                continue
+            numbers = {m: value(experiment, subject, m, protocol, level) for m in METRICS}
+            numbers |= {c: beside(experiment, subject, c, level) for c in BESIDE} | OTHERS
+            numbers = {n: None if v is None else v / 64 for n, v in numbers.items()}
+            key = {"experiment": experiment, "protocol": protocol, "level": level}
+            rows.append(key | {"subject": subject, **numbers})
+    return pd.DataFrame(rows)
+
+
+METRICS = ("accuracy", "macro_f1")
+
+
+@pytest.fixture(scope="module")
+def summary():
+    rows = [
+        {"experiment": e, "protocol": p, "leaky": False, "select": "last", "permuted": e == "few"}
+        for e in ACCURACY
+        for p in ("trial", "loso")
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def tested(subjects, summary):
+    return comparisons.tests_table(subjects, summary, OPTIONS)
+
+
+def p_value(differences):
+    """All patterns of signs, in integers; None of fewer than six subjects."""
+    if len(differences) < 6:
+        return None
+    observed = abs(sum(differences))
+    signed = itertools.product((1, -1), repeat=len(differences))
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in signed]
+    return float(Fraction(sum(total >= observed for total in sums), len(sums)))
+
+
+def corrected(p):
+    """Holm's correction as the closed test by Bonferroni: the worst of all sets it is in."""
+    tested = {name: value for name, value in p.items() if value is not None}
+    sets = [c for n in range(1, len(tested) + 1) for c in itertools.combinations(tested, n)]
+    return {
+        name: max(min(1.0, len(s) * min(tested[j] for j in s)) for s in sets if name in s)
+        for name in tested
+    }
+
+
+def family(differences):
+    """The rows of a family, by experiment: subjects, mean difference, p and corrected p."""
+    p = {name: p_value(values) for name, values in differences.items()}
+    holm = corrected(p)
+    return {
+        name: (len(values), sum(values) / len(values) / 64, p[name], holm.get(name))
+        for name, values in differences.items()
+        if values
+    }
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("level", ["segment", "trial"])
+@pytest.mark.parametrize("protocol", ["trial", "loso"])
+def test_each_experiment_is_tested_on_the_subjects_it_shares_with_the_first(
+    tested, metric, protocol, level
+):
+    differences = {
+        name: [
+            value(name, s, metric, protocol, level) - value("milmer", s, metric, protocol, level)
+            for s in ACCURACY[name]
+            if s in ACCURACY["milmer"]
+        ]
+        for name in ("eeg", "late", "few")
+        if (protocol, name) != ("loso", "late")
+    }
+    assert any(d > 0 for d in differences["eeg"])
+    assert any(d < 0 for d in differences["eeg"])
+    assert rows_of(tested, protocol, level, metric, "milmer") == family(differences)
+
+
+@pytest.mark.parametrize("level", ["segment", "trial"])
+@pytest.mark.parametrize(
+    ("against", "metric", "column"),
+    [
+        ("band_power", "accuracy", "band_power"),
+        ("band_power", "macro_f1", "band_power_macro_f1"),
+        ("majority", "accuracy", "majority"),
+    ],
+)
+def test_a_baseline_is_compared_by_its_own_metric_where_it_was_run(
+    tested, against, metric, column, level
+):
+    names = [*CHANGES, *(["band_power"] if against == "majority" else [])]
+    differences = {
+        name: [
+            value(name, s, metric, "trial", level) - beside(name, s, column, level)
+            for s in ACCURACY[name]
+            if beside(name, s, column, level) is not None
+        ]
+        for name in names
+    }
+    assert rows_of(tested, "trial", level, metric, against) == family(differences)
+
+
+def rows_of(table, protocol, level, metric, against):
+    """A family of the table of tests; p is compared to the last digit."""
+    key = {"protocol": protocol, "level": level, "metric": metric, "against": against}
+    rows = table[(table[list(key)] == list(key.values())).all(axis=1)]
+    of_family = {}
+    for row in rows.itertuples():
+        p = (None if pd.isna(number) else number for number in (row.p, row.p_holm))
+        of_family[row.experiment] = pytest.approx((row.subjects, row.difference, *p))
+    return of_family
+
+
+def test_the_majority_has_no_macro_f1_and_nothing_is_tested_against_itself(tested):
+    pairs = set(zip(tested["against"], tested["metric"], strict=True))
+    assert pairs == {
+        *itertools.product(("milmer", "band_power"), METRICS),
+        ("majority", "accuracy"),
+    }
+    assert not (tested["experiment"] == tested["against"]).any()
+    assert list(dict.fromkeys(tested["level"])) == ["segment", "trial"]
+
+
+def test_more_patterns_than_resamples_are_drawn_by_the_seed(subjects, summary):
+    rows = subjects[(subjects["experiment"] == "eeg") & (subjects["protocol"] == "trial")]
+
+    def p(**report):
+        options = OPTIONS.updated({"report": report})
+        table = comparisons.tests_table(rows, summary, options)
+        return table.loc[table["subjects"] == 9, "p"].to_list()
+
+    first = p(resamples=100, seed=1)
+    assert p(resamples=100, seed=1) == first
+    assert p(resamples=100, seed=2) != first != p(resamples=101, seed=1)
+
+
+def test_remarks_are_of_both_experiments_each_by_its_name(tested):
+    notes = tested.set_index(["protocol", "experiment", "against"])["note"].to_dict()
+    assert notes["trial", "eeg", "milmer"] == ""
+    assert notes["trial", "few", "milmer"] == "few: permuted: trials exchanged their ratings"
+    assert notes["trial", "few", "majority"] == "permuted: trials exchanged their ratings"
+    assert notes["loso", "eeg", "milmer"] == "folds are dependent"
+
+
+@pytest.mark.parametrize(("protocol", "level"), [("trial", "segment"), ("loso", "trial")])
+def test_an_ablation_has_its_own_mean_and_the_difference_over_common_subjects(
+    subjects, summary, protocol, level
+):
+    table = ablation_table(subjects, summary, OPTIONS)
+    assert "band_power" not in set(table["experiment"])
+    rows = table[(table["protocol"] == protocol) & (table["level"] == level)]
+    assert set(rows["experiment"]) == set(CHANGES) - ({"late"} if protocol == "loso" else set())
+    for row in rows.to_dict("records"):
+        name = row["experiment"]
+        both = [s for s in ACCURACY[name] if s in ACCURACY["milmer"]]
+        assert (row["subjects"], row["common_subjects"]) == (len(ACCURACY[name]), len(both))
+        assert json.loads(row["changes"]) == CHANGES[name]
+        for metric in METRICS:
+            mine, first = (
+                {s: value(n, s, metric, protocol, level) / 64 for s in ACCURACY[n]}
+                for n in (name, "milmer")
+            )
+            assert row[metric] == pytest.approx(np.mean(list(mine.values())))
+            above = np.mean([mine[s] - first[s] for s in both])
+            assert row[f"{metric}_above_milmer"] == pytest.approx(above, abs=1e-12)
+    assert table.loc[table["experiment"] == "few", "note"].str.contains("permuted").all()
+
+
+def test_an_experiment_of_other_subjects_is_above_by_nothing(subjects, summary):
+    lonely = subjects[(subjects["experiment"] != "few") | (subjects["subject"] == "none")]
+    other = subjects[(subjects["experiment"] == "eeg") & (subjects["subject"] == "s03")]
+    other = other.assign(experiment="few")
+    lonely = pd.concat([lonely, other])
+    row = ablation_table(lonely, summary, OPTIONS).query("experiment == 'few'").iloc[0]
+    assert (row["subjects"], row["common_subjects"]) == (1, 0)
+    assert pd.isna(row["accuracy_above_milmer"])
+    tests = comparisons.tests_table(lonely, summary, OPTIONS)
+    assert "few" not in set(tests.loc[tests["against"] == "milmer", "experiment"])
+
+
+# -------------------------------------------------------------------- inflation
+
+ON_TEST = {"select": "best_on_test"}
+INFLATED = {
+    "leak": ({}, {"segment": 0.9}),
+    "milmer": ({}, {"segment": 0.8, "loso": 0.4, "trial": 0.55}),
+    "own": ({"model": {"a": 1}}, {"segment": 0.7, "loso": 0.45}),
+    "peek": ({"training": ON_TEST | {"lr": 2}}, {"trial": 0.65, "segment": 0.95}),
+    "other": ({"training": {"lr": 1}}, {"trial": 0.1}),
+    "like": ({"training": {"lr": 2, "select": "last"}, "validation": 0}, {"trial": 0.6}),
+    "peek2": ({"training": ON_TEST, "protocols": ["loso"]}, {"loso": 0.5}),
+    "control": ({"labels": "permuted"}, {"trial": 0.25}),
+}
+
+
+def inflated(names=INFLATED):
+    options = TablesOptions(
+        experiments={n: {"folds": {}, "changes": INFLATED[n][0]} for n in names}
+    )
+    rows = []
+    for name in [*INFLATED, "band_power"]:
+        for protocol, mean in INFLATED.get(name, ({}, {"trial": 0.99}))[1].items():
+            for level, metric in itertools.product(("trial", "segment"), ("macro_f1", "accuracy")):
+                of_row = (level, metric) == ("segment", "accuracy")
+                rows.append(
+                    {
+                        **{"experiment": name, "protocol": protocol, "level": level},
+                        "metric": metric,
+                        "mean": mean if of_row else 0.99,
+                        **OTHERS,
+                        **{"majority": 0.3, "chance": 0.28, "band_power": 0.44},
+                        "select": "best_on_test" if name.startswith("peek") else "last",
+                        "leaky": protocol == "segment",
+                        "permuted": name == "control",
+                        "note": f"on {name}",
+                    }
+                )
+    table = inflation_table(pd.DataFrame(rows), options)
+    return table.set_index(["experiment", "protocol"])
+
+
+def test_inflation_has_a_row_for_each_experiment_and_protocol_by_segment():
+    table = inflated()
+    assert list(table.index) == [(n, p) for n, (_, means) in INFLATED.items() for p in means]
+    for (name, protocol), row in table.iterrows():
+        assert row["accuracy"] == INFLATED[name][1][protocol]
+        assert tuple(row[["majority", "chance", "band_power"]]) == (0.3, 0.28, 0.44)
+
+
+def test_the_reference_is_the_first_honest_protocol_of_the_experiment_or_of_the_first():
+    table = inflated()
+    references = table["reference"].to_dict()
+    assert references["milmer", "segment"] == references["milmer", "loso"] == "milmer/trial"
+    assert references["own", "segment"] == "own/loso"
+    assert references["leak", "segment"] == references["peek", "trial"] == "milmer/trial"
+    assert references["control", "trial"] == "milmer/trial"
+    for key, reference in references.items():
+        name, protocol = reference.split("/")
+        expected = table.loc[key, "accuracy"] - INFLATED[name][1][protocol]
+        assert table.loc[key, "above_reference"] == pytest.approx(expected)
+    honest = {key for key, row in table.iterrows() if row["honest"]}
+    assert honest == {
+        *(("milmer", "loso"), ("milmer", "trial"), ("own", "loso"), ("other", "trial")),
+        ("like", "trial"),
+    }
+    alone = inflated(["leak", "control"])
+    assert alone["reference"].isna().all()
+    assert alone["above_reference"].isna().all()
+
+
+def test_a_choice_on_the_test_part_is_compared_with_what_differs_in_nothing_else():
+    table = inflated()
+    siblings = table["chosen_honestly"].dropna().to_dict()
+    assert siblings == {("peek", "trial"): "like", ("peek2", "loso"): "milmer"}
+    assert table.loc[("peek", "trial"), "above_chosen_honestly"] == pytest.approx(0.05)
+    assert table.loc[("peek2", "loso"), "above_chosen_honestly"] == pytest.approx(0.1)
+    assert table["more_data"].to_dict() == {key: key == ("peek", "trial") for key in table.index}
+    notes = table["note"].to_dict()
+    assert notes["peek", "trial"] == "on peek; learned from the validation part too"
+    assert notes["peek2", "loso"] == "on peek2"
