@@ -39,6 +39,13 @@ def test_each_prediction_is_in_one_of_fifteen_bins():
         assert bin_.low < bin_.confidence <= bin_.high
 
 
+def test_what_rounding_puts_outside_is_in_the_outermost_bin():
+    p = np.array([[0.0, 0.0], [0.0, 1.0 + 1e-7], [1 / 15, 0.0]])
+    table = reliability(np.array([1, 1, 0]), p)
+    assert table["count"].tolist() == [2] + [0] * 13 + [1]
+    assert table["accuracy"].iloc[[0, 14]].tolist() == [0.5, 1.0]
+
+
 def test_a_calibrated_model_has_next_to_none_and_a_boastful_one_its_boast():
     rng = np.random.default_rng(1)
     confidence = rng.uniform(0.5, 1, 50_000)

@@ -6,25 +6,44 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.dummy import DummyClassifier
 
-from milmer.metrics.scores import baselines, class_shares, measure, scores, without_model
+from milmer.metrics.scores import (
+    baselines,
+    by_trials,
+    class_shares,
+    measure,
+    probabilities,
+    scores,
+    without_model,
+)
 
 LABELS = ["a", "b", "c"]
 
 
 def predictions():
-    p = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.5, 0.4], [0.1, 0.2, 0.7]])
-    table = pd.DataFrame(p, columns=[f"p_{n}" for n in LABELS])
-    table.insert(0, "subject", "s01")
-    table.insert(1, "experiment_id", [1, 1, 2, 2])
-    return table.assign(label=[0, 0, 2, 2])
+    """Two subjects who saw the same stimuli, in trials of unequal length."""
+    p = [[60, 30, 10], [20, 70, 10], [10, 20, 70], [10, 50, 40], [10, 35, 55], [80, 15, 5]]
+    table = pd.DataFrame(np.array(p) / 100, columns=[f"p_{n}" for n in LABELS])
+    table.insert(0, "subject", ["s02", "s01", "s01", "s02", "s02", "s01"])
+    table.insert(1, "experiment_id", [1, 1, 2, 1, 1, 1])
+    return table.assign(label=[0, 1, 2, 0, 0, 1])
 
 
-def test_a_trial_is_judged_by_its_mean_probability():
+def test_a_trial_is_the_mean_of_its_segments_and_of_no_other_subjects():
     measured = measure(predictions(), LABELS)
-    assert measured["segment"]["accuracy"] == 0.5
-    # trial 1: 0.40, 0.50, 0.10 → b, wrong; trial 2: 0.10, 0.35, 0.55 → c, right
-    assert measured["trial"]["accuracy"] == 0.5
-    assert measured["segment"]["auroc"] == pytest.approx(1.0)
+    # By segment: a, b, c, b, c, a of a, b, c, a, a, b.
+    assert measured["segment"]["accuracy"] == pytest.approx(3 / 6)
+    trials = by_trials(predictions(), LABELS)
+    assert trials[["subject", "experiment_id", "label"]].to_numpy().tolist() == [
+        *(["s01", 1, 1], ["s01", 2, 2], ["s02", 1, 0])
+    ]
+    np.testing.assert_allclose(
+        probabilities(trials, LABELS),
+        [[0.5, 0.425, 0.075], [0.1, 0.2, 0.7], [0.8 / 3, 1.15 / 3, 1.05 / 3]],
+    )
+    # By trial: a, c, b of b, c, a.
+    assert measured["trial"]["accuracy"] == pytest.approx(1 / 3)
+    loss = -np.log([0.425, 0.7, 0.8 / 3]).mean()
+    assert measured["trial"]["loss"] == pytest.approx(loss)
 
 
 def test_a_class_that_does_not_occur_counts_in_no_average():
@@ -36,16 +55,31 @@ def test_a_class_that_does_not_occur_counts_in_no_average():
 def test_what_cannot_be_said_is_null():
     one_class = scores(np.array([1, 1]), np.eye(3)[[1, 1]])
     assert one_class["auroc"] is None
+    assert scores(np.array([1, 0]), np.eye(3)[[1, 1]])["auroc"] == 0.5
     assert one_class["kappa"] is None
     assert one_class["accuracy"] == 1.0
     assert set(scores(np.array([], int), np.empty((0, 3))).values()) == {None}
 
 
+def test_agreement_of_one_class_with_another_is_none_beyond_chance():
+    for truth, guess in (([0, 1, 1], [0, 0, 0]), ([0, 0, 0], [0, 1, 1]), ([0, 0], [1, 1])):
+        assert scores(np.array(truth), np.eye(3)[guess])["kappa"] == 0.0
+
+
+def test_a_certain_error_costs_much_and_not_without_end():
+    assert scores(np.array([0, 1]), np.eye(2)[[0, 0]])["loss"] == pytest.approx(-np.log(1e-12) / 2)
+    assert scores(np.array([0]), np.array([[1.0000001, 0.0]]))["loss"] == 0
+
+
 def test_baselines_come_from_the_training_labels():
-    accuracies = baselines(class_shares(np.array([0, 0, 2]), 3), predictions(), LABELS)
-    assert accuracies["majority"] == {"segment": 0.5, "trial": 0.5}
-    assert accuracies["chance"]["segment"] == pytest.approx((2 / 3 + 1 / 3) / 2)
-    assert accuracies["tested"] == {"segment": 4, "trial": 2}
+    shares = class_shares(np.array([2, 0, 1, 0, 1]), 4)
+    assert shares.tolist() == [0.4, 0.4, 0.2, 0.0]
+    accuracies = baselines(shares[:3], predictions(), LABELS)
+    # Of a and b, equally common in training, the first is predicted.
+    assert accuracies["majority"] == {"segment": 3 / 6, "trial": 1 / 3}
+    assert accuracies["chance"]["segment"] == pytest.approx((5 * 0.4 + 0.2) / 6)
+    assert accuracies["chance"]["trial"] == pytest.approx((2 * 0.4 + 0.2) / 3)
+    assert accuracies["tested"] == {"segment": 6, "trial": 3}
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -34,12 +34,54 @@ def test_the_sign_flip_test_is_scipys_paired_permutation_test(count):
 
 def test_both_are_null_below_six_subjects():
     assert bootstrap_interval(VALUES[:5], 0.95, 1000, 0) is None
+    low, high = bootstrap_interval(VALUES[:6], 0.95, 1000, 0)
+    assert VALUES[:6].min() < low < VALUES[:6].mean() < high < VALUES[:6].max()
     assert sign_flip_test(VALUES[:5], 1000, 0) is None
     assert sign_flip_test(VALUES[:6], 1000, 0) == 2 / 64
 
 
 def test_equal_experiments_are_not_told_apart():
     assert sign_flip_test(np.zeros(8), 1000, 0) == 1.0
+
+
+def test_drawn_signs_never_give_a_p_of_zero():
+    """Of so many differences of one sign no drawn pattern is as large but the observed one."""
+    differences = np.linspace(1, 2, 40)
+    assert sign_flip_test(differences, 100, 0) == pytest.approx(1 / 101)
+    assert sign_flip_test(-differences, 999, 0) == pytest.approx(1 / 1000)
+
+
+def test_signs_are_enumerated_where_there_are_no_more_than_resamples():
+    assert sign_flip_test(VALUES[:6], 64, 0) == 2 / 64
+    drawn = sign_flip_test(VALUES[:6] - 0.35, 63, 0) * 64
+    assert drawn == pytest.approx(round(drawn))
+    assert sign_flip_test(VALUES[:6], 63, 0) != 2 / 64
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e9])
+def test_p_does_not_depend_on_the_unit(scale):
+    """Sums of equal size in another order differ by rounding, which counts as equal."""
+    differences = np.array([0.1, 0.2, -0.3, 0.1, 0.2, 0.3, -0.1, 0.7])
+    tenths = np.round(differences * 10).astype(int)
+    signs = np.array(list(itertools.product((1, -1), repeat=8)))
+    expected = (abs(signs @ tenths) >= abs(tenths.sum())).mean()
+    assert sign_flip_test(differences * scale, 10_000, 0) == expected
+
+
+def test_the_seed_and_the_number_of_subjects_decide_the_draw_and_nothing_else():
+    values = np.random.default_rng(0).normal(0.2, 1, 40)
+    np.random.seed(1)  # noqa: NPY002, not read
+    p = sign_flip_test(values, 500, 3)
+    interval = bootstrap_interval(values, 0.9, 500, 3)
+    np.random.seed(2)  # noqa: NPY002
+    assert sign_flip_test(values, 500, 3) == p == sign_flip_test(-values, 500, 3)
+    assert bootstrap_interval(values, 0.9, 500, 3) == interval
+    shifted = bootstrap_interval(values + 8, 0.9, 500, 3)  # the same subjects were drawn
+    assert shifted == pytest.approx((interval[0] + 8, interval[1] + 8))
+    assert len({sign_flip_test(values, 500, seed) for seed in range(8)}) > 4
+    assert len({bootstrap_interval(values, 0.9, 500, seed) for seed in range(8)}) == 8
+    # A subject whose difference is 0 changes no sum, only what is drawn.
+    assert len({sign_flip_test([*values, *[0.0] * n], 500, 3) for n in range(8)}) > 4
 
 
 def test_holm_by_hand():

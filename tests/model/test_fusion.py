@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from milmer.model.fusion import _CEILING, CrossAttention
+from milmer.model.fusion import CrossAttention, TokenMLP
+
+CEILING = 20.0  # how far a key's logit may lie above the best chosen one
 
 
 def reference(module, tokens, weight):
@@ -18,7 +20,7 @@ def reference(module, tokens, weight):
     logits = q @ k.transpose(-1, -2) / d**0.5
     m = weight.repeat_interleave(count, dim=1)[:, None, None]
     top = logits.detach().masked_fill(m.detach() == 0, -torch.inf).amax(-1, keepdim=True)
-    e = (logits - top).clamp(max=_CEILING).exp() * m
+    e = (logits - top).clamp(max=CEILING).exp() * m
     attended = e / e.sum(-1, keepdim=True) @ v
     return module.out(attended.transpose(1, 2).flatten(2))
 
@@ -31,6 +33,66 @@ def gradients(forward, module, tokens, weight, target):
     (out * target).sum().backward()
     by_name = {name: p.grad.clone() for name, p in module.named_parameters()}
     return out.detach(), by_name | {"tokens": tokens.grad, "weight": weight.grad}
+
+
+def pytorchs(module):
+    """PyTorch's own multi-head attention with the weights of ``module``."""
+    dim = module.query.in_features
+    theirs = torch.nn.MultiheadAttention(dim, module.heads, batch_first=True)
+    layers = (module.query, module.key, module.value)
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            packed = torch.cat([getattr(layer, name) for layer in layers])
+            getattr(theirs, f"in_proj_{name}").copy_(packed)
+            getattr(theirs.out_proj, name).copy_(getattr(module.out, name))
+    return theirs
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_tokens_and_shares_are_those_of_pytorchs_attention(heads):
+    torch.manual_seed(0)
+    module = CrossAttention(16, heads=heads, queries=6, dropout=0.5).eval()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.6)
+    tokens = torch.randn(3, 5, 2, 16)
+    present = torch.tensor([[1, 0, 1, 1, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 1]]).bool()
+    expected, weights = pytorchs(module)(
+        module.queries.expand(3, -1, -1),
+        *[tokens.flatten(1, 2)] * 2,
+        key_padding_mask=~present.repeat_interleave(2, dim=1),
+    )
+    torch.testing.assert_close(module(tokens, present), expected)
+    shares = module.shares(tokens, present)
+    assert shares.shape == (3, 6, 5, 2)
+    torch.testing.assert_close(shares.flatten(2), weights)
+    assert not shares.transpose(1, 2)[~present].any()
+
+
+def test_dropout_is_of_training_alone():
+    torch.manual_seed(0)
+    module = CrossAttention(16, heads=2, queries=3, dropout=0.5)
+    tokens, present = torch.randn(2, 5, 3, 16), torch.ones(2, 5).bool()
+    assert not torch.equal(module(tokens, present), module(tokens, present))
+    module.eval()
+    assert torch.equal(module(tokens, present), module(tokens, present))
+
+
+def test_weights_begin_as_those_of_a_transformer():
+    torch.manual_seed(0)
+    module = CrossAttention(64, heads=2, queries=40, dropout=0.0)
+    for layer in (module.query, module.key, module.value):  # uniform, by Glorot & Bengio (2010)
+        assert layer.weight.abs().max().item() == pytest.approx((6 / 128) ** 0.5, rel=0.02)
+    assert not any(b.any() for name, b in module.named_parameters() if name.endswith("bias"))
+    assert module.queries.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_the_mlp_widens_a_token_four_times():
+    torch.manual_seed(0)
+    mlp, x = TokenMLP(6), torch.randn(2, 3, 6)
+    assert mlp.up.weight.shape == (24, 6)
+    h = x @ mlp.up.weight.T + mlp.up.bias
+    h = h * torch.special.ndtr(h)  # the exact GELU
+    torch.testing.assert_close(mlp(x), h @ mlp.down.weight.T + mlp.down.bias)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
