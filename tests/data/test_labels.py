@@ -104,17 +104,17 @@ def test_a_median_is_that_of_the_rated():
     assert thresholds(trials, options) == {"valence": 3.0}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"classes": ["a", "b"]},
-        {"scheme": "label", "classes": ["a"]},
-        {"scheme": "label", "classes": ["a", "a"]},
-    ],
-)
-def test_classes_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        LabelsOptions(**wrong)
+def test_the_classes_have_these_names_in_this_order(refused):
+    assert label_names(LabelsOptions()) == ["HAHV", "LAHV", "LALV", "HALV"]
+    assert label_names(LabelsOptions(scheme="dominance")) == ["low", "high"]
+    with refused("labels.scheme: label: no names of classes are known; set labels.classes"):
+        label_names(LabelsOptions(scheme="label"))
+
+
+@pytest.mark.parametrize("classes", [["a"], []])
+def test_fewer_than_two_classes_are_refused(classes):
+    with pytest.raises(ValidationError, match="at least 2 items"):
+        LabelsOptions(scheme="label", classes=classes)
 
 
 def test_what_deaps_splits_depend_on_names_no_classes():

@@ -42,11 +42,40 @@ def test_missing_onsets_are_found_by_their_time(lost):
     assert np.delete(matched, lost).tolist() == np.delete(onsets, lost).tolist()
 
 
+@pytest.mark.parametrize("begin", [0.5, 194.5])
 @pytest.mark.parametrize("lost", [0, 7])
-def test_in_an_even_rhythm_the_start_of_the_experiment_decides(lost):
-    onsets = 10 + 19.0 * np.arange(8)
-    matched = match_onsets(1e4 * (onsets - 1), np.delete(onsets, lost), 0.5)
-    assert np.flatnonzero(np.isnan(matched)).tolist() == [lost]
+def test_in_an_even_rhythm_the_start_of_the_experiment_decides(lost, begin):
+    onsets = begin + 9.5 + 19.0 * np.arange(8)
+    matched = match_onsets(1e4 * (onsets - begin - 0.5), np.delete(onsets, lost), begin)
+    assert matched.tolist() == [*onsets[:lost], pytest.approx(np.nan, nan_ok=True),
+                                *onsets[lost + 1 :]]  # fmt: skip
+
+
+@pytest.mark.parametrize("unknown", [[0], [2, 5], [1, 7]], ids=str)
+def test_a_trial_without_a_start_time_alone_has_no_onset(unknown):
+    onsets = rhythm(8)
+    start_time = 1e4 * onsets
+    start_time[unknown] = np.nan
+    expected = onsets.copy()
+    expected[unknown] = np.nan
+    np.testing.assert_array_equal(match_onsets(start_time, onsets, 0), expected)
+
+
+@pytest.mark.parametrize(
+    ("trials", "strange", "absent", "matched"),
+    [(8, 0, 2, 6), (8, 4, 4, 4), (8, 4, 5, 0), (20, 0, 14, 6), (6, 14, 0, 6), (7, 3, 3, 4)],
+)
+def test_half_of_the_fewer_of_onsets_and_trials_must_fit(trials, strange, absent, matched, refused):
+    """Of ``trials`` onsets ``absent`` were not recorded, ``strange`` ones were."""
+    onsets, others = rhythm(trials, 3), 9000 + rhythm(20, 5)[:strange]
+    recorded = np.concatenate([onsets[absent:], others])
+    if matched:
+        found = match_onsets(1e4 * onsets, recorded, 0)
+        np.testing.assert_array_equal(found[absent:], onsets[absent:])
+        assert np.isnan(found).sum() == trials - matched
+        return
+    with refused(f"{len(recorded)} music videos start, and only 3 of them within 2 s"):
+        match_onsets(1e4 * onsets, recorded, 0)
 
 
 def test_an_onset_that_fits_no_trial_is_left_out():
@@ -60,6 +89,8 @@ def test_without_any_start_time_as_many_onsets_go_by_their_order(refused):
     np.testing.assert_array_equal(match_onsets(unknown, onsets, 0), onsets)
     with refused("37 music videos start", "40 trials", "Start_time"):
         match_onsets(unknown, onsets[:37], 0)
+    with refused("40 music videos start", "39 trials", "Start_time"):
+        match_onsets(unknown[:39], onsets, 0)
 
 
 def test_another_subjects_recording_is_refused(refused):
@@ -85,6 +116,11 @@ def test_any_part_of_the_onsets_is_matched(seed, trials, unit, lost, offset):
     onsets = rhythm(trials, seed) + offset
     kept = np.sort(r.permutation(trials)[: max(2, round(trials * (1 - lost)))])
     start_time = (onsets - offset + r.uniform(-0.2, 0.2, trials)) / unit
-    matched = match_onsets(start_time, onsets[kept], offset)
-    assert np.flatnonzero(~np.isnan(matched)).tolist() == kept.tolist()
-    assert matched[kept].tolist() == onsets[kept].tolist()
+    unknown = r.random(trials) < 0.1
+    start_time[unknown] = np.nan
+    expected = np.full(trials, np.nan)
+    expected[kept] = onsets[kept]
+    expected[unknown] = np.nan
+    if np.isfinite(expected).sum() > 1:
+        matched = match_onsets(start_time, onsets[kept], offset)
+        np.testing.assert_array_equal(matched, expected)

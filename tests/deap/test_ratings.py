@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from milmer.deap.preprocessed import read_preprocessed
-from milmer.deap.ratings import LABEL_SCALES, check_labels, read_ratings
+from milmer.deap.ratings import check_labels, ratings_of, read_ratings
 
 RATINGS = "metadata_csv/participant_ratings.csv"
 DAT = "data_preprocessed_python/s01.dat"
@@ -119,21 +119,60 @@ def test_what_is_no_table_is_refused(tmp_path, content, refused):
         read_ratings(path)
 
 
-def test_labels_of_the_same_copy_agree(twin):
-    ratings = read_ratings(twin / RATINGS)
-    labels = read_preprocessed(twin / DAT).labels
-    check_labels("s01", ratings[ratings["subject"] == "s01"], labels, twin / DAT)
+def test_each_value_stands_in_its_column(table):
+    """Read by name, in whichever order columns stand."""
+    row = {"Liking": 4.5, "Participant_id": 7, "Start_time": 123456, "Arousal": 2.25, "Trial": 3}
+    row |= {"Familiarity": 2, "Valence": 8.75, "Experiment_id": 11, "Dominance": 6}
+    second = row | {"Trial": 2, "Experiment_id": 9, "Start_time": "", "Participant_id": 6}
+    read = read_ratings(table(lambda _: pd.DataFrame([row, row | {"Trial": 1, "Experiment_id": 12},
+                                                      second])))  # fmt: skip
+    expected = pd.DataFrame(
+        {
+            "subject": ["s06", "s07", "s07"],
+            "trial": np.array([2, 3, 1], np.int32),
+            "experiment_id": np.array([9, 11, 12], np.int32),
+            "start_time": [np.nan, 123456, 123456],
+            **{"valence": 8.75, "arousal": 2.25, "dominance": 6.0, "liking": 4.5},
+            "familiarity": 2.0,
+        }
+    )
+    pd.testing.assert_frame_equal(read, expected)
+    own = ratings_of("s07", read, "x")
+    pd.testing.assert_frame_equal(own, expected[1:].reset_index(drop=True))
 
 
-def test_labels_that_disagree_name_the_subject_and_the_first_experiment_id(twin, refused):
-    ratings = read_ratings(twin / RATINGS)
-    own = ratings[ratings["subject"] == "s01"].reset_index(drop=True)
-    labels = own[LABEL_SCALES].to_numpy().copy()
-    labels[[2, 5]] += 0.01
-    with refused("s01", "2 of 8 trials", "first at experiment_id 3", "same copy"):
-        check_labels("s01", own, labels, twin / DAT)
-    labels[2, 0] = np.nan
-    with refused("first at experiment_id 3"):
-        check_labels("s01", own, labels, twin / DAT)
-    with refused("holds 5 trials", "experiment_id 8"):
-        check_labels("s01", own, labels[:5], twin / DAT)
+@pytest.fixture
+def rated(twin):
+    """The ratings of s01 but for one trial, and the labels of its file."""
+    ratings = ratings_of("s01", read_ratings(twin / RATINGS), twin / RATINGS)
+    ratings = ratings[ratings["experiment_id"] != 5].reset_index(drop=True)
+    return ratings, read_preprocessed(twin / DAT).labels.copy()
+
+
+def test_labels_of_the_same_copy_agree(rated):
+    ratings, labels = rated
+    check_labels("s01", ratings, labels, DAT)
+    labels[4] = np.nan  # of the trial that was not rated
+    check_labels("s01", ratings, labels + 0.004, DAT)
+
+
+@pytest.mark.parametrize("change", [0.006, -0.01, np.nan])
+@pytest.mark.parametrize("scale", range(4))
+def test_labels_that_disagree_in_one_rating_name_the_trial_and_both(rated, scale, change, refused):
+    ratings, labels = rated
+    labels[[6, 2], scale] += change
+    in_file, right = labels[2], ratings.loc[2, ["valence", "arousal", "dominance", "liking"]]
+    both = ("/".join(f"{v:g}" for v in values) for values in (in_file, right))
+    values = "{} in the file, {} rated".format(*both)
+    with refused(
+        f"{DAT}: labels of s01 disagree with participant_ratings.csv in 2 of 7 trials, "
+        f"first at experiment_id 3 ({values}); EEG and faces would be paired wrongly"
+    ):
+        check_labels("s01", ratings, labels, DAT)
+
+
+def test_a_file_of_fewer_trials_than_are_rated_is_refused(rated, refused):
+    ratings, labels = rated
+    check_labels("s01", ratings, labels[:8], DAT)
+    with refused("s01 holds 7 trials, the ratings name experiment_id 8"):
+        check_labels("s01", ratings, labels[:7], DAT)

@@ -1,11 +1,14 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from milmer import storage
-from milmer.deap.trials import TrialsOptions, make_trials
+from milmer.deap import trials as stage
+from milmer.deap.bdf import Markers, read_markers
+from milmer.deap.trials import TrialsOptions, locate, make_trials
 
 COLUMNS = (
     "subject trial experiment_id valence arousal dominance liking familiarity "
@@ -131,3 +134,69 @@ def test_provenance_names_options_and_inputs(twin, twin_results):
     assert about["inputs"]["eeg"] == storage.digest(twin / "data_preprocessed_python" / "s01.dat")
     assert set(about["inputs"]) == {"eeg", "ratings"}
     assert "milmer.deap.ratings" in json.dumps(about["code"])
+
+
+# -------------------------------------------- where trials are in a continuous recording
+
+PRESENTED = pd.DataFrame({"experiment_id": [1, 2, 4, 7, 9], "trial": [3, 5, 1, 4, 2]})
+
+
+def markers(onsets, ends, begin=100.0):
+    """Markers of an experiment: where it begins, each music video, and where that ends."""
+    time = np.array([begin, *np.ravel(np.column_stack([onsets, ends]))])
+    code = np.array([1, *[4, 7] * len(onsets)])
+    return Markers(time, code, seconds=time[-1] + 5)
+
+
+@pytest.mark.parametrize("timed", [True, False], ids=["by time", "by order"])
+def test_each_trial_is_where_it_was_presented(timed):
+    """Trials stand in the order of experiment_id, onsets in that of presentation."""
+    onsets = np.array([110.0, 200.5, 280.0, 395.25, 470.0])
+    ends = onsets + np.array([60, 60, 60, 41, 60])  # the fourth broke off
+    start_time = np.array([1_800_000, 3_700_000, 100_000, 2_952_500, 1_005_000])
+    given = start_time if timed else np.full(5, np.nan)
+    located = locate("s01", "s01.bdf", markers(onsets, ends), PRESENTED, given)
+    assert located.starts.tolist() == [280, 470, 110, 395.25, 200.5]
+    assert located.seconds.tolist() == [60, 60, 60, 41, 60]
+    assert located.unknown.tolist() == []
+
+
+@pytest.mark.parametrize("begin", [0.0, 1000.0])
+def test_an_onset_that_is_missing_or_unknown_is_that_of_its_trial(begin):
+    """In an even rhythm the begin of the experiment says which is missing: the first."""
+    onsets = begin + 10 + 100.0 * np.array([1, 2, 3, 4, 4.5])
+    recorded = markers(onsets, onsets + 30, begin)
+    start_time = 1e4 * 100 * (PRESENTED["trial"].to_numpy() - 1)
+    located = locate("s01", "s01.bdf", recorded, PRESENTED, start_time)
+    expected = begin + 10 + 100.0 * np.array([2, 4, np.nan, 3, 1])
+    np.testing.assert_array_equal(located.starts, expected)
+    np.testing.assert_array_equal(located.seconds, [30, 30, np.nan, 30, 30])
+    assert located.unknown.tolist() == [begin + 460]
+
+
+def test_what_does_not_fit_names_the_recording_and_the_subject(refused):
+    with refused("s01.bdf: s01: 4 music videos start, the ratings name 5 trials"):
+        onsets = np.array([110.0, 200, 280, 395])
+        locate("s01", "s01.bdf", markers(onsets, onsets + 30), PRESENTED, np.full(5, np.nan))
+
+
+def test_a_recording_without_an_onset_leaves_its_trial_alone_without_eeg(
+    twin, table, monkeypatch, caplog
+):
+    """Presented third, of another experiment_id; one more onset is told by its time."""
+    whole = read_markers(twin / "data_original/s01.bdf")
+    onsets, end = whole.onsets, whole.time.max()
+    right = table(twin, source="bdf")
+    time = np.where(whole.time == onsets[2], end + 3, whole.time)
+    order = np.argsort(time)
+    changed = Markers(time[order], whole.code[order], whole.seconds + 10)
+    monkeypatch.setattr(stage, "read_markers", lambda path: changed)
+    trials = table(twin, source="bdf")
+    third = right["trial"] == 3
+    assert right.loc[third, "experiment_id"].item() != 3
+    assert trials.loc[third, ["eeg_file", "eeg_start", "eeg_seconds"]].isna().all(axis=None)
+    pd.testing.assert_frame_equal(trials[~third], right[~third])
+    assert right["eeg_start"].tolist() == [onsets[trial - 1] for trial in right["trial"]]
+    assert "no onset in" in caplog.text
+    assert "of trials [3]; they have no EEG" in caplog.text
+    assert f"onsets at {end + 3:.0f} s fit no trial" in caplog.text

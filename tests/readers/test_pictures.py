@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from milmer.faces.bags import LARGEST_CROP, decode_crop
-from milmer.faces.options import FacesOptions
 from milmer.readers.pictures import MOST_PIXELS, picture_size, require_pixels
 from tests.limited import refusal
 
@@ -73,14 +71,6 @@ def read_all(folder):
     from milmer.backbone.class_folders import read_pictures
 
     read_pictures(folder, 0.2, 0, 1)
-
-
-def test_a_stored_crop_is_no_larger_than_crops_are(refused):
-    assert FacesOptions.model_json_schema()["properties"]["size"]["maximum"] == LARGEST_CROP
-    with refused("a stored crop: claims to be 1025 x 1024 px"):
-        decode_crop(np.frombuffer(_claiming(1025, 1024), np.uint8))
-    with refused("a stored crop: not a picture"):
-        decode_crop(np.zeros(9, np.uint8))
 
 
 def test_a_webp_that_pillow_refuses_by_its_size_is_one_line(refused):
