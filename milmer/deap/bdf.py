@@ -18,6 +18,7 @@ from milmer.deap.layout import GENEVA, SFREQ
 from milmer.errors import MilmerError
 from milmer.readers.edf import BIOSEMI, EDFFile, Signal, damaged
 from milmer.readers.eeg import EEGFile, MissingChannels
+from milmer.readers.parts import read_with_margins
 
 VIDEO_STARTS, EXPERIMENT_STARTS = 4, 1
 """Status codes; the others are 2 synchronisation, 3 and 5 fixation, 7 the end."""
@@ -102,14 +103,19 @@ def read_markers(path: Path) -> Markers:
     )
 
 
-def read_trials(path: Path, starts: Mapping[int, float], seconds: Mapping[int, float]) -> Recording:
+def read_trials(
+    path: Path,
+    starts: Mapping[int, float],
+    seconds: Mapping[int, float],
+    margin: int = int(BASELINE_SECONDS),
+) -> Recording:
     """EEG (32, sample) and EOG (2, sample) of each trial in µV at 128 Hz, without their means.
 
     ``starts`` and ``seconds`` say where the music video of each experiment_id starts and how long
-    it lasts, in s; 3 s of baseline come before it. EEG is in Geneva order, EOG is hEOG and vEOG, or
-    None where the recording lacks their electrodes. Trials are read one by one, so memory does not
-    grow with the length of the recording. Raises :class:`MilmerError` where the file is damaged or
-    lacks a channel of DEAP's EEG.
+    it lasts, in s; up to ``margin`` s are read before and after it. EEG is in Geneva order, EOG is
+    hEOG and vEOG, or None where the recording lacks their electrodes. Trials are read one by one,
+    so memory does not grow with the length of the recording. Raises :class:`MilmerError` where the
+    file is damaged or lacks a channel of DEAP's EEG.
     """
     _require_bdf(path)
     try:
@@ -121,22 +127,21 @@ def read_trials(path: Path, starts: Mapping[int, float], seconds: Mapping[int, f
             remedy="copy DEAP's file again",
         ) from error
     with_eog = all(file.has(name) for pair in EOG_ELECTRODES.values() for name in pair)
-    eeg, eog, gaps, marks = {}, {}, {}, {}
+    pairs = list(EOG_ELECTRODES.values()) if with_eog else None
+    eeg, eog, before, gaps, marks = {}, {}, {}, {}, {}
     for experiment_id, start in starts.items():
         video = start, start + seconds[experiment_id]
         gaps[experiment_id], marks[experiment_id] = file.gaps_in(*video), file.marks_in(*video)
-        span = start - BASELINE_SECONDS, BASELINE_SECONDS + seconds[experiment_id], SFREQ
-        eeg[experiment_id] = file.trial(*span)
-        if with_eog:
-            eog[experiment_id] = np.stack(
-                [file.bipolar(pair, *span) for pair in EOG_ELECTRODES.values()]
-            )
+        eeg[experiment_id], eog[experiment_id], before[experiment_id] = read_with_margins(
+            file, start, seconds[experiment_id], SFREQ, margin, pairs
+        )
     return Recording(
         eeg,
         eog if with_eog else None,
         referenced=False,
         channels=tuple(GENEVA),
         sfreq=SFREQ,
+        baseline=before,
         gaps=gaps,
         marks=marks,
     )

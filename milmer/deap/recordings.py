@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from milmer.data.options import RecordingOptions
-from milmer.data.recording import Recording
+from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.deap import bdf
 from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
 from milmer.deap.preprocessed import read_preprocessed
@@ -15,11 +15,16 @@ EOG_ROWS = [PERIPHERAL.index(name) for name in bdf.EOG_ELECTRODES]
 
 
 def read_recording(
-    root: Path, trials: pd.DataFrame, options: RecordingOptions | None = None
+    root: Path,
+    trials: pd.DataFrame,
+    options: RecordingOptions | None = None,
+    margin: int = int(BASELINE_SECONDS),
 ) -> Recording:
     """Read the trials with EEG of a subject's table from its file below ``root``.
 
-    ``options`` are for recordings of a manifest; DEAP's files need none. Raises
+    ``options`` are for recordings of a manifest; DEAP's files need none. Of a ``.bdf`` up to
+    ``margin`` s before and after each trial are read; preprocessed files hold 3 s before it and
+    nothing after it. Raises
     :class:`MilmerError` where the file is missing or damaged.
     """
     wanted = trials[trials["eeg_file"].notna()]
@@ -28,7 +33,7 @@ def read_recording(
         ids = wanted["experiment_id"].tolist()
         starts = dict(zip(ids, wanted["eeg_start"], strict=True))
         seconds = dict(zip(ids, wanted["eeg_seconds"], strict=True))
-        recording = bdf.read_trials(path, starts, seconds)
+        recording = bdf.read_trials(path, starts, seconds, margin)
         require_plausible_amplitude(list(recording.eeg.values()), SFREQ, path)
         return recording
     content = read_preprocessed(path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from milmer.errors import MilmerError
 
+_NOTCH_REACH = 3.3  # s; half of the filter that MNE designs for transitions of 0.5 Hz
 _FLAT = 1e-3  # µV; no amplifier is that quiet: a smaller spread is rounding
 
 
@@ -44,6 +45,16 @@ def band_pass(eeg: np.ndarray, sfreq: float, band: tuple[float, float] | None) -
     from mne.filter import filter_data
 
     return filter_data(eeg.astype(np.float64, copy=False), sfreq, *band, verbose="error")
+
+
+def filter_margin(sfreq: float, frequency: float | None, band: tuple[float, float] | None) -> float:
+    """Seconds before and after a sample at ``sfreq`` Hz that notch and band-pass look at."""
+    from mne.filter import create_filter
+
+    seconds = 0.0 if frequency is None else _NOTCH_REACH
+    if band is not None and band[1] < sfreq / 2:
+        seconds += len(create_filter(None, sfreq, *band, verbose="error")) / 2 / sfreq
+    return seconds
 
 
 def correct_baseline(

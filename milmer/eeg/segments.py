@@ -1,7 +1,7 @@
 """Stage ``segments``: from a subject's recording to filtered EEG segments.
 
-By default the recording is cleaned, each channel is filtered over the whole trial with its
-baseline, so that the baseline absorbs the edge effect of the filter, and then cut. ``layout:
+By default the recording is cleaned, each channel is filtered over the whole trial with what was
+recorded before and after it, which absorbs the edge effects of the filter, and then cut. ``layout:
 as_published`` does what the authors' notebook does: it drops the baseline, reshapes the array so
 that channels and time are scrambled ("segment 0" is channels 0 and 1 over the whole minute), and
 filters that.
@@ -9,6 +9,7 @@ filters that.
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -22,7 +23,7 @@ from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import bad_in, chosen_method, clean
-from milmer.eeg.filtering import band_pass, correct_baseline, notch
+from milmer.eeg.filtering import band_pass, correct_baseline, filter_margin, notch
 from milmer.eeg.options import EEGOptions, SegmentsOptions
 from milmer.eeg.rejection import (
     Rejection,
@@ -34,6 +35,10 @@ from milmer.eeg.rejection import (
 )
 from milmer.errors import MilmerError
 from milmer.readers.digests import eeg_digests
+
+_USUAL_RATE = (
+    128.0  # Hz, where the rate is that of the files: it hardly matters to a filter's length
+)
 
 SEGMENTS_SCHEMA = {
     "eeg": storage.Array("float32", ("segment", "channel", "sample")),
@@ -65,9 +70,12 @@ class ReadRecording(Protocol):
     """How a dataset's recordings are read: ``deap.recordings`` or ``manifest.recordings``."""
 
     def __call__(
-        self, root: Path, trials: pd.DataFrame, options: RecordingOptions | None
+        self, root: Path, trials: pd.DataFrame, options: RecordingOptions | None, margin: int
     ) -> Recording:
-        """Read the trials with EEG of a subject's table; their files lie below ``root``."""
+        """Read the trials with EEG of a subject's table; their files lie below ``root``.
+
+        Up to ``margin`` s before and after each are read too, where the recording holds them.
+        """
 
 
 def make_segments(
@@ -130,7 +138,7 @@ def subject_segments(
             where=path,
             remedy="lower segmentation.seconds",
         )
-    recording = read(root, table, options.recording)
+    recording = read(root, table, options.recording, margin_of(options))
     try:
         eeg, rejected, cleaned = cut_segments(recording, grid, options)
     except MilmerError as error:
@@ -140,6 +148,16 @@ def subject_segments(
     return SubjectSegments(
         eeg, rejected, grid, tuple(recording.channels), recording.sfreq, cleaned, digests
     )
+
+
+def margin_of(options: SegmentsOptions) -> int:
+    """Whole s to read before and after a trial: the baseline, and what the filters look at.
+
+    In whole seconds the trial's samples stay on the grid of any rate.
+    """
+    rate = options.recording.sfreq if options.recording else None
+    reach = filter_margin(rate or _USUAL_RATE, options.eeg.notch, options.eeg.band)
+    return math.ceil(max(BASELINE_SECONDS, reach))
 
 
 def cut_segments(

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from milmer.data.options import RecordingOptions
@@ -10,15 +9,22 @@ from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.errors import MilmerError
 from milmer.readers.amplitude import require_plausible_amplitude
 from milmer.readers.eeg import EEGFile
+from milmer.readers.parts import read_with_margins
 
 
-def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) -> Recording:
+def read_recording(
+    root: Path,
+    trials: pd.DataFrame,
+    options: RecordingOptions,
+    margin: int = int(BASELINE_SECONDS),
+) -> Recording:
     """Read the trials with EEG of a subject's table; files are relative to ``root``.
 
-    Each trial begins with what the recording holds of the 3 s before it, which absorb the edge of
-    the filters. Raises :class:`MilmerError` where a file cannot be read, or where two files differ
-    in channels or rate.
+    Each trial comes with up to ``margin`` s that the recording holds before and after it, which
+    absorb the edges of the filters. Raises :class:`MilmerError` where a file cannot be read, or
+    where two files differ in channels or rate.
     """
+    pairs = (options.heog, options.veog) if options.heog and options.veog else None
     eeg, eog, before = {}, {}, {}
     gaps, marks, bads, dropped = {}, {}, {}, {}
     channels, rate, first, positions = None, None, None, None
@@ -30,16 +36,14 @@ def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) 
         _require_alike(first, channels, rate, file, options)
         dropped[str(name)] = file.dropped
         for row in rows.itertuples():
-            lead = lead_of(row.eeg_start - file.part(row.eeg_start).start, rate)
-            start, seconds = row.eeg_start - lead, lead + row.eeg_seconds
             span = (row.eeg_start, row.eeg_start + row.eeg_seconds)
             key = int(row.experiment_id)
-            before[key] = lead
-            eeg[key] = file.trial(start, seconds, rate)
+            eeg[key], bipolar, before[key] = read_with_margins(
+                file, row.eeg_start, row.eeg_seconds, rate, margin, pairs
+            )
             gaps[key], marks[key], bads[key] = file.gaps_in(*span), file.marks_in(*span), file.bads
-            if options.heog and options.veog:
-                pairs = (options.heog, options.veog)
-                eog[key] = np.stack([file.bipolar(p, start, seconds, rate) for p in pairs])
+            if bipolar is not None:
+                eog[key] = bipolar
         require_plausible_amplitude([eeg[int(e)] for e in rows["experiment_id"]], rate, file.path)
     return Recording(
         eeg,
@@ -55,11 +59,6 @@ def read_recording(root: Path, trials: pd.DataFrame, options: RecordingOptions) 
         positions=positions,
         dropped=dropped,
     )
-
-
-def lead_of(start: float, rate: float) -> float:
-    """Seconds before a trial that starts at ``start`` s, in whole samples at ``rate`` Hz."""
-    return BASELINE_SECONDS if start >= BASELINE_SECONDS else int(start * rate) / rate
 
 
 def _require_alike(

@@ -1,18 +1,18 @@
 """EEG of a new recording, prepared like the training data, one segment after the other.
 
 Trials of the training data were cleaned and filtered as a whole. So is a new recording that is no
-longer than the longest of them; a longer one is prepared in blocks of that length, with 3 s more on
-both sides, so that memory does not grow with it. The removal of eye artefacts is fitted once per
-recording, on up to 20 blocks.
+longer than the longest of them; a longer one is prepared in blocks of that length, with what the
+filters need on both sides, so that memory does not grow with it. The removal of eye artefacts is
+fitted once per recording, on up to 20 blocks.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from milmer.data.recording import BASELINE_SECONDS, Recording
+from milmer.data.recording import Recording
 from milmer.data.segmentation import Segment
 from milmer.deap import bdf
 from milmer.deap.layout import GENEVA, SFREQ
@@ -22,29 +22,14 @@ from milmer.eeg.artefacts import Removal
 from milmer.eeg.cleaning import chosen_method, fitted_removal
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.rejection import unusable_trials
-from milmer.eeg.segments import cut_segments
+from milmer.eeg.segments import cut_segments, margin_of
 from milmer.errors import MilmerError
-from milmer.manifest.recordings import lead_of
 from milmer.prediction.recipe import PREPROCESSED, EEGRecipe
 from milmer.readers.eeg import EEGFile, Missing, MissingChannels, channel_name
+from milmer.readers.parts import Mark, Part, Signal, read_with_margins
 from milmer.readers.resampling import resampled_trial
 
 FITTED_BLOCKS = 20
-
-
-class Signal(Protocol):
-    """A continuous recording: of a file, or in memory."""
-
-    sfreq: float
-    seconds: float
-
-    def trial(self, start: float, seconds: float, sfreq: float) -> np.ndarray:
-        """EEG (channel, sample) in µV, less means."""
-
-    def bipolar(
-        self, pair: Sequence[str], start: float, seconds: float, sfreq: float
-    ) -> np.ndarray:
-        """A channel of EOG (sample,) in µV."""
 
 
 class ArrayEEG:
@@ -53,6 +38,18 @@ class ArrayEEG:
     def __init__(self, data: np.ndarray, sfreq: float, eog: np.ndarray | None = None):
         self.data, self.sfreq, self.eog = np.asarray(data, np.float64), float(sfreq), eog
         self.seconds = self.data.shape[1] / self.sfreq
+
+    def part(self, start: float) -> Part:
+        """The whole recording."""
+        return Part(0.0, 0.0, self.seconds)
+
+    def gaps_in(self, start: float, stop: float) -> list[tuple[float, float]]:
+        """None."""
+        return []
+
+    def marks_in(self, start: float, stop: float) -> list[Mark]:
+        """None."""
+        return []
 
     def trial(self, start: float, seconds: float, sfreq: float) -> np.ndarray:
         """EEG (channel, sample) in µV, less means."""
@@ -142,21 +139,20 @@ class ContinuousEEG:
         return blocks
 
     def _recording(self, block: _Block) -> Recording:
-        begin = self._start + block.start
-        lead = lead_of(begin, self._rate)
-        end = self._start + self._seconds
-        trail = min(BASELINE_SECONDS, max(0.0, end - begin - block.seconds))
-        span = (begin - lead, lead + block.seconds + trail, self._rate)
-        eog = None
-        if self._eog is not None:
-            eog = {0: np.stack([self._signal.bipolar(pair, *span) for pair in self._eog])}
+        start, signal = self._start + block.start, self._signal
+        eeg, eog, before = read_with_margins(
+            signal, start, block.seconds, self._rate, margin_of(self._options), self._eog
+        )
+        span = (start, start + block.seconds)
         return Recording(
-            {0: self._signal.trial(*span)},
-            eog,
+            {0: eeg},
+            None if eog is None else {0: eog},
             referenced=False,
             channels=self._channels,
             sfreq=self._rate,
-            baseline=lead,
+            baseline=before,
+            gaps={0: signal.gaps_in(*span)},
+            marks={0: signal.marks_in(*span)},
         )
 
     def _fit_removal(self, blocks: Sequence[_Block]) -> Removal | None:

@@ -572,7 +572,7 @@ PROSE = {
     ),
     "the report": ("evaluation/report/page.html", b"<h1>Milmer</h1>", b"<h1>Report</h1>"),
     "an error's remedy": ("training/loop.py", b'remedy="lower training.lr"', b'remedy="try less"'),
-    "another dataset's reader": ("manifest/recordings.py", b"def lead_of(", b"def lead("),
+    "another dataset's reader": ("manifest/recordings.py", b"def _require_alike(", b"def _alike("),
 }
 """Edits of what people read, of numbers that are only reported, and of other readers."""
 
