@@ -19,6 +19,9 @@ from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
+from milmer.manifest import recordings as own
+from milmer.manifest.table import read_manifest
+from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 
 FILES = {
     "dat": "data_preprocessed_python/s01.dat",
@@ -28,7 +31,11 @@ FILES = {
     "avi": "face_video/s01/s01_trial01.avi",
     "csv": "metadata_csv/participant_ratings.csv",
 }
+OWN = {"xdf": "a.xdf", "vhdr": "a.vhdr", "set": "a.set", "fif": "a_raw.fif", "npy": "a.npy"}
+"""Recordings of a lab, described by `manifest.csv` beside them."""
+
 _HEADER = {"dat": 300, "mat": 300, "plain_mat": 400, "bdf": 256 * 49, "avi": 6000, "csv": 300}
+_HEADER |= {"xdf": 1500, "vhdr": 600, "set": 3000, "fif": 3000, "npy": 128}
 _MEMORY = 12 << 30  # what a header's nonsense may ask for before it fails
 
 
@@ -36,7 +43,7 @@ def main(kind: str, root: str, first: str, last: str) -> None:
     """Report a JSON line before and after each damaged file of a kind."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     root = Path(root)
-    path = root / FILES[kind]
+    path = root / (FILES | OWN)[kind]
     whole = path.read_bytes()
     for seed in range(int(first), int(last)):
         path.write_bytes(damaged(whole, kind, random.Random(f"{kind} {seed}")))
@@ -44,7 +51,8 @@ def main(kind: str, root: str, first: str, last: str) -> None:
         out = root.parent / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        _say({"seed": seed, "said": _said(kind, root, out), "left": _left(out)})
+        said = _said_of_own(root, out) if kind in OWN else _said(kind, root, out)
+        _say({"seed": seed, "said": said, "left": _left(out)})
     path.write_bytes(whole)
 
 
@@ -89,6 +97,22 @@ def _said(kind: str, root: Path, out: Path) -> str | None:
             )
             with storage.open_h5(out / "segments" / "s01.h5", "segments") as file:
                 assert len(file["eeg"])
+    except MilmerError as error:
+        return str(error)
+    return None
+
+
+def _said_of_own(root: Path, out: Path) -> str | None:
+    """The same of a lab's recording."""
+    trials, segments = out / "trials" / "s01.parquet", out / "segments" / "s01.h5"
+    try:
+        manifest = read_manifest(root / "manifest.csv")
+        rows = ManifestTrialsOptions(rows=manifest.digest("s01"))
+        make_manifest_trials(manifest.path, "s01", rows, trials)
+        options = SegmentsOptions(recording={})
+        make_segments(trials, root, options, segments, own.read_recording)
+        with storage.open_h5(segments, "segments") as file:
+            assert len(file["eeg"])
     except MilmerError as error:
         return str(error)
     return None

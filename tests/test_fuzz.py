@@ -8,13 +8,23 @@ import sys
 import pytest
 import scipy.io
 
-from milmer.deap.matlab import read_arrays
 from milmer.deap.preprocessed import NAMES
+from milmer.readers.matlab import read_arrays
 from tests.conftest import REPOSITORY
-from tests.fuzz import FILES
+from tests.fuzz import FILES, OWN
 from tests.limited import require_bounded
+from tests.manifest import recordings
+from tests.manifest.described import write_manifest
 
 COUNT = {"dat": 100, "mat": 100, "plain_mat": 100, "bdf": 100, "avi": 100, "csv": 100}
+COUNT |= dict.fromkeys(OWN, 60)
+WRITERS = {
+    "xdf": recordings.xdf,
+    "vhdr": recordings.brainvision,
+    "set": recordings.eeglab,
+    "fif": recordings.fif,
+    "npy": recordings.array,
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +46,24 @@ def test_a_damaged_file_is_one_line_or_a_valid_result(small, kind, tmp_path):
         path = root / FILES[kind]
         content = read_arrays(path, NAMES)
         scipy.io.savemat(path, {name: content[name] for name in NAMES}, do_compression=False)
+    require_lines_or_results(root, kind)
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_damaged_recording_of_a_lab_is_one_line_or_a_valid_result(kind, tmp_path):
+    root = tmp_path / "lab"
+    root.mkdir()
+    WRITERS[kind](root / OWN[kind], recordings.waves())
+    row = {"subject": "s01", "eeg_file": OWN[kind]}
+    rows = [
+        row | {"trial": i, "stimulus": i, "eeg_start": 4 * i, "eeg_stop": 4 * i + 3.5}
+        for i in range(2)
+    ]
+    write_manifest(root / "manifest.csv", rows)
+    require_lines_or_results(root, kind)
+
+
+def require_lines_or_results(root, kind):
     command = [sys.executable, "-m", "tests.fuzz", kind, root, "0", str(COUNT[kind])]
     done = subprocess.run(
         list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True, timeout=900

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from milmer.data.recording import BASELINE_SECONDS
-from milmer.deap import matlab, pickles
+from milmer.deap import pickles
 from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
 from milmer.errors import MilmerError
+from milmer.readers import matlab
 
 NAMES = ("data", "labels")
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from milmer.claims import require_self_contained
 from milmer.errors import MilmerError
-from milmer.readers.claims import EXPANSION, require_sound_elements
+from milmer.readers.claims import EXPANSION
 from milmer.readers.descriptions import Description, read_description
 from milmer.readers.edf import damaged
+from milmer.readers.matlab import array_shapes, read_arrays
 
 SUFFIXES = (".npy", ".mat")
 
@@ -68,20 +69,13 @@ def _npy(path: Path) -> np.ndarray:
 
 
 def _mat(path: Path, variable: str | None) -> Any:
-    import scipy.io
-
     if h5py.is_hdf5(path):
         file = h5py.File(path, "r")
         require_self_contained(file, path, EXPANSION)
-        arrays = {k: v.shape for k, v in file.items() if isinstance(v, h5py.Dataset)}
-        return _Turned(file[_chosen(path, arrays, variable)])
-    require_sound_elements(path)
-    arrays = {k: shape for k, shape, kind in scipy.io.whosmat(path) if kind not in _NO_NUMBERS}
-    name = _chosen(path, arrays, variable)
-    return scipy.io.loadmat(path, variable_names=[name])[name]
-
-
-_NO_NUMBERS = ("cell", "struct", "object", "char", "logical", "function", "opaque", "sparse")
+        shapes = {k: v.shape for k, v in file.items() if isinstance(v, h5py.Dataset)}
+        return _Turned(file[_chosen(path, shapes, variable)])
+    name = _chosen(path, array_shapes(path), variable)
+    return read_arrays(path, (name,))[name]
 
 
 def _chosen(path: Path, arrays: dict[str, tuple], variable: str | None) -> str:

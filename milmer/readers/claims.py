@@ -5,10 +5,9 @@ MNE believes headers: it asks for the memory that they name, and opens the files
 
 import gzip
 import struct
-import zlib
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
@@ -16,6 +15,7 @@ from milmer.claims import require_self_contained
 from milmer.errors import MilmerError
 from milmer.readers.edf import RATES, damaged
 from milmer.readers.kinds import unsupported
+from milmer.readers.matlab import require_sound
 from milmer.readers.sidecars import (
     COUNTS,
     brainvision_header,
@@ -41,7 +41,6 @@ _REFERENCE_NAME = 118  # the tag of a FIF file that names the next one
 _BLOCK = 104  # the tag that begins a block of one of these kinds
 _CONTINUOUS = {102, 112, 119}
 _OTHER = {373: "epochs", 104: "an average"}
-_MATRIX, _COMPRESSED = 14, 15  # elements of a MATLAB file
 
 
 def require_plausible_header(path: Path) -> None:
@@ -65,7 +64,7 @@ def require_plausible_header(path: Path) -> None:
             with h5py.File(path, "r") as file:
                 require_self_contained(file, path, EXPANSION)
         else:
-            require_sound_elements(path)
+            require_sound(path, most_bytes(path))
 
 
 def require_plausible(raw: "mne.io.BaseRaw", path: Path) -> None:
@@ -96,7 +95,7 @@ def _require_sound_tags(path: Path) -> None:
     with ExitStack() as stack:
         file: Any = stack.enter_context(open(path, "rb"))
         if path.suffix.lower() == ".gz":
-            most = EXPANSION * size + _SPARE
+            most = most_bytes(path)
             file = stack.enter_context(gzip.open(file))
             size = 0
             while block := file.read(1 << 20):
@@ -121,41 +120,11 @@ def _require_sound_tags(path: Path) -> None:
         raise unsupported(path, f"holds {what}")
 
 
-def require_sound_elements(path: Path) -> None:
-    """Refuse a MATLAB file with an array that goes beyond its end, or grows without measure."""
-    size = path.stat().st_size
-    most = EXPANSION * size + _SPARE
-    total = 0
-    with open(path, "rb") as file:
-        order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:])
-        if order is None:  # older than version 5, without compression
-            return
-        at = 128
-        while at + 8 <= size:
-            file.seek(at)
-            kind, length = struct.unpack(f"{order}II", file.read(8))
-            at += 8 + length
-            if kind not in (_MATRIX, _COMPRESSED) or at > size:
-                raise damaged(path, _BEYOND)
-            total += length if kind == _MATRIX else _inflated(file, length, most)
-            _require_measure(path, total, most)
+def most_bytes(path: Path) -> int:
+    """To how many bytes a compressed file may grow."""
+    return EXPANSION * path.stat().st_size + _SPARE
 
 
 def _require_measure(path: Path, total: int, most: int) -> None:
     if total > most:
         raise MilmerError(f"grows beyond {most:,} bytes when it is decompressed", where=path)
-
-
-def _inflated(file: BinaryIO, length: int, most: int) -> int:
-    """Bytes of a compressed element of ``length``, counted to a little more than ``most``."""
-    stream, total = zlib.decompressobj(), 0
-    while length > 0 and total <= most and not stream.eof:
-        block = file.read(min(length, 1 << 16))
-        length -= len(block)
-        while block and total <= most:
-            try:
-                total += len(stream.decompress(block, 1 << 20))
-            except zlib.error:  # MNE says so
-                return total
-            block = stream.unconsumed_tail
-    return total

@@ -29,8 +29,11 @@ def _field(path: Path, name: str) -> Any:
     import h5py
     import scipy.io
 
+    from milmer.readers.matlab import require_sound
+
     with suppress(Exception):  # a damaged file can raise anything, and its reader says so
         if not h5py.is_hdf5(path):
+            require_sound(path, 4 * TEXT_BYTES + 20 * path.stat().st_size)
             content = scipy.io.loadmat(path, variable_names=["EEG", name], simplify_cells=True)
             return content.get("EEG", content)[name]
         with h5py.File(path, "r") as file:

@@ -123,6 +123,7 @@ MODULES = {
     "milmer/readers/eeg.py": "trials segments",
     "milmer/readers/eeglab.py": "trials segments",
     "milmer/readers/kinds.py": "trials segments",
+    "milmer/readers/matlab.py": "trials segments",
     "milmer/readers/names.py": "trials segments",
     "milmer/readers/parts.py": "trials segments",
     "milmer/readers/resampling.py": "trials segments",

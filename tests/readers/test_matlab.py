@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from milmer.deap import matlab
 from milmer.deap.preprocessed import NAMES
+from milmer.readers import matlab
 from tests.deap.test_preprocessed import content, write_mat
 from tests.limited import errors_of, require_bounded
 
