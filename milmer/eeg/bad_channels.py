@@ -10,7 +10,7 @@ A channel that was flat before someone else took the average reference now carri
 others and looks alive: it cannot be found.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,18 +23,24 @@ EXTREME = 8.0
 _EVERY = 4  # every fourth difference gives the same median in a quarter of the time
 
 
-def find_bad_channels(eeg: Mapping[int, np.ndarray], channels: list[str]) -> dict[int, dict]:
+def find_bad_channels(
+    eeg: Mapping[int, np.ndarray],
+    channels: list[str],
+    marked: Mapping[int, Sequence[str]] | None = None,
+) -> dict[int, dict]:
     """The bad channels of each trial that has any: experiment_id → channel → why.
 
-    ``eeg`` maps experiment_id to (channel, sample) in µV; the reason is ``flat`` or ``extreme``.
+    ``eeg`` maps experiment_id to (channel, sample) in µV, ``marked`` to the channels that its file
+    calls bad; the reason is ``flat``, ``extreme`` or ``marked``.
     """
     bad_by_trial = {}
     for experiment_id, trial in eeg.items():
         flat, extreme = _flat_and_extreme(trial)
+        called_bad = (marked or {}).get(experiment_id, ())
         bad = {
-            name: "flat" if flat[i] else "extreme"
+            name: "flat" if flat[i] else "extreme" if extreme[i] else "marked"
             for i, name in enumerate(channels)
-            if flat[i] or extreme[i]
+            if flat[i] or extreme[i] or name in called_bad
         }
         if bad:
             bad_by_trial[experiment_id] = bad

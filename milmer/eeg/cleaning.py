@@ -6,7 +6,7 @@ because a reviewer asks for it.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ from milmer.eeg.artefacts import Removal, eog_regression, ica
 from milmer.eeg.bad_channels import find_bad_channels
 from milmer.eeg.options import EEGOptions
 from milmer.errors import MilmerError
-from milmer.readers.channels import interpolation
+from milmer.readers.channels import (
+    Positions,
+    can_interpolate,
+    interpolation,
+    without_position,
+)
 
 FEWEST_AVERAGED = 8
 """Fewer channels have no average that stands for the whole head."""
@@ -32,13 +37,16 @@ def clean(
     referenced: bool,
     options: EEGOptions,
     removal: Removal | None = None,
+    bads: Mapping[int, Sequence[str]] | None = None,
+    positions: Positions | None = None,
 ) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
     """Clean all trials of one subject according to ``options``.
 
     ``eeg`` maps experiment_id to (channel, sample) in µV at ``sfreq`` Hz, the whole trial with its
     baseline; ``eog`` maps it to hEOG and vEOG (2, sample) in µV, bipolar, or is None. Trials may
     differ in length. ``referenced`` says that the average reference has been taken and the EOG
-    removed already, as in DEAP's preprocessed files. ``channels`` are names of the 10–20 system.
+    removed already, as in DEAP's preprocessed files. ``channels`` have the ``positions`` of their
+    file, or without them those of the 10–20 system; ``bads`` are those that it calls bad, by trial.
 
     Bad channels are interpolated in the trials in which they are bad; the reference is taken
     where there was none or a channel was interpolated; then eye artefacts are removed. A trial that
@@ -54,7 +62,7 @@ def clean(
     method = chosen_method(referenced, options)
     # The number of threads decides the order of summation, and ICA would amplify the difference.
     with threadpool_limits(1):
-        cleaned, report = _repair(eeg, channels, referenced, options)
+        cleaned, report = _repair(eeg, channels, referenced, options, bads, positions)
         method_report: dict[str, Any] = {}
         if removal is None:
             removal, method_report = _fit(cleaned, eog, channels, sfreq, method, options)
@@ -77,6 +85,8 @@ def fitted_removal(
     sfreq: float,
     referenced: bool,
     options: EEGOptions,
+    bads: Mapping[int, Sequence[str]] | None = None,
+    positions: Positions | None = None,
 ) -> tuple[Removal | None, dict[str, Any]]:
     """The removal of eye artefacts fitted on these parts of a recording, and its report.
 
@@ -84,24 +94,43 @@ def fitted_removal(
     """
     method = chosen_method(referenced, options)
     with threadpool_limits(1):
-        repaired, _ = _repair(eeg, channels, referenced, options)
+        repaired, _ = _repair(eeg, channels, referenced, options, bads, positions)
         removal, method_report = _fit(repaired, eog, channels, sfreq, method, options)
     return removal, {"artefacts": method, **method_report}
 
 
 def _repair(
-    eeg: Mapping[int, np.ndarray], channels: list[str], referenced: bool, options: EEGOptions
+    eeg: Mapping[int, np.ndarray],
+    channels: list[str],
+    referenced: bool,
+    options: EEGOptions,
+    bads: Mapping[int, Sequence[str]] | None,
+    positions: Positions | None,
 ) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
     """Interpolate bad channels and take the reference; returns trials and a report."""
-    bad = find_bad_channels(eeg, channels)
+    bad = find_bad_channels(eeg, channels, bads if options.reject.marks else None)
+    # Flat from beginning to end, in no known place: the electrode that the others were referred to.
+    references = [
+        {"channel": name, "why": "flat", "experiment_ids": [*map(int, eeg)], "done": "kept"}
+        for name in sorted(without_position(channels, positions))
+        if eeg and all(bad.get(e, {}).get(name) == "flat" for e in eeg)
+    ]
+    names = {row["channel"] for row in references}
+    bad = {e: {n: why for n, why in bad[e].items() if n not in names} for e in bad}
+    bad = {e: reasons for e, reasons in bad.items() if reasons}
     done: dict[int, str] = dict.fromkeys(bad, "kept")
     if options.bad_channels == "interpolate":
         most = options.reject.bad_channels * len(channels)
-        done = {e: "rejected" if len(bad[e]) > most else "interpolated" for e in bad}
+        done = {
+            e: "interpolated"
+            if len(bad[e]) <= most and can_interpolate(channels, bad[e], positions)
+            else "rejected"
+            for e in bad
+        }
     repaired = {e: trial for e, trial in eeg.items() if done.get(e) != "rejected"}
     interpolated = [e for e, what in done.items() if what == "interpolated"]
     for e in interpolated:
-        repaired[e] = interpolation(tuple(channels), tuple(bad[e])) @ eeg[e]
+        repaired[e] = interpolation(channels, tuple(bad[e]), positions) @ eeg[e]
     averaged_rows = _reference(channels, options)
     # What is preprocessed has its average; any other reference is taken from it all the same.
     by_name = options.reference not in ("average", "as_recorded")
@@ -110,7 +139,7 @@ def _repair(
     for e in averaged:
         repaired[e] = repaired[e] - repaired[e][averaged_rows].mean(axis=0)
     return repaired, {
-        "bad_channels": _by_reason(bad, done),
+        "bad_channels": _by_reason(bad, done) + references,
         "reference": "as_recorded" if averaged_rows is None else options.reference,
         "average_reference": [int(e) for e in averaged],
     }

@@ -145,6 +145,8 @@ def subject_segments(
         error.within(path)
         raise
     log_rejected(files[0], len(grid), cleaned.get("rejected", ()))
+    if any(recording.dropped.values()):
+        cleaned = cleaned | {"not_read": recording.dropped}
     return SubjectSegments(
         eeg, rejected, grid, tuple(recording.channels), recording.sfreq, cleaned, digests
     )
@@ -246,7 +248,15 @@ def _cleaned(
     rejected = unusable_trials(recording, use_eog)
     whole = {e: trial for e, trial in recording.eeg.items() if e not in rejected}
     trials, report = clean(
-        whole, recording.eog, channels, recording.sfreq, recording.referenced, options, removal
+        whole,
+        recording.eog,
+        channels,
+        recording.sfreq,
+        recording.referenced,
+        options,
+        removal,
+        recording.bads,
+        recording.positions,
     )
     for experiment_id in whole.keys() - trials.keys():
         bad = bad_in(report, experiment_id)
@@ -271,6 +281,8 @@ def _judge(
     names = [recording.channels[i] for i in good]
 
     def judge(segment: Segment, part: slice, filtered: np.ndarray) -> Rejection | None:
+        if (lacking := part.stop - filtered.shape[1]) > 0:  # the grid tolerates a millisecond
+            return Rejection("too short", f"the recording ends {lacking} samples before it")
         if options.eeg.layout == "as_published":
             return None
         at = slice(onset + part.start, onset + part.stop)

@@ -4,7 +4,7 @@ DEAP's 32 channels keep the positions of BioSemi's cap. Others take those of the
 (Oostenveld & Praamstra 2001), as MNE defines them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -70,12 +70,31 @@ def interpolation(
     Raises :class:`MilmerError` where a bad channel has none, or where fewer than
     :data:`FEWEST_GOOD` others have one.
     """
+    return _interpolation(tuple(channels), tuple(bad), _sites(channels, positions))
+
+
+def can_interpolate(
+    channels: Sequence[str], bad: Iterable[str], positions: Positions | None = None
+) -> bool:
+    """Whether :func:`interpolation` has positions enough."""
+    placed = dict(_sites(channels, positions))
+    lost = set(bad)
+    return lost <= placed.keys() and len(placed) - len(lost) >= FEWEST_GOOD
+
+
+def without_position(channels: Sequence[str], positions: Positions | None = None) -> set[str]:
+    """Those of ``channels`` that have no position."""
+    return {*channels} - dict(_sites(channels, positions)).keys()
+
+
+def _sites(
+    channels: Sequence[str], positions: Positions | None
+) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Channels with a position, and the file's; empty ones are those of the 10–20 system."""
     if positions is None:
         known = placed_names()
-        sites = tuple(sorted((n, ()) for n in channels if n.lower() in known))
-    else:
-        sites = tuple(sorted((n, tuple(positions[n])) for n in channels if n in positions))
-    return _interpolation(tuple(channels), tuple(bad), sites)
+        return tuple(sorted((n, ()) for n in channels if n.lower() in known))
+    return tuple(sorted((n, tuple(positions[n])) for n in channels if n in positions))
 
 
 @cache
