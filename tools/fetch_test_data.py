@@ -7,7 +7,9 @@ They belong to others and are not part of the repository: 8 runs of PhysioNet's 
 Movement/Imagery Database (Open Data Commons Attribution License 1.0), EEGLAB's tutorial data
 (distributed with EEGLAB, BSD 2-clause), and the "foreman" sequence as conformance stream BA1_FT_C
 (distributed with openh264, BSD 2-clause); 26 MB in all. Each file is checked by its SHA-256 before
-it gets its name; a file that is there already is kept.
+it gets its name; a file that is there already is kept. Beside them go the tests that transformers
+runs on each of its models (Apache License 2.0), from the source distribution of the version that is
+installed, which pip checks by the digests in requirements.lock.
 
 Tests look for these files in tests/data/recordings, in the folder that the environment variable
 MILMER_TEST_DATA names, and in ../shared/data beside the repository, in that order.
@@ -18,10 +20,15 @@ tried on the machine where this was written, which has no network.
 
 import argparse
 import hashlib
+import importlib.metadata
 import os
+import re
+import subprocess
 import sys
+import tarfile
+import tempfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,16 +99,32 @@ FILES = {
 }
 
 
+TRANSFORMERS_TESTS = ("test_modeling_common.py", "test_configuration_common.py")
+
+
 class FetchError(Exception):
     """A file cannot be had; the text says which and why in one line."""
 
 
 def find_recordings() -> Path | None:
     """The first folder that holds all files, or None."""
+    return _first_with(FILES)
+
+
+def find_transformers_tests() -> Path | None:
+    """The folder with the common model tests of the installed transformers, or None."""
+    version = importlib.metadata.version("transformers")
+    names = [f"transformers-{version}/{name}" for name in TRANSFORMERS_TESTS]
+    place = _first_with(names)
+    return place and place / f"transformers-{version}"
+
+
+def _first_with(names: Iterable[str]) -> Path | None:
     places = [FOLDER, REPOSITORY.parent / "shared" / "data"]
     if folder := os.environ.get("MILMER_TEST_DATA"):
         places.insert(1, Path(folder))
-    complete = (place for place in places if all((place / name).is_file() for name in FILES))
+    names = list(names)
+    complete = (place for place in places if all((place / name).is_file() for name in names))
     return next(complete, None)
 
 
@@ -127,6 +150,37 @@ def fetch(folder: Path, files: Mapping[str, Source]) -> None:
         print(f"{path}: downloaded")
 
 
+def fetch_transformers_tests(folder: Path) -> None:
+    """Download the common model tests of the installed transformers; raise FetchError."""
+    name = f"transformers-{importlib.metadata.version('transformers')}"
+    if all((folder / name / test).is_file() for test in TRANSFORMERS_TESTS):
+        print(f"{folder / name}: is there")
+        return
+    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    pinned = re.search(
+        rf"^{re.escape(name.replace('-', '==', 1))} .*(\n    .*)*", lock, re.MULTILINE
+    )
+    if pinned is None:
+        raise FetchError(f"{name}: not the version in requirements.lock")
+    with tempfile.TemporaryDirectory() as work:
+        requirement = Path(work, "requirement.txt")
+        requirement.write_text(pinned[0], encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--no-binary", "transformers", "--require-hashes", "--dest", work]
+        done = subprocess.run(
+            [*command, "--requirement", str(requirement)], capture_output=True, text=True
+        )
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise FetchError(f"{name}: cannot be downloaded ({reason})")
+        with tarfile.open(Path(work, f"{name}.tar.gz")) as archive:
+            for test in TRANSFORMERS_TESTS:
+                content = archive.extractfile(f"{name}/tests/{test}").read()
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name / test).write_bytes(content)
+    print(f"{folder / name}: downloaded")
+
+
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -138,8 +192,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where files go")
+    folder = parser.parse_args().folder
     try:
-        fetch(parser.parse_args().folder, FILES)
+        fetch(folder, FILES)
+        fetch_transformers_tests(folder)
     except FetchError as error:
         sys.exit(f"error: {error}; nothing of it was kept")
 

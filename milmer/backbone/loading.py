@@ -5,6 +5,7 @@ never run.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,21 @@ def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
         require_complete(info, name)
         processor = AutoImageProcessor.from_pretrained(name, **how)
     return model, processor
+
+
+def encoder_with(config: Any, tensors: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Any]]:
+    """The encoder of ``config`` with these ``tensors``, and what transformers says of loading them.
+
+    The tensors may have the names of any version of transformers.
+    """
+    from transformers import AutoModel
+
+    how: dict[str, Any] = {"add_pooling_layer": False}
+    with torch.device("meta"):
+        kind = type(AutoModel.from_config(config, trust_remote_code=False, **how))
+    return kind.from_pretrained(
+        None, config=config, state_dict=dict(tensors), output_loading_info=True, **how
+    )
 
 
 def choose_dtype(options: SwinOptions, device: torch.device) -> torch.dtype:

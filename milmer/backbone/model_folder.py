@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -103,6 +104,9 @@ def loading_errors(problem: str, where: object, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:  # of any type: options of wrong types reach far into transformers
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise MilmerError(f"{problem} ({reason[:300]})", where=where, remedy=remedy) from error
 
 

@@ -68,7 +68,7 @@ class Checkpoints:
             seal = json.loads((path / _SEAL).read_text())
             if (seal["key"], seal["files"]) == (self._key, _digests(path)):
                 return seal
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         shutil.rmtree(path, ignore_errors=True)
         return None

@@ -13,6 +13,10 @@ from milmer.runtime.gpus import gpu_lease
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a run, or the folder model/ in it.")],
     out: Annotated[Path, typer.Argument(help="Folder of the predictions.")],
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Prepare recordings as this run does; for a converted checkpoint."),
+    ] = None,
     eeg: Annotated[
         Path | None, typer.Option("--eeg", help="EEG in any format that MNE reads, or DEAP's.")
     ] = None,
@@ -72,5 +76,5 @@ def predict(
     with gpu_lease(device):  # before anything imports torch
         from milmer.prediction.predict import RecordingFiles, predict
 
-        predict(model, RecordingFiles(eeg, video, trials, root), options, out)
+        predict(model, RecordingFiles(eeg, video, trials, root), options, out, like)
     typer.echo(f"wrote {out}: predictions.parquet, predictions.csv, timeline.svg, index.html")

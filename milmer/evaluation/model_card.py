@@ -50,6 +50,11 @@ _CAVEATS = [
     "in another order or another backbone the output is meaningless.",
     "The recordings' licence decides whether weights trained on them may be shared.",
 ]
+_CONVERTED = (
+    "**Converted** from a checkpoint of the authors' code: on whom it was trained and tested is "
+    "not known here. Recordings are prepared as for another run, which may not be how its "
+    "training data was."
+)
 
 
 def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -92,12 +97,22 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def statement(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> dict[str, Any]:
+def statement(
+    facts: Mapping[str, Any] | None, evaluation: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """What has to accompany every prediction, in the card's words, as plain JSON values.
 
-    ``facts`` are those of the run; ``evaluation`` is the content of ``evaluation.json``. If the run
-    was not evaluated, it is None and the results are null.
+    ``facts`` are those of the run, None for a converted checkpoint; ``evaluation`` is the content
+    of ``evaluation.json``. If the run was not evaluated, it is None and the results are null.
     """
+    if facts is None:
+        unknown = (*_PARTS, "protocol", "protocol_means", "fold", "seed", *_RESULTS)
+        return {
+            **dict.fromkeys(unknown),
+            "calibration_means": "Probabilities are those of the model itself: it was not "
+            "evaluated by milmer.",
+            "caveats": [_CONVERTED, _CAVEATS[1].format(classes=_RATED), _CAVEATS[3]],
+        }
     means = None if evaluation is None else _calibration(facts, evaluation["calibration"])
     return {
         **{
@@ -120,6 +135,7 @@ def statement(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) ->
     }
 
 
+_RESULTS = ("results", "majority", "calibration")
 _PARTS = {"trained_on": "train", "validated_on": "val", "tested_on": "test"}
 
 _USE = """`milmer predict` prepares a new recording like the training data, as described by

@@ -6,29 +6,26 @@ import os
 import pickle
 import pickletools
 import re
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    AutoModel,
     PretrainedConfig,
-    PreTrainedModel,
     SwinConfig,
     ViTImageProcessorPil,
 )
 
 from milmer import folders, storage
-from milmer.backbone.loading import FAMILIES
+from milmer.backbone.loading import FAMILIES, encoder_with
 from milmer.backbone.model_folder import loading_errors, require_config
+from milmer.data.labels import QUADRANTS
 from milmer.errors import MilmerError
 from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 
@@ -57,10 +54,13 @@ _SELECTION_NAMES = {
 _BIAS = "encoder.layers.{}.blocks.0.attention.self.relative_position_bias_table"
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _FUSION_NAMES = {"mlp": {"mlp_up": "visual.mlp.up", "mlp_down": "visual.mlp.down"}}
+_OF_FUSION = {"cross_attention": "query_tokens", "mlp": "mlp_up.weight"}  # saved with it alone
+_FIRST_RELEASE = "attention_V.weight"  # the scorer's name in January 2025
 _AS_TRAINED = "give selection, fusion and num_heads as it was trained with"
 _ALLOWED = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage"
 )
+_THEIR_TRAINING = "give a state_dict that their training saved"
 _SAME_SHAPE = "give --backbone, a model of the same shape"
 _SAVE_STATE_DICT = "save the model's state_dict() with torch.save"
 
@@ -80,13 +80,19 @@ def from_state_dict(
     Sizes are read off the tensors. A missing ``cls_token`` (training on a GPU leaves it out) is
     zero. By default the model takes face tokens and ignores ``swin_model.*``; with
     ``backbone_config``, see :func:`backbone_config_of`, that becomes the model's backbone, and the
-    model takes pictures too. Raises :class:`MilmerError` if a tensor is missing or does not fit.
+    model takes pictures too. Raises :class:`MilmerError` if a tensor is missing or does not fit,
+    and for the first release (January 2025), which never looks at the EEG.
     """
     state = {k.removeprefix("module."): v for k, v in state_dict.items()}
+    _require_usable(state)
     try:
-        width, samples = state["eeg_proj.weight"].shape
+        width, samples = _shape(state, "eeg_proj.weight", 2)
         layers = {k.split(".")[2] for k in state if k.startswith("transformer_encoder.layers.")}
-        tokens = state["topk_weight_proj.weight"].shape[1] // width
+        tokens = _shape(state, "topk_weight_proj.weight", 2)[1] // width
+        queries = {}
+        if "query_tokens" in state:
+            queries["num_queries"] = _shape(state, "query_tokens", 3)[1]
+        classes = _shape(state, "classifier.weight", 2)[0]
         config = MilmerConfig(
             options={
                 "selection": selection,
@@ -100,23 +106,24 @@ def from_state_dict(
                 "train_cls": False,
                 "hidden_size": width,
                 "num_layers": len(layers),
-                "feed_forward": state["transformer_encoder.layers.0.linear1.weight"].shape[0],
-                "num_queries": state["query_tokens"].shape[1],
+                "feed_forward": _shape(state, "transformer_encoder.layers.0.linear1.weight", 2)[0],
                 "dropout": dropout,
+                **queries,
             },
             num_samples=samples,
-            num_instances=state["instance_weights"].shape[1],
+            num_instances=_shape(state, "instance_weights", 2)[1],
             num_tokens=tokens,
             token_dim=width,
-            num_labels=state["classifier.weight"].shape[0],
+            **_class_names(classes),
             backbone_config=backbone_config.to_dict() if backbone_config else None,
         )
-        ours = _renamed(state, selection, fusion, width)
+        _require_fusion(state, selection, fusion)
+        ours = _renamed(state, selection, fusion, width, num_select)
     except KeyError as error:
         raise MilmerError(
             f"no tensor {error}, so it is not one of the authors' code",
             where="checkpoint",
-            remedy="give a state_dict that their training saved",
+            remedy=_THEIR_TRAINING,
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -302,20 +309,11 @@ def _backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for key, value in state.items() if (name := _backbone_key(key))}
 
 
-def _backbone(state: Mapping[str, Tensor], config: PretrainedConfig) -> PreTrainedModel:
-    """The backbone in a checkpoint, loaded by transformers itself, which renames old tensors."""
-    with tempfile.TemporaryDirectory() as folder:
-        tensors = {k: v.contiguous() for k, v in _backbone_state(state).items()}
-        save_file(tensors, Path(folder, "model.safetensors"), metadata={"format": "pt"})
-        config.save_pretrained(folder)
-        model, info = AutoModel.from_pretrained(
-            folder,
-            add_pooling_layer=False,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    wrong = sorted([*info["missing_keys"], *(str(k[0]) for k in info["mismatched_keys"])])
+def _backbone(state: Mapping[str, Tensor], config: PretrainedConfig) -> nn.Module:
+    """The backbone in a checkpoint, of whatever version of transformers."""
+    with loading_errors("its backbone cannot be loaded", "checkpoint", _SAME_SHAPE):
+        model, info = encoder_with(config, _backbone_state(state))
+    wrong = sorted(map(str, info["missing_keys"]))
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise MilmerError(
@@ -326,8 +324,78 @@ def _backbone(state: Mapping[str, Tensor], config: PretrainedConfig) -> PreTrain
     return model
 
 
+def _require_usable(state: Mapping[str, Tensor]) -> None:
+    """Refuse the first release, and values that are not finite numbers."""
+    if _FIRST_RELEASE in state:
+        raise MilmerError(
+            "saved by the first release of January 2025, which classifies an image token: it never "
+            "looks at the EEG",
+            where="checkpoint",
+            remedy="train with a later release of the authors' code",
+        )
+    for name, value in state.items():
+        if value.is_complex() or (
+            value.is_floating_point()
+            and value.numel()
+            and not torch.stack(value.aminmax()).isfinite().all()  # of a NaN both are NaN
+        ):
+            raise MilmerError(
+                f"{name} holds values that are not finite numbers",
+                where="checkpoint",
+                remedy=_THEIR_TRAINING,
+            )
+
+
+def _require_fusion(state: Mapping[str, Tensor], selection: str, fusion: str) -> None:
+    """Refuse another fusion than that whose tensors a checkpoint holds: it holds no other's."""
+    trained = [name for name, key in _OF_FUSION.items() if key in state] or ["none"]
+    if fusion not in trained and len(trained) == 1:
+        raise MilmerError(
+            f"does not fit {selection} and {fusion}: its fusion is {trained[0]}",
+            where="checkpoint",
+            remedy=f"give --fusion {trained[0]}",
+        )
+
+
+def _shape(state: Mapping[str, Tensor], name: str, axes: int) -> tuple[int, ...]:
+    shape = tuple(state[name].shape)
+    if len(shape) != axes or 0 in shape:
+        raise MilmerError(
+            f"{name} has the shape {list(shape)}, so it is not one of the authors' code",
+            where="checkpoint",
+            remedy=_THEIR_TRAINING,
+        )
+    return shape
+
+
+def _class_names(classes: int) -> dict[str, Any]:
+    """The authors' names of four classes; of another number nothing is known."""
+    if classes != len(QUADRANTS):
+        return {"num_labels": classes}
+    return {
+        "id2label": dict(enumerate(QUADRANTS)),
+        "label2id": {name: i for i, name in enumerate(QUADRANTS)},
+    }
+
+
+def _ranked_as_topk(weights: Tensor, num_select: int) -> Tensor:
+    """``weights`` (1, instance), of which the ``num_select`` largest are those of `torch.topk`.
+
+    Untrained weights are equal, and `torch.topk` then chooses in an order of its own, while ours
+    takes the first. Those that it chooses are raised by as little as float32 can tell apart.
+    """
+    num_select = min(num_select, weights.shape[1])
+    chosen = weights.softmax(dim=1).topk(num_select, dim=1).indices[0].tolist()
+    ranked = weights.float().clone()
+    floor = ranked.index_fill(1, torch.tensor(chosen), -torch.inf).max()  # of those not chosen
+    for i in reversed(chosen):
+        above = torch.nextafter(floor, torch.tensor(torch.inf))
+        ranked[0, i] = floor = torch.maximum(ranked[0, i], above)
+    return ranked
+
+
 def _renamed(
-    state: Mapping[str, Tensor], selection: str, fusion: str, width: int
+    state: Mapping[str, Tensor], selection: str, fusion: str, width: int, num_select: int
 ) -> dict[str, Tensor]:
     """The checkpoint's tensors of this selection and fusion, under our names."""
     names = _NAMES | _SELECTION_NAMES.get(selection, {}) | _FUSION_NAMES.get(fusion, {})
@@ -339,7 +407,7 @@ def _renamed(
     if "cls_token" in state:
         ours["cls"] = state["cls_token"]
     if selection == "softmax":
-        ours["visual.score.weight"] = state["instance_weights"]
+        ours["visual.score.weight"] = _ranked_as_topk(state["instance_weights"], num_select)
     if fusion == "cross_attention":
         ours["visual.attend.queries"] = state["query_tokens"]
         for kind in ("weight", "bias"):

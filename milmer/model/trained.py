@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from milmer import storage
-from milmer.backbone.loading import FAMILIES
+from milmer.backbone.loading import FAMILIES, encoder_with
 from milmer.backbone.model_folder import (
     CONFIG,
     WEIGHTS,
@@ -18,9 +19,10 @@ from milmer.backbone.model_folder import (
 )
 from milmer.errors import MilmerError
 from milmer.model.configuration import NetworkConfig
-from milmer.model.network import MilmerNetwork
+from milmer.model.network import FaceEncoder, MilmerNetwork
 
 _PROBLEM, _REMEDY = "cannot be loaded", "give the folder of a model that milmer trained"
+_AGAIN = "copy the model again, or train it again"
 
 
 def save_trained(network: MilmerNetwork, folder: Path) -> None:
@@ -53,20 +55,58 @@ def read_image_processor(folder: Path) -> Any:
 
 
 def load_trained(folder: Path) -> MilmerNetwork:
-    """A trained model in evaluation mode; refused where a tensor is missing or does not fit."""
+    """A trained model in evaluation mode.
+
+    Raises :class:`MilmerError` where a tensor is missing, unknown, of another shape or not finite.
+    """
     config = read_config(folder)
     with loading_errors(_PROBLEM, folder, _REMEDY):
         shapes = require_weights(folder, config.to_dict())
         with torch.device("meta"):
             network = MilmerNetwork(config)
         require_fit(network, shapes, folder)
-        if lacking := sorted(network.state_dict().keys() - shapes.keys()):
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            raise MilmerError(f"its weights lack {lacking[0]}{more}", where=folder)
-        if config.backbone_config is not None:
-            network = MilmerNetwork(config)  # a backbone has buffers that are not saved
+        state = load_file(folder / WEIGHTS)
+        if network.backbone is not None:
+            state = _load_encoder(state, network.backbone)
+        expected = network.state_dict()
+        _require_same_tensors(state, expected, folder)
         # Copied into memory: mapped from the file they need not be aligned, and a matrix product
         # may then differ in its last bit.
-        state = {name: t.clone() for name, t in load_file(folder / WEIGHTS).items()}
+        state = {name: t.to(expected[name].dtype, copy=True) for name, t in state.items()}
         network.load_state_dict(state, assign=True)
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise MilmerError(
+                f"{name} holds values that are not finite", where=folder / WEIGHTS, remedy=_AGAIN
+            )
     return network.eval()
+
+
+def _load_encoder(state: dict[str, Tensor], faces: FaceEncoder) -> dict[str, Tensor]:
+    """Give ``faces`` its encoder, by transformers: it knows the names of its tensors in the past.
+
+    Returns ``state`` with today's names.
+    """
+    prefix = "backbone.swin."
+    tensors = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    faces.swin, info = encoder_with(faces.swin.config, tensors)
+    state = {name: t for name, t in state.items() if not name.startswith(prefix)}
+    state |= {prefix + name: tensors[name] for name in info["unexpected_keys"]}
+    missing = info["missing_keys"]
+    return state | {prefix + n: t for n, t in faces.swin.state_dict().items() if n not in missing}
+
+
+def _require_same_tensors(
+    state: dict[str, Tensor], expected: dict[str, Tensor], folder: Path
+) -> None:
+    shapes, needed = ({n: list(t.shape) for n, t in s.items()} for s in (state, expected))
+    for problem, odd in (
+        ("lack", needed.keys() - shapes.keys()),
+        ("hold an unknown", shapes.keys() - needed.keys()),
+        ("hold another shape of", {n for n in needed if shapes.get(n, needed[n]) != needed[n]}),
+    ):
+        if odd:
+            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+            raise MilmerError(
+                f"its weights {problem} {min(odd)}{more}", where=folder, remedy=_AGAIN
+            )

@@ -39,6 +39,8 @@ def _lead(table: pd.DataFrame, recipe: Recipe) -> str:
 def _model(recipe: Recipe) -> list[tuple[str, str]]:
     """Who the model was trained and tested on, as terms and their text."""
     card = recipe.card
+    if recipe.run is None:
+        return [("trained on", "not known: converted from a checkpoint of the authors' code")]
 
     def people(part: str) -> str:
         subjects, segments = card[part]["subjects"], card[part]["segments"]

@@ -47,20 +47,29 @@ class RecordingFiles:
     root: Path | None = None
 
 
-def predict(model: Path, files: RecordingFiles, options: PredictOptions, out: Path) -> None:
+def predict(
+    model: Path,
+    files: RecordingFiles,
+    options: PredictOptions,
+    out: Path,
+    like: Path | None = None,
+) -> None:
     """Predict the recording in ``files`` with the model in the folder ``model``.
 
-    Writes ``predictions.parquet`` and ``.csv`` (one row per segment), ``timeline.svg``,
-    ``index.html`` and ``about.json`` to the folder ``out``. Raises :class:`MilmerError` where the
-    recording does not fit the model, or shows no face in any segment.
+    ``like`` is the folder of a run whose preprocessing a converted checkpoint takes. Writes
+    ``predictions.parquet`` and ``.csv`` (one row per segment), ``timeline.svg``, ``index.html`` and
+    ``about.json`` to the folder ``out``. Raises :class:`MilmerError` where the recording does not
+    fit the model, or shows no face in any segment.
     """
-    inputs = (model, files.eeg, files.video, files.trials, files.root)
+    inputs = (model, like, files.eeg, files.video, files.trials, files.root)
     named = (options.backbone, options.detector_model)
     paths = [*filter(None, inputs), *map(Path, filter(None, named))]
     folders.require_replaceable(out, "predict", paths)
-    model = model / "model" if (model / "model" / "config.json").is_file() else model
+    model = _model_folder(model)
+    like = None if like is None else _model_folder(like)
     processor = MilmerProcessor.from_pretrained(
         model,
+        like=like,
         backbone=options.backbone,
         detector_model=options.detector_model,
         device=options.device,
@@ -84,9 +93,14 @@ def predict(model: Path, files: RecordingFiles, options: PredictOptions, out: Pa
     for note in gaps:
         _log.info("%s", note)
     inputs["model"] = model / "model.safetensors"
-    inputs["processor"] = storage.digest(model / FILE)
+    inputs["processor"] = storage.digest((like or model) / FILE)
     provenance = storage.provenance("predict", __name__, options.result(), inputs, describe(device))
     _write(processor, table, notes + gaps, provenance, out)
+
+
+def _model_folder(path: Path) -> Path:
+    """The folder of a model, of which ``path`` may be the run."""
+    return path / "model" if (path / "model" / "config.json").is_file() else path
 
 
 def _stretches(

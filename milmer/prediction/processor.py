@@ -121,19 +121,26 @@ class MilmerProcessor:
         self._detector_model, self._device = detector_model, device
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **how: Any) -> Self:
+    def from_pretrained(
+        cls, folder: str | Path, *, like: str | Path | None = None, **how: Any
+    ) -> Self:
         """Read it from a model's folder; ``how`` are the arguments of the class.
 
+        ``like`` is the folder of another model whose preprocessing a converted checkpoint takes.
         Raises :class:`MilmerError` where the folder is not a model's. Nothing in it is run.
         """
         folder = Path(folder)
-        recipe = Recipe.read(folder)
+        if like is not None and (folder / FILE).is_file():
+            raise MilmerError(f"holds a {FILE} of its own", where=folder, remedy="leave out --like")
+        recipe = Recipe.read(folder if like is None else Path(like))
         if not (folder / "config.json").is_file():
             raise MilmerError(
                 "holds a processor and no model", where=folder, remedy="save the model there too"
             )
         config = read_config(folder)
-        _require_fit(recipe, config, folder)
+        if like is not None:
+            recipe = recipe.of_converted(list(config.labels))
+        _require_fit(recipe, config, folder, like)
         holds = config.backbone_config is not None and "face" in config.model.modalities
         pictures = read_image_processor(folder) if holds else None
         return cls(recipe, config, pictures, **how)
@@ -281,7 +288,7 @@ class MilmerProcessor:
     def instances(self) -> np.ndarray:
         """Which of a bag's cached instances the model looks at (instance,)."""
         cached = self.recipe.face.options.faces.instances
-        return evenly_spaced(cached, self.config.model.num_instances)
+        return evenly_spaced(cached, self.config.num_instances)
 
     @property
     def _row(self) -> Tensor:
@@ -293,13 +300,14 @@ class MilmerProcessor:
 
     @cached_property
     def _encode(self) -> Encode:
-        recipe, device = self.recipe.face, choose_device(self._device)
+        recipe, config = self.recipe.face, self.config
+        device = choose_device(self._device)
         if self._image_processor is not None:
             processor = self._image_processor
             mean, std = (
                 torch.tensor(v, device=device) for v in (processor.image_mean, processor.image_std)
             )
-            size = self.config.backbone_config["image_size"]
+            size = config.backbone_config["image_size"]
             return lambda x: prepare(x.to(device), size, mean, std, torch.float32)
         name = self._backbone or recipe.backbone.name
         if name == LOCAL:
@@ -315,6 +323,13 @@ class MilmerProcessor:
                 f"{backbone.fingerprint[:12]}…, not {recipe.fingerprint[:12]}…",
                 where=name,
                 remedy="give the right one (--backbone)",
+            )
+        if (backbone.tokens, backbone.dim) != (config.num_tokens, config.token_dim):
+            raise MilmerError(
+                f"makes {backbone.tokens} tokens of {backbone.dim} numbers, and the model looks at "
+                f"{config.num_tokens} of {config.token_dim}",
+                where=name,
+                remedy="name a run with the model's backbone (--like)",
             )
         return backbone
 
@@ -370,8 +385,13 @@ class MilmerProcessor:
         return signal, [[name] for name in ("hEOG", "vEOG")] if wants else None, []
 
 
-def _require_fit(recipe: Recipe, config: NetworkConfig, folder: Path) -> None:
-    """Refuse a recipe that is not that of the model beside it, or of absurd sizes."""
+def _require_fit(
+    recipe: Recipe, config: NetworkConfig, folder: Path, like: str | Path | None
+) -> None:
+    """Refuse a recipe that is not for the model in ``folder``, or of absurd sizes.
+
+    ``like`` is the folder that it was read from, if another.
+    """
     eeg, face = recipe.eeg, recipe.face
     modalities = {name for name, part in (("eeg", eeg), ("face", face)) if part is not None}
     fits = modalities == {*config.model.modalities} and len(recipe.labels) == config.num_labels
@@ -383,7 +403,17 @@ def _require_fit(recipe: Recipe, config: NetworkConfig, folder: Path) -> None:
         fits &= abs(eeg.sfreq * grid.seconds - config.num_samples) <= 1
     if fits and face is not None:
         fits &= config.num_instances <= face.options.faces.instances <= _MOST_INSTANCES
-    if not fits:
+        fits &= face.backbone is not None or config.backbone_config is not None
+    if fits:
+        return
+    if like is None:
         raise MilmerError(
             f"its {FILE} is not that of the model", where=folder, remedy="train the model again"
         )
+    raise MilmerError(
+        "does not prepare what the model looks at: "
+        f"{config.num_channels} channels of {config.num_samples} samples and "
+        f"{config.num_instances} faces",
+        where=like,
+        remedy="give --like a run of these",
+    )

@@ -128,14 +128,17 @@ class Evaluation(Options):
 
 
 class Recipe(Options):
-    """All of it, with the names of the classes and what the model card warns of."""
+    """All of it, with the names of the classes and what the model card warns of.
+
+    ``run`` is null for a converted checkpoint, of whose training nothing is known.
+    """
 
     format: Literal[3]
     eeg: EEGRecipe | None
     face: FaceRecipe | None
     labels: list[str]
     computed: Computed
-    run: RunFacts
+    run: RunFacts | None
     evaluation: Evaluation | None = Field(None, exclude=True)
 
     @property
@@ -152,7 +155,14 @@ class Recipe(Options):
     def card(self) -> dict[str, Any]:
         """What has to go along with every prediction; see the model card."""
         evaluation = self.evaluation and self.evaluation.model_dump()
-        return statement(self.run.model_dump(), evaluation)
+        return statement(self.run and self.run.model_dump(), evaluation)
+
+    def of_converted(self, labels: list[str]) -> Self:
+        """The same preprocessing for a converted checkpoint that tells ``labels`` apart."""
+        computed = self.computed.updated({"bfloat16": False})  # as the authors' code
+        return self.updated(
+            {"labels": labels, "computed": computed, "run": None, "evaluation": None}
+        )
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -163,7 +173,8 @@ class Recipe(Options):
             raise MilmerError(
                 f"holds no {FILE}",
                 where=folder,
-                remedy="train it again with this version"
+                remedy="train it again with this version, or name a run that prepares recordings "
+                "as a converted checkpoint needs them (--like)"
                 if trained
                 else "give a run's folder model/",
             )

@@ -45,6 +45,16 @@ def require_fit(split: Path, split_provenance: dict, path: Path, stage: str) -> 
     )
 
 
+def require_once(paths: Sequence[Path]) -> None:
+    """Refuse two files of one subject, or one given twice."""
+    subjects: dict[str, Path] = {}
+    for path in paths:
+        if (first := subjects.get(path.stem)) is not None:
+            what = "given twice" if first == path else f"of the same subject as {first}"
+            raise MilmerError(what, where=path, remedy="give one file a subject")
+        subjects[path.stem] = path
+
+
 def joined(
     table: pd.DataFrame, paths: Sequence[Path], stage: str, dataset: str | None, split: Path
 ) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, np.ndarray]]]:
@@ -54,6 +64,7 @@ def joined(
     and bags a file holds comes as a third. Raises :class:`MilmerError` where a file lacks a
     segment, or is damaged.
     """
+    require_once(paths)
     arrays, grids, files = [], [], []
     montages: dict[tuple[str, ...], Path] = {}
     for path in paths:

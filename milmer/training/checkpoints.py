@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from milmer import storage
+from milmer.errors import MilmerError
 
 
 class ResumeState:
@@ -25,6 +26,12 @@ class ResumeState:
 
     def load(self) -> dict[str, Any] | None:
         """The state to go on from; none where there is none, or none that fits."""
+        if self._path.is_dir():
+            raise MilmerError(
+                "a folder lies where the run's state is kept",
+                where=self._path,
+                remedy="move it away",
+            )
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
@@ -32,7 +39,7 @@ class ResumeState:
         except Exception:
             # Whatever is wrong with the file, the run can begin anew.
             return None
-        return state if state.get("key") == self._key else None
+        return state if isinstance(state, dict) and state.get("key") == self._key else None
 
     def save_if_due(self, make: Any, now: bool = False) -> None:
         """Save what ``make()`` returns, if the last state is older than it may be, or ``now``."""

@@ -92,14 +92,15 @@ def train_fold(
             options.finetune.use_borrowed_boxes,
             options.training.threads,
         )
+    borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
+    recipe = training_recipe(segments, faces, borrowed)  # refuses what does not belong together
     provenance = storage.provenance(
         "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
     )
     training = Training(data, options, seed, device, backbone)
     state = ResumeState(out, provenance, options.training.checkpoint_minutes)
     training.fit(state)
-    borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
-    write_run(training.results(), training_recipe(segments, faces, borrowed), provenance, out)
+    write_run(training.results(), recipe, provenance, out)
     state.remove()
 
 

@@ -22,24 +22,23 @@ WIDTH, TOKENS, INSTANCES, QUERIES, SAMPLES = 32, 49, 4, 6, 64
 HOW = {"selection": "attention_weighted_topk", "fusion": "cross_attention", "num_heads": 4}
 
 
-def head():
+def head(d=WIDTH, samples=SAMPLES, instances=INSTANCES):
     """A small checkpoint under the authors' names, as a GPU leaves it: without a CLS token."""
-    d, flat = WIDTH, WIDTH * TOKENS
+    flat = d * TOKENS
     shapes = {
-        "instance_weights": (1, INSTANCES),
+        "instance_weights": (1, instances),
         "token_type_embeddings.weight": (2, d),
         "query_tokens": (1, QUERIES, d),
         "cross_attention.in_proj_weight": (3 * d, d),
         "cross_attention.in_proj_bias": (3 * d,),
-        "layernorm.weight": (SAMPLES,),
-        "layernorm.bias": (SAMPLES,),
+        "layernorm.weight": (samples,),
+        "layernorm.bias": (samples,),
     }
     linear = {
-        **{"eeg_proj": (d, SAMPLES), "classifier": (4, d), "cross_attention.out_proj": (d, d)},
+        **{"eeg_proj": (d, samples), "classifier": (4, d), "cross_attention.out_proj": (d, d)},
         **{"amil_value_proj": (d, d), "amil_weight_proj": (1, d)},
         **{"topk_value_proj": (flat, flat), "topk_weight_proj": (1, flat)},
-        **{"topk_dimension_recover": (INSTANCES, flat)},
-        **{"mlp_up": (4 * d, d), "mlp_down": (d, 4 * d)},
+        **{"topk_dimension_recover": (instances, flat)},
     }
     layer = "transformer_encoder.layers.0"
     linear |= {f"{layer}.linear1": (2 * d, d), f"{layer}.linear2": (d, 2 * d)}
@@ -127,6 +126,9 @@ def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused)
     torch.save({"state_dict": head(), "more": Runs()}, tmp_path / "code.pt")
     (tmp_path / "text.pt").write_text("no checkpoint")
     torch.save([1, 2], tmp_path / "list.pt")
+    (tmp_path / "empty.pt").touch()
+    torch.save(head() | {"classifier.bias": torch.full((4,), torch.nan)}, tmp_path / "nan.pt")
+    torch.save(head() | {"eeg_proj.weight": torch.ones(3)}, tmp_path / "odd.pt")
     torch.save({"weight": torch.ones(1)}, tmp_path / "other.pt")
     _, tensors = swin(tmp_path / "swin")
     half = {k: v for k, v in tensors.items() if "blocks.1" not in k or "query" not in k}
@@ -136,6 +138,9 @@ def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused)
         "none.pt": ["no such file"],
         "code.pt": ["code.pt: holds more than tensors"],
         "text.pt": ["text.pt: holds more than tensors, or is no checkpoint"],
+        "empty.pt": ["empty.pt: holds more than tensors, or is no checkpoint"],
+        "nan.pt": ["classifier.bias holds values that are not finite numbers"],
+        "odd.pt": ["eeg_proj.weight has the shape [3]"],
         "list.pt": ["list.pt: is not a state_dict"],
         "other.pt": ["no tensor 'eeg_proj.weight'"],
         "half.pt": ["its backbone has no fitting", "give --backbone"],
@@ -156,7 +161,7 @@ def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused)
 def test_from_the_shell(tmp_path):
     torch.save(head(), tmp_path / "checkpoint.pt")
     command = [sys.executable, "-m", "milmer", "convert", "checkpoint.pt", "model"]
-    how = ["--selection", "amil", "--fusion", "mlp", "--num-heads", "4"]
+    how = ["--selection", "amil", "--fusion", "cross_attention", "--num-heads", "4"]
     done = subprocess.run(
         [*command, *how], cwd=tmp_path, capture_output=True, text=True, check=False
     )

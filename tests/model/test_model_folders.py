@@ -11,12 +11,14 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import SwinConfig
 
 from milmer.backbone.loading import read_backbone
 from milmer.backbone.options import SwinOptions
 from milmer.model import published
 from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
-from milmer.model.trained import load_trained, read_config
+from milmer.model.network import MilmerNetwork
+from milmer.model.trained import load_trained, read_config, save_trained
 from tests.backbone.test_pretraining import write_swin
 from tests.conftest import REPOSITORY
 
@@ -42,7 +44,7 @@ def backbone(folder):
     return read_backbone(SwinOptions(name=str(folder)))
 
 
-def change(folder, name="config.json", **values):
+def change_config(folder, name="config.json", **values):
     path = folder / name
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
@@ -51,7 +53,7 @@ def with_code(folder, kind="odd"):
     """A folder that asks to run the code that lies in it."""
     (folder / "odd.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nclass Odd: pass\n")
     names = ("AutoConfig", "AutoModel", "AutoImageProcessor")
-    change(folder, auto_map={name: "odd.Odd" for name in names}, model_type=kind)
+    change_config(folder, auto_map={name: "odd.Odd" for name in names}, model_type=kind)
     return folder
 
 
@@ -95,7 +97,7 @@ def test_code_of_a_trained_model_or_its_image_processor_is_not_run(swin, trained
     with_code(trained, "milmer")
     with refused("config.json: auto_map asks for code", nothing_in=trained):
         load_trained(trained)
-    change(swin, "preprocessor_config.json", auto_map={"AutoImageProcessor": "odd.Odd"})
+    change_config(swin, "preprocessor_config.json", auto_map={"AutoImageProcessor": "odd.Odd"})
     with refused("preprocessor_config.json: auto_map asks for code", nothing_in=swin):
         backbone(swin)
 
@@ -168,14 +170,14 @@ ABSURD_MILMER = [
 
 @pytest.mark.parametrize("values", ABSURD_SWIN, ids=str)
 def test_absurd_options_of_a_backbone_are_one_line(swin, refused, values):
-    change(swin, **values)
+    change_config(swin, **values)
     with refused(nothing_in=swin):
         backbone(swin)
 
 
 @pytest.mark.parametrize("values", ABSURD_MILMER, ids=str)
 def test_absurd_options_of_a_trained_model_are_one_line(trained, refused, values):
-    change(trained, **values)
+    change_config(trained, **values)
     with refused(nothing_in=trained):
         load_trained(trained)
 
@@ -196,7 +198,7 @@ def test_a_configuration_that_is_none_is_one_line(swin, trained, refused, text):
     "values", [{"image_mean": "a"}, {"image_std": [0, 1, 1]}, {"image_mean": 1}]
 )
 def test_an_image_processor_without_sense_is_one_line(swin, refused, values):
-    change(swin, "preprocessor_config.json", **values)
+    change_config(swin, "preprocessor_config.json", **values)
     with refused("must be three numbers", nothing_in=swin):
         backbone(swin)
 
@@ -215,10 +217,84 @@ def test_a_model_with_a_tensor_missing_is_refused_and_not_drawn_at_random(swin, 
             load(folder)
 
 
+def retouch(folder, change):
+    """Save the weights in ``folder`` again after ``change(tensors)``."""
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda t: t.update(spare=torch.zeros(2)), ["hold an unknown spare"]),
+        (lambda t: t["classifier.bias"].fill_(torch.nan), ["classifier.bias holds", "not finite"]),
+        (lambda t: t["eeg.std"].view(-1)[3:].fill_(torch.inf), ["eeg.std holds", "not finite"]),
+        (lambda t: t.update({"classifier.bias": torch.zeros(5)}), ["classifier.bias"]),
+    ],
+    ids=["unknown", "NaN", "infinite", "shape"],
+)
+def test_weights_that_are_not_the_models_are_one_line(trained, refused, change, parts):
+    retouch(trained, change)
+    with refused(*parts, nothing_in=trained):
+        load_trained(trained)
+
+
+def test_weights_in_half_precision_are_computed_in_float32(trained):
+    expected = load_trained(trained).classifier.weight
+    retouch(trained, lambda tensors: tensors.update({k: v.half() for k, v in tensors.items()}))
+    loaded = load_trained(trained).classifier.weight
+    assert loaded.dtype == torch.float32
+    torch.testing.assert_close(loaded, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_backbone_has_the_names_of_whichever_version_of_transformers_saved_it(tmp_path, refused):
+    """As milmer saves it, and as transformers does, whose names on disk are others."""
+    swin = SwinConfig(
+        image_size=56, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=7
+    )
+    config = MilmerConfig(
+        options=SMALL, num_tokens=49, token_dim=16, backbone_config=swin.to_dict(), **SHAPES
+    )
+    torch.manual_seed(0)
+    model = MilmerForEmotionClassification(config).eval()
+    model.save_pretrained(tmp_path / "theirs")
+    network = MilmerNetwork(config.network)
+    network.load_state_dict(model.state_dict())
+    (tmp_path / "ours").mkdir()
+    save_trained(network, tmp_path / "ours")
+    names = [load_file(tmp_path / n / "model.safetensors").keys() for n in ("ours", "theirs")]
+    assert names[0] != names[1]
+    batch = {"eeg": torch.randn(2, 4, 64), "pixel_values": torch.randn(2, 6, 3, 56, 56)}
+    with torch.no_grad():
+        expected = model(**batch).logits
+        for name in ("ours", "theirs"):
+            assert torch.equal(load_trained(tmp_path / name)(**batch).logits, expected)
+            again = MilmerForEmotionClassification.from_pretrained(tmp_path / name).eval()
+            assert torch.equal(again(**batch).logits, expected)
+    key = "backbone.swin.layernorm.weight"
+    retouch(tmp_path / "theirs", lambda tensors: tensors.update(spare=tensors.pop(key)))
+    with refused(f"its weights lack {key}"):
+        load_trained(tmp_path / "theirs")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"options_version": 99}, ["options_version is 99"]),
+        ({"options": SMALL | {"telepathy": True}}, ["telepathy", "not permitted"]),
+    ],
+)
+def test_options_of_a_newer_version_are_one_line(trained, refused, change, parts):
+    change_config(trained, **change)
+    with refused(*parts, nothing_in=trained):
+        load_trained(trained)
+
+
 def test_absurd_sizes_take_no_memory(swin, trained):
     """Under a limit of memory that no model of the claimed size would keep to."""
-    change(swin, embed_dim=32768)
-    change(trained, options=SMALL | {"hidden_size": 800_000})
+    change_config(swin, embed_dim=32768)
+    change_config(trained, options=SMALL | {"hidden_size": 800_000})
     code = (
         "import resource, torch, transformers\n"
         "from milmer.backbone.loading import read_backbone\n"

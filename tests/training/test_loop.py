@@ -1,5 +1,6 @@
 """Training one fold: reproducible, resumable, and honest about the test part."""
 
+import json
 import shutil
 import signal
 
@@ -153,6 +154,20 @@ def test_a_state_of_other_options_is_not_taken_up(files, tmp_path, monkeypatch):
     assert same_bytes(tmp_path / "fresh", out)
 
 
+@pytest.mark.parametrize("kind", ["list", "text", "folder"])
+def test_what_is_no_state_is_not_taken_up(files, run, refused, tmp_path, kind):
+    out, path = tmp_path / "seed0", tmp_path / ".seed0.resume.pt"
+    if kind == "folder":
+        path.mkdir()
+        with refused(".seed0.resume.pt: a folder lies where", "move it away", nothing_in=tmp_path):
+            train_fold(*files, options(), 0, out)
+        return
+    torch.save([1, 2], path) if kind == "list" else path.write_text("no state")
+    train_fold(*files, options(), 0, out)
+    assert same_bytes(run, out)
+    assert not path.exists()
+
+
 def test_the_saved_model_makes_the_saved_predictions(files, run):
     model = MilmerForEmotionClassification.from_pretrained(run / "model").eval()
     assert model.config.id2label[0] == "HAHV"
@@ -219,6 +234,49 @@ def test_a_missing_modality_and_a_file_of_another_stage_are_one_clear_line(
     faces = [twin_results / "faces/default/s01.h5"]
     with pytest.raises(MilmerError, match=r"faces/default/s01.h5: not a file of .* tokens"):
         train_fold(files[0], files[1], faces, options(), 0, tmp_path / "r")
+
+
+def test_inputs_that_do_not_belong_together_are_refused_before_the_first_step(
+    files, twin_results, refused, tmp_path, monkeypatch
+):
+    """Two subjects whose EEG was filtered or whose faces were encoded in two ways."""
+    monkeypatch.setattr(loop.Training, "_train_on", lambda *_: pytest.fail("it trained"))
+    split = tmp_path / "s01.parquet"
+    trials = [twin_results / f"trials/s0{i}.parquet" for i in (1, 2)]
+    make_split(trials, "loso", "s01", SplitOptions(), split)
+    segments, tokens = (
+        [twin_results / part / f"s0{i}.h5" for i in (1, 2)]
+        for part in ("segments/default", "tokens/default/default")
+    )
+
+    def changed(path, change):
+        """A copy of a file whose provenance is ``change``d."""
+        copy = tmp_path / path.parts[-3] / path.name
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
+        with h5py.File(copy, "r+") as file:
+            provenance = json.loads(file.attrs["provenance"])
+            change(provenance)
+            file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
+        return copy
+
+    filtered = changed(segments[1], lambda p: p["options"]["eeg"].update(band=[4.0, 45.0]))
+    with refused(f"{filtered}: ", "preprocessing of the EEG", nothing_in=tmp_path):
+        train_fold(split, [segments[0], filtered], tokens, options(), 0, tmp_path / "seed0")
+    encoded = changed(tokens[1], lambda p: p["inputs"].update(backbone="0" * 64))
+    with refused(f"{encoded}: ", "preprocessing of faces", nothing_in=tmp_path):
+        train_fold(split, segments, [tokens[0], encoded], options(), 0, tmp_path / "seed0")
+    assert not (tmp_path / "seed0").exists()
+
+
+def test_a_file_given_twice_is_one_clear_line(files, refused, tmp_path):
+    split, (segments,), (tokens,) = files
+    with refused(f"{segments}: given twice", nothing_in=tmp_path):
+        train_fold(split, [segments, segments], [tokens], options(), 0, tmp_path / "r")
+    other = tmp_path / "s01.h5"
+    shutil.copy(tokens, other)
+    with refused(f"{other}: of the same subject as {tokens}", nothing_in=tmp_path):
+        train_fold(split, [segments], [tokens, other], options(), 0, tmp_path / "r")
 
 
 def test_the_test_part_is_not_looked_at_unless_asked(run, files, tmp_path):
