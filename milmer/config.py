@@ -309,7 +309,7 @@ def load_config(user: Mapping[str, Any]) -> Config:
     user = _without_nulls(user)
     preset = user.get("preset")
     base = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
-    config = _validated("", lambda: Config.model_validate(_merged(base, user)))
+    config = _validated("", lambda: Config.model_validate(merged(base, user)))
     config = config.model_copy(update={"experiments": _expanded(config.experiments)})
     variants = [(k, n) for k in VariantsOptions.model_fields for n in getattr(config.variants, k)]
     for name in [*config.experiments, *(name for _, name in variants)]:
@@ -400,15 +400,28 @@ def _without_nulls(user: Mapping[str, Any]) -> dict[str, Any]:
     return user
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(
+    base: Mapping[str, Any], over: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """``over`` on top of ``base``, both at ``path`` of a configuration.
+
+    An empty section, which is null in YAML, changes nothing; an experiment or variant that is null
+    stays so, and is dropped.
+    """
     result = dict(base)
+    named = path == ("experiments",) or (len(path) == 2 and path[0] == "variants")
     for key, value in over.items():
         below = result.get(key)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
-            result[key] = _merged(below, value)
-        elif not (value is None and key in Config.model_fields and key != "preset"):
-            result[key] = value  # an empty section in YAML is null and changes nothing
+            result[key] = merged(below, value, (*path, key))
+        elif value is not None or named or not (isinstance(below, Mapping) or _is_section(key)):
+            result[key] = value
     return result
+
+
+def _is_section(key: str) -> bool:
+    """Whether ``key`` is a section's, so that null is an empty one."""
+    return key in Config.model_fields and key != "preset"
 
 
 def _validated(path: str, make: Callable[[], Validated]) -> Validated:

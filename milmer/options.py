@@ -143,17 +143,66 @@ def options_error(
     key = ".".join(parts)
     where = f"{source}: {key[:_LONGEST]}" if key else source
     # Each branch of a union gives an error: count the places, not the errors.
-    places = {tuple(p for p in e["loc"] if not _is_type(p)) for e in errors}
+    places = {_place(e) for e in errors}
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
-        nearest = _nearest(model, key)
-        remedy = f"did you mean {nearest}?" if nearest else "config.yaml lists them all"
+        remedy = _of_unknown_key(model, key, first) or "config.yaml lists them all"
         return MilmerError("unknown key", where=where, remedy=remedy + more)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return MilmerError(message[:_LONGEST] + more, where=where)
-    remedy = f"{message[:1].lower()}{message[1:]}{_description(model, key)}{more}"
+    place = [e for e in errors if _place(e) == _place(first)]
+    allowed = " or ".join(dict.fromkeys(_allowed(e) for e in place))
+    if first["type"] == "missing":
+        return MilmerError("a value is missing", where=where, remedy=f"give it{more}")
+    remedy = f"use {allowed}{_description(model, key)}{more}"
     return MilmerError(f"{shortened(first['input'])} is not allowed", where=where, remedy=remedy)
+
+
+_ALLOWED = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "text, in quotes",
+    "list": "a list, such as [a, b]",
+    "tuple": "a list, such as [a, b]",
+    "dict": "keys with values, such as {{key: value}}",
+    "model": "keys with values, such as {{key: value}}",
+    "none": "null",
+    "invalid": "text as a key, in quotes",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of {max_length} or less",
+    "string_too_short": "{min_length} or more characters",
+    "literal_error": "{expected}",
+}
+"""What is allowed instead, by the type of pydantic's error or the first word of it."""
+
+
+def _allowed(error: Mapping[str, Any]) -> str:
+    text = _ALLOWED.get(error["type"]) or _ALLOWED.get(error["type"].partition("_")[0])
+    return text.format(**error.get("ctx", {})) if text else error["msg"]
+
+
+def _place(error: Mapping[str, Any]) -> tuple[str | int, ...]:
+    return tuple(part for part in error["loc"] if not _is_type(part))
+
+
+def _of_unknown_key(model: type[Options], key: str, error: Mapping[str, Any]) -> str | None:
+    """What to write instead of an unknown key: the nearest one, or a flat key as a section."""
+    last = str(error["loc"][-1])
+    section, _, name = key.rpartition(".")
+    valid = model.section_at(section)
+    if "." in last and valid and name in valid.model_fields:
+        nested = f"{last.replace('.', ': {')}: {shortened(error['input'])}"
+        return f"write {nested}{'}' * last.count('.')}"
+    nearest = _nearest(model, key)
+    return f"did you mean {nearest}?" if nearest else None
 
 
 def _is_type(part: str | int) -> bool:

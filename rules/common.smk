@@ -19,13 +19,19 @@ for variable, folder in (
 # As `python -P`: a yaml.py in the working directory is not the library of that name.
 os.environ.update(PYTHONSAFEPATH="1")
 
+from milmer.config_text import workflow_config
 from milmer.errors import MilmerError
 from milmer.plan import Plan, Untracked
 from milmer.plan.paths import NAME
 from milmer.plan.resume import Run
 
 try:
-    PLAN = Plan.read(config)
+    CONFIG = workflow_config(
+        config,
+        map(Path, workflow.configfiles if workflow.is_main_process else []),
+        alone=workflow.config_settings.replace_workflow_config,
+    )
+    PLAN = Plan.read(CONFIG)
 except MilmerError as error:
     raise WorkflowError(str(error)) from None
 
@@ -36,7 +42,7 @@ if workflow.is_main_process:
 
 # For `milmer resume` and `milmer status`.
 onstart:
-    Run.begun(workflow.workdir_init, config).note(Path())
+    Run.begun(workflow.workdir_init, CONFIG).note(Path())
 
 
 TABLES = PLAN.results.tables()

@@ -3,10 +3,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+from milmer.synthetic.options import TwinOptions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -160,6 +163,79 @@ def test_a_configuration_is_checked(tmp_path, inside, text, part):
         assert error.count("\n") == 1
         assert part in error
         assert out == ""
+
+
+def test_config_prints_what_the_workflow_runs_with(tmp_path, inside, monkeypatch):
+    base = tmp_path / "config.yaml"
+    base.write_text(
+        "dataset: {root: here}\n"
+        "experiments: {a: {model: {num_select: 2}}, b: {}}\n"
+        "training: {epochs: 7, lr: 0.5}\n"
+        "backbone: {pretrain: {images: fer}}\n"
+    )
+    monkeypatch.setattr("milmer.config_text.WORKFLOW_CONFIG", base)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("training: {epochs: 9}\nexperiments:\ndataset:\neeg:\nbackbone: {pretrain: }\n")
+    code, out, _ = inside("config", mine)
+    printed = yaml.safe_load(out)
+    assert code == 0
+    assert {k: v for k, v in printed.items() if v} == {
+        "dataset": {"root": "here"},
+        "experiments": {"a": {"model": {"num_select": 2}}, "b": {}},
+        "training": {"epochs": 9, "lr": 0.5},
+        "backbone": {"pretrain": {"images": "fer"}},
+    }
+    mine.write_text("experiments: {a: null}\ndataset: {root: 'a{b}'}\n")
+    code, _, error = inside("config", mine)
+    assert code == 1
+    assert "dataset.root: a{b} holds a brace" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (
+            "training:\n  epochs: 3\n  lr: 1\n  epochs: 4\n",
+            "the key 'epochs' stands twice, in lines 2 and 4",
+        ),
+        ("eeg: {}\n\neeg: {}\n", "the key 'eeg' stands twice, in lines 1 and 3"),
+        ("a:\n dataset: {subjects: [1, 010]}\n", "line 2: YAML reads 010 as the number 8"),
+        ("report: {seed: 12:30}\n", "line 1: YAML reads 12:30 as the number 750"),
+    ],
+)
+def test_what_yaml_would_read_otherwise_is_refused(tmp_path, inside, text, part):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    code, _, error = inside("config", path)
+    assert code == 1
+    assert f"{path}: {part}" in error
+    assert error.count("\n") == 1
+
+
+def test_the_version_is_that_of_the_package(inside):
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    assert inside("--version")[:2] == (
+        0,
+        f"milmer {tomllib.loads(project)['project']['version']}\n",
+    )
+
+
+def test_the_first_screen_begins_with_what_a_newcomer_needs(inside):
+    screen = inside("--help")[1]
+    panels = [screen.index(f"─ {name} ─") for name in ("Start", "Results", "Tools")]
+    assert screen.index("check") > panels[0]
+    assert panels[1] < screen.index("predict") < panels[2]
+    assert panels == sorted(panels)
+    assert panels[2] < screen.index("─ Stages, which the workflow runs ─") < screen.index("split ")
+    assert "[SNAKEMAKE OPTIONS]" in inside("resume", "--help")[1]
+
+
+def test_the_defaults_of_synth_are_those_of_the_twin(inside):
+    screen = " ".join(inside("synth", "--help")[1].replace("│", " ").split())
+    for name in ("subjects", "trials", "seconds", "seed", "eeg_signal", "width", "fps"):
+        default = TwinOptions.model_fields[name].default
+        option = screen.partition(f"--{name.replace('_', '-')} ")[2].partition(" --")[0]
+        assert f"[default: ({default:g})]" in option
 
 
 def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path, inside):

@@ -3,7 +3,8 @@
 ``milmer STAGE --options JSON …`` is what the rules run; each command can be pasted from a log.
 """
 
-from milmer.cli import predicting, stages, tools
+# In the order of the first screen.
+from milmer.cli import tools, predicting, stages  # noqa: I001
 from milmer.cli.app import app, main
 
 __all__ = ["app", "main", "predicting", "stages", "tools"]

@@ -17,6 +17,7 @@ from milmer.errors import MilmerError, Stopped
 OptionsJSON = Annotated[
     str, typer.Option("--options", metavar="JSON", help="Options of the stage.")
 ]
+START, RESULTS, STAGES, TOOLS = "Start", "Results", "Stages, which the workflow runs", "Tools"
 _STOPPED = 128 + signal.SIGTERM
 
 app = typer.Typer(
@@ -41,11 +42,25 @@ def main() -> None:
         sys.exit(1)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"milmer {version('milmer')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     log: Annotated[
         Path | None, typer.Option("--log", help="Write messages to this file instead of stderr.")
     ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
 ) -> None:
     if log is not None:
         _send_stderr_to(log)

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from milmer.cli.app import app
+from milmer.cli.app import RESULTS, app
 from milmer.runtime.gpus import gpu_lease
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a run, or the folder model/ in it.")],
     out: Annotated[Path, typer.Argument(help="Folder of the predictions.")],

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from milmer.cli.app import OptionsJSON, app
+from milmer.cli.app import RESULTS, STAGES, TOOLS, OptionsJSON, app
 from milmer.errors import MilmerError
 from milmer.options import read_options
 from milmer.runtime.gpus import gpu_lease
@@ -24,9 +24,9 @@ FoldTokens = Annotated[list[Path] | None, typer.Option(help="Tokens of the fold'
 Out = Annotated[Path, typer.Argument(help="File to write.")]
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def trials(
-    subject: str,
+    subject: Annotated[str, typer.Argument(help="Name of the subject, such as s01.")],
     out: Out,
     root: Annotated[Path | None, typer.Option(help="Folder of a copy of DEAP.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest of your own recordings.")] = None,
@@ -46,7 +46,7 @@ def trials(
     make_trials(root, subject, read_options(TrialsOptions, options), out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def segments(trials: Trials, out: Out, root: Root, options: OptionsJSON = "{}") -> None:
     """Filter a subject's EEG and cut it into segments."""
     from milmer.eeg.options import SegmentsOptions
@@ -60,7 +60,7 @@ def segments(trials: Trials, out: Out, root: Root, options: OptionsJSON = "{}") 
     make_segments(trials, root, stage, out, read_recording)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def faces(
     out: Annotated[
         Path | None, typer.Argument(help="File to write; with --sheet: to read.")
@@ -106,7 +106,7 @@ def faces(
         make_faces(trials, root, stage, out)
 
 
-@app.command()
+@app.command(rich_help_panel=TOOLS)
 def finetune_backbone(
     images: Annotated[Path, typer.Argument(help="Folder with one folder of pictures per class.")],
     out: Annotated[Path, typer.Argument(help="Folder of the new backbone.")],
@@ -130,7 +130,7 @@ def finetune_backbone(
         pretrain_backbone(images, stage, out, backbone)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def tokens(
     faces: Annotated[Path, typer.Option("--faces", help="The subject's face crops.")],
     out: Out,
@@ -151,10 +151,12 @@ def tokens(
         make_tokens(faces, stage.updated({"backbone": chosen}), out, backbone)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def split(
-    protocol: str,
-    fold: str,
+    protocol: Annotated[str, typer.Argument(help="How data is split: trial, loso, stimulus, …")],
+    fold: Annotated[
+        str, typer.Argument(help="Which part is tested: a number, or a subject under loso.")
+    ],
     trials: Annotated[list[Path], typer.Option("--trials", help="Tables of all subjects' trials.")],
     out: Out,
     options: OptionsJSON = "{}",
@@ -166,7 +168,7 @@ def split(
     make_split(trials, protocol, fold, read_options(SplitOptions, options), out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def train(
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
     out: Annotated[Path, typer.Argument(help="Folder of the run.")],
@@ -200,7 +202,7 @@ def train(
         train_fold(split, segments or [], seen or [], stage, seed, out, backbone)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def evaluate(
     runs: Annotated[Path, typer.Argument(help="Folder of an experiment's runs under a protocol.")],
     out: Out,
@@ -213,7 +215,7 @@ def evaluate(
     evaluate_runs(runs, read_options(EvaluateOptions, options), out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     out: Out,
@@ -236,7 +238,7 @@ def explain(
         explain_run(run, split, segments or [], faces or tokens or [], stage, out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def baseline(
     name: Annotated[str, typer.Argument(help="Name of the baseline.")],
     split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
@@ -256,7 +258,7 @@ def baseline(
     make_baseline(name, split, segments, stage, out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def tables(
     runs: Annotated[Path, typer.Argument(help="Folder of all runs.")],
     out: Annotated[Path, typer.Argument(help="Folder of the tables.")],
@@ -272,7 +274,7 @@ def tables(
     make_tables(runs, read_options(TablesOptions, options), out, baselines)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def report(
     results: Annotated[Path, typer.Argument(help="Folder of all results.")],
     out: Annotated[Path, typer.Argument(help="Folder of the report.")],

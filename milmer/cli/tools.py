@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from milmer.cli.app import OptionsJSON, app
+from milmer.cli.app import RESULTS, START, TOOLS, OptionsJSON, app
 from milmer.options import options_error, read_options
 
 Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def check(
     target: Annotated[
         Path,
@@ -48,7 +48,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def manifest(
     out: Annotated[Path, typer.Argument(help="The manifest to write, a new .csv file.")],
     bids: Annotated[Path, typer.Option("--bids", help="Folder of an EEG-BIDS dataset.")],
@@ -61,7 +61,7 @@ def manifest(
     typer.echo(f"wrote {out}: {summary}; review it, then run milmer check {out}")
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def status(
     directory: Directory = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -75,7 +75,11 @@ def status(
     typer.echo(json.dumps(state.as_json(), indent=1) if as_json else state.screen())
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    rich_help_panel=START,
+    options_metavar="[OPTIONS] [SNAKEMAKE OPTIONS]",
+)
 def resume(
     context: typer.Context,
     directory: Directory = Path(),
@@ -84,7 +88,10 @@ def resume(
         typer.Option("--ended", help="Confirm that the last run, on another machine, has ended."),
     ] = False,
 ) -> None:
-    """Continue the last run, even if it was killed; other options are passed to Snakemake."""
+    """Continue the last run, even if it was killed.
+
+    All other options are passed to Snakemake on top of those of the run, such as --cores 4.
+    """
     import os
 
     from milmer.plan import resume as resuming
@@ -94,7 +101,7 @@ def resume(
     os.execv(command[0], command)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def summary(
     tables: Annotated[Path, typer.Argument(help="Folder of the tables.")],
     everything: Annotated[bool, typer.Option("--all", help="Print the whole table.")] = False,
@@ -112,7 +119,7 @@ def summary(
         typer.echo(summary_screen(tables, min(COLUMNS, columns)))
 
 
-@app.command()
+@app.command(rich_help_panel=TOOLS)
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="State dict saved by the authors' code.")],
     out: Annotated[Path, typer.Argument(help="Folder of the converted model.")],
@@ -139,39 +146,51 @@ def convert(
     typer.echo(f"wrote {out}")
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
     options: OptionsJSON = "{}",
-    subjects: Annotated[int | None, typer.Option(help="Number of subjects.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Trials per subject.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length of a trial's EEG in s.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
+    subjects: Annotated[
+        int | None, typer.Option(help="Number of subjects.", show_default="2")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Trials per subject.", show_default="16")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length of a trial's EEG in s.", show_default="12")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the random numbers.", show_default="0")
+    ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option(help="Kinds of EEG file: dat, mat, bdf.")
+        list[str] | None, typer.Option(help="Kinds of EEG file: dat, mat, bdf.", show_default="dat")
     ] = None,
     eeg_signal: Annotated[
-        float | None, typer.Option(help="Strength of the class in the EEG.")
+        float | None, typer.Option(help="Strength of the class in the EEG.", show_default="1")
     ] = None,
     face_signal: Annotated[
-        float | None, typer.Option(help="Strength of the class in the faces.")
+        float | None, typer.Option(help="Strength of the class in the faces.", show_default="1")
     ] = None,
     signal_channels: Annotated[
-        int | None, typer.Option(help="Number of channels that show the class.")
+        int | None, typer.Option(help="Number of channels that show the class.", show_default="all")
     ] = None,
     fingerprint: Annotated[
-        float | None, typer.Option(help="Strength of each trial's own pattern.")
+        float | None, typer.Option(help="Strength of each trial's own pattern.", show_default="0")
     ] = None,
     faceless: Annotated[
-        float | None, typer.Option(help="Fraction of frames without a face.")
+        float | None, typer.Option(help="Fraction of frames without a face.", show_default="0.03")
     ] = None,
     missing_clips: Annotated[
         list[str] | None, typer.Option(help="Videos to leave out, such as s01:3.")
     ] = None,
     no_video: Annotated[list[int] | None, typer.Option(help="Subjects without video.")] = None,
-    width: Annotated[int | None, typer.Option(help="Width of the videos in px.")] = None,
-    height: Annotated[int | None, typer.Option(help="Height of the videos in px.")] = None,
-    fps: Annotated[int | None, typer.Option(help="Frames per second.")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Width of the videos in px.", show_default="720")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height of the videos in px.", show_default="576")
+    ] = None,
+    fps: Annotated[int | None, typer.Option(help="Frames per second.", show_default="50")] = None,
     backbone: Annotated[
         Path | None, typer.Option(help="Also write a small random Swin to this folder.")
     ] = None,
@@ -202,21 +221,26 @@ def synth(
     typer.echo(f"wrote {out}; use it with snakemake --config dataset='{{root: {out}}}'")
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def config(
     file: Annotated[
-        Path | None, typer.Argument(help="The configuration file to check; default: none.")
+        Path | None,
+        typer.Argument(help="Configuration file, as for snakemake --configfile; default: none."),
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
     reference: Annotated[
         bool, typer.Option("--reference", help="Print a page on all options, in Markdown.")
     ] = False,
 ) -> None:
-    """Check a configuration file and print it with all options and their defaults."""
+    """Check a configuration and print what the workflow would run: all options, with defaults.
+
+    FILE goes on top of the config.yaml beside the Snakefile.
+    """
     import json
 
     from milmer import config_text
     from milmer.config import Config, load_config
+    from milmer.plan.wildcards import require_plain_options
 
     if reference:
         typer.echo(config_text.reference(), nl=False)
@@ -224,10 +248,8 @@ def config(
     if schema:
         typer.echo(json.dumps(Config.model_json_schema(), indent=1, sort_keys=True))
         return
-    user = {}
-    if file is not None:
-        user = config_text.read_yaml(file)
-        load_config(user)
+    user = config_text.workflow_config(config_text.read_yaml(file) if file else {})
+    require_plain_options(load_config(user))
     typer.echo(config_text.documented(user, _HEADING), nl=False)
 
 

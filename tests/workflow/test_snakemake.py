@@ -174,6 +174,17 @@ def test_a_bad_configuration_is_one_clear_line_before_anything_runs(work, change
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_on_top_is_read_as_milmer_config_reads_it(work, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("dataset:\nexperiments:\nbackbone:\n")
+    on_top = ("--dry-run", "--configfile", str(more))
+    assert to_run(snakemake(work, *on_top)) == {}  # empty sections change nothing
+    more.write_text("training:\n  epochs: 3\n  epochs: 4\n")
+    done = snakemake(work, *on_top)
+    assert done.returncode == 1
+    assert f"{more}: the key 'epochs' stands twice, in lines 2 and 3" in done.stderr
+
+
 def test_status_knows_all_jobs_that_there_are(work):
     jobs = to_run(snakemake(work, "--dry-run", "--forceall"))
     known = Counter(stage.name.split()[0] for stage in status(work).stages for _ in stage.done)
