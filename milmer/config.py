@@ -20,6 +20,7 @@ from milmer.backbone.options import (
     SwinOptions,
     TokensOptions,
 )
+from milmer.config_files import merged
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions
 from milmer.eeg.options import EEGOptions, SegmentsOptions
@@ -398,30 +399,6 @@ def _without_nulls(user: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(holder.get(key), Mapping):
             holder[key] = {k: v for k, v in holder[key].items() if v not in (None, "null")}
     return user
-
-
-def merged(
-    base: Mapping[str, Any], over: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """``over`` on top of ``base``, both at ``path`` of a configuration.
-
-    An empty section, which is null in YAML, changes nothing; an experiment or variant that is null
-    stays so, and is dropped.
-    """
-    result = dict(base)
-    named = path == ("experiments",) or (len(path) == 2 and path[0] == "variants")
-    for key, value in over.items():
-        below = result.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            result[key] = merged(below, value, (*path, key))
-        elif value is not None or named or not (isinstance(below, Mapping) or _is_section(key)):
-            result[key] = value
-    return result
-
-
-def _is_section(key: str) -> bool:
-    """Whether ``key`` is a section's, so that null is an empty one."""
-    return key in Config.model_fields and key != "preset"
 
 
 def _validated(path: str, make: Callable[[], Validated]) -> Validated:

@@ -19,7 +19,7 @@ for variable, folder in (
 # As `python -P`: a yaml.py in the working directory is not the library of that name.
 os.environ.update(PYTHONSAFEPATH="1")
 
-from milmer.config_text import workflow_config
+from milmer.config_files import workflow_config
 from milmer.errors import MilmerError
 from milmer.plan import Plan, Untracked
 from milmer.plan.paths import NAME

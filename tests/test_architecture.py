@@ -21,7 +21,7 @@ FLOORS = [
     "backbone model",
     "splits training",
     "evaluation prediction",
-    "config config_text plan check",
+    "config_files config config_text plan check",
     "cli",
 ]
 """From the ground up: a room imports from floors below its own, or from one named before it."""

@@ -173,7 +173,7 @@ def test_config_prints_what_the_workflow_runs_with(tmp_path, inside, monkeypatch
         "training: {epochs: 7, lr: 0.5}\n"
         "backbone: {pretrain: {images: fer}}\n"
     )
-    monkeypatch.setattr("milmer.config_text.WORKFLOW_CONFIG", base)
+    monkeypatch.setattr("milmer.config_files.WORKFLOW_CONFIG", base)
     mine = tmp_path / "mine.yaml"
     mine.write_text("training: {epochs: 9}\nexperiments:\ndataset:\neeg:\nbackbone: {pretrain: }\n")
     code, out, _ = inside("config", mine)

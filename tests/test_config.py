@@ -455,7 +455,10 @@ def test_a_grid_is_an_experiment_for_each_combination():
         ({"modle.num_select": [1]}, ["experiments.a.grid.modle.num_select", "use model.OPTION"]),
         ({"model.num_selct": [1]}, ["num_selct: unknown key", "num_select?"]),
         ({"model.num_select": [0]}, ["num_select", "0 is not allowed"]),
-        ({"model.num_select": []}, ["experiments.a.grid.model.num_select", "use a list of 1 or more"]),
+        (
+            {"model.num_select": []},
+            ["a.grid.model.num_select", "use a list of 1 or more"],
+        ),
         ({"model.num_select": [1, 1]}, ["gives a-num_select-1 twice"]),
         ({"backbone": ["large"]}, ["no variant 'large' of backbone"]),
     ],

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from milmer.config import load_config
-from milmer.config_text import read_yaml
+from milmer.config_files import read_yaml
 from milmer.limits import EXPERIMENTS, shortened
 from milmer.options import read_options
 from milmer.training.options import TrainingOptions

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from milmer.config import load_config
-from milmer.config_text import read_yaml
+from milmer.config_files import read_yaml
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.options import read_options
 

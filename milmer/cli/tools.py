@@ -238,7 +238,7 @@ def config(
     """
     import json
 
-    from milmer import config_text
+    from milmer import config_files, config_text
     from milmer.config import Config, load_config
     from milmer.plan.wildcards import require_plain_options
 
@@ -248,7 +248,7 @@ def config(
     if schema:
         typer.echo(json.dumps(Config.model_json_schema(), indent=1, sort_keys=True))
         return
-    user = config_text.workflow_config(config_text.read_yaml(file) if file else {})
+    user = config_files.workflow_config(config_files.read_yaml(file) if file else {})
     require_plain_options(load_config(user))
     typer.echo(config_text.documented(user, _HEADING), nl=False)
 
