@@ -6,7 +6,11 @@ import subprocess
 from base64 import urlsafe_b64decode
 from pathlib import Path
 
+from milmer.errors import MilmerError
+
 _FOLDER = ".snakemake"
+_ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
+_ENDED |= {"DEADLINE", "OUT_OF_MEMORY", "REVOKED"}  # SLURM keeps them in its queue for a while
 
 
 def locked(directory: Path) -> bool:
@@ -31,10 +35,20 @@ def incomplete(directory: Path) -> dict[str, str | None]:
 
 
 def cluster_jobs(directory: Path) -> list[str]:
-    """Numbers of SLURM jobs that began in ``directory`` and wait or run now."""
+    """Numbers of SLURM jobs that began in ``directory`` and have not ended.
+
+    Raises :class:`MilmerError` where SLURM does not answer: its jobs may be at work.
+    """
     jobs = sorted({job for job in incomplete(directory).values() if job})
     if not jobs or shutil.which("squeue") is None:
         return []
-    command = ["squeue", "--noheader", "--format=%A", "--states=PENDING,RUNNING,COMPLETING"]
-    queue = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return [job for job in jobs if job in queue]
+    command = ["squeue", "--noheader", "--format=%A %T", "--states=all"]
+    queue = subprocess.run(command, capture_output=True, text=True, check=False)
+    if queue.returncode:
+        raise MilmerError(
+            f"SLURM does not say whether jobs of the last run are done ({queue.stderr.strip()})",
+            where=directory.absolute(),
+            remedy="try again when squeue answers",
+        )
+    states = dict(line.split() for line in queue.stdout.splitlines())
+    return [job for job in jobs if states.get(job, "COMPLETED") not in _ENDED]

@@ -58,7 +58,7 @@ def test_signs_are_enumerated_where_there_are_no_more_than_resamples():
     assert sign_flip_test(VALUES[:6], 63, 0) != 2 / 64
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e9])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e9 / 3])
 def test_p_does_not_depend_on_the_unit(scale):
     """Sums of equal size in another order differ by rounding, which counts as equal."""
     differences = np.array([0.1, 0.2, -0.3, 0.1, 0.2, 0.3, -0.1, 0.7])
