@@ -189,6 +189,14 @@ def test_the_majority_has_no_macro_f1_and_nothing_is_tested_against_itself(teste
     assert list(dict.fromkeys(tested["level"])) == ["segment", "trial"]
 
 
+def test_a_table_without_tests_has_their_columns(subjects, summary):
+    rows = subjects[(subjects["experiment"] == "eeg") & (subjects["subject"] == "none")]
+    empty = comparisons.tests_table(rows, summary, OPTIONS)
+    assert len(empty) == 0
+    numbers = empty[["difference", "p", "p_holm"]].dtypes.tolist()
+    assert numbers == ["float64"] * 3
+
+
 def test_more_patterns_than_resamples_are_drawn_by_the_seed(subjects, summary):
     rows = subjects[(subjects["experiment"] == "eeg") & (subjects["protocol"] == "trial")]
 
@@ -292,6 +300,8 @@ def test_inflation_has_a_row_for_each_experiment_and_protocol_by_segment():
     assert list(table.index) == [(n, p) for n, (_, means) in INFLATED.items() for p in means]
     for (name, protocol), row in table.iterrows():
         assert row["accuracy"] == INFLATED[name][1][protocol]
+        assert row["select"] == ("best_on_test" if name.startswith("peek") else "last")
+        assert row["note"].startswith(f"on {name}")
         assert tuple(row[["majority", "chance", "band_power"]]) == (0.3, 0.28, 0.44)
 
 
@@ -313,6 +323,7 @@ def test_the_reference_is_the_first_honest_protocol_of_the_experiment_or_of_the_
     }
     alone = inflated(["leak", "control"])
     assert alone["reference"].isna().all()
+    assert alone["reference"].dtype == alone["chosen_honestly"].dtype == "string"
     assert alone["above_reference"].isna().all()
 
 

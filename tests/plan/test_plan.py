@@ -4,14 +4,17 @@ import inspect
 import json
 import re
 import shutil
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from milmer.errors import MilmerError
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.plan import Plan, paths
 from milmer.plan.dataset import _listing
+from milmer.plan.results import ResultsPlan
 from tests.conftest import REPOSITORY
 
 EEG_ONLY = {"model": {"modalities": ["eeg"]}}
@@ -227,6 +230,252 @@ def test_what_a_model_goes_by_is_told_of_honest_runs_alone(shipped, copy):
     told = Plan.read(user).results.explanations()
     assert told == [f"results/explanations/milmer/loso/s0{i}/seed0.h5" for i in (1, 2)]
     assert Plan.read(user | {"report": {"explain": 0}}).results.explanations() == []
+
+
+# ------------------------------------------------- an uneven configuration, by value
+
+
+@pytest.fixture
+def uneven(shipped, copy):
+    """Three subjects, of whom the first has no video; two repeats; variants of everything."""
+    user = shipped | copy(3, [2, 3])
+    user["protocols"] = {"names": ["loso", "trial"], "folds": 2, "seed": 5, "repeats": 2}
+    user["protocols"] |= {"validation": 0.3}
+    user["labels"] = {"scheme": "valence"}
+    user["training"] = {"epochs": 7, "jobs_per_gpu": 3}
+    user["report"] = {"explain": 9, "resamples": 300, "seed": 4}
+    user["variants"] = {
+        "labels": {"high": {"scheme": "arousal", "threshold": 6}},
+        "eeg": {"wide": {"band": [2, 40]}, "unused": {"band": [3, 30]}},
+        "faces": {"few": {"instances": 6}},
+        "backbone": {"big": {"name": "some/swin"}},
+    }
+    user["experiments"] = {
+        "eeg_only": {"model": {"modalities": ["eeg"]}, "eeg": "wide", "faces": "few"},
+        "both": {
+            **{"labels": "high", "faces": "few", "backbone": "big", "protocols": ["trial"]},
+            "training": {"lr": 0.5, "threads": 3, "epochs": 3, "checkpoint_minutes": 8},
+        },
+        "face_only": {"model": {"modalities": ["face"]}, "protocols": ["loso"]},
+        "last": {"validation": 0, "training": {"select": "best_on_test"}, "labels": "permuted"},
+    }
+    return Plan.read(user)
+
+
+def of(experiment, protocol="trial", fold="s02-k1", **more):
+    return SimpleNamespace(experiment=experiment, protocol=protocol, fold=fold, **more)
+
+
+LOSO = ["s01", "s02", "s03"]
+FILMED = ["s02-k0", "s02-k1", "s03-k0", "s03-k1"]
+
+
+def test_each_run_has_its_fold_and_seed(uneven):
+    experiments = uneven.experiments
+    assert experiments.seeds == [5, 6]
+    assert experiments.folds("eeg_only") == {"loso": LOSO, "trial": ["s01-k0", "s01-k1", *FILMED]}
+    assert experiments.folds("both") == {"trial": FILMED}
+    assert [tuple(run) for run in experiments.runs("both")] == [
+        ("both", "trial", fold, seed) for fold in FILMED for seed in (5, 6)
+    ]
+    assert [run.unit for run in experiments.runs("face_only")] == [
+        f"{fold}/seed{seed}" for fold in ("s02", "s03") for seed in (5, 6)
+    ]
+    assert experiments.folds_by_labels() == {
+        "default": {"loso": LOSO, "trial": ["s01-k0", "s01-k1", *FILMED]},
+        "high": {"trial": FILMED},
+        "permuted": {"loso": ["s02", "s03"], "trial": FILMED},
+    }
+    assert len(experiments.all_runs()) == len(set(experiments.all_runs())) == 2 * (9 + 4 + 2 + 6)
+    assert experiments.eeg_variants() == ["wide", "default"]
+    assert experiments.faces_variants() == ["few", "default"]
+
+
+def test_the_files_of_a_run_are_those_of_its_variants_and_subjects(uneven):
+    training = uneven.training
+    assert training.inputs(of("both")) == {
+        "split": "results/splits/high/trial/s02-k1.parquet",
+        "segments": ["results/segments/default/s02.h5"],
+        "tokens": ["results/tokens/few/big/s02.h5"],
+        "faces": [],
+    }
+    assert training.inputs(of("eeg_only", "loso", "s02")) == {
+        "split": "results/splits/default/loso/s02.parquet",
+        "segments": [f"results/segments/wide/{s}.h5" for s in LOSO],
+        "tokens": [],
+        "faces": [],
+    }
+    assert training.inputs(of("face_only", "loso", "s02"))["tokens"] == [
+        f"results/tokens/default/default/{s}.h5" for s in ("s02", "s03")
+    ]
+    assert training.inputs(of("face_only", "loso", "s02"))["segments"] == []
+
+
+def test_a_split_has_the_labels_of_its_variant_and_the_seed(uneven):
+    def split(labels, protocol):
+        return json.loads(uneven.training.split_json(of("both", protocol, labels=labels)))
+
+    high, default = split("high", "trial"), split("default", "loso")
+    assert (high["labels"]["scheme"], high["labels"]["threshold"]) == ("arousal", 6)
+    assert default["labels"]["scheme"] == "valence"
+    assert (high["seed"], high["validation"], high["folds"]) == (5, 0.3, 2)
+    assert (default["seed"], default["validation"], default.get("folds", 5)) == (5, 0.3, 5)
+    assert split("permuted", "trial")["labels"]["permuted"] is True
+
+
+def test_the_options_of_training_are_those_of_the_experiment(uneven):
+    def trained(name):
+        return json.loads(uneven.training.train_json(name))
+
+    assert set(trained("both")) == {"model", "training", "validation"}
+    assert (trained("both")["training"]["lr"], trained("both")["training"]["epochs"]) == (0.5, 3)
+    assert trained("eeg_only")["training"]["epochs"] == 7
+    assert [trained(name)["validation"] for name in ("both", "last")] == [True, False]
+    assert trained("last")["training"]["select"] == "best_on_test"
+    assert trained("eeg_only")["model"]["modalities"] == ["eeg"]
+    # What changes no result is none of them.
+    assert trained("both")["training"]["threads"] == 3  # sums in another order are other numbers
+    assert not {"checkpoint_minutes", "device", "jobs_per_gpu"} & set(trained("both")["training"])
+    assert str(uneven.training.arguments(of("both"))) == (
+        "--device auto --jobs-per-gpu 3 --checkpoint-minutes 8.0"
+    )
+
+
+def test_what_a_job_asks_for(uneven, monkeypatch):
+    training, installed = uneven.training, []
+    monkeypatch.setattr("milmer.plan.training.visible_gpus", lambda: installed)
+    assert [training.gpus(device) for device in ("cpu", "auto", "cuda", "cuda:1")] == [0, 0, 1, 1]
+    assert training.gpu_places == 0
+    installed += ["a", "b"]
+    assert [training.gpus(device) for device in ("cpu", "auto", "cuda", "cuda:1")] == [0, 1, 1, 1]
+    assert training.gpu_places == 6
+    assert str(training.device("cpu")) == "--device cpu --jobs-per-gpu 3"
+    assert training.memory(of("both")) == 4000
+    assert training.group(of("both")) == "small_folds"
+    assert training.group(of("eeg_only", "loso", "s02")) is None
+    assert set(training.protocol_pattern.split("|")) == {"segment", "trial", "stimulus", "loso"}
+    for fold in ("s03", "s03-k12", "k4"):
+        assert re.fullmatch(training.fold_pattern, fold)
+    assert not re.fullmatch(training.fold_pattern, "s03-k")
+
+
+def test_the_tables_read_all_seeds_and_each_experiments_labels(uneven):
+    tables = json.loads(uneven.results.tables_json())
+    assert tables["seeds"] == [5, 6]
+    assert (tables["report"]["resamples"], tables["report"]["seed"]) == (300, 4)
+    labels = {name: experiment["labels"] for name, experiment in tables["experiments"].items()}
+    assert labels == {
+        **{"eeg_only": "default", "both": "high", "face_only": "default", "last": "permuted"}
+    }
+    assert tables["experiments"]["both"]["folds"] == {"trial": FILMED}
+    changes = tables["experiments"]["both"]["changes"]
+    assert changes["training"] == {"checkpoint_minutes": 8, "epochs": 3, "lr": 0.5, "threads": 3}
+    assert list(changes["training"]) == sorted(changes["training"])
+    assert tables["baselines"] == uneven.experiments.folds_by_labels()
+    readable = {
+        f"{t}.{k}" for t in ("summary", "inflation", "ablation", "tests") for k in ("md", "tex")
+    }
+    names = {path.removeprefix("results/tables/") for path in uneven.results.tables()}
+    assert readable | {"conclusions.md", "calibration.csv", "folds.parquet"} <= names
+
+
+def test_evaluating_reads_all_runs_of_an_experiment_under_a_protocol(uneven):
+    results = uneven.results
+    assert results.evaluated_files(of("face_only", "loso")) == [
+        f"results/runs/face_only/loso/{fold}/seed{seed}/{table}.parquet"
+        for fold in ("s02", "s03")
+        for seed in (5, 6)
+        for table in ("predictions", "validation", "history")
+    ]
+    options = json.loads(results.evaluate_json(of("both")))
+    assert (options["folds"], options["seeds"]) == (FILMED, [5, 6])
+    assert results.evaluations() == [
+        f"results/runs/{name}/evaluation.parquet"
+        for name in ("eeg_only/loso", "eeg_only/trial", "both/trial", "face_only/loso", "last/loso")
+    ] + ["results/runs/last/trial/evaluation.parquet"]
+
+
+def test_explanations_are_of_honest_runs_with_all_seeds(uneven):
+    results = uneven.results
+    explained = {run[:2] for run in results.explained_runs()}
+    assert explained == {
+        *(("eeg_only", "loso"), ("eeg_only", "trial"), ("both", "trial"), ("face_only", "loso"))
+    }
+    assert "results/explanations/both/trial/s03-k1/seed6.h5" in results.explanations()
+    assert json.loads(results.explain_json(of("both"))) == {"segments": 9, "threads": 3}
+
+
+def test_the_report_reads_the_data_of_the_variants_in_use(uneven):
+    report = json.loads(uneven.results.report_json())
+    variants = {n: (e["eeg"], e["faces"]) for n, e in report["experiments"].items()}
+    assert variants == {
+        "eeg_only": ("wide", None),
+        "both": ("default", "few"),
+        "face_only": (None, "default"),
+        "last": ("default", "default"),
+    }
+    assert (report["seeds"], report["subjects"], report["source"]) == ([5, 6], LOSO, "dat")
+    assert report["report"]["resamples"] == 300
+    inputs = uneven.results.report_inputs()
+    data = [p for p in inputs if not p.startswith(("results/runs/", "results/explanations/"))]
+    assert data == [
+        *(f"results/trials/{s}.parquet" for s in LOSO),
+        *(f"results/segments/{v}/{s}.h5" for v in ("wide", "default") for s in LOSO),
+        *(f"results/faces/{v}/{s}.h5" for v in ("few", "default") for s in ("s02", "s03")),
+    ]
+    runs = {path for path in inputs if path.startswith("results/runs/")}
+    of_runs = {p for p in runs if p.endswith(("predictions.parquet", "history.parquet"))}
+    assert len(of_runs) == 2 * len(uneven.experiments.all_runs())
+    assert runs - of_runs == set(uneven.results.evaluations())
+
+
+def test_the_page_is_made_anew_where_any_of_its_files_changes(tmp_path, monkeypatch):
+    names = ("a/style.css", "a/page.html", "b/page.html", "b/page.js")
+    for name in ("a/__init__.py", "b/__init__.py", *names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    for part, folder in (("drawing", "a"), ("report", "b")):
+        package = SimpleNamespace(__file__=str(tmp_path / folder / "__init__.py"))
+        monkeypatch.setattr(f"milmer.plan.results.{part}", package)
+    digests = [ResultsPlan.page_files()]
+    for name in names:
+        (tmp_path / name).write_text(f"{name} edited")
+        digests.append(ResultsPlan.page_files())
+    (tmp_path / "a/__init__.py").write_text("code has its own fingerprint")
+    assert len(set(digests)) == 5
+    assert ResultsPlan.page_files() == digests[-1]
+
+
+def test_a_complete_run_makes_each_of_these(uneven):
+    targets = list(uneven.targets())
+    counts = Counter(stage for stage, _, _ in targets)
+    assert counts == {
+        "trials": 3,
+        **{"segments default": 3, "segments wide": 3, "faces few": 2, "faces default": 2},
+        **{"tokens few big": 2, "tokens default default": 2},
+        **{"split default loso": 3, "split default trial": 6, "split high trial": 4},
+        **{"split permuted loso": 2, "split permuted trial": 4},
+        **{"train eeg_only loso": 6, "train eeg_only trial": 12, "train both trial": 8},
+        **{"train face_only loso": 4, "train last loso": 4, "train last trial": 8},
+        **{"evaluate eeg_only": 2, "evaluate both": 1, "evaluate face_only": 1, "evaluate last": 2},
+        **{"explain eeg_only loso": 6, "explain eeg_only trial": 12, "explain both trial": 8},
+        "explain face_only loso": 4,
+        **{f"baseline {n} default loso": 3 for n in BASELINES},
+        **{f"baseline {n} default trial": 6 for n in BASELINES},
+        **{f"baseline {n} high trial": 4 for n in BASELINES},
+        **{f"baseline {n} permuted loso": 2 for n in BASELINES},
+        **{f"baseline {n} permuted trial": 4 for n in BASELINES},
+        **{"tables": 1, "report": 1},
+    }
+    assert ("train both trial", "s03-k0/seed6", paths.run("both", "trial", "s03-k0", 6)
+            + "/predictions.parquet") in targets  # fmt: skip
+
+
+def test_arguments_of_files_are_quoted(uneven):
+    inputs = SimpleNamespace(segments=["a b.h5", "c.h5"], tokens=[], split=["s"])
+    assert uneven.file_arguments(inputs, "segments", "tokens") == (
+        "--segments 'a b.h5' --segments c.h5"
+    )
 
 
 def test_the_paths_of_the_plan_are_the_patterns_of_the_rules():
