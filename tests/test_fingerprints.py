@@ -1,4 +1,5 @@
 import ast
+import importlib.util
 import json
 import os
 import shutil
@@ -28,12 +29,19 @@ STAGES = {
 }
 
 
-@pytest.fixture
-def package(tmp_path):
-    """A copy of the package to edit."""
-    copy = tmp_path / "milmer"
+@pytest.fixture(scope="module")
+def remembered(tmp_path_factory):
+    """A copy of the package whose modules were parsed, as the cache beside it remembers."""
+    copy = tmp_path_factory.mktemp("package") / "milmer"
     shutil.copytree(REPOSITORY / "milmer", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    fingerprints(copy)
     return copy
+
+
+@pytest.fixture
+def package(remembered, tmp_path):
+    """A copy of the package to edit."""
+    return shutil.copytree(remembered, tmp_path / "milmer")
 
 
 def python(code, package=REPOSITORY / "milmer"):
@@ -46,9 +54,13 @@ def python(code, package=REPOSITORY / "milmer"):
 
 
 def fingerprints(package):
-    stages = list(STAGES.items())
-    code = f"import json; from milmer.fingerprints import fingerprint; stages = {stages}\n"
-    return python(code + "print(json.dumps({n: fingerprint(*m) for n, m in stages}))", package)
+    """The fingerprint of each stage by the module in ``package``, loaded as in a new process."""
+    spec = importlib.util.spec_from_file_location(
+        "milmer.fingerprints", package / "fingerprints.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: module.fingerprint(*modules) for name, modules in STAGES.items()}
 
 
 def rerun(package, path, edit):
@@ -81,6 +93,22 @@ def rerun(package, path, edit):
 )
 def test_an_edit_reruns_the_stages_that_import_it_and_no_other(package, path, stages):
     assert rerun(package, path, lambda text: text + "\nADDED = 1\n") == stages
+
+
+def test_what_is_remembered_changes_no_fingerprint(package):
+    cache = package / "__pycache__/fingerprints.json"
+    fast = fingerprints(package)
+    modules = json.loads(cache.read_text())
+    cache.write_text(json.dumps({name: [*facts[:2], "x"] for name, facts in modules.items()}))
+    assert "milmer.storage:x" in fingerprints(package)["trials"]  # it is what is read
+    for text in ("{", "[]"):
+        cache.write_text(text)
+        assert fingerprints(package) == fast
+    cache.unlink()
+    assert fingerprints(package) == fast
+    assert json.loads(cache.read_text()) == modules
+    (package / "storage.py").touch()  # of another time it is read again, and is the same
+    assert fingerprints(package) == fast
 
 
 def test_an_edit_of_storage_reruns_all(package):

@@ -146,6 +146,26 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, refused):
     assert str(told) == "a.h5: cannot be written (of two)"
 
 
+def test_a_disk_fails_once_and_what_follows_is_dropped():
+    with storage._Disk("/dev/full", "r+b") as disk:
+        for _ in range(2):
+            if disk.failed is None:
+                with pytest.raises(OSError, match="No space left"):
+                    disk.write(np.arange(3))
+            else:
+                assert disk.write(np.arange(3)) == 24
+    with storage._Disk("/dev/full", "r+b") as disk:
+        disk.closing = True
+        assert disk.write(b"abc") == 3
+        assert disk.failed.errno == errno.ENOSPC
+
+
+def test_of_a_long_reason_the_beginning_is_told(tmp_path):
+    text = str(storage._unreadable(tmp_path, ValueError("x" * 301 + "\nmore")))
+    assert text == f"{tmp_path}: cannot be read ({'x' * 300}); delete it and run again"
+    assert "(KeyError)" in str(storage._unreadable(tmp_path, KeyError()))
+
+
 def test_a_file_is_flushed_to_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     steps = []
     flush, rename = os.fsync, os.replace
@@ -450,7 +470,10 @@ def test_an_hdf5_that_claims_more_than_it_holds_is_one_line(ours, refused):
         storage.digest(ours(one_chunk))
 
 
-@pytest.mark.parametrize("text", ["{x", "[]", "[" * 20_000, b"\xff", 5, '"x"', '{"options": 5}'])
+PARTS = [f'{{"{name}": 5}}' for name in ("options", "inputs", "upstream", "provenance")]
+
+
+@pytest.mark.parametrize("text", ["{x", "[]", "[" * 20_000, b"\xff", 5, '"x"', *PARTS])
 def test_provenance_that_was_tampered_with_is_one_line(ours, refused, text):
     def fill(file):
         file["bag"] = [1]

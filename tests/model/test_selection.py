@@ -223,12 +223,6 @@ def test_choosing_follows_the_frames_when_their_order_changes():
     assert torch.equal(here[:, order], there)
 
 
-def test_choosing_all_instances_is_the_bag_itself():
-    x = torch.randn(2, 5, 3, 8)
-    chosen = choose(torch.zeros(2, 5), torch.ones(2, 5, dtype=torch.bool), 5, "none")
-    assert torch.equal(gather(x, chosen), x)
-
-
 def test_dropout_leaves_chosen_instances_out_but_never_all():
     torch.manual_seed(0)
     scores = torch.randn(2000, 10, requires_grad=True)
