@@ -50,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {
             "selection_gradient": "none",
             "eeg_encoder": "published",
+            "linear_path": False,
             "channel_embeddings": False,
             "train_cls": False,
         },

@@ -71,7 +71,8 @@ def read_options(options: Mapping[str, Any] | None, version: int) -> ModelOption
     """The section ``model`` of a ``config.json`` whose options have this ``version``."""
     if version > OPTIONS_VERSION:
         raise ValueError(f"options_version is {version}; this milmer reads {OPTIONS_VERSION}")
-    return ModelOptions.model_validate(options or {})
+    older = {"linear_path": False} if version < 1 else {}
+    return ModelOptions.model_validate(older | dict(options or {}))
 
 
 def without_path(backbone: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -16,23 +16,15 @@ from milmer.model.configuration import NetworkConfig
 Batches = Callable[[], Iterable[Tensor]]
 
 
-class LogPowerEEGEncoder(nn.Module):
-    """Log power of a learnable filter bank, standardised by channel, as tokens.
+class LogPower(nn.Module):
+    """Log power of a filter bank, standardised by channel and filter.
 
-    Temporal filters shared by all channels, power averaged over windows of about 3 s, log, Linear:
-    the layers of ShallowConvNet (Schirrmeister et al. 2017) that precede the mixing of channels,
-    which the transformer does here. The filters are complex, so that power is |·|², and they begin
-    as Morlet wavelets, as LEAF's do (Zeghidour et al. 2021): a few hundred segments are too few to
-    find bands from noise, and the power of a quadrature pair does not depend on phase. A segment
-    is mirrored at its ends, so that all of it counts.
-
-    In training, power is averaged over a random part of the time (``eeg_dropout`` is left out),
-    drawn for each segment: a dropout whose noise is that of the estimate itself, large where the
-    power is estimated from few cycles.
-
-    Each channel has a learned embedding that scales its token and another that is added to it
-    (FiLM, Perez et al. 2018). Because the scales are random from the start, the mean over channels,
-    which is what untrained attention computes, still tells which channel was strong in which band.
+    Temporal filters shared by all channels, power averaged over windows of about 3 s, log: the
+    layers of ShallowConvNet (Schirrmeister et al. 2017) that precede the mixing of channels. The
+    filters are complex, so that power is |·|², and they begin as Morlet wavelets, as LEAF's do
+    (Zeghidour et al. 2021): a few hundred segments are too few to find bands from noise, and the
+    power of a quadrature pair does not depend on phase. A segment is mirrored at its ends, so that
+    all of it counts. Without ``trained`` the filters stay as they are.
 
     The buffers are set by :meth:`fit_scale`: ``scale`` (channel,), the root mean square in µV, and
     ``mean`` and ``std`` (channel, filter) of the log power. Before that they are 1, 0 and 1.
@@ -50,32 +42,25 @@ class LogPowerEEGEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: NetworkConfig):
+    def __init__(self, config: NetworkConfig, trained: bool = True):
         super().__init__()
         channels, samples, sfreq = config.num_channels, config.num_samples, config.sfreq
-        dim = config.model.hidden_size
         self.margin = half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
-        self.filters = nn.Parameter(morlet_wavelets(self.FILTERS, half, sfreq, self.BAND))
-        self.dropout = config.model.eeg_dropout
+        wavelets = morlet_wavelets(self.FILTERS, half, sfreq, self.BAND)
+        self.filters = nn.Parameter(wavelets, requires_grad=trained)
+        self.dropout = config.model.eeg_dropout if trained else 0.0
         self.stride = max(1, round(sfreq / self.POWER_RATE))
         self.moment = max(1, round(self.MOMENT_SECONDS * sfreq / self.stride))
         self.windows = max(1, round(samples / (self.WINDOW_SECONDS * sfreq)))
-        self.project = nn.Linear(self.FILTERS * self.windows, dim)
-        self.gate = _channel_embeddings(config, std=3.0)
-        self.channel = _channel_embeddings(config, std=1.0)
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("mean", torch.zeros(channels, self.FILTERS))
         self.register_buffer("std", torch.ones(channels, self.FILTERS))
 
-    def forward(self, eeg: Tensor) -> Tensor:
-        """Tokens (batch, channel, dim) of ``eeg`` (batch, channel, sample) in µV."""
+    def standardised(self, eeg: Tensor) -> Tensor:
+        """Log power (batch, channel, filter, window) of ``eeg`` (batch, channel, sample) in µV."""
         kept = self._moments(eeg) if self.training and self.dropout else None
-        power = self.log_power(eeg, kept)  # (batch, channel, filter, window)
-        z = (power - self.mean.float().unsqueeze(-1)) / self.std.float().unsqueeze(-1)
-        tokens = self.project(z.flatten(2).to(self.project.weight.dtype))
-        if self.channel is None or self.gate is None:
-            return tokens
-        return tokens * self.gate.weight + self.channel.weight
+        power = self.log_power(eeg, kept)
+        return (power - self.mean.float().unsqueeze(-1)) / self.std.float().unsqueeze(-1)
 
     def log_power(self, eeg: Tensor, kept: Tensor | None = None) -> Tensor:
         """Log power (batch, channel, filter, window), in float32 even under autocast.
@@ -131,6 +116,36 @@ class LogPowerEEGEncoder(nn.Module):
         std = (second / count - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(std.clamp_min(0.1))  # so that a constant channel is not blown up
+
+
+class LogPowerEEGEncoder(LogPower):
+    """Log power of a learnable filter bank as tokens; the transformer mixes channels.
+
+    In training, power is averaged over a random part of the time (``eeg_dropout`` is left out),
+    drawn for each segment: a dropout whose noise is that of the estimate itself, large where the
+    power is estimated from few cycles.
+
+    Each channel has a learned embedding that scales its token and another that is added to it
+    (FiLM, Perez et al. 2018). Because the scales are random from the start, the mean over channels,
+    which is what untrained attention computes, still tells which channel was strong in which band.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__(config)
+        self.project = nn.Linear(self.FILTERS * self.windows, config.model.hidden_size)
+        self.gate = _channel_embeddings(config, std=3.0)
+        self.channel = _channel_embeddings(config, std=1.0)
+
+    def forward(self, eeg: Tensor) -> Tensor:
+        """Tokens (batch, channel, dim) of ``eeg`` (batch, channel, sample) in µV."""
+        return self.tokens(self.standardised(eeg))
+
+    def tokens(self, power: Tensor) -> Tensor:
+        """Tokens (batch, channel, dim) of standardised log power."""
+        tokens = self.project(power.flatten(2).to(self.project.weight.dtype))
+        if self.channel is None or self.gate is None:
+            return tokens
+        return tokens * self.gate.weight + self.channel.weight
 
 
 class PublishedEEGEncoder(nn.Module):

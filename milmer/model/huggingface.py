@@ -100,12 +100,14 @@ class MilmerForEmotionClassification(PreTrainedModel):
     config_class = MilmerConfig
     base_model_prefix = "milmer"
     main_input_name = "eeg"
+    # This model has the network's parts, on which the network's methods work.
+    _inputs, linear_features = MilmerNetwork._inputs, MilmerNetwork.linear_features
 
     def __init__(self, config: MilmerConfig):
         super().__init__(config)
         network = MilmerNetwork(config.network)
         # The network's parts become this model's own, so that tensors have the same names.
-        self.eeg = self.visual = self.backbone = None
+        self.eeg = self.visual = self.backbone = self.linear = None
         for name, part in network.named_children():
             setattr(self, name, part)
         self.cls = network.cls
@@ -140,8 +142,9 @@ class MilmerForEmotionClassification(PreTrainedModel):
 
         ``labels`` int64 (batch,) are class numbers.
         """
-        network = cast(MilmerNetwork, self)  # whose parts this model has
-        output = MilmerNetwork.forward(network, eeg, face_tokens, pixel_values, valid)
+        output = MilmerNetwork.forward(
+            cast(MilmerNetwork, self), eeg, face_tokens, pixel_values, valid
+        )
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(output.logits.float(), labels)

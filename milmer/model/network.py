@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from milmer.model.configuration import NetworkConfig
-from milmer.model.eeg import EEG_ENCODERS
+from milmer.model.eeg import EEG_ENCODERS, LogPowerEEGEncoder
 from milmer.model.fusion import CrossAttention, TokenMLP
+from milmer.model.linear_path import LinearPath
 from milmer.model.selection import (
     SCORERS,
     BagScorer,
@@ -234,6 +235,7 @@ class MilmerNetwork(nn.Module):
         self.encoder = Encoder(layer, options.num_layers, enable_nested_tensor=False)
         self.head_dropout = nn.Dropout(options.head_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
+        self.linear = LinearPath(config) if options.linear_path else None
 
     def forward(
         self,
@@ -255,6 +257,48 @@ class MilmerNetwork(nn.Module):
         """
         parts, masks = [], []
         scores = selection = None
+        power, x, valid = self._inputs(eeg, face_tokens, pixel_values, valid)
+        if self.visual is not None:
+            visual, counts, scores, selection = self.visual(x, valid)
+            parts.append(visual + self.token_type.weight[IMAGE])
+            masks.append(counts)
+        if self.eeg is not None:
+            if power is not None and isinstance(self.eeg, LogPowerEEGEncoder):
+                tokens = self.eeg.tokens(power)
+            else:
+                tokens = self.eeg(eeg)
+            parts.append(tokens + self.token_type.weight[EEG])
+            masks.append(torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.cls.device))
+        batch = len(parts[0])
+        sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
+        counted = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # (batch, token)
+        ignored = None if bool(counted.all()) else ~counted
+        encoded = self.encoder(sequence, ignored)  # (batch, width)
+        logits = self.classifier(self.head_dropout(encoded))  # (batch, class)
+        if self.linear is not None:
+            logits = logits + self.linear(self.linear.features(power, x, valid))
+        return NetworkOutput(logits, scores, selection and selection.selected)
+
+    def linear_features(
+        self,
+        eeg: Tensor | None = None,
+        face_tokens: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """What the linear path looks at, by modality (batch, feature); arguments as above."""
+        assert self.linear is not None
+        return self.linear.features(*self._inputs(eeg, face_tokens, pixel_values, valid))
+
+    def _inputs(
+        self,
+        eeg: Tensor | None,
+        face_tokens: Tensor | None,
+        pixel_values: Tensor | None,
+        valid: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Standardised log power where it is computed, face tokens and which of them are valid."""
+        power = None
         if self.visual is not None:
             faces = pixel_values if face_tokens is None else face_tokens
             if faces is None or (face_tokens is None and self.backbone is None):
@@ -264,19 +308,13 @@ class MilmerNetwork(nn.Module):
                 valid = torch.ones(faces.shape[:2], dtype=torch.bool, device=self.cls.device)
             if face_tokens is None and self.backbone is not None:
                 face_tokens = self.backbone(pixel_values, valid)
-            visual, counts, scores, selection = self.visual(face_tokens, valid)
-            parts.append(visual + self.token_type.weight[IMAGE])
-            masks.append(counts)
+        else:
+            face_tokens = valid = None
         if self.eeg is not None:
             if eeg is None:
                 raise ValueError("eeg: this model looks at EEG")
-            tokens = self.eeg(eeg) + self.token_type.weight[EEG]
-            parts.append(tokens)
-            masks.append(torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.cls.device))
-        batch = len(parts[0])
-        sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
-        counted = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # (batch, token)
-        ignored = None if bool(counted.all()) else ~counted
-        encoded = self.encoder(sequence, ignored)  # (batch, width)
-        logits = self.classifier(self.head_dropout(encoded))  # (batch, class)
-        return NetworkOutput(logits, scores, selection and selection.selected)
+            if isinstance(self.eeg, LogPowerEEGEncoder):
+                power = self.eeg.standardised(eeg)
+            elif self.linear is not None and self.linear.power is not None:
+                power = self.linear.power.standardised(eeg)
+        return power, face_tokens, valid

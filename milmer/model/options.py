@@ -63,6 +63,11 @@ class ModelOptions(Options):
         lt=1,
         description="Share of the time that a training step of `log_power` ignores.",
     )
+    linear_path: bool = Field(
+        True,
+        description="Begin with shrinkage LDA of the EEG's log power and the faces' mean token, "
+        "which stays part of the model; false, as published, does without.",
+    )
     channel_embeddings: bool = Field(
         True, description="Mark each EEG token with its channel; false, as published, does not."
     )

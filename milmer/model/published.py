@@ -102,6 +102,7 @@ def from_state_dict(
                 "scorer": "published",
                 "selection_gradient": "none",
                 "eeg_encoder": "published",
+                "linear_path": False,
                 "channel_embeddings": False,
                 "train_cls": False,
                 "hidden_size": width,

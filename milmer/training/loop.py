@@ -30,13 +30,16 @@ from milmer.model.network import MilmerNetwork, NetworkOutput
 from milmer.runtime.device import choose_device, describe, fast_bfloat16
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
+from milmer.splits.protocols import PROTOCOLS
 from milmer.training.checkpoints import ResumeState
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
+from milmer.training.linear_fit import fit_linear_path
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import training_recipe
 from milmer.training.results import RunResults, require_free, write_run
 
 _log = logging.getLogger(__name__)
+LINEAR_RATE = 0.1  # of the learning rate, for the linear path
 
 
 def train_fold(
@@ -141,12 +144,12 @@ class Training:
             self.model.backbone.swin.load_state_dict(backbone.model.state_dict())
             self.model.backbone.frames_at_once = options.finetune.backbone.batch_size
         self.model.to(device)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            trained, lr=self.training.lr, weight_decay=self.training.weight_decay
-        )
         data.to(device, self.training.jobs_per_gpu)
         self._fit_scale()
+        self._fit_linear_path()
+        self.optimizer = torch.optim.AdamW(
+            self._parameter_groups(), lr=self.training.lr, weight_decay=self.training.weight_decay
+        )
         self.step = 0
         self.loss_sum = 0.0
         self.history: list[dict[str, Any]] = []
@@ -164,7 +167,7 @@ class Training:
         with stop_requests() as stop_requested:
             for epoch in track(range(len(self.history), self.training.epochs), self._name):
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self._lr(epoch)
+                    group["lr"] = self._lr(epoch) * group["share"]
                 self.model.train()
                 for rows in list(self._batches(epoch))[self.step - epoch * batches :]:
                     self._train_on(rows)
@@ -329,6 +332,33 @@ class Training:
             rows, size = self.rows["train"], 64
             parts = [rows[i : i + size] for i in range(0, len(rows), size)]
             self.model.eeg.fit_scale(lambda: (self.data.eeg_of(p, self.device) for p in parts))
+
+    def _fit_linear_path(self) -> None:
+        """Begin with what a linear classifier learns from the training part."""
+        rows, size = self.rows["train"], 64
+
+        def batches() -> Iterator[dict[str, Tensor]]:
+            for first in range(0, len(rows), size):
+                inputs = self.data.batch(rows[first : first + size], self.device)
+                inputs.pop("labels")
+                yield inputs
+
+        table = self.data.table.iloc[rows]
+        group = list(PROTOCOLS[self.data.facts["protocol"]].group)
+        groups = table.groupby(group, sort=True).ngroup().to_numpy()
+        fit_linear_path(self.model, batches, table["label"].to_numpy(), groups)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """The optimizer's: the linear path begins where it should end up, and learns slowly."""
+        linear = [] if self.model.linear is None else list(self.model.linear.parameters())
+        slow = {id(p) for p in linear}
+        deep = [p for p in self.model.parameters() if id(p) not in slow]
+        groups = ((deep, 1.0), (linear, LINEAR_RATE))
+        return [
+            {"params": [p for p in parameters if p.requires_grad], "share": share}
+            for parameters, share in groups
+            if parameters
+        ]
 
     def _require_parts(self) -> None:
         for part in ("train", "test", *(["val"] if self.select == "validation" else [])):

@@ -61,9 +61,10 @@ def test_on_the_twin_it_learns_where_alpha_is_strong_and_the_published_branch_do
     """One pool of four subjects' 160 trials of one segment, in folds that keep trials together."""
     size = {"subjects": 4, "trials": 40, "seconds": 3, "no_video": [1, 2, 3, 4]}
     synthesize(tmp_path / "deap", TwinOptions(eeg_class="place", **size))
+    alone = {"linear_path": False}  # the encoders, and no classifier beside them
     published = {"eeg_encoder": "published", "channel_embeddings": False}
     user = {
-        "model": SMALL,
+        "model": SMALL | alone,
         "training": {"epochs": 20, "lr": 1e-3, "threads": 1},
         "protocols": {"names": ["stimulus"], "folds": 2},
         "experiments": {"milmer": {}, "published": {"model": published}},

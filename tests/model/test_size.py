@@ -53,6 +53,7 @@ def test_every_count_is_told_as_it_is(documented):
         "token types and CLS": [count(model.token_type) + model.cls.numel()],
         "transformer": [count(model.encoder)],
         "classifier": [count(model.classifier)],
+        "linear path": [count(model.linear)],
         "all": [count(model), count(build(SwinConfig().to_dict()))],
     }
     parts = [numbers[0] for part, numbers in documented.items() if part != "all"]
