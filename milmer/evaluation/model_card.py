@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from huggingface_hub import ModelCardData
 from tabulate import tabulate
 
 FILE = "evaluation.json"
@@ -63,6 +62,8 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     ``facts`` are those of :class:`~milmer.training.results.RunResults`; ``metrics`` is the content
     of the run's ``metrics.json``.
     """
+    from huggingface_hub import ModelCardData
+
     modalities, protocol = facts["modalities"], facts["protocol"]
     data = ModelCardData(
         library_name="transformers",

@@ -1,15 +1,15 @@
 """Metrics of one set of predictions, by segment and by trial.
 
-All metrics are scikit-learn's, over the declared set of classes. A class that does not occur is
-left out of every average; AUROC is one-vs-rest over the classes that occur, and null if fewer than
-two do. By trial, a trial's probability is the mean over its segments.
+All metrics are as scikit-learn defines them, over the declared set of classes, and computed without
+it: it takes longer to load than they do. A class that does not occur is left out of every average;
+AUROC is one-vs-rest over the classes that occur, and null if fewer than two do. By trial, a trial's
+probability is the mean over its segments.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics as sk
 
 
 def measure(predictions: pd.DataFrame, labels: list[str]) -> dict[str, dict[str, float | None]]:
@@ -79,28 +79,48 @@ def scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float | None
 
 def macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
     """Mean F1 of the classes that occur among ``truth`` (row,)."""
-    return float(_over_classes(sk.f1_score, truth, guess, "macro"))
+    return float(_class_scores(truth, guess)["f1"].mean())
 
 
-def _over_classes(
-    score: Callable[..., float], truth: np.ndarray, guess: np.ndarray, average: str
-) -> float:
-    """A score of scikit-learn's over the classes that occur."""
-    present = np.unique(truth)
-    return score(truth, guess, labels=present, average=average, zero_division=0)
+def _class_scores(truth: np.ndarray, guess: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall, F1 and share (class,) of the classes that occur among ``truth``."""
+    present, true = np.unique(truth, return_counts=True)
+    right = np.array([(truth[guess == c] == c).sum() for c in present])
+    guessed = np.array([(guess == c).sum() for c in present])
+    return {
+        "precision": right / np.maximum(guessed, 1),
+        "recall": right / true,
+        "f1": 2 * right / (true + guessed),
+        "share": true / len(truth),
+    }
+
+
+def _weighted(truth: np.ndarray, guess: np.ndarray, name: str) -> float:
+    of_classes = _class_scores(truth, guess)
+    return of_classes[name] @ of_classes["share"]
 
 
 def _kappa(truth: np.ndarray, guess: np.ndarray) -> float | None:
-    if len(np.unique(np.concatenate([truth, guess]))) < 2:
+    classes = np.unique(np.concatenate([truth, guess]))
+    if len(classes) < 2:
         return None  # with a single class, agreement cannot exceed chance
-    return sk.cohen_kappa_score(truth, guess)
+    by_chance = sum((truth == c).mean() * (guess == c).mean() for c in classes)
+    return ((truth == guess).mean() - by_chance) / (1 - by_chance)
 
 
 def _auroc(truth: np.ndarray, probability: np.ndarray) -> float | None:
     present = np.unique(truth)
     if len(present) < 2:
         return None
-    return float(np.mean([sk.roc_auc_score(truth == c, probability[:, c]) for c in present]))
+    return float(np.mean([_area(truth == c, probability[:, c]) for c in present]))
+
+
+def _area(positive: np.ndarray, score: np.ndarray) -> float:
+    """The probability that a positive row has the larger score, from ranks; ties count half."""
+    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (counts.cumsum() - (counts - 1) / 2)[place]
+    count = positive.sum()
+    return (rank[positive].mean() - (count + 1) / 2) / (len(score) - count)
 
 
 def _loss(truth: np.ndarray, probability: np.ndarray) -> float:
@@ -109,18 +129,12 @@ def _loss(truth: np.ndarray, probability: np.ndarray) -> float:
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float | None]] = {
-    "accuracy": lambda truth, guess, _: sk.accuracy_score(truth, guess),
-    "balanced_accuracy": lambda truth, guess, _: _over_classes(
-        sk.recall_score, truth, guess, "macro"
-    ),
+    "accuracy": lambda truth, guess, _: (truth == guess).mean(),
+    "balanced_accuracy": lambda truth, guess, _: _class_scores(truth, guess)["recall"].mean(),
     "macro_f1": lambda truth, guess, _: macro_f1(truth, guess),
-    "weighted_precision": lambda truth, guess, _: _over_classes(
-        sk.precision_score, truth, guess, "weighted"
-    ),
-    "weighted_recall": lambda truth, guess, _: _over_classes(
-        sk.recall_score, truth, guess, "weighted"
-    ),
-    "weighted_f1": lambda truth, guess, _: _over_classes(sk.f1_score, truth, guess, "weighted"),
+    "weighted_precision": lambda truth, guess, _: _weighted(truth, guess, "precision"),
+    "weighted_recall": lambda truth, guess, _: _weighted(truth, guess, "recall"),
+    "weighted_f1": lambda truth, guess, _: _weighted(truth, guess, "f1"),
     "kappa": lambda truth, guess, _: _kappa(truth, guess),
     "auroc": lambda truth, _, probability: _auroc(truth, probability),
     "loss": lambda truth, _, probability: _loss(truth, probability),

@@ -103,6 +103,29 @@ def test_metrics_are_scikit_learns(seed):
     )
 
 
+def test_with_ties_and_classes_that_are_never_guessed_or_do_not_occur_they_still_are():
+    truth = np.array([0, 0, 2, 2, 2, 3, 0, 3])
+    p = np.round(np.random.default_rng(1).dirichlet(np.ones(5), 8), 1) + 0.02
+    p[:, 3] = 0.0  # never guessed
+    p[0, 1] = p[3, 4] = 0.9  # guessed, and do not occur
+    guess, present = p.argmax(1), [0, 2, 3]
+    assert {1, 4} <= set(guess)
+    assert len(np.unique(p[:, 0])) < 8
+    measured = scores(truth, p)
+    for name, score in (
+        ("precision", sk.precision_score),
+        ("recall", sk.recall_score),
+        ("f1", sk.f1_score),
+    ):
+        expected = score(truth, guess, labels=present, average="weighted", zero_division=0)
+        assert measured[f"weighted_{name}"] == pytest.approx(expected)
+    expected = sk.f1_score(truth, guess, labels=present, average="macro", zero_division=0)
+    assert measured["macro_f1"] == pytest.approx(expected)
+    assert measured["kappa"] == pytest.approx(sk.cohen_kappa_score(truth, guess))
+    areas = [sk.roc_auc_score(truth == c, p[:, c]) for c in present]
+    assert measured["auroc"] == pytest.approx(np.mean(areas))
+
+
 def test_baselines_are_scikit_learns_dummies():
     rng = np.random.default_rng(0)
     training, truth = rng.choice(3, 50, p=[0.2, 0.5, 0.3]), rng.integers(0, 3, 40)
