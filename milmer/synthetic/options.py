@@ -37,7 +37,7 @@ class TwinOptions(Options):
         1,
         ge=0,
         le=2,
-        description="strength of the class in the faces; 0 is none, above 1 some are not detected",
+        description="strength of the class in the faces; 0 is none, above 1 Haar misses some",
     )
     fingerprint: float = Field(
         0,

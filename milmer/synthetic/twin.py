@@ -29,6 +29,7 @@ informative frames and 0.46 of all frames by mean tokens of :func:`write_backbon
 0.25). With ``fingerprint=1`` and no class, a random split of segments gives 0.97 (band power),
 1.0 (branch) and 0.9 (mean tokens of a bag), and a split by trial gives chance. OpenCV's Haar
 cascade found the face in 99.8 to 100 % of the frames that hold one, and in none of the others.
+With ``face_signal=2`` it misses a quarter of the informative ones, and YuNet none.
 """
 
 import io

@@ -13,7 +13,10 @@ from pydantic import ValidationError
 
 from milmer.deap.layout import GENEVA, scan
 from milmer.errors import MilmerError
+from milmer.faces.detection import FaceFinder
+from milmer.faces.options import FacesOptions
 from milmer.synthetic.twin import ALPHA, CLASS_BANDS, OCCIPITAL_FIRST, TwinOptions, synthesize
+from tests.conftest import REPOSITORY
 
 SMALL = {"width": 180, "height": 144, "fps": 5, "trials": 8, "seconds": 6}
 
@@ -149,6 +152,20 @@ def test_haar_finds_the_faces_and_nothing_else(tmp_path):
     assert with_face > 100
     assert found >= 0.98 * with_face
     assert wrong == 0
+
+
+def test_the_default_detector_finds_every_face_of_the_demo_and_nothing_else(tmp_path):
+    demo = json.loads((REPOSITORY / "workflow/demo-twin.json").read_text())
+    truth = make(
+        tmp_path / "out", **demo | {"subjects": 1, "trials": 4, "faceless": 0.2, "seed": 7}
+    )
+    finder = FaceFinder(FacesOptions())
+    for trial, video in truth["s01"]["videos"].items():
+        clip = frames(tmp_path / "out" / f"face_video/s01/s01_trial0{trial}.avi")
+        faceless = flags(video["faceless"], len(clip))
+        found = [len(finder.find(frame)) for frame in clip]
+        assert found == (~faceless).astype(int).tolist()
+        assert flags(video["informative"], len(clip)).any()
 
 
 def test_expression_shows_in_the_informative_frames_only(tmp_path):
