@@ -4,6 +4,7 @@ The stages' own functions open the files, so that an error here reads as it does
 that is wrong hides no other: its error is added to :attr:`Facts.problems`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,19 +18,29 @@ from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.manifest.dataset import missing_labels
 from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
 from milmer.manifest.trials import span_of
+from milmer.readers.amplitude import require_plausible_amplitude, sampled
 from milmer.readers.eeg import EEGFile
 from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip
 from milmer.runtime.progress import track
 
+_AT_ONCE = 60.0  # s that are read to see whether they are finite
+
 
 @dataclass(frozen=True)
 class EEGContent:
-    """What an EEG file contains: the channels that are read, rate in Hz, length in s."""
+    """What an EEG file contains: the channels that are read, rate in Hz, length in s.
+
+    ``dropped`` says why channels are not read, ``unclear`` are those without a known unit and
+    ``bads`` those that the file calls bad.
+    """
 
     channels: tuple[str, ...]
     sfreq: float
     seconds: float
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    unclear: tuple[str, ...] = ()
+    bads: tuple[str, ...] = ()
 
 
 @dataclass
@@ -38,7 +49,8 @@ class ManifestFacts(Facts):
 
     ``eeg`` and ``video`` are by file as the manifest names it, None where it was not opened or
     cannot be read; ``seconds`` (of EEG, NaN where there is none) and ``classes`` are by subject and
-    trial, ``class_names`` all classes in their order.
+    trial, ``class_names`` all classes in their order. ``flaws`` says by subject and trial what of
+    it a run rejects.
     """
 
     manifest: Manifest
@@ -48,6 +60,7 @@ class ManifestFacts(Facts):
     video: dict[str, Clip | None] = field(default_factory=dict)
     seconds: dict[tuple[str, int], float] = field(default_factory=dict)
     classes: dict[tuple[str, int], str] = field(default_factory=dict)
+    flaws: dict[tuple[str, int], str] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
 
     @property
@@ -101,6 +114,7 @@ def inspect_manifest(
 def _inspect_subject(facts: ManifestFacts, subject: str) -> None:
     """Open the files of a subject, each once."""
     open_files: dict[str, EEGFile] = {}
+    files: dict[str, EEGFile] = {}
     manifest = facts.manifest
     with facts.collecting("eeg", subject):
         manifest.require_eeg(subject)
@@ -115,18 +129,42 @@ def _inspect_subject(facts: ManifestFacts, subject: str) -> None:
                 manifest.require_file(row, f"{kind}_file")
                 if not facts.quick:
                     path = manifest.at(name)
-                    contents[name] = probe(path) if kind == "video" else _open(path, facts.dataset)
+                    if kind == "video":
+                        contents[name] = probe(path)
+                    else:
+                        contents[name], files[name] = _open(path, facts.dataset)
         if row.eeg_file and facts.eeg[row.eeg_file]:
             with facts.collecting("eeg", subject):
-                facts.seconds[subject, row.trial] = span_of(manifest, row, open_files)[1]
+                start, seconds = span_of(manifest, row, open_files)
+                facts.seconds[subject, row.trial] = seconds
+                if row.eeg_file in files and (flaw := _flaw(files[row.eeg_file], start, seconds)):
+                    facts.flaws[subject, row.trial] = flaw
 
 
-def _open(path: Path, dataset: DatasetOptions) -> EEGContent:
+def _flaw(file: EEGFile, start: float, seconds: float) -> str | None:
+    """Why a trial, or a segment of it, is rejected whatever the options; None where it is not."""
+    stop = start + seconds
+    if file.gaps_in(start, stop):
+        return "not recorded without a gap"
+    if marks := file.marks_in(start, stop):
+        return f"marked {marks[0].description}"
+    for first in np.arange(start, stop, _AT_ONCE):
+        x = file.trial(first, min(_AT_ONCE, stop - first), file.sfreq)
+        if not np.isfinite(x).all():
+            return "not finite"
+    return None
+
+
+def _open(path: Path, dataset: DatasetOptions) -> tuple[EEGContent, EEGFile]:
     file = EEGFile(path, dataset.channels, dataset.missing_channels)
     for pair in (dataset.heog, dataset.veog):
         if pair:
             file.require(pair)
-    return EEGContent(file.channels, file.sfreq, file.seconds)
+    require_plausible_amplitude(sampled(file), file.sfreq, path)
+    content = EEGContent(
+        file.channels, file.sfreq, file.seconds, file.dropped, file.unclear, file.bads
+    )
+    return content, file
 
 
 def _default_labels(manifest: Manifest) -> LabelsOptions:

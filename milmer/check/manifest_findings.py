@@ -68,6 +68,45 @@ def _rates(facts: ManifestFacts) -> Iterator[Finding]:
         yield Finding("rates", text, stops=target is None)
 
 
+def _not_read(facts: ManifestFacts) -> Iterator[Finding]:
+    """What of the files is not read, or is read in a unit that is not clear."""
+    contents = [(name, content) for name, content in facts.eeg.items() if content]
+    dropped: dict[str, list[str]] = {}
+    for name, content in contents:
+        if content.dropped:
+            left_out = ", ".join(f"{label} ({why})" for label, why in content.dropped.items())
+            text = f"{', '.join(content.channels)} are read; not {left_out}"
+            dropped.setdefault(text, []).append(name)
+    for text, files in dropped.items():
+        yield Finding("channels_not_read", f"of {_files(files)} {text}")
+    for about, field, text in (
+        ("unit", "unclear", "no known unit, numbers are taken for µV"),
+        ("bad_channels", "bads", "the file calls them bad: interpolated (eeg.reject.marks)"),
+    ):
+        groups: dict[str, list[str]] = {}
+        for name, content in contents:
+            if names := getattr(content, field):
+                groups.setdefault(", ".join(names), []).append(name)
+        for names, files in groups.items():
+            yield Finding(about, f"of {_files(files)} {names}: {text}")
+
+
+def _files(names: list[str]) -> str:
+    return f"{len(names)} EEG files, first {names[0]}:" if len(names) > 1 else f"{names[0]}"
+
+
+def _flaws(facts: ManifestFacts) -> Iterator[Finding]:
+    """Trials of which something is rejected."""
+    reasons: dict[str, list[Row]] = {}
+    for row in facts.rows:
+        if reason := facts.flaws.get((row.subject, row.trial)):
+            reasons.setdefault(reason, []).append(row)
+    for reason, rows in reasons.items():
+        yield from note_at(
+            "rejected", f"rejected, as a whole or in part, {reason}: {{}}", _by_subject(rows)
+        )
+
+
 def _unlabelled(facts: ManifestFacts) -> Iterator[Finding]:
     if facts.class_names:
         rows = [row for row in facts.rows if (row.subject, row.trial) not in facts.classes]
@@ -142,6 +181,8 @@ CHECKS: tuple[Callable[[ManifestFacts], Iterator[Finding]], ...] = (
     _repeated,
     _channels,
     _rates,
+    _not_read,
+    _flaws,
     _unlabelled,
     _classes,
     _trials,

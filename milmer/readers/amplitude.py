@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from milmer.errors import MilmerError
+from milmer.readers.eeg import EEGFile
 
 PLAUSIBLE = 0.3, 300.0
 """µV that the median channel of EEG has as its band-passed RMS."""
 
 _TRIALS = 5  # looked at, spread over the recording
+_SECONDS = 4.0
 _BAND = 1.0, 45.0  # Hz
 
 
@@ -37,6 +39,17 @@ def require_plausible_amplitude(trials: Sequence[np.ndarray], sfreq: float, path
         where=path,
         remedy="write the file again in its right unit",
     )
+
+
+def sampled(file: EEGFile) -> list[np.ndarray]:
+    """A few stretches of a recording (channel, sample) at its own rate, spread over it."""
+    parts = [part for part in file.parts if part.seconds >= 1.0]
+    stretches = []
+    for i in range(_TRIALS if parts else 0):
+        part = parts[i * len(parts) // _TRIALS]
+        start = part.start + (i + 0.5) / _TRIALS * max(part.seconds - _SECONDS, 0.0)
+        stretches.append(file.trial(start, min(_SECONDS, part.stop - start), file.sfreq))
+    return stretches
 
 
 def median_rms(trials: Sequence[np.ndarray], sfreq: float) -> float | None:

@@ -72,7 +72,8 @@ class EEGFile:
     system where they belong to it; ``sfreq`` in Hz is theirs, ``seconds`` where the recording ends.
     ``parts`` are its stretches without a gap, ``gaps`` lie between them as (start, stop) in s;
     ``marks`` are its annotations ``BAD…``, ``bads`` those of ``channels`` that it calls bad;
-    ``dropped`` says why channels are not read. With ``any_montage`` channels are not checked.
+    ``dropped`` says why channels are not read, ``unclear`` which have no known unit. With
+    ``any_montage`` channels are not checked.
     """
 
     def __init__(
@@ -318,14 +319,14 @@ class EEGFile:
     def _report(self) -> None:
         """Log which channels are read and which are not, and those whose unit is not known."""
         labels, units = self._source.labels, self._source.units
-        unclear = [
+        self.unclear = tuple(
             f"{labels[i]} ({units[i] or 'none'})"
             for i in self._picks
             if microvolts(units[i]) is None
-        ]
-        if unclear:
+        )
+        if self.unclear:
             _log.warning(
-                "%s: no known unit, numbers are taken for µV: %s", self.path, _listed(unclear)
+                "%s: no known unit, numbers are taken for µV: %s", self.path, _listed(self.unclear)
             )
         left_out = [f"{label} ({why})" for label, why in self.dropped.items()]
         _log.info(

@@ -3,6 +3,8 @@
 import json
 import re
 
+import mne
+import numpy as np
 import pytest
 import yaml
 
@@ -11,7 +13,7 @@ from milmer.check.manifest_findings import manifest_findings
 from milmer.data.options import DatasetOptions, LabelsOptions
 from tests.conftest import REPOSITORY
 from tests.manifest.described import write_manifest
-from tests.manifest.recordings import NAMES, edf, waves
+from tests.manifest.recordings import NAMES, edf, fif, waves
 from tests.readers.test_video import write
 
 
@@ -168,3 +170,29 @@ def test_keys_of_the_json_are_documented(lab, inside):
         *report["video"]["v.avi"],
     }
     assert not [key for key in keys if f"`{key}`" not in page]
+
+
+def test_what_is_rejected_or_not_read_is_told_beforehand(lab):
+    raw = mne.io.RawArray(
+        waves(8, seconds=20) * 1e-6, mne.create_info([*NAMES, "M1", "F3"], 200.0, "eeg"), verbose=40
+    )
+    raw.info["bads"] = ["F3"]
+    raw.set_annotations(mne.Annotations([3.0], [1.0], ["BAD_movement"]))
+    raw.save(lab.folder / "marked_raw.fif", verbose="error")
+    eeg = waves(seconds=20)
+    eeg[2, 2500] = np.nan
+    fif(lab.folder / "nan_raw.fif", eeg)
+    fif(lab.folder / "volts_raw.fif", eeg * 1e6)
+    edf(lab.folder / "unclear.edf", waves(seconds=20), unit="counts")
+    files = ["marked_raw.fif", "nan_raw.fif", "volts_raw.fif", "unclear.edf"]
+    found = lab({i: {"eeg_file": name} for i, name in enumerate(files)}, channels=NAMES)
+    assert found["rejected", False] == "rejected, as a whole or in part, not finite: p1 trial 2"
+    assert "volts_raw.fif: EEG of 1.96e+07 µV" in found["eeg", True]
+    assert "µV saved as if they were V" in found["eeg", True]
+    assert "of unclear.edf Fp1 (counts), Fp2" in found["unit", False]
+    found = lab({i: {"eeg_file": "marked_raw.fif"} for i in range(12)})
+    assert (
+        "rejected, as a whole or in part, marked BAD_movement: p1 trial" in found["rejected", False]
+    )
+    assert found["bad_channels", False].startswith("of marked_raw.fif F3: the file calls them bad")
+    assert found["channels_not_read", False].endswith("are read; not M1 (an electrode at the ear)")
