@@ -25,6 +25,8 @@ from milmer.eeg.rejection import unusable_trials
 from milmer.eeg.segments import cut_segments, margin_of
 from milmer.errors import MilmerError
 from milmer.prediction.recipe import PREPROCESSED, EEGRecipe
+from milmer.readers.amplitude import require_plausible_amplitude, sampled
+from milmer.readers.channels import Positions
 from milmer.readers.eeg import EEGFile, Missing, MissingChannels, channel_name
 from milmer.readers.parts import Mark, Part, Signal, read_with_margins
 from milmer.readers.resampling import resampled_trial
@@ -34,6 +36,9 @@ FITTED_BLOCKS = 20
 
 class ArrayEEG:
     """A recording in memory: ``data`` (channel, sample) and ``eog`` (2, sample) or None, in µV."""
+
+    bads: Sequence[str] = ()
+    positions: Positions | None = None
 
     def __init__(self, data: np.ndarray, sfreq: float, eog: np.ndarray | None = None):
         self.data, self.sfreq, self.eog = np.asarray(data, np.float64), float(sfreq), eog
@@ -153,6 +158,8 @@ class ContinuousEEG:
             baseline=before,
             gaps={0: signal.gaps_in(*span)},
             marks={0: signal.marks_in(*span)},
+            bads={0: signal.bads},
+            positions=signal.positions,
         )
 
     def _fit_removal(self, blocks: Sequence[_Block]) -> Removal | None:
@@ -165,7 +172,14 @@ class ContinuousEEG:
         eog = {i: part.eog[0] for i, part in parts.items() if part.eog is not None}
         try:
             return fitted_removal(
-                eeg, eog or None, list(self._channels), self._rate, False, self._options.eeg
+                eeg,
+                eog or None,
+                list(self._channels),
+                self._rate,
+                False,
+                self._options.eeg,
+                dict.fromkeys(eeg, self._signal.bads),
+                self._signal.positions,
             )[0]
         except MilmerError as error:
             raise self._block_error(error, blocks[0]) from error
@@ -178,6 +192,11 @@ class ContinuousEEG:
             where=f"{self._name}: EEG from {start:g} to {start + block.seconds:g} s",
             remedy="leave out that part (--start, --stop)",
         )
+
+
+def is_preprocessed(path: Path) -> bool:
+    """Whether it is a preprocessed file of DEAP; an array has a description beside it."""
+    return path.suffix[1:].lower() in PREPROCESSED and not path.with_suffix(".json").is_file()
 
 
 class TrialEEG:
@@ -241,7 +260,8 @@ def open_signal(
 ) -> tuple[Signal, Sequence[Sequence[str]] | None, list[str]]:
     """A continuous recording, the names of its EOG channels if they are needed, and remarks.
 
-    Raises :class:`MilmerError` where it lacks channels that the model requires.
+    Raises :class:`MilmerError` where it lacks channels that the model requires, or where it is no
+    EEG in µV.
     """
     try:
         file = EEGFile(path, preparation.channels, missing)
@@ -252,6 +272,7 @@ def open_signal(
             + (hint if missing == "refuse" else "")
         ) from None
     require_rate(str(path), file.sfreq, preparation)
+    require_plausible_amplitude(sampled(file), file.sfreq, path)
     pairs, required = _eog_of(preparation)
     if not use_eog or pairs is None:
         return file, None, [] if pairs is None or not required else [_WITHOUT_EOG]

@@ -31,12 +31,13 @@ from milmer.prediction.eeg import (
     Signal,
     TrialEEG,
     chosen_channels,
+    is_preprocessed,
     kind_notes,
     open_signal,
     require_rate,
 )
 from milmer.prediction.faces import BagReader, Encode, FaceBag, probe_video
-from milmer.prediction.recipe import PREPROCESSED, Recipe
+from milmer.prediction.recipe import Recipe
 from milmer.prediction.stretches import EEGPart, Span, Stretch, VideoPart, covered, whole_segments
 from milmer.readers.eeg import Missing
 from milmer.runtime.device import choose_device
@@ -343,14 +344,14 @@ class MilmerProcessor:
             raise MilmerError(f"the model looks at {seen}: give {option} as well")
 
     def _trial(self, source: Source) -> TrialEEG:
-        if isinstance(source.eeg, np.ndarray) or source.eeg.suffix[1:].lower() not in PREPROCESSED:
+        if isinstance(source.eeg, np.ndarray) or not is_preprocessed(source.eeg):
             raise MilmerError("--trial goes with a .dat or .mat of DEAP", where=source.name)
         return TrialEEG(source.eeg, source.trial, self.recipe.eeg)
 
     def _signal(self, source: Source) -> tuple[Signal, Sequence[Sequence[str]] | None, list[str]]:
         recipe = self.recipe.eeg
         if not isinstance(source.eeg, np.ndarray):
-            if source.eeg.suffix[1:].lower() in PREPROCESSED:
+            if is_preprocessed(source.eeg):
                 raise MilmerError(
                     "holds one trial after the other",
                     where=source.eeg,

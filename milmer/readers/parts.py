@@ -1,7 +1,7 @@
 """The time of a recording: its parts, the gaps between them, what was marked, and its trials."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -46,6 +46,11 @@ class Signal(Protocol):
 
     sfreq: float
     seconds: float
+    bads: Sequence[str]
+
+    @property
+    def positions(self) -> Mapping[str, Sequence[float]] | None:
+        """Where its channels are, by name; None where the 10–05 system says it."""
 
     def part(self, start: float) -> Part:
         """The stretch without a gap that holds ``start`` in s."""

@@ -1,5 +1,6 @@
 """Models of a lab's own recordings: predicted as they were read by the manifest."""
 
+import mne
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import RecordingFiles, predict
 from tests.manifest.described import describe_twin
-from tests.manifest.recordings import edf, waves
+from tests.manifest.recordings import described, edf, fif, waves
 from tests.prediction.trained import train
 
 NAMES = ("HAHV", "LAHV", "LALV", "HALV")
@@ -66,3 +67,32 @@ def test_a_baseline_that_was_not_recorded_is_one_clear_line(own, tmp_path, refus
     options = PredictOptions(start=1.0, stop=5.0)
     with refused("e.edf", "1 s are recorded before", "eeg.baseline subtract needs 3 s"):
         predict(run, RecordingFiles(eeg=eeg), options, tmp_path / "out")
+
+
+def test_arrays_and_marks_of_a_recording_count_as_they_do_in_the_stage(own, tmp_path):
+    run, _, _ = own
+    eeg, names = waves(8, 12.0, 256.0), GENEVA[::-4]
+    np.save(tmp_path / "e.npy", eeg)
+    described(tmp_path / "e.npy", channels=names, sfreq=256, unit="µV")
+    raw = mne.io.RawArray(eeg * 1e-6, mne.create_info(names, 256.0, "eeg"), verbose="error")
+    raw.save(tmp_path / "plain_raw.fif", fmt="double", verbose="error")
+    raw.set_annotations(mne.Annotations([8.0], [0.1], ["BAD_movement"]))
+    raw.save(tmp_path / "marked_raw.fif", fmt="double", verbose="error")
+    tables = []
+    for name in ("e.npy", "plain_raw.fif", "marked_raw.fif"):
+        options = PredictOptions(start=4.0, stop=10.0)
+        predict(run, RecordingFiles(eeg=tmp_path / name), options, tmp_path / f"out {name}")
+        tables.append(storage.read_table(tmp_path / f"out {name}/predictions.parquet"))
+    array, plain, marked = tables
+    for name in NAMES:
+        assert array[f"p_{name}"].tolist() == pytest.approx(plain[f"p_{name}"].tolist(), abs=1e-6)
+    assert plain["eeg_usable"].tolist() == [True, True]
+    assert marked["eeg_usable"].tolist() == [True, False]
+    assert marked["class"].isna().tolist() == [False, True]
+
+
+def test_a_recording_in_another_unit_than_it_says_is_refused(own, tmp_path, refused):
+    run, _, _ = own
+    path = fif(tmp_path / "e_raw.fif", waves(8, 12.0, 256.0) * 1e6, GENEVA[::-4], 256.0)
+    with refused("e_raw.fif: EEG of", "µV saved as if they were V"):
+        predict(run, RecordingFiles(eeg=path), PredictOptions(start=4.0), tmp_path / "out")
