@@ -18,8 +18,7 @@ import torch
 from timing import arguments, child, interleaved, machine, memory, ratio, table
 
 from milmer import storage
-from milmer.backbone.tokens import TOKENS_SCHEMA
-from milmer.eeg.segments import SEGMENTS_SCHEMA
+from milmer.contracts import SEGMENTS, TOKENS
 from milmer.training.fold_data import FoldData, Rows
 from milmer.training.loop import Training
 from milmer.training.options import TrainOptions
@@ -148,13 +147,15 @@ def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) ->
         "position": np.arange(bags, dtype=np.int32) % 20,
     }
     provenance = _PROVENANCE | {"stage": "segments"}
-    with storage.new_h5(folder / "segments.h5", SEGMENTS_SCHEMA, provenance) as file:
+    with storage.new_h5(folder / "segments.h5", SEGMENTS, provenance) as file:
         file["eeg"] = rng.standard_normal((bags, 32, 384), np.float32) * 10
         file["start"] = grid["position"].astype(np.float32) * 3
         for key, values in grid.items():
             file[key] = values
+        file.attrs["channels"] = json.dumps([f"E{i}" for i in range(32)])
+        file.attrs["sfreq"], file.attrs["cleaned"] = 128.0, "{}"
     provenance = _PROVENANCE | {"stage": "tokens"}
-    with storage.new_h5(folder / "tokens.h5", TOKENS_SCHEMA, provenance) as file:
+    with storage.new_h5(folder / "tokens.h5", TOKENS, provenance) as file:
         data = file.create_dataset("tokens", (frames, tokens, 768), "float16")
         for first in range(0, frames, instances):
             data[first : first + instances] = rng.standard_normal(

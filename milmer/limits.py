@@ -3,7 +3,10 @@
 Imports nothing heavy: options and the configuration stand on it.
 """
 
-from collections.abc import Mapping
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 from milmer.errors import MilmerError
 
 TEXT_BYTES = 20_000_000
-"""Largest configuration, header, or JSON file of a model's folder."""
+"""Largest configuration, header, or file of JSON."""
 
 VALUES = 100_000
 """Most values of a configuration, aliases of YAML written out."""
@@ -28,13 +31,60 @@ _ITEMS, _DEPTH = 20, 3  # of a list or a mapping that are looked at to show it
 
 
 def require_size(path: Path, most: int = TEXT_BYTES) -> None:
-    """Refuse a file of more than ``most`` bytes; what cannot be looked at is not judged here."""
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return
+    """Refuse a file of more than ``most`` bytes; see :func:`require_file`."""
+    size = require_file(path)
     if size > most:
         raise MilmerError(f"{size:,} bytes; at most {most:,} are read", where=path)
+
+
+def require_file(path: Path) -> int:
+    """The size of a file in bytes; refuses a pipe or a device, which would be waited for.
+
+    What is missing, a folder or cannot be looked at counts as empty: whoever opens it says so.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return 0
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise MilmerError("is a pipe or a device, not a file", where=path)
+    return status.st_size
+
+
+def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
+    """The values by name in a JSON file of somebody else, such as those of a model's folder.
+
+    Raises :class:`MilmerError` where it is none, or too large or too deep for what it is.
+    """
+    require_size(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        problem = f"cannot be read ({os.strerror(error.errno or 0)})"
+        raise MilmerError(problem, where=path, remedy=remedy) from error
+    value = parse_json(content, path, remedy)
+    if not isinstance(value, dict):
+        raise MilmerError("holds no values by name", where=path, remedy=remedy)
+    require_written_out(value, str(path))
+    return value
+
+
+def parse_json(
+    text: Any, where: object, remedy: str = "", mapping: Callable[[dict], Any] | None = None
+) -> Any:
+    """The plain values of a text in JSON, in which all numbers are finite.
+
+    ``mapping`` makes what values by name become.
+    """
+    try:
+        return json.loads(text, parse_constant=_not_finite, object_hook=mapping)
+    except (ValueError, TypeError, RecursionError) as error:
+        problem = f"is no JSON ({str(error)[:80]})"
+        raise MilmerError(problem, where=where, remedy=remedy) from error
+
+
+def _not_finite(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def require_written_out(value: Any, where: str) -> None:

@@ -122,12 +122,17 @@ def _without_execution(options: Options) -> dict[str, Any]:
 # ------------------------------------------------------------ errors of options, for people
 
 
-def read_options(model: type[Base], text: str) -> Base:
-    """A stage's options from JSON; raises :class:`MilmerError` where they are wrong."""
+def read_options(model: type[Base], options: Any, source: str = "options") -> Base:
+    """A stage's options from JSON, or from the plain values that ``source`` records.
+
+    Raises :class:`MilmerError` where they are wrong.
+    """
     try:
-        return model.from_json(text)
+        if isinstance(options, str):
+            return model.from_json(options)
+        return model.model_validate(options)
     except ValidationError as error:
-        raise options_error(model, error) from error
+        raise options_error(model, error, source) from error
 
 
 def options_error(

@@ -8,6 +8,7 @@ clock, host name or absolute path: the same inputs give the same bytes.
 """
 
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -16,7 +17,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from milmer import claims
+from milmer import claims, contracts
+from milmer.contracts import AGAIN, Schema
 from milmer.errors import MilmerError
 from milmer.fingerprints import closure
+from milmer.limits import parse_json, require_file
 
 _LIBRARIES = ("numpy", "scipy", "mne", "av", "opencv-python-headless", "torch", "transformers")
 _CHUNK = 1 << 24  # bytes that are validated at once
 _KEY = b"milmer"
-
-
-@dataclass(frozen=True)
-class Array:
-    """The contract of one HDF5 dataset: its dtype and the names of its dimensions.
-
-    Dimensions of the same name have the same length throughout a file. ``jpeg`` is a variable
-    number of bytes an element, ``S16`` a word of up to 16.
-    """
-
-    dtype: str
-    dims: tuple[str, ...]
-
-
-Schema = Mapping[str, Array]
 
 
 # ------------------------------------------------------------------ provenance
@@ -99,6 +86,7 @@ def digest(path: Path) -> str:
             return str(file.attrs["digest"])
     if path.suffix == ".parquet":
         return _table_metadata(path)["digest"]
+    require_file(path)
     with read_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -107,7 +95,9 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """The provenance of a file that this package wrote."""
     if path.suffix == ".h5":
         with open_h5(path) as file:
-            return _facts(path, file.attrs.get("provenance"))
+            value = contracts.attribute(file, "provenance", path, functools.partial(_Facts, path))
+            contracts.require_provenance(value, file.attrs["stage"], path)
+            return value
     return _table_metadata(path)["provenance"]
 
 
@@ -155,7 +145,8 @@ def new_h5(path: Path, schema: Schema, provenance: Mapping[str, Any]) -> Iterato
             file.attrs["stage"] = provenance["stage"]
             file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
         with _h5(partial, "r+") as file:
-            file.attrs["digest"] = _validate(file, schema, path)
+            contracts.require_arrays(file, schema, path)
+            file.attrs["digest"] = content_digest(file, finite=path)
 
 
 def write_table(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
@@ -202,9 +193,12 @@ def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
     with read_errors(path):
         file = claims.open_h5(path)
     with file:
-        if "digest" not in file.attrs or (stage and file.attrs["stage"] != stage):
+        marks = [contracts.scalar(file, name) for name in ("stage", "digest")]
+        if not all(isinstance(mark, str) for mark in marks) or (stage and marks[0] != stage):
             origin = f"milmer's stage {stage}" if stage else "milmer"
             raise MilmerError(f"not a file of {origin}", where=path)
+        with read_errors(path):
+            contracts.require_stage(file, marks[0], path)
         yield file
 
 
@@ -215,17 +209,28 @@ def require_intact(path: Path) -> None:
             raise MilmerError(
                 "damaged: its content does not match its digest",
                 where=path,
-                remedy="delete it and run again",
+                remedy=AGAIN,
             )
 
 
-def read_table(path: Path, stage: str | None = None) -> pd.DataFrame:
-    """Read a table that this package wrote; refused like :func:`open_h5` does."""
+def read_table(
+    path: Path, stage: str | None = None, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Read a table that this package wrote; refused like :func:`open_h5` does.
+
+    ``columns`` has to be there besides those of the stage; see :mod:`milmer.contracts`.
+    """
     metadata = _table_metadata(path)
     if stage and metadata["stage"] != stage:
         raise MilmerError(f"holds {metadata['stage']}, not {stage}", where=path)
     try:
-        return pq.read_table(path).to_pandas()
+        table = pq.read_table(path)
+        facts = metadata["provenance"].get("facts", {})
+        contracts.require_columns(table, metadata["stage"], facts, path)
+        contracts.require_kinds(table, columns or {}, path)
+        return table.to_pandas()
+    except MilmerError:
+        raise
     except Exception as error:  # metadata of pandas that were tampered with can raise anything
         raise _unreadable(path, error) from error
 
@@ -259,32 +264,19 @@ def read_errors(path: Path) -> Iterator[None]:
 
 
 def _unreadable(path: Path, error: BaseException) -> MilmerError:
-    return MilmerError(
-        f"cannot be read ({_first_line(error)[:300]})", where=path, remedy="delete it and run again"
-    )
+    return MilmerError(f"cannot be read ({_first_line(error)[:300]})", where=path, remedy=AGAIN)
 
 
 class _Facts(dict):
     """What a file of ours says of itself: a key that it lacks is an error for people."""
 
-    def __init__(self, facts: Mapping[str, Any], path: Path):
+    def __init__(self, path: Path, facts: Mapping[str, Any]):
         super().__init__(facts)
         self.path = path
 
     def __missing__(self, key: str) -> Any:
         problem = f"does not say its {key}: damaged"
-        raise MilmerError(problem, where=self.path, remedy="delete it and run again")
-
-
-def _facts(path: Path, text: Any) -> dict[str, Any]:
-    try:
-        value = json.loads(text, object_hook=lambda value: _Facts(value, path))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-    parts = ("options", "inputs", "upstream", "provenance")
-    if not isinstance(value, dict) or not all(isinstance(value.get(k, {}), dict) for k in parts):
-        raise _unreadable(path, ValueError("its provenance is none"))
-    return value
+        raise MilmerError(problem, where=self.path, remedy=AGAIN)
 
 
 def _table_metadata(path: Path) -> dict[str, Any]:
@@ -292,7 +284,10 @@ def _table_metadata(path: Path) -> dict[str, Any]:
         metadata = claims.read_metadata(path).metadata or {}
     if _KEY not in metadata:
         raise MilmerError("not one of milmer's tables", where=path)
-    return _facts(path, metadata[_KEY])
+    value = parse_json(metadata[_KEY], path, AGAIN, functools.partial(_Facts, path))
+    contracts.require(contracts.TableMetadata, value, path)
+    contracts.require_provenance(value["provenance"], value["stage"], path)
+    return value
 
 
 @contextmanager
@@ -352,23 +347,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _validate(file: h5py.File, schema: Schema, path: Path) -> str:
-    """Check all datasets against ``schema``; return the digest of their content."""
-    if set(file) != set(schema):
-        raise MilmerError(f"datasets {sorted(file)}, expected {sorted(schema)}", where=path)
-    sizes: dict[str, int] = {}
-    for name in sorted(schema):
-        data, array = file[name], schema[name]
-        if data.ndim != len(array.dims):
-            raise MilmerError(f"{name} has shape {data.shape}, expected {array.dims}", where=path)
-        for dim, size in zip(array.dims, data.shape, strict=True):
-            if sizes.setdefault(dim, size) != size:
-                raise MilmerError(f"{name} has {size} along {dim}, others {sizes[dim]}", where=path)
-        if array.dtype != _kind(data):
-            raise MilmerError(f"{name} is {_kind(data)}, expected {array.dtype}", where=path)
-    return content_digest(file, finite=path)
-
-
 def content_digest(file: h5py.File, finite: Path | None = None) -> str:
     """SHA-256 of all datasets: their names, kinds, shapes and values.
 
@@ -377,7 +355,7 @@ def content_digest(file: h5py.File, finite: Path | None = None) -> str:
     total = hashlib.sha256()
     for name in sorted(file):
         data = file[name]
-        kind = _kind(data)
+        kind = contracts.kind(data)
         total.update(f"{name} {kind} {data.shape}".encode())
         for block in _blocks(data):
             if kind == "jpeg":
@@ -388,13 +366,6 @@ def content_digest(file: h5py.File, finite: Path | None = None) -> str:
                 raise MilmerError(f"{name} holds values that are not finite", where=finite)
             total.update(np.ascontiguousarray(block).data)
     return total.hexdigest()
-
-
-def _kind(data: h5py.Dataset) -> str:
-    """The dtype's name as in :class:`Array`."""
-    if data.dtype.kind == "S":
-        return data.dtype.str.strip("|")
-    return "jpeg" if h5py.check_vlen_dtype(data.dtype) is not None else data.dtype.name
 
 
 def _blocks(data: h5py.Dataset) -> Iterator[np.ndarray]:

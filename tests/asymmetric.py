@@ -6,6 +6,7 @@ classes are uneven. Bags hold four instances, of which more are valid in some th
 none in the first of s01. Every number says where it belongs: see :func:`eeg_of`, :func:`tokens_of`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.backbone.tokens import TOKENS_SCHEMA
-from milmer.eeg.segments import SEGMENTS_SCHEMA
-from milmer.faces.crops import FACES_SCHEMA
+from milmer.contracts import FACES, SEGMENTS, TOKENS
 
 NUMBER = {"s01": 1, "s02": 2, "s03": 3}
 CHANNELS = ("Fz", "Cz", "Pz", "C3", "Oz")
@@ -134,10 +133,9 @@ def write_segments(
     eeg = np.stack([eeg_of(subject, *segment) for segment in segments_of(subject)])
     start = np.array([3.0 * position for _, position in segments_of(subject)])
     about = {"options": {"segmentation": segmentation}, "inputs": {"trials": trials}}
-    why = [(rejected or {}).get(row, b"") for row in range(len(eeg))]
-    content = {"eeg": eeg[..., :samples], "start": start, "rejected": why}
-    attributes = {"channels": list(channels), "sfreq": sfreq}
-    return _write(folder, "segments", subject, SEGMENTS_SCHEMA, about, content, attributes)
+    content = {"eeg": eeg[..., :samples], "start": start, "rejected": reasons}
+    attributes = {"channels": json.dumps(channels), "sfreq": sfreq, "cleaned": "{}"}
+    return _write(folder, "segments", subject, SEGMENTS, about, content, attributes)
 
 
 def write_faces(
@@ -158,7 +156,7 @@ def write_faces(
         "bag": bag,
     }
     about = {"options": {"segmentation": segmentation}, "inputs": {"trials": trials}}
-    return _write(folder, "faces", subject, FACES_SCHEMA, about, content)
+    return _write(folder, "faces", subject, FACES, about, content)
 
 
 def write_tokens(folder: Path, subject: str, faces: Path) -> Path:
@@ -168,7 +166,7 @@ def write_tokens(folder: Path, subject: str, faces: Path) -> Path:
     tokens = np.stack([tokens_of(subject, frame) for frame in range(len(detected))])
     content = {"tokens": tokens, "bag": bag, "valid": valid}
     about = {"options": {}, "inputs": {"faces": faces}}
-    return _write(folder, "tokens", subject, TOKENS_SCHEMA, about, content)
+    return _write(folder, "tokens", subject, TOKENS, about, content)
 
 
 def _write(folder, stage, subject, schema, about, content, attributes=None) -> Path:
@@ -180,7 +178,8 @@ def _write(folder, stage, subject, schema, about, content, attributes=None) -> P
     with storage.new_h5(path, schema, provenance) as file:
         for name, array in schema.items():
             if array.dtype == "jpeg":
-                images = file.create_dataset(name, len(content[name]), h5py.vlen_dtype(np.uint8))
+                kind, count = h5py.vlen_dtype(np.uint8), len(content[name])
+                images = file.create_dataset(name, count, kind, maxshape=(None,))
                 for i, image in enumerate(content[name]):
                     images[i] = image
             else:

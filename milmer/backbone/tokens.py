@@ -9,18 +9,12 @@ import torch
 from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import TokensOptions
+from milmer.contracts import TOKENS
 from milmer.errors import MilmerError
 from milmer.faces.bags import decode_crops, valid_instances
 from milmer.runtime.device import choose_device, describe
 from milmer.runtime.progress import track
 
-TOKENS_SCHEMA = {
-    "tokens": storage.Array("float16", ("frame", "token", "dim")),
-    "bag": storage.Array("int32", ("segment", "instance")),
-    "valid": storage.Array("bool", ("segment", "instance")),
-    "experiment_id": storage.Array("int32", ("segment",)),
-    "position": storage.Array("int32", ("segment",)),
-}
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +51,7 @@ def make_tokens(
             {"faces": faces, "backbone": backbone.fingerprint},
             device=f"{describe(device)} {str(backbone.dtype).removeprefix('torch.')}",
         )
-        with storage.new_h5(out, TOKENS_SCHEMA, provenance) as file:
+        with storage.new_h5(out, TOKENS, provenance) as file:
             tokens = file.create_dataset("tokens", shape, "float16")
             size = options.backbone.batch_size
             for first in track(range(0, len(images), size), out.stem):

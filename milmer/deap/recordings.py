@@ -37,7 +37,7 @@ def read_recording(
         require_plausible_amplitude(list(recording.eeg.values()), SFREQ, path)
         return recording
     content = read_preprocessed(path)
-    rows = {int(e): int(e) - 1 for e in wanted["experiment_id"] if e <= len(content.eeg)}
+    rows = {int(e): int(e) - 1 for e in wanted["experiment_id"] if 0 < e <= len(content.eeg)}
     eeg = {e: content.eeg[row] for e, row in rows.items()}
     require_plausible_amplitude(list(eeg.values()), SFREQ, path)
     eog = {e: content.peripheral[row, EOG_ROWS] for e, row in rows.items()}

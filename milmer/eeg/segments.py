@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts import SEGMENTS
 from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment, segment_grid
@@ -39,14 +40,6 @@ from milmer.readers.digests import eeg_digests
 _USUAL_RATE = (
     128.0  # Hz, where the rate is that of the files: it hardly matters to a filter's length
 )
-
-SEGMENTS_SCHEMA = {
-    "eeg": storage.Array("float32", ("segment", "channel", "sample")),
-    "experiment_id": storage.Array("int32", ("segment",)),
-    "position": storage.Array("int32", ("segment",)),
-    "start": storage.Array("float32", ("segment",)),
-    "rejected": storage.Array("S16", ("segment",)),  # why it cannot be used, empty where it can
-}
 
 
 class SubjectSegments(NamedTuple):
@@ -95,11 +88,11 @@ def make_segments(
         options.result(),
         {"trials": trials, **segments.inputs},
     )
-    with storage.new_h5(out, SEGMENTS_SCHEMA, provenance) as file:
+    with storage.new_h5(out, SEGMENTS, provenance) as file:
         file["eeg"], file["rejected"] = segments.eeg, segments.rejected
         for name, values in zip(Segment._fields, zip(*segments.grid, strict=True), strict=True):
-            file[name] = np.array(values, SEGMENTS_SCHEMA[name].dtype)
-        file.attrs["channels"] = segments.channels
+            file[name] = np.array(values, SEGMENTS[name].dtype)
+        file.attrs["channels"] = json.dumps(segments.channels)
         file.attrs["sfreq"] = segments.sfreq
         file.attrs["cleaned"] = json.dumps(segments.cleaned, sort_keys=True, allow_nan=False)
 
@@ -139,6 +132,8 @@ def subject_segments(
             remedy="lower segmentation.seconds",
         )
     recording = read(root, table, options.recording, margin_of(options))
+    if absent := {segment.experiment_id for segment in grid} - set(recording.eeg):
+        raise MilmerError(f"holds no trial of experiment_id {min(absent)}", where=path)
     try:
         eeg, rejected, cleaned = cut_segments(recording, grid, options)
     except MilmerError as error:

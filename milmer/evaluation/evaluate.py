@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts import AGAIN
+from milmer.errors import MilmerError
 from milmer.evaluation.evaluate_options import EvaluateOptions
-from milmer.evaluation.model_card import FILE, FORMAT, model_card
+from milmer.evaluation.model_card import FILE, FORMAT, PROTOCOLS, SELECTIONS, model_card
 from milmer.metrics.calibration import (
     apply_temperature,
     expected_calibration_error,
@@ -57,8 +59,13 @@ def evaluate_run(run: Path) -> None:
         name: storage.read_table(run / f"{name}.parquet", name)
         for name in ("predictions", "validation", "history")
     }
-    provenance = storage.read_provenance(run / "predictions.parquet")
-    facts = provenance.pop("facts")
+    path = run / "predictions.parquet"
+    provenance = storage.read_provenance(path)
+    facts = provenance["facts"]
+    del provenance["facts"]
+    if facts["protocol"] not in PROTOCOLS or facts["select"] not in SELECTIONS:
+        problem = f"of the protocol {facts['protocol']}, its epoch by {facts['select']}"
+        raise MilmerError(problem, where=path, remedy=AGAIN)
     metrics = run_metrics(facts, **tables) | {"provenance": provenance | {"stage": "train"}}
     card = model_card(shared_facts(facts, provenance), metrics)
     storage.write_text(run / "model" / "README.md", card)

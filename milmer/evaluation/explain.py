@@ -8,6 +8,7 @@
   face. Attention shows where a model looked, not what decided.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,18 +20,16 @@ from torch.nn import functional as F
 
 from milmer import storage
 from milmer.backbone.loading import prepare
+from milmer.contracts import EXPLANATION, attribute
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.network import MilmerNetwork
 from milmer.model.trained import load_trained, read_image_processor
+from milmer.options import read_options
 from milmer.runtime.device import choose_device, describe
 from milmer.runtime.progress import track
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.options import TrainOptions
 
-SCHEMA = {
-    "channel": storage.Array("float32", ("channel",)),
-    "attention": storage.Array("float32", ("height", "width")),
-}
 _BATCH = 32
 
 
@@ -63,16 +62,18 @@ def explain_run(
     inputs = {"weights": run / "model/model.safetensors", "split": split}
     inputs |= {f"segments_{p.stem}": p for p in segments} | {f"faces_{p.stem}": p for p in faces}
     provenance = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
-    with storage.new_h5(out, SCHEMA, provenance) as file:
+    with storage.new_h5(out, EXPLANATION, provenance) as file:
         file["channel"], file["attention"] = channel, attention
-        file.attrs["channels"] = _channel_names(segments) if channel.size else []
+        names = _channel_names(segments) if channel.size else []
+        file.attrs["channels"] = json.dumps(names)
         file.attrs["segments"] = len(rows)
 
 
 def _trained(run: Path) -> TrainOptions:
     """The options that the run was trained with."""
-    options = storage.read_provenance(run / "predictions.parquet")["options"]
-    return TrainOptions.model_validate({k: v for k, v in options.items() if k != "seed"})
+    path = run / "predictions.parquet"
+    options = storage.read_provenance(path)["options"]
+    return read_options(TrainOptions, {k: v for k, v in options.items() if k != "seed"}, str(path))
 
 
 def _read(
@@ -158,4 +159,4 @@ def _attention(
 
 def _channel_names(segments: Sequence[Path]) -> list[str]:
     with storage.open_h5(segments[0], "segments") as file:
-        return list(file.attrs["channels"])
+        return attribute(file, "channels", segments[0])

@@ -4,21 +4,22 @@ A baseline is also read as runs of an experiment of its own name. Compared with 
 predictions are restricted to exactly the segments that the run was tested on.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from milmer import storage
+from milmer import contracts, storage
+from milmer.contracts import AGAIN
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES, VARIANT
 from milmer.evaluation.options import SummaryOptions
-from milmer.metrics.scores import by_trials, probabilities, without_model
+from milmer.limits import read_json
+from milmer.metrics.scores import NAMES, by_trials, probabilities, without_model
 from milmer.options import Options
 from milmer.splits.protocols import PROTOCOLS
 
@@ -42,6 +43,35 @@ class TablesOptions(Options):
     experiments: dict[str, ExperimentRuns] = Field({})
     baselines: dict[str, dict[str, list[str]]] = Field({})
     seeds: list[int] = Field([0])
+
+
+_Scores = Annotated[dict[str, float | None], contracts.having(*NAMES)]
+_ByLevel = Annotated[dict[str, float], contracts.having(*LEVELS)]
+
+
+class _Metrics(contracts.Facts):
+    labels: list[str]
+    epoch: int
+    select: str
+    leaky: bool
+    permuted: bool
+    selected_on_test: bool
+    shares: list[float]
+    warnings: list[str]
+    without_valid_face: dict[str, int]
+    rejected: dict[str, int]
+    segment: _Scores
+    trial: _Scores
+    majority: _ByLevel
+    chance: _ByLevel
+    tested: _ByLevel
+    provenance: contracts.Origin
+
+    @model_validator(mode="after")
+    def _one_share_a_class(self) -> Self:
+        if len(self.shares) != len(self.labels):
+            raise ValueError("shares are not of the labels")
+        return self
 
 
 @dataclass(frozen=True)
@@ -126,6 +156,13 @@ def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> lis
     return [*trained, *baseline_runs.values()]
 
 
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of a run's ``metrics.json``; refused where a reader would miss something."""
+    metrics = read_json(path, AGAIN)
+    contracts.require(_Metrics, metrics, path)
+    return metrics
+
+
 def _read_run(
     runs: Path,
     experiment: str,
@@ -135,19 +172,12 @@ def _read_run(
     rivals: Mapping[str, EvaluatedRun],
 ) -> EvaluatedRun:
     folder = runs / experiment / protocol / fold / f"seed{seed}"
-    path = folder / "metrics.json"
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MilmerError("cannot be read", where=path, remedy="run snakemake again") from error
-    if missing := {"shares", "permuted"} - set(metrics):
-        raise MilmerError(
-            f"written by an older version: has no {min(missing)}",
-            where=path,
-            remedy="run snakemake again",
-        )
-    path = folder / "predictions.parquet"
-    predictions = _beside_baselines(storage.read_table(path, "predictions"), metrics["shares"])
+    metrics, path = read_metrics(folder / "metrics.json"), folder / "predictions.parquet"
+    table = storage.read_table(path, "predictions")
+    classes = [f"p_{name}" for name in metrics["labels"]]
+    if [name for name in table if name.startswith("p_")] != classes:
+        raise MilmerError("is of other classes than metrics.json", where=path, remedy=AGAIN)
+    predictions = _beside_baselines(table, metrics["shares"])
     return EvaluatedRun(
         experiment=experiment,
         protocol=protocol,

@@ -20,6 +20,7 @@ from milmer.faces.crops import numbers_of, probe_of, starts_of, union
 from milmer.faces.detection import Face
 from milmer.faces.options import FaceStageOptions
 from milmer.faces.tracking import same
+from milmer.options import read_options
 from milmer.readers.seekable_video import frames_of, probe
 from milmer.readers.video import Clip
 from milmer.runtime.progress import track
@@ -77,7 +78,7 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
         raise MilmerError(
             f"made from other trials than {trials}", where=faces, remedy="crop it again"
         )
-    options = FaceStageOptions.model_validate(provenance["options"])
+    options = read_options(FaceStageOptions, provenance["options"], str(faces))
     grid = segment_grid(
         zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
     )

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts import FACES
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
 from milmer.faces.cropper import Crop, Cropper
@@ -25,16 +26,6 @@ from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip, probe_constant_rate
 from milmer.runtime.progress import track
 
-FACES_SCHEMA = {
-    "image": storage.Array("jpeg", ("frame",)),
-    "box": storage.Array("float32", ("frame", "side")),
-    "score": storage.Array("float32", ("frame",)),
-    "detected": storage.Array("bool", ("frame",)),
-    "time": storage.Array("float32", ("frame",)),
-    "bag": storage.Array("int32", ("segment", "instance")),
-    "experiment_id": storage.Array("int32", ("segment",)),
-    "position": storage.Array("int32", ("segment",)),
-}
 _BUFFERED = 256  # crops that are collected before they are written
 _log = logging.getLogger(__name__)
 
@@ -43,12 +34,12 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     """Write the face crops of one subject.
 
     ``trials`` is the subject's table; the clips that it names lie below ``root``. Writes the
-    datasets of :data:`FACES_SCHEMA`: ``box`` is left, top, width and height of the face in px of
-    the video, ``time`` is in s from the start of the music video, ``bag`` (segment, instance)
-    indexes frames and is −1 where there is none. The rows of ``bag`` are the segment grid, which
-    are the rows of the subject's EEG segments. Raises :class:`MilmerError` if no trial has both EEG
-    and video, if a clip cannot be read or ends before its trial, or if the detector cannot be
-    loaded.
+    datasets of :data:`~milmer.contracts.FACES`: ``box`` is left, top, width and height of the face
+    in px of the video, ``time`` is in s from the start of the music video, ``bag``
+    (segment, instance) indexes frames and is −1 where there is none. The rows of ``bag`` are the
+    segment grid, which are the rows of the subject's EEG segments. Raises :class:`MilmerError` if
+    no trial has both EEG and video, if a clip cannot be read or ends before its trial, or if the
+    detector cannot be loaded.
     """
     table = storage.read_table(trials, "trials")
     grid = segment_grid(
@@ -69,7 +60,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     facts = {"trial": [], "fps": [], "width": [], "height": [], "frames": []}
     faceless, uncovered = [], []
     with (
-        storage.new_h5(out, FACES_SCHEMA, provenance) as file,
+        storage.new_h5(out, FACES, provenance) as file,
         Cropper(options.faces) as cropper,
     ):
         frames = _Frames(file)
@@ -202,7 +193,7 @@ class _Frames:
             "image": file.create_dataset("image", (0,), jpeg, maxshape=(None,)),
             "box": file.create_dataset("box", (0, 4), "float32", maxshape=(None, 4)),
         } | {
-            name: file.create_dataset(name, (0,), FACES_SCHEMA[name].dtype, maxshape=(None,))
+            name: file.create_dataset(name, (0,), FACES[name].dtype, maxshape=(None,))
             for name in ("score", "detected", "time")
         }
         self._buffer: list[tuple] = []

@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from milmer import storage
 from milmer.backbone.options import FrozenOptions
+from milmer.contracts import having
 from milmer.data.segmentation import SegmentationOptions
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.evaluation import model_card
 from milmer.evaluation.model_card import statement
 from milmer.faces.options import FaceStageOptions
-from milmer.limits import require_size
+from milmer.limits import read_json, require_size
 from milmer.metrics.calibration import TEMPERATURES
-from milmer.options import Options
+from milmer.options import Options, read_options
 from milmer.splits.protocols import ProtocolName
 from milmer.training.recipe import FILE
 
@@ -25,19 +25,8 @@ PREPROCESSED = ("dat", "mat")
 """Kinds of EEG that were referenced and cleared of eye artefacts by someone else."""
 
 
-def _with(*names: str) -> AfterValidator:
-    """Validates that a mapping has these ``names``, which the model card shows."""
-
-    def check(value: dict[str, Any]) -> dict[str, Any]:
-        if missing := [name for name in names if name not in value]:
-            raise ValueError(f"lacks {missing[0]}")
-        return value
-
-    return AfterValidator(check)
-
-
-_Counts = Annotated[dict[str, int], _with("train", "val", "test")]
-_Scores = Annotated[dict[str, float | None], _with(*model_card.SCORES)]
+_Counts = Annotated[dict[str, int], having("train", "val", "test")]
+_Scores = Annotated[dict[str, float | None], having(*model_card.SCORES)]
 
 
 class EEGRecipe(Options):
@@ -114,8 +103,8 @@ class Evaluation(Options):
     format: Literal[1]
     segment: _Scores
     trial: _Scores
-    majority: Annotated[dict[str, float], _with("segment", "trial")]
-    calibration: Annotated[dict[str, float | None], _with("ece", "temperature", "tempered_ece")]
+    majority: Annotated[dict[str, float], having("segment", "trial")]
+    calibration: Annotated[dict[str, float | None], having("ece", "temperature", "tempered_ece")]
 
     @field_validator("calibration")
     @classmethod
@@ -188,9 +177,7 @@ class Recipe(Options):
 
 def _read(model: type[Section], path: Path, remedy: str) -> Section:
     try:
-        with storage.read_errors(path):
-            return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise MilmerError(
-            "damaged, or of another version of milmer", where=path, remedy=remedy
-        ) from error
+        return read_options(model, read_json(path, remedy), str(path))
+    except MilmerError as error:
+        problem = "damaged, or of another version of milmer"
+        raise MilmerError(problem, where=path, remedy=remedy) from error

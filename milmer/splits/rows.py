@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts import attribute
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
+from milmer.options import read_options
 from milmer.splits.guard import require_sound
 
 _SMALL = ("rejected", "bag", "valid", "detected")
@@ -21,7 +23,9 @@ def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises :class:`MilmerError` where it leaks, see :func:`milmer.splits.guard.require_sound`.
     """
     table, provenance = storage.read_table(path, "split"), storage.read_provenance(path)
-    segmentation = SegmentationOptions.model_validate(provenance["options"]["segmentation"])
+    segmentation = read_options(
+        SegmentationOptions, provenance["options"]["segmentation"], str(path)
+    )
     require_sound(table, provenance["facts"], segmentation, str(path))
     return table, provenance
 
@@ -72,7 +76,8 @@ def joined(
         with storage.open_h5(path, stage) as file:
             if dataset is not None:
                 arrays.append(storage.mapped(file[dataset]))
-            montages.setdefault(tuple(map(str, file.attrs.get("channels", ()))), path)
+            if stage == "segments":
+                montages.setdefault(tuple(attribute(file, "channels", path)), path)
             files.append({n: file[n][()] for n in _SMALL if n in file})
             grids.append(
                 pd.DataFrame(
@@ -126,7 +131,7 @@ def sampling_rate(paths: Sequence[Path]) -> float:
     rates = set()
     for path in paths:
         with storage.open_h5(path, "segments") as file:
-            rates.add(float(file.attrs["sfreq"]))
+            rates.add(attribute(file, "sfreq", path))
     if len(rates) > 1:
         raise MilmerError(
             "subjects differ in their sampling rate",

@@ -40,7 +40,8 @@ def make_split(
         raise MilmerError(
             f"there is no protocol {protocol!r}", remedy=f"use one of {', '.join(PROTOCOLS)}"
         )
-    tables = [storage.read_table(path, "trials") for path in trials]
+    labelled = dict.fromkeys(options.labels.scales, "measure?") or {"label": "text?"}
+    tables = [storage.read_table(path, "trials", labelled) for path in trials]
     rated = pd.concat(tables, ignore_index=True)
     if options.labels.permuted:
         rated = _permuted(rated, options)

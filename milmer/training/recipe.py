@@ -3,17 +3,20 @@
 All of it stands in the provenance of the files that it was trained on.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from milmer import storage
+from milmer.contracts import attribute
+from milmer.data.segmentation import SegmentationOptions
+from milmer.options import read_options
 
 FILE = "milmer_processor.json"
 """The file in a model's folder, which ``milmer.prediction`` reads."""
 
 FORMAT = 3
+_ATTRIBUTES = ("channels", "sfreq", "cleaned")
 _Recipe = TypeVar("_Recipe")
 
 
@@ -56,13 +59,15 @@ def _same(what: str, paths: Sequence[Path], read: Callable[[Path], _Recipe]) -> 
 def _eeg(path: Path) -> dict[str, Any]:
     provenance = storage.read_provenance(path)
     with storage.open_h5(path, "segments") as file:
-        cleaned = json.loads(file.attrs.get("cleaned", "{}"))
-        channels = [str(name) for name in file.attrs["channels"]]
-        sfreq, last_start = float(file.attrs["sfreq"]), float(file["start"][()].max())
+        channels, sfreq, cleaned = (attribute(file, n, path) for n in _ATTRIBUTES)
+        segmentation = read_options(
+            SegmentationOptions, provenance["options"]["segmentation"], str(path)
+        )
+        last_start = float(file["start"][()].max())
     return {
         "channels": channels,
         "sfreq": sfreq,
-        "trial_seconds": last_start + provenance["options"]["segmentation"]["seconds"],
+        "trial_seconds": last_start + segmentation.seconds,
         "options": provenance["options"],
         "source": _source(provenance),
         "artefacts": cleaned.get("artefacts", "none"),

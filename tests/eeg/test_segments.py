@@ -77,7 +77,7 @@ def test_the_published_quadrant_rule_is_the_golden_one(golden):
 def test_segments_of_a_file_are_those_of_its_trials(twin, twin_results):
     with storage.open_h5(twin_results / "segments/default/s01.h5", "segments") as file:
         stored = {name: data[()] for name, data in file.items()}
-        assert file.attrs["channels"].tolist() == GENEVA
+        assert json.loads(file.attrs["channels"]) == GENEVA
         assert file.attrs["sfreq"] == 128
     assert stored["experiment_id"].tolist() == [e for e in range(1, 9) for _ in range(2)]
     assert stored["position"].tolist() == [0, 1] * 8
@@ -262,7 +262,7 @@ def test_segments_of_an_original_recording_are_those_of_the_preprocessed_one(
         )
         with storage.open_h5(tmp_path / f"{source}.h5", "segments") as file:
             stored[source] = {name: data[()] for name, data in file.items()}
-            channels, sfreq = file.attrs["channels"].tolist(), file.attrs["sfreq"]
+            channels, sfreq = json.loads(file.attrs["channels"]), file.attrs["sfreq"]
             cleaned = json.loads(file.attrs["cleaned"])
         assert channels == GENEVA
         assert sfreq == 128

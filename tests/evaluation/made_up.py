@@ -47,7 +47,7 @@ def write_run(runs, experiment, protocol, fold, strength, seed=0, **how):
     metrics = measure(table, LABELS) | baselines(class_shares(TRAINED, 4), table, LABELS)
     metrics |= {"labels": LABELS, "epoch": 3, "leaky": protocol == "segment", "warnings": []}
     metrics |= {"select": "best_on_test" if on_test else "validation", "selected_on_test": on_test}
-    metrics |= {"shares": class_shares(TRAINED, 4).tolist()}
+    metrics |= {"shares": class_shares(TRAINED, 4).tolist(), "provenance": made}
     metrics |= {"without_valid_face": {}, "rejected": {}}
     metrics["permuted"] = how.get("permuted", False)
     if on_test:

@@ -4,17 +4,16 @@ import json
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts import EXPLANATION, FACES, SEGMENTS
 from milmer.deap.layout import GENEVA
-from milmer.eeg.segments import SEGMENTS_SCHEMA
-from milmer.evaluation.explain import SCHEMA as EXPLAIN
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from milmer.faces.crops import FACES_SCHEMA
 from milmer.metrics.scores import baselines, measure
 from milmer.splits.folds import fold_names
 from tests.evaluation.made_up import LABELS
@@ -103,8 +102,9 @@ def _run(runs, experiment, protocol, fold, subjects, with_faces):
     facts |= {"without_valid_face": {"test": 2} if with_faces and subject == "s01" else {}}
     facts |= {"rejected": {"test": 3} if experiment == "eeg_only" and subject == "s02" else {}}
     facts |= measure(table, LABELS) | baselines(np.array([0.2, 0.2, 0.2, 0.4]), table, LABELS)
-    upstream = {"segments_s01": {"options": {"eeg": {"band": [1, 50]}}, "upstream": {}}}
-    facts["provenance"] = {"options": {"seed": 0, "model": {"n": 3}}, "upstream": upstream}
+    segments = {"options": {"eeg": {"band": [1, 50]}}, "inputs": {}, "upstream": {}}
+    facts["provenance"] = {"options": {"seed": 0, "model": {"n": 3}}, "inputs": {}}
+    facts["provenance"]["upstream"] = {"segments_s01": segments}
     storage.write_json(out / "metrics.json", facts)
 
 
@@ -112,11 +112,11 @@ def _explanation(folder, experiment, protocol, fold, with_faces):
     rng = np.random.default_rng([*f"{experiment} {fold}".encode()])
     path = folder / "explanations" / experiment / protocol / fold / "seed0.h5"
     attention = rng.random((7, 7)) if with_faces else np.empty((0, 0))
-    with storage.new_h5(path, EXPLAIN, made("explain")) as file:
+    with storage.new_h5(path, EXPLANATION, made("explain")) as file:
         rise = rng.random(len(CHANNELS)) / 20 + np.isin(CHANNELS, ["F3", "F4"]) * 0.2
         file["channel"] = rise.astype(np.float32)
         file["attention"] = (attention / max(attention.sum(), 1)).astype(np.float32)
-        file.attrs["channels"] = CHANNELS
+        file.attrs["channels"] = json.dumps(CHANNELS)
 
 
 def _trials(folder, subject, without_video):
@@ -142,7 +142,7 @@ def _segments(folder, variant, subject):
         removed = {"index": 0, "r": {"hEOG": 0.1, "vEOG": 0.9}, "variance": 0.2, "map": by_channel}
         cleaned |= {"artefacts": "ica", "components": 31, "converged": True, "removed": [removed]}
     with storage.new_h5(
-        folder / "segments" / variant / f"{subject}.h5", SEGMENTS_SCHEMA, made("segments")
+        folder / "segments" / variant / f"{subject}.h5", SEGMENTS, made("segments")
     ) as file:
         file["eeg"] = np.zeros((count, len(CHANNELS), 2), np.float32)
         file["experiment_id"] = np.repeat(
@@ -151,17 +151,17 @@ def _segments(folder, variant, subject):
         file["position"] = np.tile(np.arange(SEGMENTS_A_TRIAL, dtype=np.int32), TRIALS)
         file["start"] = np.zeros(count, np.float32)
         file["rejected"] = np.zeros(count, "S16")
-        file.attrs["channels"] = CHANNELS
-        file.attrs["cleaned"] = json.dumps(cleaned)
+        file.attrs["channels"] = json.dumps(CHANNELS)
+        file.attrs["cleaned"], file.attrs["sfreq"] = json.dumps(cleaned), 128.0
 
 
 def _faces(folder, subject):
     """All bags show the same frames, each a face of its own brightness with a mark in it."""
     count = TRIALS * SEGMENTS_A_TRIAL
     with storage.new_h5(
-        folder / "faces" / "default" / f"{subject}.h5", FACES_SCHEMA, made("faces")
+        folder / "faces" / "default" / f"{subject}.h5", FACES, made("faces")
     ) as file:
-        file.create_dataset("image", (INSTANCES,), storage.h5py.vlen_dtype(np.uint8))
+        file.create_dataset("image", (INSTANCES,), h5py.vlen_dtype(np.uint8), maxshape=(None,))
         for i in range(INSTANCES):
             picture = np.full((224, 224, 3), 60 + 15 * i, np.uint8)
             cv2.putText(picture, subject, (20, 130), cv2.FONT_HERSHEY_SIMPLEX, 3, (255,) * 3, 8)

@@ -1,5 +1,7 @@
 """What explains a model: the channels with the class, and where the queries attend."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ def train(folder, split, segments, faces, epochs=1, **model):
 def explained(run, split, segments, faces, out, count=64):
     explain_run(run, split, segments, faces, ExplainOptions(threads=1, segments=count), out)
     with storage.open_h5(out, "explain") as file:
-        return file["channel"][()], file["attention"][()], list(file.attrs["channels"])
+        return file["channel"][()], file["attention"][()], json.loads(file.attrs["channels"])
 
 
 @pytest.fixture(scope="module")

@@ -375,7 +375,7 @@ def test_a_run_of_an_older_version_is_one_clear_line(tmp_path, refused):
     held = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in held.items() if k != "shares"}))
     options = TablesOptions(experiments={"milmer": {"folds": {"trial": ["s01-k0"]}}})
-    with refused("older version: has no shares", "run snakemake again", nothing_in=tmp_path):
+    with refused("of another version (shares: Field required)", "run again", nothing_in=tmp_path):
         make_tables(tmp_path, options, tmp_path / "tables")
 
 

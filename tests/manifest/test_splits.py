@@ -20,7 +20,8 @@ def write_trials(folder, subject, shown=4, times=3, named=True):
     table["experiment_id"] = np.array([1000 * (s + 1) + k + 1 for s, k in pairs], np.int32)
     table["stimulus"] = [f"s{s}" for s, _ in pairs]
     table["label"] = ["abc"[s % 3] if named else None for s, _ in pairs]
-    table["eeg_seconds"], table["video_file"] = 6.0, None
+    table["trial"] = np.arange(1, len(pairs) + 1, dtype=np.int32)
+    table["eeg_seconds"], table["eeg_file"], table["video_file"] = 6.0, f"{subject}.edf", None
     path = folder / f"{subject}.parquet"
     storage.write_table(path, table, storage.provenance("trials", "milmer.errors", {}, {}))
     return path

@@ -29,6 +29,7 @@ def trials_table(subject, ratings, seconds=12.0, video=True):
     trials = pd.DataFrame(ratings, columns=["valence", "arousal"])
     trials.insert(0, "subject", subject)
     trials["experiment_id"] = np.arange(1, len(trials) + 1, dtype=np.int32)
+    trials["trial"], trials["eeg_file"] = trials["experiment_id"], f"{subject}.bdf"
     trials["eeg_seconds"] = seconds
     return trials.assign(video_file=f"{subject}.avi" if video else None)
 

@@ -40,7 +40,7 @@ def test_the_model_remembers_what_its_inputs_were_made_with(files, run):
     assert known["eeg"]["options"] == made["options"]
     assert known["eeg"]["source"] == "dat"
     with storage.open_h5(segments) as file:
-        assert known["eeg"]["channels"] == list(file.attrs["channels"])
+        assert known["eeg"]["channels"] == json.loads(file.attrs["channels"])
         assert known["eeg"]["sfreq"] == file.attrs["sfreq"] == 128
     assert known["eeg"]["trial_seconds"] == 6
     made = storage.read_provenance(tokens)

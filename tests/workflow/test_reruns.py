@@ -90,6 +90,7 @@ MODULES = {
     "milmer/limits.py": ALL,
     "milmer/options.py": ALL,
     "milmer/claims.py": ALL,
+    "milmer/contracts.py": ALL,
     "milmer/storage.py": ALL,
     "milmer/folders.py": "pretrain train tables report",
     "milmer/fingerprints.py": ALL,  # a file's provenance names the code

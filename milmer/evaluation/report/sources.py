@@ -3,7 +3,6 @@
 No recording is read, and of the face crops only which frames contain a face.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,12 +13,28 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.errors import MilmerError
+from milmer.contracts import attribute
+from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.model_card import stage_options
 from milmer.evaluation.options import TABLES
 from milmer.evaluation.report.options import ReportStageOptions
+from milmer.evaluation.runs import read_metrics
 
 _KEY = ["experiment", "protocol"]
+_NAMES = {
+    "folds": "fold seed level tested accuracy macro_f1 majority epoch without_valid_face warnings",
+    "subjects": "level subject accuracy majority",
+    "summary": "level metric mean sd low high subjects majority chance ece select leaky permuted",
+    "inflation": "honest",
+    "ablation": "changes",
+    "tests": "against level metric subjects difference p p_holm note",
+    "calibration": "confidence accuracy count ece",
+    "confusion": "level label predicted count",
+}
+"""Columns of the tables that the page reads by name, besides those of its key."""
+
+_TEXTS = {*_KEY, "fold", "level", "subject", "metric", "select", "against", "label", "predicted"}
+_FLAGS = {"leaky", "permuted", "honest"}
 
 
 def caveats(*, leaky: bool, on_test: bool = False, permuted: bool) -> list[str]:
@@ -83,7 +98,10 @@ class Results:
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by name."""
         folder = self.folder / "tables"
-        return {name: self._table(folder / f"{name}.parquet", "tables") for name in TABLES}
+        return {
+            name: self._table(folder / f"{name}.parquet", "tables", _columns(name))
+            for name in TABLES
+        }
 
     @cached_property
     def conclusions(self) -> str:
@@ -111,7 +129,8 @@ class Results:
             for seed in self.options.seeds:
                 run = f"{fold}/seed{seed}"
                 folder = self.folder / "runs" / experiment / protocol / run
-                metrics[run] = self._json(folder / "metrics.json")
+                metrics[run] = read_metrics(folder / "metrics.json")
+                self._seen(folder / "metrics.json")
                 table = self._table(folder / "predictions.parquet", "predictions")
                 predictions.append(table.assign(run=run))
                 table = self._table(folder / "history.parquet", "history")
@@ -170,8 +189,7 @@ class Results:
         for subject in self.options.subjects:
             path = self.folder / "segments" / variant / f"{subject}.h5"
             with storage.open_h5(path, "segments") as file:
-                channels = [str(name) for name in file.attrs["channels"]]
-                report = json.loads(file.attrs["cleaned"])
+                channels, report = (attribute(file, n, path) for n in ("channels", "cleaned"))
                 subjects[subject] = report | {"segments": len(file["position"])}
             self._seen(path)
         return Cleaning(variant, channels, subjects)
@@ -210,7 +228,7 @@ class Results:
             with storage.open_h5(path, "explain") as file:
                 if file[what].size:
                     arrays.append(file[what][()])
-                    channels = [str(name) for name in file.attrs["channels"]]
+                    channels = attribute(file, "channels", path)
             self._seen(path)
         return (np.mean(arrays, axis=0), channels) if arrays else None
 
@@ -222,18 +240,20 @@ class Results:
 
     # ---------------------------------------------------------------- reading
 
-    def _table(self, path: Path, stage: str) -> pd.DataFrame:
-        table = storage.read_table(path, stage)
+    def _table(self, path: Path, stage: str, columns: dict[str, str] | None = None) -> pd.DataFrame:
+        table = storage.read_table(path, stage, columns)
         self._seen(path)
         return table
 
-    def _json(self, path: Path) -> dict[str, Any]:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MilmerError("cannot be read", where=path, remedy="run snakemake again") from error
-        self._seen(path)
-        return content
-
     def _seen(self, path: Path) -> None:
         self.inputs[path.relative_to(self.folder).as_posix()] = storage.digest(path)
+
+
+def _columns(table: str) -> dict[str, str]:
+    """The columns that the page reads of a table, with their kinds."""
+    if table not in _NAMES:
+        return {}
+    names = [*_KEY, *_NAMES[table].split(), *(BASELINES if table in ("folds", "summary") else ())]
+    kinds = {name: "number?" for name in names} | {"note": "text?", "warnings": "text?"}
+    kinds |= dict.fromkeys(_TEXTS, "text") | dict.fromkeys(_FLAGS, "boolean") | {"changes": "text?"}
+    return {name: kinds[name] for name in names}
