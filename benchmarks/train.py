@@ -150,6 +150,7 @@ def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) ->
     with storage.new_h5(folder / "segments.h5", SEGMENTS, provenance) as file:
         file["eeg"] = rng.standard_normal((bags, 32, 384), np.float32) * 10
         file["start"] = grid["position"].astype(np.float32) * 3
+        file["rejected"] = np.zeros(bags, "S16")
         for key, values in grid.items():
             file[key] = values
         file.attrs["channels"] = json.dumps([f"E{i}" for i in range(32)])

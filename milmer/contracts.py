@@ -35,7 +35,8 @@ class Array:
     """The contract of one HDF5 dataset: its dtype and the names of its dimensions.
 
     Dimensions of the same name have the same length throughout a file. ``jpeg`` is a variable
-    number of bytes an element, ``S16`` a word of up to 16. The values are below the length of the dimension ``indexes``.
+    number of bytes an element, ``S16`` a word of up to 16. The values are below the length of the
+    dimension ``indexes``.
     """
 
     dtype: str

@@ -133,7 +133,8 @@ def write_segments(
     eeg = np.stack([eeg_of(subject, *segment) for segment in segments_of(subject)])
     start = np.array([3.0 * position for _, position in segments_of(subject)])
     about = {"options": {"segmentation": segmentation}, "inputs": {"trials": trials}}
-    content = {"eeg": eeg[..., :samples], "start": start, "rejected": reasons}
+    why = [(rejected or {}).get(row, b"") for row in range(len(eeg))]
+    content = {"eeg": eeg[..., :samples], "start": start, "rejected": why}
     attributes = {"channels": json.dumps(channels), "sfreq": sfreq, "cleaned": "{}"}
     return _write(folder, "segments", subject, SEGMENTS, about, content, attributes)
 
