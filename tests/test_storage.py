@@ -238,8 +238,8 @@ def test_a_state_fits_the_same_options_inputs_and_code_alone():
 
 def pictures(path, *rows, schema="jpeg"):
     """A file of ours with a variable number of bytes in each row."""
-    with storage.new_h5(path, {"image": storage.Array(schema, ("row",))}, made()) as file:
-        file.create_dataset("image", (len(rows),), h5py.vlen_dtype(np.uint8))
+    with storage.new_h5(path, {"image": Array(schema, ("row",))}, made()) as file:
+        file.create_dataset("image", (len(rows),), h5py.vlen_dtype(np.uint8), maxshape=(None,))
         for i, row in enumerate(rows):
             file["image"][i] = np.frombuffer(row, np.uint8)
     return storage.digest(path)
