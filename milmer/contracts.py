@@ -302,7 +302,8 @@ def require_columns(table: pa.Table, stage: str, facts: Mapping[str, Any], path:
     """
     labels = facts.get("labels", ()) if stage in _PREDICTIONS else ()
     columns = _COLUMNS.get(stage, {}) | {f"p_{name}": "number" for name in labels}
-    if columns and stage != "validation" and not len(table):
+    may_be_empty = stage == "validation" or "skipped" in facts
+    if columns and not may_be_empty and not len(table):
         raise MilmerError("holds no rows", where=path, remedy=AGAIN)
     columns |= {n: k for n, k in _OPTIONAL.items() if columns and n in table.column_names}
     require_kinds(table, columns, path, len(facts.get("labels", ())))

@@ -51,7 +51,9 @@ def clean(
     Bad channels are interpolated in the trials in which they are bad; the reference is taken
     where there was none or a channel was interpolated; then eye artefacts are removed. A trial that
     needs none of this is returned as the same array. ``removal``, of :func:`fitted_removal`, serves
-    recordings that are cleaned part by part; without it one is fitted.
+    recordings that are cleaned part by part; without it one is fitted. ``bads`` are the channels
+    that a trial's file calls bad, which count as bad with ``eeg.reject.marks``; ``positions`` are
+    those of the file, if it has any.
 
     Returns the trials but for those with too many bad channels (``eeg.reject.bad_channels``), and a
     report of plain JSON values: ``bad_channels`` (channel, why, in which trials, what was done),

@@ -67,8 +67,8 @@ def make_baseline(
 
     ``segments`` are the files of the split's subjects. Columns: ``subject, experiment_id, position,
     label`` and a probability ``p_<class>`` for each class. The facts in the provenance hold the
-    ``shares`` of the classes in the training part. Raises :class:`MilmerError` if the files do not
-    fit together or the split leaks.
+    ``shares`` of the classes in the training part, or why the fold was ``skipped``. Raises
+    :class:`MilmerError` if the files do not fit together or the split leaks.
     """
     method = METHODS[name]
     table, split_provenance = read_split(split)
@@ -90,16 +90,27 @@ def make_baseline(
         parts = [method.features(array, sfreq, options) for array in eeg]
         features = np.concatenate(parts)[row]  # (row, feature)
         label, facts = table["label"].to_numpy(), split_provenance["facts"]
-        probability = method.classifier(
-            features[train], label[train], features[test], len(facts["labels"]), options
-        )
+        reason = None
+        if empty := [name for name, part in (("train", train), ("test", test)) if not part.any()]:
+            reason = (
+                f"no segment is left for {', '.join(empty)} ({sum(rejected.values())} rejected)"
+            )
+            test = np.zeros(len(table), bool)
+        probability = np.empty((0, len(facts["labels"])))
+        if reason is None:
+            probability = method.classifier(
+                features[train], label[train], features[test], len(facts["labels"]), options
+            )
     predictions = table[test].drop(columns="part").reset_index(drop=True)
     for i, class_name in enumerate(facts["labels"]):
         predictions[f"p_{class_name}"] = probability[:, i]
     baseline_facts = {key: facts[key] for key in ("protocol", "fold", "leaky", "labels")}
     baseline_facts["permuted"] = facts.get("permuted", False)  # older splits lack it
     baseline_facts["rejected"] = rejected
-    baseline_facts["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
+    if reason is None:
+        baseline_facts["shares"] = class_shares(label[train], len(facts["labels"])).tolist()
+    else:
+        baseline_facts |= {"shares": [0.0] * len(facts["labels"]), "skipped": reason}
     inputs = {"split": split} | {f"segments_{path.stem}": path for path in segments}
     provenance = storage.provenance("baseline", __name__, options.result(), inputs)
     storage.write_table(out, predictions, provenance | {"facts": baseline_facts})

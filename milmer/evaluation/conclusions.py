@@ -25,6 +25,7 @@ def conclude(tables: Tables, options: TablesOptions) -> str:
     """The text of ``conclusions.md`` in Markdown: one section per question."""
     sections: list[tuple[str, Callable[[Tables, TablesOptions], list[str]]]] = [
         ("How much data is there?", _size),
+        ("What was left out?", _left_out),
         ("Is it better than simple baselines?", _above_baselines),
         ("What does a leaky protocol add?", _leaks),
         ("What does choosing the epoch on the test part add?", _chosen_on_test),
@@ -43,6 +44,24 @@ def _rows(tables: Tables, level: str = "segment") -> pd.DataFrame:
     rows = tables["summary"]
     rows = rows[(rows["metric"] == "accuracy") & (rows["level"] == level)]
     return rows[rows["select"] != "none"].set_index(["experiment", "protocol"], drop=False)
+
+
+def _left_out(tables: Tables, options: TablesOptions) -> list[str]:
+    sentences = []
+    rejected = tables["folds"][tables["folds"]["level"] == "segment"]
+    for experiment, count in rejected.groupby("experiment", sort=False)["rejected"].sum().items():
+        if count:
+            sentences.append(
+                f"`{experiment}` left out segments whose EEG could not be used: {count} over all "
+                "parts of all folds."
+            )
+    for (experiment, protocol), rows in tables["skipped"].groupby(
+        ["experiment", "protocol"], sort=False
+    ):
+        reasons = "; ".join(dict.fromkeys(rows["reason"]))
+        folds = ", ".join(dict.fromkeys(rows["fold"]))
+        sentences.append(f"`{experiment}` under `{protocol}` skipped {folds}: {reasons}.")
+    return sentences
 
 
 def _size(tables: Tables, options: TablesOptions) -> list[str]:

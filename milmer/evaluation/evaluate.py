@@ -54,7 +54,7 @@ def evaluate_runs(runs: Path, options: EvaluateOptions, out: Path) -> None:
 
 
 def evaluate_run(run: Path) -> None:
-    """Write the metrics and the model card of the run in the folder ``run``."""
+    """Write the metrics and the model card of the run in the folder ``run``, if it was trained."""
     tables = {
         name: storage.read_table(run / f"{name}.parquet", name)
         for name in ("predictions", "validation", "history")
@@ -66,6 +66,11 @@ def evaluate_run(run: Path) -> None:
     if facts["protocol"] not in PROTOCOLS or facts["select"] not in SELECTIONS:
         problem = f"of the protocol {facts['protocol']}, its epoch by {facts['select']}"
         raise MilmerError(problem, where=path, remedy=AGAIN)
+    if "skipped" in facts:
+        storage.write_text(run / "model" / "README.md", f"Not trained: {facts['skipped']}.\n")
+        about = {"provenance": provenance | {"stage": "train"}}
+        storage.write_json(run / "metrics.json", facts | about)
+        return
     metrics = run_metrics(facts, **tables) | {"provenance": provenance | {"stage": "train"}}
     card = model_card(shared_facts(facts, provenance), metrics)
     storage.write_text(run / "model" / "README.md", card)

@@ -46,19 +46,22 @@ def explain_run(
     ``segments`` and ``faces`` are the files that it was trained with. Writes ``channel``
     (channel,), the increase of the mean cross-entropy in nats when that channel is replaced, with
     the names of the channels as an attribute, and ``attention`` (height, width), which sums to 1.
-    Either has size 0 if the model does not use that input or has no such map.
+    Either has size 0 if the model does not use that input or has no such map, or if the run was
+    skipped.
     """
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
-    trained = _trained(run)
-    model = load_trained(run / "model").to(device)
-    data = _read(model, trained, split, segments, faces, run, device)
-    rows = data.rows("test")
-    if len(rows) > options.segments:
-        rows = rows[np.linspace(0, len(rows) - 1, options.segments).astype(int)]
-    channel = _channels(model, data, rows, device)
-    attention = _attention(model, data, rows, device)
+    channel, attention, count = np.zeros(0, np.float32), np.zeros((0, 0), np.float32), 0
+    if "skipped" not in storage.read_provenance(run / "predictions.parquet")["facts"]:
+        trained = _trained(run)
+        model = load_trained(run / "model").to(device)
+        data = _read(model, trained, split, segments, faces, run, device)
+        rows = data.rows("test")
+        if len(rows) > options.segments:
+            rows = rows[np.linspace(0, len(rows) - 1, options.segments).astype(int)]
+        channel = _channels(model, data, rows, device)
+        attention, count = _attention(model, data, rows, device), len(rows)
     inputs = {"weights": run / "model/model.safetensors", "split": split}
     inputs |= {f"segments_{p.stem}": p for p in segments} | {f"faces_{p.stem}": p for p in faces}
     provenance = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
@@ -66,7 +69,7 @@ def explain_run(
         file["channel"], file["attention"] = channel, attention
         names = _channel_names(segments) if channel.size else []
         file.attrs["channels"] = json.dumps(names)
-        file.attrs["segments"] = len(rows)
+        file.attrs["segments"] = count
 
 
 def _trained(run: Path) -> TrainOptions:

@@ -8,7 +8,7 @@ from pydantic import Field
 from milmer.options import Options
 
 TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
-TABLES += ("calibration", "confusion", "literature")
+TABLES += ("calibration", "confusion", "literature", "skipped")
 """All tables, each written as CSV and Parquet."""
 
 READABLE = ("summary", "inflation", "ablation", "tests")

@@ -4,6 +4,7 @@ A baseline is also read as runs of an experiment of its own name. Compared with 
 predictions are restricted to exactly the segments that the run was tested on.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES, VARIANT
 from milmer.evaluation.options import SummaryOptions
 from milmer.limits import read_json
-from milmer.metrics.scores import NAMES, by_trials, probabilities, without_model
+from milmer.metrics.scores import NAMES, by_trials, without_model
 from milmer.options import Options
 from milmer.splits.protocols import PROTOCOLS
 
@@ -126,6 +127,8 @@ def in_tables(baseline: str, labels: str) -> str:
 def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> list[EvaluatedRun]:
     """All runs below ``runs`` that ``options`` names, then the baselines below ``baselines``.
 
+    Those that were skipped are left out; see :func:`skipped_table`.
+
     Raises :class:`MilmerError` if one is missing, or if a baseline lacks segments that a run was
     tested on.
     """
@@ -137,28 +140,45 @@ def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> lis
         if baselines is not None
     ]
     baseline_runs = {
-        (name, *split): _read_baseline(baselines, name, *split, options.seeds)
+        (name, *split): run
         for name in BASELINES
         for split in splits
+        if (run := _read_baseline(baselines, name, *split, options.seeds)) is not None
     }
     rivals: dict[tuple[str, str, str], dict[str, EvaluatedRun]] = {}
     for (name, *split), run in baseline_runs.items():
         rivals.setdefault(tuple(split), {})[name] = run
     trained = [
-        _read_run(
-            runs, name, protocol, fold, seed, rivals.get((experiment.labels, protocol, fold), {})
-        )
+        run
         for name, experiment in options.experiments.items()
         for protocol, folds in experiment.folds.items()
         for fold in folds
         for seed in options.seeds
+        if (
+            run := _read_run(
+                runs,
+                name,
+                protocol,
+                fold,
+                seed,
+                rivals.get((experiment.labels, protocol, fold), {}),
+            )
+        )
+        is not None
     ]
+    if not trained:
+        raise MilmerError("every run was skipped", where=runs, remedy="see the logs of training")
     return [*trained, *baseline_runs.values()]
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of a run's ``metrics.json``; refused where a reader would miss something."""
+    """The content of a run's ``metrics.json``; refused where a reader would miss something.
+
+    That of a run that was skipped says why under ``skipped``.
+    """
     metrics = read_json(path, AGAIN)
+    if "skipped" in metrics:
+        return metrics
     contracts.require(_Metrics, metrics, path)
     return metrics
 
@@ -170,9 +190,11 @@ def _read_run(
     fold: str,
     seed: int,
     rivals: Mapping[str, EvaluatedRun],
-) -> EvaluatedRun:
+) -> EvaluatedRun | None:
     folder = runs / experiment / protocol / fold / f"seed{seed}"
     metrics, path = read_metrics(folder / "metrics.json"), folder / "predictions.parquet"
+    if "skipped" in metrics:
+        return None
     table = storage.read_table(path, "predictions")
     classes = [f"p_{name}" for name in metrics["labels"]]
     if [name for name in table if name.startswith("p_")] != classes:
@@ -191,12 +213,26 @@ def _read_run(
     )
 
 
+def skipped_table(runs: Path, options: TablesOptions) -> pd.DataFrame:
+    """One row per run that was skipped: why no number is there."""
+    rows = []
+    for name, experiment in options.experiments.items():
+        for protocol, folds in experiment.folds.items():
+            for fold, seed in itertools.product(folds, options.seeds):
+                path = runs / name / protocol / fold / f"seed{seed}" / "metrics.json"
+                if reason := read_metrics(path).get("skipped"):
+                    rows.append((name, protocol, fold, seed, reason))
+    return pd.DataFrame(rows, columns=["experiment", "protocol", "fold", "seed", "reason"])
+
+
 def _read_baseline(
     folder: Path, baseline: str, labels: str, protocol: str, fold: str, seeds: list[int]
-) -> EvaluatedRun:
+) -> EvaluatedRun | None:
     path = folder / baseline / VARIANT / labels / protocol / f"{fold}.parquet"
     table = storage.read_table(path, "baseline")
     facts = storage.read_provenance(path)["facts"]
+    if "skipped" in facts:
+        return None
     return EvaluatedRun(
         experiment=in_tables(baseline, labels),
         protocol=protocol,
@@ -216,10 +252,10 @@ def _beside_baselines(predictions: pd.DataFrame, shares: list[float]) -> pd.Data
 
 
 def _same_rows(rival: EvaluatedRun, predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """A baseline's predictions for exactly the rows of ``predictions``."""
+    """A baseline's predictions for the rows of ``predictions``, but those that it rejected."""
     keys = [*_SEGMENT, "label"]
-    rows = predictions[keys].merge(rival.predictions, on=keys, how="left", validate="1:1")
-    if np.isnan(probabilities(rows, rival.labels)).any():
+    rows = predictions[keys].merge(rival.predictions, on=keys, how="inner", validate="1:1")
+    if len(rows) < len(predictions) - rival.metrics.get("rejected", {}).get("test", 0):
         raise MilmerError(
             f"tested on segments that the baseline {rival.experiment} of fold {rival.fold} was not",
             where=path,

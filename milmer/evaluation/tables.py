@@ -30,6 +30,7 @@ from milmer.evaluation.runs import (
     groups,
     pooled,
     read_runs,
+    skipped_table,
 )
 from milmer.metrics.scores import NAMES, measure, probabilities, scores
 from milmer.metrics.statistics import bootstrap_interval
@@ -67,6 +68,7 @@ def make_tables(
         "calibration": calibration,
         "confusion": confusion_table(all_runs),
         "literature": literature_table(),
+        "skipped": skipped_table(runs, options),
     }
     inputs = {run.name: run.digest for run in all_runs}
     provenance = storage.provenance("tables", __name__, options.result(), inputs)

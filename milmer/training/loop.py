@@ -37,6 +37,7 @@ from milmer.training.linear_fit import fit_linear_path
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import training_recipe
 from milmer.training.results import RunResults, require_free, write_run
+from milmer.training.skipped import skip_reason, write_skipped
 
 _log = logging.getLogger(__name__)
 LINEAR_RATE = 0.1  # of the learning rate, for the linear path
@@ -100,6 +101,10 @@ def train_fold(
     provenance = storage.provenance(
         "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
     )
+    if reason := skip_reason(data, options):
+        _log.warning("%s %s is skipped: %s", data.facts["protocol"], data.facts["fold"], reason)
+        write_skipped(data, options, seed, reason, provenance, out)
+        return
     training = Training(data, options, seed, device, backbone)
     state = ResumeState(out, provenance, options.training.checkpoint_minutes)
     training.fit(state)
@@ -130,7 +135,6 @@ class Training:
         if not options.validation:
             both = (self.rows["train"], self.rows["val"])
             self.rows |= {"train": np.sort(np.concatenate(both)), "val": np.array([], int)}
-        self._require_parts()
         self.seed = seed
         self.words = [seed, zlib.crc32("{protocol} {fold}".format(**data.facts).encode())]
         self.bfloat16 = {"bfloat16": True, "float32": False}.get(
@@ -359,15 +363,6 @@ class Training:
             for parameters, share in groups
             if parameters
         ]
-
-    def _require_parts(self) -> None:
-        for part in ("train", "test", *(["val"] if self.select == "validation" else [])):
-            if len(self.rows[part]) == 0:
-                raise MilmerError(
-                    f"no segment is left for {part} "
-                    f"(without a valid face: {self.data.dropped or 'none'})",
-                    where=self._name,
-                )
 
     @property
     def _columns(self) -> list[str]:

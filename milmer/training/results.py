@@ -19,7 +19,8 @@ TABLES = ("predictions", "validation", "history")
 FILES = ("metrics.json", *(f"{name}.parquet" for name in TABLES))
 """What lies in a run's folder beside ``model/``; ``metrics.json`` is made by ``evaluate``."""
 
-_EVALUATED = ("README.md", "evaluation.json")  # what ``evaluate`` adds to ``model/``
+EVALUATED = ("README.md", "evaluation.json")
+"""What ``evaluate`` adds to ``model/``."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class RunResults:
 def require_free(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse a run's folder ``out`` with files that training did not write, or in an input."""
     folders.require_unused(out, "train", FILES, inputs)
-    folders.require_replaceable(out / "model", "train", added=_EVALUATED)
+    folders.require_replaceable(out / "model", "train", added=EVALUATED)
 
 
 def write_run(
@@ -56,7 +57,7 @@ def write_run(
     """
     require_free(out, ())
     (out / "metrics.json").unlink(missing_ok=True)
-    with folders.replacing_folder(out / "model", "train", _EVALUATED) as folder:
+    with folders.replacing_folder(out / "model", "train", EVALUATED) as folder:
         save_trained(run.model, folder)
         if run.image_processor is not None:
             run.image_processor.save_pretrained(folder)

@@ -329,7 +329,7 @@ def test_literature_names_a_source_for_each_number(made):
 
 def test_csv_and_parquet_hold_the_same(made):
     names = sorted(path.stem for path in made[0].glob("*.parquet"))
-    assert len(names) == 9
+    assert len(names) == 10
     for name in names:
         text = pd.read_csv(made[0] / f"{name}.csv")
         assert list(text.columns) == list(table(made, name).columns)
@@ -434,3 +434,29 @@ def test_of_ordinary_tables_no_cell_changes(made):
     for path in made[0].glob("*.csv"):
         plain = storage.read_table(path.with_suffix(".parquet"))
         assert path.read_text() == plain.to_csv(index=False, float_format="%.6g"), path.name
+
+
+def test_a_skipped_run_is_told_and_the_others_are_summarised(tmp_path):
+    folds = {"trial": ["s01-k0", "s01-k1", "s02-k0"]}
+    for fold in folds["trial"][:2]:
+        write_run(tmp_path / "runs", "milmer", "trial", fold, 1.0)
+    reason = "no segment is left for test (16 rejected)"
+    skipped = {"skipped": reason, "rejected": {"test": 16}}
+    storage.write_json(tmp_path / "runs/milmer/trial/s02-k0/seed0/metrics.json", skipped)
+    options = TablesOptions(experiments={"milmer": {"folds": folds}})
+    make_tables(tmp_path / "runs", options, tmp_path / "tables")
+    told = storage.read_table(tmp_path / "tables/skipped.parquet", "tables")
+    assert told.to_numpy().tolist() == [["milmer", "trial", "s02-k0", 0, reason]]
+    summary = storage.read_table(tmp_path / "tables/summary.parquet", "tables")
+    assert (summary["subjects"] == 1).all()
+    assert (summary["folds"] == 2).all()
+    text = (tmp_path / "tables/conclusions.md").read_text()
+    assert f"`milmer` under `trial` skipped s02-k0: {reason}." in text
+
+
+def test_nothing_is_summarised_where_every_run_was_skipped(tmp_path, refused):
+    path = tmp_path / "runs/milmer/trial/s01-k0/seed0/metrics.json"
+    storage.write_json(path, {"skipped": "no segment is left for train (9 rejected)"})
+    options = TablesOptions(experiments={"milmer": {"folds": {"trial": ["s01-k0"]}}})
+    with refused("every run was skipped"):
+        make_tables(tmp_path / "runs", options, tmp_path / "tables")

@@ -78,6 +78,7 @@ def _page(results: Results, figures: dict[str, Figure]) -> str:
         "literature": tables.literature(results),
         "cleaning": tables.cleaning(results),
         "missing": tables.missing(results),
+        "rejected": tables.rejected(results),
         "dropped": tables.dropped(results),
         "warnings": tables.warnings(results),
     }

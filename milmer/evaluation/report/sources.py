@@ -118,31 +118,40 @@ class Results:
     def groups(self) -> list[Group]:
         """All runs by experiment and protocol, in the order of the configuration."""
         return [
-            self._group(name, protocol, folds)
+            group
             for name, experiment in self.options.experiments.items()
             for protocol, folds in experiment.folds.items()
+            if (group := self._group(name, protocol, folds)) is not None
         ]
 
-    def _group(self, experiment: str, protocol: str, folds: list[str]) -> Group:
+    def _group(self, experiment: str, protocol: str, folds: list[str]) -> Group | None:
+        """The runs of an experiment under a protocol; None if all were skipped."""
         predictions, history, metrics = [], [], {}
         for fold in folds:
             for seed in self.options.seeds:
                 run = f"{fold}/seed{seed}"
                 folder = self.folder / "runs" / experiment / protocol / run
-                metrics[run] = read_metrics(folder / "metrics.json")
+                about = read_metrics(folder / "metrics.json")
                 self._seen(folder / "metrics.json")
+                if "skipped" in about:
+                    continue
+                metrics[run] = about
                 table = self._table(folder / "predictions.parquet", "predictions")
                 predictions.append(table.assign(run=run))
                 table = self._table(folder / "history.parquet", "history")
                 history.append(table.assign(run=run))
+        if not metrics:
+            return None
         leaky = any(entry["leaky"] for entry in metrics.values())
         joined = [pd.concat(tables, ignore_index=True) for tables in (predictions, history)]
         return Group(experiment, protocol, leaky, *joined, metrics)
 
     def options_of(self, experiment: str) -> dict[str, Any]:
         """Options of an experiment's training and of the stages before it, which all runs share."""
-        group = next(group for group in self.groups if group.experiment == experiment)
-        return stage_options(next(iter(group.metrics.values()))["provenance"])
+        groups = [group for group in self.groups if group.experiment == experiment]
+        if not groups:
+            return {}
+        return stage_options(next(iter(groups[0].metrics.values()))["provenance"])
 
     def subjects(self, group: Group) -> pd.DataFrame:
         """Columns ``subject, accuracy, majority``: accuracies by segment, one row per subject."""
@@ -190,7 +199,10 @@ class Results:
             path = self.folder / "segments" / variant / f"{subject}.h5"
             with storage.open_h5(path, "segments") as file:
                 channels, report = (attribute(file, n, path) for n in ("channels", "cleaned"))
+                words, counts = np.unique(file["rejected"][()], return_counts=True)
+                rejected = {w.decode(): int(n) for w, n in zip(words, counts, strict=True) if w}
                 subjects[subject] = report | {"segments": len(file["position"])}
+                subjects[subject]["rejected_segments"] = rejected
             self._seen(path)
         return Cleaning(variant, channels, subjects)
 

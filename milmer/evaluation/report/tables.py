@@ -1,6 +1,7 @@
 """The tables of the page: their rows and columns, and how cells are sorted."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def folds(results: Results) -> PageTable:
     """The results of each fold, by segment."""
     table = results.tables["folds"]
     columns = ["experiment", "protocol", "fold", "seed", "tested", "accuracy", "macro_f1"]
-    columns += ["majority", *BASELINES, "epoch", "without_valid_face", "warnings"]
+    columns += ["majority", *BASELINES, "epoch", "without_valid_face", "rejected", "warnings"]
     return page_table(
         "Results of each fold, by segment",
         table.loc[table["level"] == "segment", columns],
@@ -166,6 +167,25 @@ def cleaning(results: Results) -> PageTable:
     return page_table("How the EEG was cleaned; variance taken is the mean over channels", table)
 
 
+def rejected(results: Results) -> PageTable | None:
+    """Segments whose EEG cannot be used, by variant, subject and reason; None if there is none."""
+    rows = [
+        {"EEG": cleaned.variant, "subject": subject, "segments": about["segments"]}
+        | about["rejected_segments"]
+        for cleaned in results.cleaning
+        for subject, about in cleaned.subjects.items()
+        if about["rejected_segments"]
+    ]
+    if not rows:
+        return None
+    table = pd.DataFrame(rows)
+    reasons = sorted(table.columns[3:])
+    table[reasons] = table[reasons].fillna(0).astype(int)
+    return page_table(
+        "Segments that were rejected, by reason", table[[*table.columns[:3], *reasons]]
+    )
+
+
 def missing(results: Results) -> PageTable:
     """Trials without EEG or video, and frames and segments without a face, by subject."""
     trials, rows = results.trials, []
@@ -198,14 +218,16 @@ def warnings(results: Results) -> list[str]:
 
 
 def dropped(results: Results) -> list[str]:
-    """Test segments that were left out because they have no valid face."""
+    """Test segments that were left out and why, and runs that were skipped."""
     lines = []
-    for group in results.groups:
-        count = sum(m["without_valid_face"].get("test", 0) for m in group.metrics.values())
+    reasons = {"without_valid_face": "without a valid face", "rejected": "with unusable EEG"}
+    for group, (fact, reason) in itertools.product(results.groups, reasons.items()):
+        count = sum(metrics[fact].get("test", 0) for metrics in group.metrics.values())
         if count:
-            lines.append(
-                f"{group.experiment}, {group.protocol}: {count} test segments without a valid face"
-            )
+            lines.append(f"{group.experiment}, {group.protocol}: {count} test segments {reason}")
+    for row in results.tables["skipped"].itertuples():
+        run = f"{row.experiment}, {row.protocol} {row.fold}, seed {row.seed}"
+        lines.append(f"{run} was skipped: {row.reason}")
     return lines
 
 
