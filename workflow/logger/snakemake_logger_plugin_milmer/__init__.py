@@ -58,7 +58,8 @@ class LogHandler(LogHandlerBase):
             self._running.pop(fields["job_id"], None)
         elif event == LogEvent.PROGRESS:
             self._done, self._total = fields["done"], fields["total"]
-            self._show()
+            if self._moving:  # otherwise when the next job has begun
+                self._show()
         elif event == LogEvent.JOB_ERROR:
             name = self._names.get(fields["jobid"], fields["rule_name"])
             self._failed += self._running.pop(fields["jobid"], self) is None
