@@ -1,5 +1,6 @@
 """A subject's EEG of a manifest, trial by trial, for the stage ``segments``."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,8 @@ from milmer.errors import MilmerError
 from milmer.readers.amplitude import require_plausible_amplitude
 from milmer.readers.eeg import EEGFile
 from milmer.readers.parts import read_with_margins
+
+_log = logging.getLogger(__name__)
 
 
 def read_recording(
@@ -34,6 +37,12 @@ def read_recording(
             channels, rate, first = file.channels, options.sfreq or file.sfreq, file.path
             positions = file.positions
         _require_alike(first, channels, rate, file, options)
+        if pairs is None and file.eog_candidates:
+            _log.warning(
+                "%s: %s look like EOG; name them in dataset.heog and dataset.veog to remove blinks",
+                file.path,
+                ", ".join(file.eog_candidates),
+            )
         dropped[str(name)] = file.dropped
         for row in rows.itertuples():
             span = (row.eeg_start, row.eeg_start + row.eeg_seconds)

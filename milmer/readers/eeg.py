@@ -155,6 +155,12 @@ class EEGFile:
         """Whether the recording has a channel of that name."""
         return self._place(name) is not None
 
+    @property
+    def eog_candidates(self) -> list[str]:
+        """Channels that the file calls EOG, in their kind or their name."""
+        pairs = zip(self._source.labels, self._source.kinds, strict=True)
+        return [label for label, kind in pairs if kind == "eog" or "eog" in label.lower()]
+
     def require(self, names: Sequence[str]) -> list[int]:
         """Rows of these EOG channels; raises :class:`MissingChannels` where one is absent."""
         picks = [self._place(name) for name in names]

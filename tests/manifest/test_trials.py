@@ -188,6 +188,16 @@ def test_eog_is_regressed_where_it_is_named_and_else_nothing_is_done(lab):
     assert left["eeg"][:, 0].std() > 2.5 * taken["eeg"][:, 0].std()
 
 
+def test_channels_that_look_like_eog_are_named_where_none_is_configured(lab, caplog):
+    names = [*NAMES[:4], "HEOG", "EOG v"]
+    edf(lab.folder / "b.edf", lab.eeg["b"], names)
+    lab.recording({"eeg_file": "b.edf"})
+    assert "b.edf: HEOG, EOG v look like EOG; name them in dataset.heog" in caplog.text
+    caplog.clear()
+    lab.recording({"eeg_file": "b.edf"}, heog=["HEOG"], veog=["EOG v"])
+    assert "look like EOG" not in caplog.text
+
+
 def test_an_eog_channel_that_is_not_there_is_named(lab, refused):
     with refused("a.edf", "no channel EXG9", "dataset.heog", "the file has Fp1, Fp2"):
         lab.recording({}, heog=["EXG9"], veog=["Fp1"])
