@@ -161,6 +161,19 @@ def test_a_disk_fails_once_and_what_follows_is_dropped():
         assert disk.failed.errno == errno.ENOSPC
 
 
+def test_a_disk_that_is_full_when_a_file_is_closed_is_told(tmp_path, monkeypatch, refused):
+    plain = storage._Disk.write
+
+    def write_until_closing(disk, data):
+        if disk.closing:
+            disk.failed = OSError(errno.ENOSPC, "full")
+        return plain(disk, data)
+
+    monkeypatch.setattr(storage._Disk, "write", write_until_closing)
+    with refused("a.h5: no space left on the disk", nothing_in=tmp_path):
+        write(tmp_path / "a.h5")
+
+
 def test_of_a_long_reason_the_beginning_is_told(tmp_path):
     text = str(storage._unreadable(tmp_path, ValueError("x" * 301 + "\nmore")))
     assert text == f"{tmp_path}: cannot be read ({'x' * 300}); delete it and run again"
