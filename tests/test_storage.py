@@ -275,6 +275,15 @@ def test_a_picture_that_changed_on_the_disk_is_told(tmp_path, refused):
         storage.require_intact(path)
 
 
+def test_a_number_that_became_none_on_the_disk_is_damage(tmp_path, refused):
+    path = tmp_path / "a.h5"
+    write(path, value=np.full((3, 2), 1.25, np.float32))
+    number, nan = np.float32([1.25, np.nan]).view("V4")
+    path.write_bytes(path.read_bytes().replace(number.tobytes(), nan.tobytes(), 1))
+    with refused("a.h5: damaged: its content does not match its digest"):
+        storage.require_intact(path)
+
+
 def test_names_kinds_and_shapes_are_part_of_the_content(tmp_path):
     """In blocks as in one piece: a digest by hand of an array, however much is read at once."""
 
