@@ -203,46 +203,6 @@ def test_calibration_is_recomputed(made):
     assert found["ece"] == pytest.approx(gaps / len(pooled))
 
 
-def test_tests_are_recomputed(made):
-    tests = table(made, "tests")
-
-    def accuracies(experiment, column="accuracy"):
-        own = table(made, "subjects").query(
-            f"experiment == '{experiment}' and protocol == 'trial' and level == 'segment'"
-        )
-        return own.set_index("subject")[column]
-
-    expected = {
-        ("weak", "milmer"): accuracies("weak") - accuracies("milmer"),
-        ("control", "milmer"): accuracies("control") - accuracies("milmer"),
-        ("milmer", "band_power"): accuracies("milmer") - accuracies("milmer", "band_power"),
-        ("weak", "majority"): accuracies("weak") - accuracies("weak", "majority"),
-        ("band_power", "majority"): accuracies("band_power") - accuracies("band_power", "majority"),
-    }
-    key = {"protocol": "trial", "level": "segment", "metric": "accuracy"}
-    for (experiment, against), differences in expected.items():
-        found = row(tests, **key, experiment=experiment, against=against)
-        assert found["subjects"] == 7
-        assert found["difference"] == pytest.approx(differences.mean())
-        theirs = stats.permutation_test(
-            (differences, np.zeros(7)),
-            lambda a, b: np.mean(a - b),
-            permutation_type="samples",
-            n_resamples=np.inf,
-        ).pvalue
-        assert found["p"] == pytest.approx(theirs)
-    family = tests.query(
-        "protocol == 'trial' and level == 'segment' and metric == 'accuracy' "
-        "and against == 'majority'"
-    )
-    p = family["p"].sort_values().to_numpy()
-    steps = np.minimum(1, np.maximum.accumulate(p * np.arange(len(p), 0, -1)))
-    assert family["p_holm"].sort_values().to_numpy() == pytest.approx(steps)
-    assert set(family["experiment"]) == {
-        *("milmer", "weak", "control", "band_power", "band_power-permuted")
-    }
-
-
 def test_what_was_chosen_on_the_test_part_shows_the_best_and_says_so(made):
     key = {"experiment": "peeking", "protocol": "segment", "level": "segment"}
     found = row(table(made, "summary"), **key, metric="accuracy")
@@ -279,23 +239,6 @@ def test_every_table_of_results_carries_the_remarks(made):
     assert tests["note"].str.contains("leaky.*peeking: best epoch chosen").all()
 
 
-def test_inflation_sets_each_protocol_beside_an_honest_one(made):
-    table_ = table(made, "inflation").set_index(["experiment", "protocol"])
-    means = table(made, "summary").query("level == 'segment' and metric == 'accuracy'")
-    means = means.set_index(["experiment", "protocol"])["mean"]
-    assert table_.loc[("milmer", "trial"), "above_reference"] == 0
-    found = table_.loc[("milmer", "segment")]
-    assert not found["honest"]
-    assert found["reference"] == "milmer/trial"
-    gap = means["milmer", "segment"] - means["milmer", "trial"]
-    assert found["above_reference"] == pytest.approx(gap)
-    # What chose its epoch on the test part is no reference, not even for itself.
-    peeking = table_.loc[("peeking", "segment")]
-    assert not peeking["honest"]
-    assert peeking["reference"] == "milmer/trial"
-    assert not table_.loc[("control", "trial"), "honest"]
-
-
 def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest_one(made):
     table_ = table(made, "inflation").set_index(["experiment", "protocol"])
     found = table_.loc[("peeking", "segment")]
@@ -307,15 +250,6 @@ def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest
     assert "learned from the validation part too" in found["note"]
     text = (made[0] / "conclusions.md").read_text()
     assert "the choice and learning from the validation part too make a difference of" in text
-
-
-def test_ablation_names_the_changes_and_the_difference(made):
-    table_ = table(made, "ablation").set_index(["experiment", "protocol", "level"])
-    found = table_.loc[("weak", "trial", "trial")]
-    assert json.loads(found["changes"]) == {"model": {"selection": "random"}}
-    assert found["accuracy_above_milmer"] < 0
-    assert found["common_subjects"] == 7
-    assert ("peeking", "trial", "segment") not in table_.index
 
 
 def test_literature_names_a_source_for_each_number(made):

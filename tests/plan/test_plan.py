@@ -163,7 +163,8 @@ def test_a_folder_of_pictures_that_is_not_there_is_told_at_once(shipped, copy):
     user = shipped | copy(2, [1, 2])
     user["backbone"] = {"pretrain": {"images": "nowhere"}}
     with pytest.raises(MilmerError, match=r"backbone.pretrain.images: no such folder: nowhere"):
-        Plan.read(user)
+        Plan.read(user | {"experiments": {"milmer": {}}})
+    assert Plan.read(user | {"experiments": {"eeg": EEG_ONLY}})  # looks at no faces
 
 
 def test_the_published_preset_for_an_experiment_brings_its_protocol(shipped, copy):
@@ -247,11 +248,11 @@ def uneven(shipped, copy):
     user["variants"] = {
         "labels": {"high": {"scheme": "arousal", "threshold": 6}},
         "eeg": {"wide": {"band": [2, 40]}, "unused": {"band": [3, 30]}},
-        "faces": {"few": {"instances": 6}},
+        "faces": {"few": {"instances": 6}, "idle": {"instances": 5}},
         "backbone": {"big": {"name": "some/swin"}},
     }
     user["experiments"] = {
-        "eeg_only": {"model": {"modalities": ["eeg"]}, "eeg": "wide", "faces": "few"},
+        "eeg_only": {"model": {"modalities": ["eeg"]}, "eeg": "wide", "faces": "idle"},
         "both": {
             **{"labels": "high", "faces": "few", "backbone": "big", "protocols": ["trial"]},
             "training": {"lr": 0.5, "threads": 3, "epochs": 3, "checkpoint_minutes": 8},
