@@ -62,7 +62,8 @@ def fake_gpus(folder: Path, count: int, lines: list[str] | None = None) -> str:
     lines = lines or [f"GPU {i}: NVIDIA Fake (UUID: GPU-fake-{i})" for i in range(count)]
     program = folder / "nvidia-smi"
     folder.mkdir(exist_ok=True)
-    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    listing = "".join(f"echo '{line}'\n" for line in lines)
+    program.write_text(f'#!/bin/sh\n[ "$*" = -L ] || exit 2\n{listing}')
     program.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 

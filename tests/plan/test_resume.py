@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import pathlib
 import shlex
 import socket
 import subprocess
@@ -316,6 +317,11 @@ def test_jobs_that_outlived_their_run_are_told_to_end_first_and_nothing_else_is(
     assert len(unlocked) == 1
 
 
+def test_who_resumes_in_a_directory_does_not_end_itself(directory, monkeypatch):
+    monkeypatch.chdir(directory)
+    assert resuming._processes(directory) == []
+
+
 def test_a_job_that_does_not_end_is_one_line(directory, unlocked, refused, monkeypatch):
     monkeypatch.setattr(resuming, "_PATIENCE", 0.1)
     with working(directory, "milmer", "--log", "a.log", stubborn=True) as process:
@@ -397,11 +403,23 @@ def test_without_slurm_there_are_no_jobs_of_it(directory, monkeypatch):
     assert snakemake_state.cluster_jobs(directory) == []
 
 
-def test_names_of_outputs_are_read_however_long_they_are(tmp_path):
+def test_names_of_outputs_are_read_however_long_they_are(tmp_path, monkeypatch):
     long = "results/" + "/".join(["a-name-of-some-length"] * 20)
     begun(tmp_path, "results/a")
     begun(tmp_path, long, "5")
     (tmp_path / ".snakemake/incomplete/no name").write_text("")
+    assert snakemake_state.incomplete(tmp_path) == {"results/a": None, long: "5"}
+    (tmp_path / ".snakemake/incomplete/Yg==").write_text("{")  # of b, just being written
+    (tmp_path / ".snakemake/incomplete/Yw==").write_text("")
+    assert snakemake_state.incomplete(tmp_path) == {"results/a": None, long: "5", "c": None}
+    plain = pathlib.Path.read_text
+
+    def read_text(path):  # the job ended meanwhile
+        if path.name == "Yw==":
+            path.unlink()
+        return plain(path)
+
+    monkeypatch.setattr(pathlib.Path, "read_text", read_text)
     assert snakemake_state.incomplete(tmp_path) == {"results/a": None, long: "5"}
 
 
