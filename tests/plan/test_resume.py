@@ -361,6 +361,7 @@ print(*lines, sep="\\n")
 """
 ALIVE = ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "CONFIGURING", "STOPPED"]
 DEAD = ["COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"]
+DEAD += ["BOOT_FAIL", "DEADLINE", "REVOKED"]
 
 
 def test_jobs_of_slurm_that_are_not_done_are_waited_for(directory, squeue, refused):
