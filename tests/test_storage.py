@@ -394,13 +394,13 @@ def _everything(path):
 def test_a_file_of_another_stage_or_program_is_refused_by_what_it_is(tmp_path, refused):
     """Each refusal has its own words, and what is asked for is let through."""
     ours, table = tmp_path / "a.h5", tmp_path / "a.parquet"
-    write(ours, about=made("faces"))
-    storage.write_table(table, pd.DataFrame({"x": [1]}), made("split"))
-    with storage.open_h5(ours, "faces"), storage.open_h5(ours):
-        assert storage.read_table(table, "split").equals(storage.read_table(table))
+    write(ours, about=made("drawn"))
+    storage.write_table(table, pd.DataFrame({"x": [1]}), made("sorted"))
+    with storage.open_h5(ours, "drawn"), storage.open_h5(ours):
+        assert storage.read_table(table, "sorted").equals(storage.read_table(table))
     with refused("a.h5: not a file of milmer's stage segments"), storage.open_h5(ours, "segments"):
         pass
-    with refused("a.parquet: holds split, not trials"):
+    with refused("a.parquet: holds sorted, not trials"):
         storage.read_table(table, "trials")
     h5py.File(tmp_path / "b.h5", "w").close()
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
