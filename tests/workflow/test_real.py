@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from milmer import storage
+from milmer.deap.preprocessed import read_preprocessed
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
 from tests.workflow.runner import snakemake, write_config
@@ -89,16 +90,28 @@ def test_a_second_run_finds_nothing_to_do(work):
     assert "Nothing to be done" in done.stderr
 
 
-def test_every_trial_is_paired_with_its_own_eeg(work, real):
-    """Each trial's EEG in the segments is that of the class that its ratings say."""
-    truth = json.loads((real / "truth.json").read_text())
-    for subject in ("s01", "s02"):
-        split = pd.concat(
-            storage.read_table(work / f"results/splits/default/trial/{subject}-k{k}.parquet")
-            for k in range(2)
-        )
-        by_id = split.drop_duplicates("experiment_id").set_index("experiment_id")["label"]
-        assert by_id.sort_index().tolist() == truth[subject]["class_by_experiment_id"]
+@pytest.mark.parametrize("subject", ["s01", "s02"])
+def test_every_trial_is_paired_with_its_own_eeg(work, real, subject):
+    """A segment's EEG is what the file holds at its trial and position, its label the trial's."""
+    recorded = read_preprocessed(real / f"data_preprocessed_python/{subject}.dat").eeg
+    pieces = np.split(recorded[:, :, 3 * 128 :], 4, axis=2)  # after the baseline, each of 3 s
+    pieces = np.stack(pieces, axis=1).reshape(16 * 4, -1)  # (trial x position, channel x sample)
+    with storage.open_h5(work / f"results/segments/default/{subject}.h5", "segments") as file:
+        eeg = file["eeg"][()].reshape(16 * 4, -1)
+        place = 4 * (file["experiment_id"][()] - 1) + file["position"][()]
+    assert sorted(place) == list(range(16 * 4))
+    likeness = np.corrcoef(eeg, pieces)[: 16 * 4, 16 * 4 :]  # (segment, piece)
+    own = likeness[np.arange(16 * 4), place]
+    assert own.min() > 0.99
+    likeness[np.arange(16 * 4), place] = 0
+    assert likeness.max() < 0.5
+    split = pd.concat(
+        storage.read_table(work / f"results/splits/default/trial/{subject}-k{k}.parquet")
+        for k in range(2)
+    )
+    labels = split.groupby("experiment_id")["label"].unique().map(list)
+    truth = json.loads((real / "truth.json").read_text())[subject]["class_by_experiment_id"]
+    assert labels.sort_index().tolist() == [[label] for label in truth]
 
 
 def crops_match(faces, truth) -> bool:
