@@ -44,10 +44,11 @@ def two(**more):
 
 
 def test_subjects_folds_and_files_are_those_of_the_manifest(plan, tmp_path):
-    found = plan(*two(video_file="v.mp4"))
+    found = plan(*two(video_file="v.mp4"), {"subject": "ben", "trial": 9, "video_file": "w.mp4"})
     assert found.dataset.subjects == found.dataset.with_video == ["Anna_1", "ben"]
-    assert found.dataset.eeg_files("ben") == [str(tmp_path / "eeg/1.edf")]
-    assert found.dataset.video_files("ben") == [str(tmp_path / "v.mp4")]
+    assert found.dataset.eeg_files("ben") == [str(tmp_path / f"eeg/{i}.edf") for i in (1, 2)]
+    assert found.dataset.video_files("ben") == [str(tmp_path / f"{n}.mp4") for n in "vw"]
+    assert found.dataset.video_files("Anna_1") == [str(tmp_path / "v.mp4")]
     folds = {path.split("/")[4] for path in found.results.predictions()}
     assert {"Anna_1", "ben", "Anna_1-k0", "ben-k4"} <= folds
     assert found.warnings == []
@@ -84,6 +85,11 @@ def test_labels_that_the_columns_do_not_give_are_told(plan, refused, labels, par
         plan(*two(), user={"labels": labels})
 
 
+def test_one_name_alone_is_no_label(plan, refused):
+    with refused("m.csv: labels.scheme label needs two names or more in the column label"):
+        plan(*two(label="joy"))
+
+
 def test_deap_has_no_labels_by_name(refused, twin):
     with refused("labels.scheme label needs a manifest"):
         Plan.read({"dataset": {"root": str(twin)}, "labels": {"scheme": "label"}})
@@ -116,7 +122,8 @@ def test_a_file_that_is_not_there_is_named_with_its_line(plan, tmp_path, column)
 
 def test_a_subject_without_any_eeg_is_refused(plan, refused):
     with refused("p1: no row names an EEG file"):
-        plan({"eeg_file": ""})
+        plan({"eeg_file": ""}, {"eeg_file": "n/a"})
+    plan({"eeg_file": "", "label": "joy"}, {"label": "fear"})
 
 
 def test_a_row_that_changes_is_another_trigger_of_its_subject_alone(plan):

@@ -1,7 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from milmer.manifest.table import PRESENTATIONS, read_manifest
+from milmer.manifest.table import read_manifest
 from tests.manifest.described import write_manifest
 
 ROW = {"subject": "p1", "trial": 1, "stimulus": "a", "eeg_file": "a.edf"}
@@ -64,12 +67,77 @@ def test_stimuli_that_are_numbers_keep_them(read):
 
 
 def test_a_stimulus_that_is_shown_again_is_another_trial_of_the_same_stimulus(read):
-    manifest = read(*({"stimulus": s} for s in "abab"), {"subject": "p2", "stimulus": "b"})
+    """Its presentations are counted in the order of trials, however rows stand in the file."""
+    shown = [(5, "b"), (2, "a"), (9, "a"), (1, "b"), (7, "a")]
+    manifest = read(*({"stimulus": s, "trial": t} for t, s in shown),
+                    {"subject": "p2", "stimulus": "b"})  # fmt: skip
     assert manifest.repeated
-    found = [(row.trial, row.experiment_id) for row in manifest.trials["p1"]]
-    assert found == [(1, 1001), (2, 2001), (3, 1002), (4, 2002)]
+    found = [(row.trial, row.stimulus, row.experiment_id) for row in manifest.trials["p1"]]
+    first, second = (
+        [(2, "a", 1001), (7, "a", 1002), (9, "a", 1003)],
+        [(1, "b", 2001), (5, "b", 2002)],
+    )
+    assert found == sorted(first + second)
     assert manifest.trials["p2"][0].experiment_id == 2001
-    assert PRESENTATIONS == 1000
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "times", "fits"),
+    [("a", 999, True), ("a", 1000, False), ("2147482", 2, True), ("2147483", 2, False)],
+)
+def test_presentations_and_stimuli_have_room_in_a_number(read, refused, stimulus, times, fits):
+    rows = [{"stimulus": stimulus, "trial": times - i} for i in range(times)]
+    if fits:
+        first = 1001 if stimulus == "a" else 1000 * int(stimulus) + 1
+        numbers = [row.experiment_id for row in read(*rows).trials["p1"]]
+        assert numbers == list(range(first, first + times))
+        return
+    with refused("m.csv: stimulus: too many presentations or too large a number"):
+        read(*rows)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), stimuli=st.integers(1, 6), names=st.booleans())
+def test_each_cell_is_read_into_its_row(tmp_path_factory, seed, stimuli, names):
+    """Of random manifests: uneven subjects, gaps, ratings of 0, rows in any order."""
+    rng = np.random.default_rng(seed)
+    cells, rows = ["", "n/a", "NaN", "null", "None"], []
+    for subject, count in (("p1", 7), ("p2", 3), ("q", 1)):
+        for trial in rng.choice(90, count, replace=False):
+            number = int(rng.integers(stimuli))
+            start, video = rng.integers(0, 40, 2) / 4
+            rows.append({
+                "subject": subject, "trial": trial,
+                "stimulus": f"s{number:02d}" if names else str(number + 3),
+                "eeg_file": f"{subject}.edf", "eeg_start": start, "eeg_stop": start + 1 + trial,
+                "video_file": f"{subject}.mp4", "video_start": video,
+                "valence": rng.integers(0, 3), "familiarity": rng.integers(0, 3) / 2,
+                "label": "abc"[number % 3],
+            })  # fmt: skip
+            for column in ("eeg_start", "eeg_file", "video_file", "valence", "label"):
+                if rng.random() < 0.2:
+                    rows[-1][column] = rng.choice(cells)
+    order = rng.permutation(len(rows))
+    folder = tmp_path_factory.mktemp("manifest")
+    manifest = read_manifest(write_manifest(folder / "m.csv", [rows[i] for i in order]))
+    presented = sorted(range(len(rows)), key=lambda i: (rows[i]["subject"], rows[i]["trial"]))
+    assert [(r.subject, r.trial) for r in manifest.rows] == [
+        (rows[i]["subject"], rows[i]["trial"]) for i in presented
+    ]
+    seen, kinds = {}, sorted({row["stimulus"] for row in rows})
+    again = len({(row["subject"], row["stimulus"]) for row in rows}) < len(rows)
+    assert manifest.repeated == again
+    for read, i in zip(manifest.rows, presented, strict=True):
+        row = {name: None if value in cells else value for name, value in rows[i].items()}
+        for name in ("stimulus", "eeg_file", "eeg_start", "eeg_stop", "video_file", "label"):
+            assert getattr(read, name) == row[name]
+        assert read.video_start == row["video_start"]
+        rated = {name: row[name] for name in ("valence", "familiarity")}
+        assert read.ratings == {name: value for name, value in rated.items() if value is not None}
+        stimulus = kinds.index(row["stimulus"]) + 1 if names else int(row["stimulus"])
+        time = seen[read.subject, stimulus] = seen.get((read.subject, stimulus), 0) + 1
+        assert read.experiment_id == (1000 * stimulus + time if again else stimulus)
+        assert read.line == 2 + list(order).index(i)
 
 
 def test_a_subjects_digest_follows_its_own_rows_alone(read):

@@ -13,6 +13,7 @@ from milmer.eeg.segments import make_segments
 from milmer.manifest.recordings import read_recording
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
+from milmer.readers.digests import eeg_digests
 from tests.manifest.described import write_manifest
 from tests.manifest.recordings import NAMES, edf, waves
 
@@ -21,7 +22,7 @@ RAW = {"bad_channels": "keep", "band": None}
 
 @pytest.fixture
 def lab(tmp_path):
-    """Two recordings of 20 s of one subject, and what becomes of rows about them."""
+    """Recordings of 20 and 23 s of one subject, and what becomes of rows about them."""
 
     class Lab:
         folder = tmp_path
@@ -55,30 +56,55 @@ def lab(tmp_path):
                 return found, {k: v for k, v in file.attrs.items()}
 
     lab = Lab()
-    lab.eeg = {name: waves(seconds=20, seed=i) for i, name in enumerate(("a", "b"))}
+    lab.eeg = {name: waves(seconds=20 + 3 * i, seed=i) for i, name in enumerate(("a", "b"))}
     for name, eeg in lab.eeg.items():
         edf(tmp_path / f"{name}.edf", eeg)
     return lab
 
 
 def test_a_whole_file_and_a_part_of_one_are_trials(lab):
-    table = lab.trials({}, {"eeg_start": 4, "eeg_stop": 10.5}, {"eeg_start": 5}, {"eeg_stop": 3})
-    assert table["eeg_start"].tolist() == [0, 4, 5, 0]
-    assert table["eeg_seconds"].tolist() == pytest.approx([20, 6.5, 15, 3])
+    parts = [{}, {"eeg_start": 4, "eeg_stop": 10.5}, {"eeg_start": 5}, {"eeg_stop": 3}]
+    table = lab.trials(*parts, {"eeg_file": "b.edf"}, {"eeg_file": "b.edf", "eeg_start": 21})
+    assert table["eeg_start"].tolist() == [0, 4, 5, 0, 0, 21]
+    assert table["eeg_seconds"].tolist() == pytest.approx([20, 6.5, 15, 3, 23, 2])
     assert table["video_file"].isna().all()
 
 
 def test_ratings_labels_and_videos_come_with_their_trial(lab):
+    """By experiment_id, which is another order than that of trials."""
     (lab.folder / "v").mkdir()
     first = {"valence": 2.5, "label": "joy", "video_file": "./v/x.mp4", "video_start": 7}
-    table = lab.trials(first | {"stimulus": "zoo"}, {"stimulus": "ant", "video_file": "v/y.mp4"})
-    assert table["stimulus"].tolist() == ["ant", "zoo"]  # by experiment_id
-    assert table["trial"].tolist() == [1, 0]
-    assert table["video_file"].tolist() == ["v/y.mp4", "v/x.mp4"]
-    assert table["video_start"].tolist() == [0, 7]
-    assert np.isnan(table["valence"][0])
-    assert table["valence"][1] == 2.5
-    assert (table["label"].isna().tolist(), table["label"][1]) == ([True, False], "joy")
+    table = lab.trials(
+        first | {"stimulus": "zoo", "trial": 8, "eeg_start": 2},
+        {"stimulus": "ant", "trial": 9, "video_file": "v/y.mp4", "valence": 0, "arousal": 3},
+        {"stimulus": "emu", "trial": 4, "video_start": 5, "liking": 1.5, "eeg_start": 4},
+    )
+    assert table["stimulus"].tolist() == ["ant", "emu", "zoo"]
+    assert table["experiment_id"].tolist() == [1, 2, 3]
+    assert table["trial"].tolist() == [9, 4, 8]
+    assert table["eeg_start"].tolist() == [0, 4, 2]
+    assert table["video_file"].fillna("none").tolist() == ["v/y.mp4", "none", "v/x.mp4"]
+    assert table["video_start"].fillna(-1).tolist() == [0, -1, 7]
+    assert table["valence"].fillna(-1).tolist() == [0, -1, 2.5]
+    assert table["arousal"].fillna(-1).tolist() == [3, -1, -1]
+    assert table["liking"].fillna(-1).tolist() == [-1, 1.5, -1]
+    assert table["label"].fillna("none").tolist() == ["none", "none", "joy"]
+
+
+def test_videos_that_lack_are_told_where_others_are_there(lab, caplog):
+    lab.trials({}, {"video_file": "v.mp4"}, {"trial": 7})
+    assert "p1: no face video of 2 trials: [0, 7]" in caplog.text
+    caplog.clear()
+    lab.trials({}, {"eeg_start": 3})
+    assert caplog.text == ""
+
+
+def test_the_inputs_of_a_table_are_its_recordings_and_its_rows(lab):
+    lab.trials({}, {"eeg_file": "b.edf"})
+    provenance = storage.read_provenance(lab.folder / "out/p1.parquet")
+    rows = read_manifest(lab.folder / "m.csv").digest("p1")
+    assert provenance["inputs"] == eeg_digests(lab.folder, ["a.edf", "b.edf"]) | {"rows": rows}
+    assert len(set(provenance["inputs"].values())) == 3
 
 
 def test_no_path_of_this_machine_goes_into_a_table(lab):
@@ -98,6 +124,7 @@ def test_rows_that_changed_since_the_workflow_began_are_refused(lab, refused):
     ("row", "part"),
     [
         ({"eeg_start": 21}, "eeg_start 21 s lies beyond the end of a.edf (20 s)"),
+        ({"eeg_start": 20}, "eeg_start 20 s lies beyond the end of a.edf (20 s)"),
         ({"eeg_start": 1, "eeg_stop": 20.5}, "eeg_stop 20.5 s lies beyond the end of a.edf (20 s)"),
         ({"eeg_file": "absent.edf"}, "absent.edf: no such file"),
     ],
@@ -135,12 +162,15 @@ def test_a_recording_that_changed_after_its_trials_is_refused(lab, refused):
 
 
 def test_what_is_recorded_around_a_trial_comes_with_it_up_to_3_s(lab):
+    """Before it in whole samples at 128 Hz; each trial has its own."""
+    spans = [(0, 5), (1.503, 7), (3, 11), (9, 16), (3.3, 12), (15.5, 19)]
     recording = lab.recording(
-        {}, {"eeg_start": 1.5}, {"eeg_start": 3}, {"eeg_start": 9, "eeg_stop": 16}
+        *({"eeg_start": start, "eeg_stop": stop} for start, stop in spans), {}
     )
-    assert [recording.before(e) for e in recording.eeg] == [0, 1.5, 3, 3]
+    assert list(recording.eeg) == [1, 2, 3, 4, 5, 6, 7]
+    assert [recording.before(e) for e in recording.eeg] == [0, 1.5, 3, 3, 3, 3, 0]
     lengths = [eeg.shape[1] / 128 for eeg in recording.eeg.values()]
-    assert lengths == pytest.approx([20, 20, 20, 3 + 7 + 3])
+    assert lengths == pytest.approx([8, 10, 14, 13, 14.7, 7.5, 20], abs=1 / 64)
 
 
 def test_a_baseline_that_was_not_recorded_is_refused(lab, refused):
@@ -196,6 +226,28 @@ def test_channels_that_look_like_eog_are_named_where_none_is_configured(lab, cap
     caplog.clear()
     lab.recording({"eeg_file": "b.edf"}, heog=["HEOG"], veog=["EOG v"])
     assert "look like EOG" not in caplog.text
+
+
+def test_the_eog_of_a_trial_is_the_horizontal_then_the_vertical(lab):
+    eyes = waves(3, 20, seed=8)
+    edf(lab.folder / "a.edf", np.vstack([lab.eeg["a"], eyes]), [*NAMES, "HEO", "up", "low"])
+    recording = lab.recording(
+        {"eeg_start": 4, "eeg_stop": 12}, channels=NAMES, heog=["HEO"], veog=["up", "low"]
+    )
+    expected = np.stack([eyes[0], eyes[1] - eyes[2]])[:, 200 : 15 * 200]  # 3 s around it
+    expected -= expected.mean(axis=1, keepdims=True)
+    # At 128 and 200 Hz every 16th and 25th sample are at the same time.
+    assert recording.eog[1][:, ::16] == pytest.approx(expected[:, ::25], abs=2)
+    assert lab.recording({}, channels=NAMES).eog is None
+
+
+def test_a_channel_that_a_file_lacks_is_interpolated_only_where_that_is_asked_for(lab, refused):
+    names = [*NAMES, "Pz"]
+    with refused("a.edf", "Pz"):
+        lab.recording({}, channels=names)
+    recording = lab.recording({}, channels=names, missing_channels="interpolate")
+    assert recording.channels == tuple(names)
+    assert recording.eeg[1].shape == (7, 20 * 128)
 
 
 def test_an_eog_channel_that_is_not_there_is_named(lab, refused):

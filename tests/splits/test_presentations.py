@@ -14,8 +14,8 @@ LABELS = {"scheme": "label", "classes": ["a", "b", "c"]}
 
 
 def write_trials(folder, subject, shown=4, times=3, named=True):
-    """Trials of ``shown`` stimuli, each seen that often; the class goes with the stimulus."""
-    pairs = [(s, k) for s in range(shown) for k in range(times)]
+    """Trials of ``shown`` stimuli, each seen that often, the second once less; of a class each."""
+    pairs = [(s, k) for s in range(shown) for k in range(max(1, times - (s == 1)))]
     table = pd.DataFrame({"subject": subject, "experiment_id": range(len(pairs))})
     table["experiment_id"] = np.array([1000 * (s + 1) + k + 1 for s, k in pairs], np.int32)
     table["stimulus"] = [f"s{s}" for s, _ in pairs]
@@ -45,7 +45,8 @@ def test_all_times_of_a_stimulus_stand_on_one_side(tmp_path, paths):
         sides = table.assign(stimulus=table["experiment_id"] // 1000).groupby("stimulus")["part"]
         assert (sides.nunique() == 1).all()
         assert set(table["part"]) == {"train", "val", "test"}
-        assert facts["same_stimulus"][0] == [1001, 1002, 1003]
+        same = [[1001, 1002, 1003], [2001, 2002], [3001, 3002, 3003], [4001, 4002, 4003]]
+        assert facts["same_stimulus"] == same
 
 
 def test_the_guard_finds_a_stimulus_on_two_sides_by_another_of_its_times(tmp_path, paths, refused):
