@@ -43,9 +43,9 @@ def test_each_trial_of_an_original_recording_is_read_where_it_starts(tmp_path, m
     eeg = {e: np.random.default_rng(e).standard_normal((32, 400)) for e in (1, 4, 5)}
     recording = Recording(eeg, None, referenced=False, channels=tuple(GENEVA), sfreq=128.0)
     monkeypatch.setattr(bdf, "read_trials", lambda *place: asked.append(place) or recording)
-    assert read_recording(tmp_path, trials("x/s01.bdf")) is recording
+    assert read_recording(tmp_path, trials("x/s01.bdf"), margin=2) is recording
     starts, seconds = {5: 300.5, 1: 610.0, 4: 80.25}, {5: 60.0, 1: 41.5, 4: 59.0}
-    assert asked == [(tmp_path / "x/s01.bdf", starts, seconds)]
+    assert asked == [(tmp_path / "x/s01.bdf", starts, seconds, 2)]
 
 
 @pytest.fixture
