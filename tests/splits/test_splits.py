@@ -296,15 +296,15 @@ def test_subjects_with_video_validate_a_loso_fold_where_three_train_else_trials(
     rng = np.random.default_rng(4)
     names = sorted(filmed + unseen)
     paths = [write_trials(tmp_path, f"s{n}", ratings(rng, 4), video=n in filmed) for n in names]
-    validating = set()
-    for seed in range(4):
-        table, facts = split(tmp_path, paths, "loso", "s1", validation=0.4, seed=seed)
-        assert facts["validation_groups"] == groups
-        assert set(table.loc[table["part"] == "test", "subject"]) == {"s1"}
-        validating |= set(table.loc[table["part"] == "val", "subject"])
+    table, facts = split(tmp_path, paths, "loso", "s1", validation=0.9)  # all but one of them
+    assert facts["validation_groups"] == groups
+    assert set(table.loc[table["part"] == "test", "subject"]) == {"s1"}
+    validating = table[table["part"] == "val"].drop_duplicates(groups)
     allowed = set(filmed or names) if groups == ["subject"] else set(names)
-    assert validating <= {f"s{n}" for n in allowed - {"1"}}
-    assert len(validating) > 1
+    allowed = {f"s{n}" for n in allowed - {"1"}}
+    assert set(validating["subject"]) <= allowed
+    groups_each = 1 if groups == ["subject"] else 4
+    assert len(validating) == min(groups_each * len(allowed) - 1, round(0.9 * 4 * len(allowed)))
 
 
 # ------------------------------------------------------------------------------ draws
