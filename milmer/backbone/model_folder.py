@@ -28,13 +28,16 @@ _LAYERS = ("depths", "num_layers")
 Shapes = dict[str, tuple[int, ...]]
 
 
-def require_config(folder: Path, families: Collection[str]) -> dict[str, Any]:
+def require_config(
+    folder: Path, families: Collection[str], auto_map: dict[str, str] | None = None
+) -> dict[str, Any]:
     """The configuration in a model's folder as plain values.
 
-    Raises :class:`MilmerError` unless it is one of ``families``, within sensible sizes, and neither
-    brings code nor refers to other files; its image processor's likewise.
+    ``auto_map`` is that of our own models, which is not run either. Raises :class:`MilmerError`
+    unless it is one of ``families``, within sensible sizes, and neither brings code nor refers to
+    other files; its image processor's likewise.
     """
-    config = _read(folder / CONFIG)
+    config = _read(folder / CONFIG, auto_map)
     for name in _PROCESSORS:
         if (folder / name).is_file():
             _require_normalisation(folder / name, _read(folder / name))
@@ -107,9 +110,11 @@ def loading_errors(problem: str, where: object, remedy: str) -> Iterator[None]:
         raise MilmerError(f"{problem} ({reason[:300]})", where=where, remedy=remedy) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, auto_map: dict[str, str] | None = None) -> dict[str, Any]:
     config = read_json(path)
     for key, value in _items(config):
+        if key == "auto_map" and value == auto_map:
+            continue
         kernel = key.endswith("attn_implementation") and "/" in str(value)
         if kernel or (key in _ELSEWHERE and value is not None):
             raise MilmerError(

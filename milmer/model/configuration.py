@@ -11,6 +11,20 @@ OPTIONS_VERSION = 1
 
 QUADRANTS = ("0", "1", "2", "3")
 
+CODE_FILE = "modeling_milmer.py"
+CODE = '''\
+"""Milmer's classes for transformers (``trust_remote_code``); milmer itself has to be installed."""
+
+from milmer.prediction.huggingface import *  # noqa: F403
+'''
+"""The content of the file beside ``config.json``, for others: nothing here ever runs it."""
+
+AUTO_MAP = {
+    "AutoConfig": "modeling_milmer.MilmerConfig",
+    "AutoModel": "modeling_milmer.MilmerForEmotionClassification",
+    "AutoProcessor": "modeling_milmer.MilmerProcessor",
+}
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -43,6 +57,7 @@ class NetworkConfig:
         options, labels = plain.pop("model"), plain.pop("labels")
         return plain | {
             "architectures": ["MilmerForEmotionClassification"],
+            "auto_map": AUTO_MAP,
             "backbone_config": without_path(self.backbone_config),
             "dtype": "float32",
             "id2label": {str(i): name for i, name in enumerate(labels)},

@@ -46,15 +46,25 @@ class LogPower(nn.Module):
         super().__init__()
         channels, samples, sfreq = config.num_channels, config.num_samples, config.sfreq
         self.margin = half = min(round(self.KERNEL_SECONDS * sfreq), samples // 2) // 2
-        wavelets = morlet_wavelets(self.FILTERS, half, sfreq, self.BAND)
-        self.filters = nn.Parameter(wavelets, requires_grad=trained)
+        self.sfreq = sfreq
+        bank = torch.empty(2, self.FILTERS, 2 * half + 1)
+        self.filters = nn.Parameter(bank, requires_grad=trained)
         self.dropout = config.model.eeg_dropout if trained else 0.0
         self.stride = max(1, round(sfreq / self.POWER_RATE))
         self.moment = max(1, round(self.MOMENT_SECONDS * sfreq / self.stride))
         self.windows = max(1, round(samples / (self.WINDOW_SECONDS * sfreq)))
-        self.register_buffer("scale", torch.ones(channels))
-        self.register_buffer("mean", torch.zeros(channels, self.FILTERS))
-        self.register_buffer("std", torch.ones(channels, self.FILTERS))
+        self.register_buffer("scale", torch.empty(channels))
+        self.register_buffer("mean", torch.empty(channels, self.FILTERS))
+        self.register_buffer("std", torch.empty(channels, self.FILTERS))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Begin with Morlet wavelets, and without a scale."""
+        self.filters.copy_(morlet_wavelets(self.FILTERS, self.margin, self.sfreq, self.BAND))
+        self.scale.fill_(1.0)
+        self.mean.zero_()
+        self.std.fill_(1.0)
 
     def standardised(self, eeg: Tensor) -> Tensor:
         """Log power (batch, channel, filter, window) of ``eeg`` (batch, channel, sample) in µV."""
@@ -163,7 +173,7 @@ class PublishedEEGEncoder(nn.Module):
 
     def forward(self, eeg: Tensor) -> Tensor:
         """Tokens (batch, channel, dim) of ``eeg`` (batch, channel, sample) in µV."""
-        tokens = self.project(self.norm(eeg)).relu()
+        tokens = self.project(self.norm(eeg.to(self.norm.weight.dtype))).relu()
         return tokens if self.channel is None else tokens + self.channel.weight
 
 
@@ -189,12 +199,22 @@ def morlet_wavelets(
     return torch.stack([cosine, sine])
 
 
-def _channel_embeddings(config: NetworkConfig, std: float) -> nn.Embedding | None:
+class ChannelEmbeddings(nn.Embedding):
+    """A vector for each channel, drawn with the deviation ``std``."""
+
+    def __init__(self, channels: int, dim: int, std: float):
+        self.std = std  # first: the base class draws
+        super().__init__(channels, dim)
+
+    def reset_parameters(self) -> None:
+        """Draw them anew."""
+        nn.init.normal_(self.weight, std=self.std)
+
+
+def _channel_embeddings(config: NetworkConfig, std: float) -> ChannelEmbeddings | None:
     if not config.model.channel_embeddings:
         return None
-    embedding = nn.Embedding(config.num_channels, config.model.hidden_size)
-    nn.init.normal_(embedding.weight, std=std)
-    return embedding
+    return ChannelEmbeddings(config.num_channels, config.model.hidden_size, std)
 
 
 EEG_ENCODERS = {"log_power": LogPowerEEGEncoder, "published": PublishedEEGEncoder}

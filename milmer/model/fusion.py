@@ -11,6 +11,24 @@ _CACHED = 2**20  # numbers of an intermediate result that fit into a CPU's cache
 _CEILING = 20.0  # of a key's logit above the best chosen one; bounds the gradient to its frame
 
 
+class UnbiasedLinear(nn.Linear):
+    """A linear layer whose bias begins at zero."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        super().reset_parameters()
+        nn.init.zeros_(self.bias)
+
+
+class XavierLinear(UnbiasedLinear):
+    """The same with Xavier's weights: so begin the projections of PyTorch's attention."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
 class CrossAttention(nn.Module):
     """Learned queries attend to tokens; multi-head attention as Vaswani et al. (2017).
 
@@ -22,17 +40,18 @@ class CrossAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, queries: int, dropout: float):
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(1, queries, dim) * 0.02)
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
-        for layer in (self.query, self.key, self.value):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.out.bias)
+        self.queries = nn.Parameter(torch.empty(1, queries, dim))
+        self.query = XavierLinear(dim, dim)
+        self.key = XavierLinear(dim, dim)
+        self.value = XavierLinear(dim, dim)
+        self.out = UnbiasedLinear(dim, dim)
         self.heads = heads
         self.dropout = dropout
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the queries anew."""
+        nn.init.normal_(self.queries, std=0.02)
 
     def forward(self, tokens: Tensor, present: Tensor, weight: Tensor | None = None) -> Tensor:
         """Visual tokens (batch, query, dim) of ``tokens`` (batch, instance, token, dim).
@@ -71,7 +90,8 @@ class CrossAttention(nn.Module):
         chosen = weight.detach() > 0  # (batch, instance)
         order = chosen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
         weight, chosen = weight.gather(1, order), chosen.gather(1, order)  # the chosen first
-        most = int(chosen.sum(1).max())  # of a bag: K, or all where no instance is valid
+        # Of a bag: K, or all where no instance is valid; of an empty batch none can be told.
+        most = int(chosen.sum(1).max()) if len(chosen) else chosen.shape[1]
         attended, q, k, v = self._attend(_instances(tokens, order[:, :most]), chosen[:, :most])
         if not weight.requires_grad:
             return attended

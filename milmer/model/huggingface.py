@@ -1,13 +1,22 @@
 """The network as one of Hugging Face's models: same tensors, same ``config.json``, same logits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
 
 from milmer.model.configuration import (
+    AUTO_MAP,
+    CODE,
+    CODE_FILE,
     OPTIONS_VERSION,
     QUADRANTS,
     NetworkConfig,
@@ -52,6 +61,12 @@ class MilmerConfig(PretrainedConfig):
         if "id2label" not in kwargs:
             kwargs.setdefault("num_labels", len(QUADRANTS))
         super().__init__(**kwargs)
+        self.auto_map = dict(AUTO_MAP)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """As the base class does, with the file that ``auto_map`` names beside it."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        Path(save_directory, CODE_FILE).write_text(CODE, encoding="utf-8")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -62,6 +77,21 @@ class MilmerConfig(PretrainedConfig):
     def model(self) -> ModelOptions:
         """The section ``model``, validated."""
         return ModelOptions.model_validate(self.options)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the transformer; this and the next two as other models of Hugging Face."""
+        return self.model.hidden_size
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Layers of the transformer."""
+        return self.model.num_layers
+
+    @property
+    def num_attention_heads(self) -> int:
+        """Its attention heads."""
+        return self.model.num_heads
 
     @property
     def network(self) -> NetworkConfig:
@@ -92,6 +122,8 @@ class MilmerOutput(ModelOutput):
     logits: Tensor | None = None
     scores: Tensor | None = None
     selected: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class MilmerForEmotionClassification(PreTrainedModel):
@@ -100,6 +132,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
     config_class = MilmerConfig
     base_model_prefix = "milmer"
     main_input_name = "eeg"
+    supports_gradient_checkpointing = True
     # This model has the network's parts, on which the network's methods work.
     _inputs, linear_features = MilmerNetwork._inputs, MilmerNetwork.linear_features
 
@@ -126,10 +159,27 @@ class MilmerForEmotionClassification(PreTrainedModel):
             tensor.data = tensor.data.clone()
         return loaded
 
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # The modules' own initialisation is PyTorch's, as in the published code.
-        pass
+        """Initialise the tensors of ``module`` itself that were not loaded, as if it were new."""
+        reset: Callable[[], None] | None
+        if module is self:
+            reset = partial(MilmerNetwork.reset_parameters, cast(MilmerNetwork, self))
+        elif isinstance(module, nn.MultiheadAttention):
+            reset = module._reset_parameters
+        else:
+            reset = getattr(module, "reset_parameters", None)
+        if reset is None:
+            return
+        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        loaded = [(t, t.clone()) for t in tensors if getattr(t, "_is_hf_initialized", False)]
+        reset()
+        if isinstance(module, NonDynamicallyQuantizableLinear):  # of PyTorch's attention
+            nn.init.zeros_(module.bias)
+        for tensor, value in loaded:
+            tensor.copy_(value)
 
+    @can_return_tuple
     def forward(
         self,
         eeg: Tensor | None = None,
@@ -137,18 +187,41 @@ class MilmerForEmotionClassification(PreTrainedModel):
         pixel_values: Tensor | None = None,
         valid: Tensor | None = None,
         labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **_: Any,
     ) -> MilmerOutput:
         """Classify segments; arguments as in :class:`~milmer.model.network.MilmerNetwork`.
 
-        ``labels`` int64 (batch,) are class numbers.
+        ``labels`` int64 (batch,) are class numbers. The others, and ``return_dict``, are as in all
+        models of transformers; by default they are those of the configuration.
         """
+        with_states, with_attentions = (
+            bool(default if asked is None else asked)
+            for asked, default in (
+                (output_hidden_states, self.config.output_hidden_states),
+                (output_attentions, self.config.output_attentions),
+            )
+        )
         output = MilmerNetwork.forward(
-            cast(MilmerNetwork, self), eeg, face_tokens, pixel_values, valid
+            cast(MilmerNetwork, self),
+            eeg,
+            face_tokens,
+            pixel_values,
+            valid,
+            details=with_states or with_attentions,
         )
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(output.logits.float(), labels)
-        return MilmerOutput(loss=loss, **output._asdict())
+        return MilmerOutput(
+            loss=loss,
+            logits=output.logits,
+            scores=output.scores,
+            selected=output.selected,
+            hidden_states=output.hidden_states if with_states else None,
+            attentions=output.attentions if with_attentions else None,
+        )
 
 
 AutoConfig.register("milmer", MilmerConfig, exist_ok=True)

@@ -12,6 +12,14 @@ from milmer.model.configuration import NetworkConfig
 from milmer.model.eeg import LogPower
 
 
+class ZeroLinear(nn.Linear):
+    """A linear layer that begins at zero."""
+
+    def reset_parameters(self) -> None:
+        """Add nothing."""
+        nn.init.zeros_(self.weight)
+
+
 class LinearPath(nn.Module):
     """Logits Σ W_m f_m + b of what the modalities m show without any choice of frames.
 
@@ -34,21 +42,18 @@ class LinearPath(nn.Module):
             if options.eeg_encoder != "log_power":
                 self.power = LogPower(config, trained=False)
             features = config.num_channels * LogPower.FILTERS
-            self.eeg = nn.Linear(features, config.num_labels, bias=False)
+            self.eeg = ZeroLinear(features, config.num_labels, bias=False)
         if "face" in options.modalities:
-            self.face = nn.Linear(config.token_dim, config.num_labels, bias=False)
-            self.register_buffer("face_mean", torch.zeros(config.token_dim))
-            self.register_buffer("face_std", torch.ones(config.token_dim))
-        self.bias = nn.Parameter(torch.zeros(config.num_labels))
+            self.face = ZeroLinear(config.token_dim, config.num_labels, bias=False)
+            self.register_buffer("face_mean", torch.empty(config.token_dim))
+            self.register_buffer("face_std", torch.empty(config.token_dim))
+        self.bias = nn.Parameter(torch.empty(config.num_labels))
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Add nothing to the logits, as before it is fitted."""
         self.bias.zero_()
-        for layer in (self.eeg, self.face):
-            if layer is not None:
-                layer.weight.zero_()
         if self.face is not None:
             self.face_mean.zero_()
             self.face_std.fill_(1.0)

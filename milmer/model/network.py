@@ -5,6 +5,7 @@
 EEG E ─ one token a channel ───────────────────────────┘
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -38,12 +39,16 @@ class NetworkOutput(NamedTuple):
 
     ``logits`` (batch, class); ``scores`` (batch, instance) and ``selected`` (batch, K), instances
     from best to worst, are null without faces, and ``selected`` also under ``amil``, which selects
-    none.
+    none. Where they are asked for, ``hidden_states`` has (batch, token, width) before the first
+    layer of the transformer and after each, and ``attentions`` (batch, head, token, token) of each;
+    the first token is CLS, the last ones are the EEG channels.
     """
 
     logits: Tensor
     scores: Tensor | None = None
     selected: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class AttentionPooling(nn.Module):
@@ -109,19 +114,21 @@ class VisualBranch(nn.Module):
             case _:
                 raise ValueError(f"model.fusion: no code for {options.fusion!r}")
 
-    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Selection | None]:
+    def forward(
+        self, x: Tensor, valid: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor, Selection | None]:
         """From tokens ``x`` (batch, instance, token, dim) and ``valid`` (batch, instance).
 
-        Returns visual tokens (batch, token, width), a mask (batch, token) of those that count, the
-        scores (batch, instance), and the selection, which is None under ``amil``.
+        Returns visual tokens (batch, token, width), a mask (batch, token) of those that count,
+        which is None where all do, the scores (batch, instance) in float32, and the selection,
+        which is None under ``amil``.
         """
-        if self.pooling is not None:
-            token, scores = self.pooling(x, valid)
+        with torch.autocast(x.device.type, enabled=False):
+            token, scores = self._score(x, valid)
+        if token is not None:
             tokens, present, selection = token.unsqueeze(1), valid.any(1, keepdim=True), None
             weight = None
         else:
-            assert self.score is not None  # a selection pools or scores
-            scores = self.score(x, valid)
             dropout = self.dropout if self.training else 0.0
             selection = choose(scores, valid, self.num_select, self.gradient, dropout)
             credits_all = (
@@ -142,12 +149,20 @@ class VisualBranch(nn.Module):
                 empty = (~valid.any(1, keepdim=True)).to(weight.dtype)
                 weight = weight + empty
             visual = self.attend(tokens, attended, weight)
-            counts = torch.ones(visual.shape[:2], dtype=torch.bool, device=x.device)
+            counts = None
         else:
             visual = tokens.flatten(1, 2)  # (batch, K * token, width)
             visual = self.mlp(visual) if self.fusion == "mlp" else visual
             counts = present.repeat_interleave(count, dim=1)
         return visual, counts, scores, selection
+
+    def _score(self, x: Tensor, valid: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The pooled token (batch, 1, dim) under ``amil``, and the scores (batch, instance)."""
+        if self.pooling is not None:
+            token, scores = self.pooling(x, valid)
+            return token, scores.float()
+        assert self.score is not None  # a selection pools or scores
+        return None, self.score(x, valid).float()
 
 
 class Encoder(nn.TransformerEncoder):
@@ -156,6 +171,10 @@ class Encoder(nn.TransformerEncoder):
     The last layer is computed for that token only: the outputs of the others are never used, and
     leaving them out saves a third of a training step.
     """
+
+    # Both as transformers' gradient_checkpointing_enable() sets them.
+    gradient_checkpointing = False
+    _gradient_checkpointing_func = staticmethod(partial(checkpoint, use_reentrant=False))
 
     def forward(  # type: ignore[override]
         self, sequence: Tensor, ignored: Tensor | None
@@ -166,14 +185,47 @@ class Encoder(nn.TransformerEncoder):
         """
         *layers, last = self.layers
         for layer in layers:
-            sequence = layer(sequence, src_key_padding_mask=ignored)
-        cls = sequence[:, :1]  # (batch, 1, width)
-        attended, _ = last.self_attn(
-            cls, sequence, sequence, key_padding_mask=ignored, need_weights=False
-        )
-        cls = last.norm1(cls + last.dropout1(attended))
-        hidden = last.linear2(last.dropout(last.activation(last.linear1(cls))))
-        return last.norm2(cls + last.dropout2(hidden)).squeeze(1)
+            if self.gradient_checkpointing and self.training:
+                sequence = self._gradient_checkpointing_func(
+                    partial(layer, src_key_padding_mask=ignored), sequence
+                )
+            else:
+                sequence = layer(sequence, src_key_padding_mask=ignored)
+        return _layer(last, sequence[:, :1], sequence, ignored)[0].squeeze(1)
+
+    def details(
+        self, sequence: Tensor, ignored: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The tokens before the first layer and after each, and the attention in each layer."""
+        states: list[Tensor] = [sequence]
+        attentions: list[Tensor] = []
+        for layer in self.layers:
+            sequence, attention = _layer(layer, sequence, sequence, ignored, need_weights=True)
+            states.append(sequence)
+            assert attention is not None  # it was asked for
+            attentions.append(attention)
+        return tuple(states), tuple(attentions)
+
+
+def _layer(
+    layer: nn.TransformerEncoderLayer,
+    queries: Tensor,
+    sequence: Tensor,
+    ignored: Tensor | None,
+    need_weights: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """A layer's output for the tokens ``queries`` of ``sequence``, and its attention."""
+    attended, weights = layer.self_attn(
+        queries,
+        sequence,
+        sequence,
+        key_padding_mask=ignored,
+        need_weights=need_weights,
+        average_attn_weights=False,
+    )
+    x = layer.norm1(queries + layer.dropout1(attended))
+    hidden = layer.linear2(layer.dropout(layer.activation(layer.linear1(x))))
+    return layer.norm2(x + layer.dropout2(hidden)), weights
 
 
 class FaceEncoder(nn.Module):
@@ -189,6 +241,7 @@ class FaceEncoder(nn.Module):
         from transformers import AutoConfig, AutoModel
 
         super().__init__()
+        self.tokens = config.num_tokens
         backbone_config = AutoConfig.for_model(**(config.backbone_config or {}))
         self.swin = AutoModel.from_config(
             backbone_config, add_pooling_layer=False, trust_remote_code=False
@@ -199,6 +252,9 @@ class FaceEncoder(nn.Module):
 
         Invalid instances cost nothing; their tokens are zero.
         """
+        if not valid.any():  # as in an empty batch
+            width = self.swin.config.hidden_size
+            return pixel_values.new_zeros(*valid.shape, self.tokens, width)
         parts = pixel_values[valid].split(self.frames_at_once)
         if torch.is_grad_enabled():
             encoded = [checkpoint(self._tokens, part, use_reentrant=False) for part in parts]
@@ -227,8 +283,8 @@ class MilmerNetwork(nn.Module):
             self.visual = VisualBranch(config)
             self.backbone = FaceEncoder(config) if config.backbone_config else None
         self.token_type = nn.Embedding(2, width)
-        start = torch.randn(1, 1, width) * 0.02 if options.train_cls else torch.zeros(1, 1, width)
-        self.cls = nn.Parameter(start, requires_grad=options.train_cls)
+        self.cls = nn.Parameter(torch.empty(1, 1, width), requires_grad=options.train_cls)
+        self.reset_parameters()
         layer = nn.TransformerEncoderLayer(
             width, options.num_heads, options.feed_forward, options.dropout, batch_first=True
         )
@@ -237,12 +293,17 @@ class MilmerNetwork(nn.Module):
         self.classifier = nn.Linear(width, config.num_labels)
         self.linear = LinearPath(config) if options.linear_path else None
 
+    def reset_parameters(self) -> None:
+        """Draw the CLS token anew; zero where it is not trained."""
+        nn.init.normal_(self.cls, std=0.02 if self.config.model.train_cls else 0.0)
+
     def forward(
         self,
         eeg: Tensor | None = None,
         face_tokens: Tensor | None = None,
         pixel_values: Tensor | None = None,
         valid: Tensor | None = None,
+        details: bool = False,
     ) -> NetworkOutput:
         """Classify segments.
 
@@ -251,33 +312,44 @@ class MilmerNetwork(nn.Module):
             face_tokens: (batch, instance, token, dim) from the backbone.
             pixel_values: (batch, instance, 3, height, width), normalised as the backbone's image
                 processor does; in place of ``face_tokens``, for a model that holds a backbone.
-            valid: bool (batch, instance); by default all instances are valid.
+            valid: (batch, instance), not zero where an instance is valid; by default all are. What
+                an invalid one holds has no influence, not even if it is NaN.
+            details: also return hidden states and attentions.
 
         Raises ValueError if the input of a modality of the model is missing.
         """
-        parts, masks = [], []
-        scores = selection = None
+        parts = []
+        scores = selection = counts = None
         power, x, valid = self._inputs(eeg, face_tokens, pixel_values, valid)
         if self.visual is not None:
             visual, counts, scores, selection = self.visual(x, valid)
             parts.append(visual + self.token_type.weight[IMAGE])
-            masks.append(counts)
         if self.eeg is not None:
             if power is not None and isinstance(self.eeg, LogPowerEEGEncoder):
                 tokens = self.eeg.tokens(power)
             else:
                 tokens = self.eeg(eeg)
             parts.append(tokens + self.token_type.weight[EEG])
-            masks.append(torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.cls.device))
         batch = len(parts[0])
         sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
-        counted = torch.cat([torch.ones_like(masks[0][:, :1]), *masks], dim=1)  # (batch, token)
-        ignored = None if bool(counted.all()) else ~counted
-        encoded = self.encoder(sequence, ignored)  # (batch, width)
+        ignored = None
+        if counts is not None:
+            places = sequence.new_ones(batch, sequence.shape[1], dtype=torch.bool)
+            places[:, 1 : 1 + counts.shape[1]] = counts  # (batch, token): CLS, visual tokens, EEG
+            # A graph cannot depend on values; else what nobody needs is not computed.
+            if torch.compiler.is_compiling() or not bool(places.all()):
+                ignored = ~places
+        states = attentions = None
+        if details:
+            states, attentions = self.encoder.details(sequence, ignored)
+            encoded = states[-1][:, 0]
+        else:
+            encoded = self.encoder(sequence, ignored)  # (batch, width)
         logits = self.classifier(self.head_dropout(encoded))  # (batch, class)
         if self.linear is not None:
             logits = logits + self.linear(self.linear.features(power, x, valid))
-        return NetworkOutput(logits, scores, selection and selection.selected)
+        selected = selection and selection.selected
+        return NetworkOutput(logits, scores, selected, states, attentions)
 
     def linear_features(
         self,
@@ -306,8 +378,12 @@ class MilmerNetwork(nn.Module):
                 raise ValueError(f"{wanted}: this model looks at faces")
             if valid is None:
                 valid = torch.ones(faces.shape[:2], dtype=torch.bool, device=self.cls.device)
+            valid = valid.bool()
             if face_tokens is None and self.backbone is not None:
                 face_tokens = self.backbone(pixel_values, valid)
+            if face_tokens is not None:  # in float16 as they are cached, bfloat16 under autocast
+                face_tokens = face_tokens.to(self.cls.dtype)
+                face_tokens = face_tokens.masked_fill(~valid[..., None, None], 0.0)
         else:
             face_tokens = valid = None
         if self.eeg is not None:

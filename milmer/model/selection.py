@@ -116,7 +116,12 @@ class PositionScorer(nn.Module):
 
     def __init__(self, instances: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(1, instances))
+        self.weight = nn.Parameter(torch.empty(1, instances))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Prefer no position."""
+        nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """Scores (batch, instance)."""

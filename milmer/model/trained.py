@@ -18,7 +18,7 @@ from milmer.backbone.model_folder import (
     require_weights,
 )
 from milmer.errors import MilmerError
-from milmer.model.configuration import NetworkConfig
+from milmer.model.configuration import AUTO_MAP, CODE, CODE_FILE, NetworkConfig
 from milmer.model.network import FaceEncoder, MilmerNetwork
 
 _PROBLEM, _REMEDY = "cannot be loaded", "give the folder of a model that milmer trained"
@@ -26,8 +26,9 @@ _AGAIN = "copy the model again, or train it again"
 
 
 def save_trained(network: MilmerNetwork, folder: Path) -> None:
-    """Write ``config.json`` and ``model.safetensors`` to a folder."""
+    """Write ``config.json``, ``model.safetensors`` and the code that others load them by."""
     storage.write_json(folder / CONFIG, network.config.to_dict())
+    storage.write_text(folder / CODE_FILE, CODE)
     state = {k: tensor.detach().cpu().contiguous() for k, tensor in network.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
@@ -35,7 +36,7 @@ def save_trained(network: MilmerNetwork, folder: Path) -> None:
 def read_config(folder: Path) -> NetworkConfig:
     """The configuration of a trained model."""
     with loading_errors(_PROBLEM, folder, _REMEDY):
-        config = require_config(folder, ["milmer"])
+        config = require_config(folder, ["milmer"], AUTO_MAP)
         backbone = config.get("backbone_config")
         if backbone is not None and backbone.get("model_type") not in FAMILIES:
             raise MilmerError(

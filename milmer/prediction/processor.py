@@ -37,7 +37,7 @@ from milmer.prediction.eeg import (
     require_rate,
 )
 from milmer.prediction.faces import BagReader, Encode, FaceBag, probe_video
-from milmer.prediction.recipe import Recipe
+from milmer.prediction.recipe import Recipe, require_fit
 from milmer.prediction.stretches import EEGPart, Span, Stretch, VideoPart, covered, whole_segments
 from milmer.readers.eeg import Missing
 from milmer.runtime.device import choose_device
@@ -46,8 +46,6 @@ from milmer.training.recipe import FILE
 if TYPE_CHECKING:
     from transformers import BatchFeature
 
-_SHORTEST = 0.01  # seconds from one segment to the next
-_MOST_INSTANCES = 10_000
 _CROPS_AT_ONCE = 32  # of a model that holds its backbone
 
 
@@ -131,6 +129,8 @@ class MilmerProcessor:
         Raises :class:`MilmerError` where the folder is not a model's. Nothing in it is run.
         """
         folder = Path(folder)
+        for name in ("_from_auto", "revision", "trust_remote_code"):  # of AutoProcessor
+            how.pop(name, None)
         if like is not None and (folder / FILE).is_file():
             raise MilmerError(f"holds a {FILE} of its own", where=folder, remedy="leave out --like")
         recipe = Recipe.read(folder if like is None else Path(like))
@@ -141,7 +141,7 @@ class MilmerProcessor:
         config = read_config(folder)
         if like is not None:
             recipe = recipe.of_converted(list(config.labels))
-        _require_fit(recipe, config, folder, like)
+        require_fit(recipe, config, folder, like)
         holds = config.backbone_config is not None and "face" in config.model.modalities
         pictures = read_image_processor(folder) if holds else None
         return cls(recipe, config, pictures, **how)
@@ -384,37 +384,3 @@ class MilmerProcessor:
             )
         signal = ArrayEEG(source.eeg[picks], source.sfreq, source.eog if wants else None)
         return signal, [[name] for name in ("hEOG", "vEOG")] if wants else None, []
-
-
-def _require_fit(
-    recipe: Recipe, config: NetworkConfig, folder: Path, like: str | Path | None
-) -> None:
-    """Refuse a recipe that is not for the model in ``folder``, or of absurd sizes.
-
-    ``like`` is the folder that it was read from, if another.
-    """
-    eeg, face = recipe.eeg, recipe.face
-    modalities = {name for name, part in (("eeg", eeg), ("face", face)) if part is not None}
-    fits = modalities == {*config.model.modalities} and len(recipe.labels) == config.num_labels
-    if fits:
-        grid = recipe.segmentation
-        fits = grid.seconds - grid.overlap >= _SHORTEST
-    if fits and eeg is not None:
-        fits = len(eeg.channels) == config.num_channels
-        fits &= abs(eeg.sfreq * grid.seconds - config.num_samples) <= 1
-    if fits and face is not None:
-        fits &= config.num_instances <= face.options.faces.instances <= _MOST_INSTANCES
-        fits &= face.backbone is not None or config.backbone_config is not None
-    if fits:
-        return
-    if like is None:
-        raise MilmerError(
-            f"its {FILE} is not that of the model", where=folder, remedy="train the model again"
-        )
-    raise MilmerError(
-        "does not prepare what the model looks at: "
-        f"{config.num_channels} channels of {config.num_samples} samples and "
-        f"{config.num_instances} faces",
-        where=like,
-        remedy="give --like a run of these",
-    )

@@ -15,6 +15,7 @@ from milmer.evaluation.model_card import statement
 from milmer.faces.options import FaceStageOptions
 from milmer.limits import read_json, require_size
 from milmer.metrics.calibration import TEMPERATURES
+from milmer.model.configuration import NetworkConfig
 from milmer.options import Options, read_options
 from milmer.splits.protocols import ProtocolName
 from milmer.training.recipe import FILE
@@ -23,6 +24,9 @@ Section = TypeVar("Section", bound=Options)
 
 PREPROCESSED = ("dat", "mat")
 """Kinds of EEG that were referenced and cleared of eye artefacts by someone else."""
+
+_SHORTEST = 0.01  # seconds from one segment to the next
+_MOST_INSTANCES = 10_000
 
 
 _Counts = Annotated[dict[str, int], having("train", "val", "test")]
@@ -173,6 +177,40 @@ class Recipe(Options):
         if (path := folder / model_card.FILE).is_file():
             recipe = recipe.updated({"evaluation": _read(Evaluation, path, "evaluate it again")})
         return recipe
+
+
+def require_fit(
+    recipe: Recipe, config: NetworkConfig, folder: Path, like: str | Path | None
+) -> None:
+    """Refuse a recipe that is not for the model in ``folder``, or of absurd sizes.
+
+    ``like`` is the folder that it was read from, if another.
+    """
+    eeg, face = recipe.eeg, recipe.face
+    modalities = {name for name, part in (("eeg", eeg), ("face", face)) if part is not None}
+    fits = modalities == {*config.model.modalities} and len(recipe.labels) == config.num_labels
+    if fits:
+        grid = recipe.segmentation
+        fits = grid.seconds - grid.overlap >= _SHORTEST
+    if fits and eeg is not None:
+        fits = len(eeg.channels) == config.num_channels
+        fits &= abs(eeg.sfreq * grid.seconds - config.num_samples) <= 1
+    if fits and face is not None:
+        fits &= config.num_instances <= face.options.faces.instances <= _MOST_INSTANCES
+        fits &= face.backbone is not None or config.backbone_config is not None
+    if fits:
+        return
+    if like is None:
+        raise MilmerError(
+            f"its {FILE} is not that of the model", where=folder, remedy="train the model again"
+        )
+    raise MilmerError(
+        "does not prepare what the model looks at: "
+        f"{config.num_channels} channels of {config.num_samples} samples and "
+        f"{config.num_instances} faces",
+        where=like,
+        remedy="give --like a run of these",
+    )
 
 
 def _read(model: type[Section], path: Path, remedy: str) -> Section:

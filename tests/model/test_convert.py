@@ -170,4 +170,5 @@ def test_from_the_shell(tmp_path):
         ".milmer-convert.json",
         "config.json",
         "model.safetensors",
+        "modeling_milmer.py",
     ]

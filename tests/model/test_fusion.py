@@ -120,7 +120,10 @@ def test_gradients_are_those_of_attention_over_all_instances(dtype, tolerance, s
         torch.testing.assert_close(
             actual[1][name] / size, value / size, rtol=tolerance, atol=tolerance, msg=name
         )
-    assert (actual[1]["weight"][:3] != 0).all()
+    alone = (weight > 0) & (
+        weight.sum(1, keepdim=True) == 1
+    )  # its gradient is zero but for rounding
+    assert ((actual[1]["weight"] != 0) | alone)[:3].all()
 
 
 def test_only_the_chosen_are_attended_to():

@@ -208,3 +208,15 @@ def test_memory_does_not_grow_with_the_video(face_run, twin, made, twin_backbone
         module.BagReader = original
     assert len(made_of) == 20
     assert max(held) <= 32 + 10  # a batch of the backbone's, and a bag
+
+
+def test_transformers_finds_the_processor(run, twin_backbone):
+    from transformers import AutoProcessor
+
+    from milmer.prediction.huggingface import MilmerProcessor as Registered
+
+    assert Registered is MilmerProcessor
+    processor = AutoProcessor.from_pretrained(run / "model", backbone=str(twin_backbone))
+    assert type(processor) is MilmerProcessor
+    assert processor.recipe == MilmerProcessor.from_pretrained(run / "model").recipe
+    assert processor.modalities == ["eeg", "face"]
