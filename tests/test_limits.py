@@ -1,14 +1,18 @@
 """Configurations and values from strangers: a short line at once, however much they stand for."""
 
 import collections
+import os
 
 import pytest
 import yaml
 
+from milmer import storage
 from milmer.config import load_config
 from milmer.config_files import read_yaml
-from milmer.limits import EXPERIMENTS, shortened
+from milmer.deap.preprocessed import read_preprocessed
+from milmer.limits import EXPERIMENTS, read_json, shortened
 from milmer.options import read_options
+from milmer.readers.seekable_video import probe
 from milmer.training.options import TrainingOptions
 from tests.limited import refusal, refusals
 
@@ -152,3 +156,36 @@ def test_a_configuration_of_millions_of_values_is_not_read_to_its_end(tmp_path, 
 def test_a_protocol_of_millions_of_folds_is_one_line(refused):
     with refused("config: protocols.folds: 1000000000000 is not allowed"):
         load_config({"protocols": {"folds": 10**12}})
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[1]", "holds no values by name"),
+        ("{x", "is no JSON"),
+        ('{"a": NaN}', "is no JSON (NaN is not a number)"),
+        ('{"a": 1' + "0" * 400 + "}", "a number of 1329 bits is not allowed"),
+        ('{"a": ' + "[" * 60 + "]" * 60 + "}", "nested more than 50 levels deep"),
+        ('{"a":' * 100_000, "is no JSON"),
+        ('{"a": [' + "1," * 100_001 + "1]}", "100,004 values"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_json_of_a_stranger_is_a_line(tmp_path, refused, text, part):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with refused("config.json: ", part):
+        read_json(path)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [read_json, read_yaml, storage.digest, storage.read_table, read_preprocessed, probe],
+    ids=lambda read: read.__name__,
+)
+@pytest.mark.parametrize("suffix", [".h5", ".parquet", ".dat", ".mat"])
+def test_a_pipe_is_not_waited_for(tmp_path, refused, read, suffix):
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    with refused(f"pipe{suffix}: is a pipe or a device, not a file"):
+        read(path)

@@ -471,6 +471,55 @@ def test_an_hdf5_that_is_put_together_from_others_is_one_line(ours, tmp_path, re
         storage.digest(ours(fill))
 
 
+def test_an_hdf5_whose_items_are_one_item_many_times_is_one_line(ours, refused):
+    """What refers to an item takes 16 bytes; the item, read as often, would be gigabytes."""
+
+    def fill(file):
+        items = file.create_dataset("image", (5000,), h5py.vlen_dtype(np.uint8), maxshape=(None,))
+        items[0] = np.zeros(1_000_000, np.uint8)
+        offset = items.id.get_chunk_info(0).byte_offset
+        file.flush()
+        with open(file.filename, "r+b") as content:
+            content.seek(offset)
+            reference = content.read(16)
+            content.seek(offset)
+            content.write(reference * items.chunks[0])
+
+    with refused("a.h5: image claims 1,250.0 MB, in a file of 1.0 MB"):
+        storage.digest(ours(fill))
+
+
+@pytest.mark.parametrize(
+    "kind", [h5py.string_dtype(), h5py.vlen_dtype(np.int64), [("a", h5py.vlen_dtype(np.uint8))]]
+)
+def test_an_hdf5_of_other_items_of_any_length_is_one_line(ours, refused, kind):
+    def fill(file):
+        file.create_dataset("image", (2,), np.dtype(kind), maxshape=(None,))
+
+    with refused("a.h5: image holds items of any length"):
+        storage.digest(ours(fill))
+
+
+def test_an_hdf5_that_needs_the_filter_of_another_program_is_one_line(ours, refused):
+    def fill(file):
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((2,))
+        properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple((2,))
+        h5py.h5d.create(file.id, b"image", h5py.h5t.NATIVE_INT32, space, properties)
+
+    with refused("a.h5: image needs a filter that is not HDF5's own"):
+        storage.digest(ours(fill))
+
+
+def test_texts_that_all_refer_to_one_are_not_read(ours, refused):
+    def fill(file):
+        file.attrs["provenance"] = ["x"] * 3
+
+    with refused("a.h5: does not say its provenance: damaged"):
+        storage.read_provenance(ours(fill))
+
+
 def test_an_hdf5_that_claims_more_than_it_holds_is_one_line(ours, refused):
     def never_written(file):
         file.create_dataset("bag", (10**6, 10**6), "f4")

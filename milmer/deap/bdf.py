@@ -16,6 +16,7 @@ import numpy as np
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.deap.layout import GENEVA, SFREQ
 from milmer.errors import MilmerError
+from milmer.limits import require_file
 from milmer.readers.edf import BIOSEMI, EDFFile, Signal, damaged
 from milmer.readers.eeg import EEGFile, MissingChannels
 from milmer.readers.parts import read_with_margins
@@ -160,6 +161,7 @@ def _events(status: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _require_bdf(path: Path) -> None:
     try:
+        require_file(path)
         with open(path, "rb") as file:
             head = file.read(8)
     except FileNotFoundError as error:

@@ -9,6 +9,7 @@ from milmer.data.recording import BASELINE_SECONDS
 from milmer.deap import pickles
 from milmer.deap.layout import GENEVA, PERIPHERAL, SFREQ
 from milmer.errors import MilmerError
+from milmer.limits import require_file
 from milmer.readers import matlab
 
 NAMES = ("data", "labels")
@@ -40,6 +41,7 @@ def read_preprocessed(path: Path) -> Preprocessed:
     Raises :class:`MilmerError` where the file is missing, damaged, not DEAP's or asks for more than
     arrays.
     """
+    require_file(path)
     try:
         reader = pickles if path.suffix.lower() == ".dat" else matlab
         content = reader.read_arrays(path, NAMES)

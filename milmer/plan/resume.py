@@ -24,7 +24,10 @@ from milmer.runtime.ownership import require_ours
 _PATIENCE = 120.0  # seconds for a job that is told to end to save its state
 _MOST_BYTES = 1 << 22  # of a note: the configuration stands in it, with lists of subjects
 _SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
-_BESIDE = ("*.yaml", "rules", "rules/*.smk")  # what a Snakefile or a profile includes
+_BESIDE = (
+    *("*.yaml", "rules", "rules/*.smk"),  # what a Snakefile or a profile includes
+    *("milmer", "milmer/**/*.py", "milmer/**/__pycache__", "workflow", "workflow/**/*.*"),
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,8 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
 
 
 def _trusted(directory: Path, run: Run) -> list[Path]:
-    """What decides which commands are run: the note, the Snakefile, configurations, profiles.
+    """What decides which commands are run: the note, the Snakefile and the code beside it,
+    configurations, profiles.
 
     Each with its folder, in which whoever may write it can put another. All that an argument names
     counts, so that no spelling of an option is missed; so do profiles that Snakemake finds unasked.

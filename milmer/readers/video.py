@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from milmer.errors import MilmerError
+from milmer.limits import require_file
 
 _SIDES = 16, 8192  # px; other sizes mean a damaged header, and frames that do not fit into memory
 _PIXELS = 8192 * 4320  # of a frame
@@ -154,6 +155,7 @@ def open_container(path: Path) -> av.container.InputContainer:
 
     FFmpeg opens this file and no other, whatever it holds.
     """
+    require_file(path)
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
     try:
         # Titles come in any encoding; without file: a name with a colon would be a protocol's.

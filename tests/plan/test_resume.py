@@ -155,15 +155,16 @@ def workflow(directory):
     """The same with a Snakefile and a configuration, which the run names."""
     arguments = ["--cores", "2", "--configfile", "mine.yaml", "--workflow-profile=profile"]
     Run(socket.gethostname(), 1, str(directory), arguments, {}).note(directory)
-    (directory / "rules").mkdir()
-    (directory / "profile").mkdir()
+    for name in ("rules", "profile", "milmer/cli/__pycache__", "workflow/envs"):
+        (directory / name).mkdir(parents=True)
     for name in FILES:
         (directory / name).touch()
     return directory
 
 
 FILES = ["Snakefile", "config.yaml", "rules/data.smk", "mine.yaml", "profile/config.yaml"]
-FOLDERS = [".", "rules", "profile", ".snakemake"]
+FILES += ["milmer/__init__.py", "milmer/cli/app.py", "workflow/envs/milmer.def"]
+FOLDERS = [".", "rules", "profile", ".snakemake", "milmer", "milmer/cli/__pycache__", "workflow"]
 
 
 @pytest.mark.parametrize("name", [*FILES, *FOLDERS, ".snakemake/milmer.json"])
