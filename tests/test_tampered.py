@@ -96,7 +96,7 @@ CHANGES = {
 
 def change_array(name, change, file):
     data = file[name][()]
-    if data.dtype.kind == "O":  # pictures
+    if data.dtype.kind in "OS":  # pictures and words
         data = np.array([len(item) for item in data])
     new = change(data)
     del file[name]
