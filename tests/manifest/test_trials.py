@@ -145,7 +145,8 @@ def test_trials_of_several_files_are_of_one_subject(lab):
         at = start * 200 + np.arange(3 * 200)
         mine = found["eeg"][row] - found["eeg"][row].mean(axis=1, keepdims=True)
         known = lab.eeg[name][:, at]
-        # Six channels keep their reference. At 128 and 200 Hz every 16th and 25th sample are at the same time.
+        # Six channels keep their reference. At 128 and 200 Hz every 16th and 25th sample are at
+        # the same time.
         sparse = known[:, ::25] - known.mean(axis=1, keepdims=True)
         assert mine[:, ::16] == pytest.approx(sparse, abs=1.5)
 
