@@ -207,9 +207,9 @@ def test_provenance_names_what_a_file_is_made_from_and_what_that_is_made_from(tm
     inputs = {"segments_s02": tmp_path / "first.h5", "backbone": "0123"}
     about = storage.provenance("second", "milmer.errors", {"y": 2}, inputs)
     storage.write_table(tmp_path / "second.parquet", pd.DataFrame({"x": [1]}), about)
-    (tmp_path / "box.json").write_bytes(b"{}")
+    (tmp_path / "box.csv").write_bytes(b"{}")
     modules = ["milmer.errors", "milmer.claims"]
-    inputs = {"z": tmp_path / "second.parquet", "a": tmp_path / "box.json"}
+    inputs = {"z": tmp_path / "second.parquet", "a": tmp_path / "box.csv"}
     last = storage.provenance("third", modules, {"k": [3]}, inputs, "cpu")
     digests = [storage.digest(tmp_path / name) for name in ("first.h5", "second.parquet")]
     assert digests[0] != digests[1]
