@@ -275,6 +275,22 @@ def test_a_picture_that_changed_on_the_disk_is_told(tmp_path, refused):
         storage.require_intact(path)
 
 
+def test_the_order_in_which_options_are_said_changes_no_byte(tmp_path):
+    frame = pd.DataFrame({"x": [1]})
+    first, second = {"x": 1, "y": {"u": 2, "v": 3}}, {"y": {"v": 3, "u": 2}, "x": 1}
+    for name, options in (("a", first), ("b", second)):
+        write(tmp_path / f"{name}.h5", about=made(options=options))
+        storage.write_table(tmp_path / f"{name}.parquet", frame, made(options=options))
+    for kind in ("h5", "parquet"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_a_table_without_the_columns_of_its_stage_is_refused(tmp_path, refused):
+    storage.write_table(tmp_path / "a.parquet", pd.DataFrame({"x": [1]}), made("history"))
+    with refused("a.parquet: ", "epoch"):
+        storage.read_table(tmp_path / "a.parquet", "history")
+
+
 def test_a_number_that_became_none_on_the_disk_is_damage(tmp_path, refused):
     path = tmp_path / "a.h5"
     write(path, value=np.full((3, 2), 1.25, np.float32))
