@@ -217,6 +217,8 @@ def _above_baseline(
     """Differences between an experiment and a baseline on the same segments, one per subject."""
     key = {"protocol": protocol, "level": level, "experiment": experiment}
     rows = subjects[(subjects[list(key)] == list(key.values())).all(axis=1)]
+    if f"above_{column}" in rows:  # on the segments that neither rejected
+        return rows[f"above_{column}"].dropna()
     return (rows[metric] - rows[column]).dropna()
 
 

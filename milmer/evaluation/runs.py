@@ -26,7 +26,7 @@ from milmer.splits.protocols import PROTOCOLS
 
 LEVELS = ("segment", "trial")
 KEY = ["experiment", "protocol", "level"]
-_SEGMENT = ["subject", "experiment_id", "position"]
+SEGMENT = ["subject", "experiment_id", "position"]
 
 
 class ExperimentRuns(Options):
@@ -253,7 +253,7 @@ def _beside_baselines(predictions: pd.DataFrame, shares: list[float]) -> pd.Data
 
 def _same_rows(rival: EvaluatedRun, predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
     """A baseline's predictions for the rows of ``predictions``, but those that it rejected."""
-    keys = [*_SEGMENT, "label"]
+    keys = [*SEGMENT, "label"]
     rows = predictions[keys].merge(rival.predictions, on=keys, how="inner", validate="1:1")
     if len(rows) < len(predictions) - rival.metrics.get("rejected", {}).get("test", 0):
         raise MilmerError(

@@ -23,6 +23,7 @@ from milmer.evaluation.options import SummaryOptions
 from milmer.evaluation.runs import (
     KEY,
     LEVELS,
+    SEGMENT,
     EvaluatedRun,
     TablesOptions,
     accuracy_without_model,
@@ -138,14 +139,17 @@ def subjects_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
                 values = measured[level]
                 if on_test:
                     values = {n: _mean([m[level][n] for m in best]) for n in NAMES}
+                beside = _beside(subject_rivals, first.labels, level)
                 rows.append(
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
                     | {"subject": subject, **values}
                     | accuracy_without_model(predictions, level)
-                    | _beside(subject_rivals, first.labels, level)
+                    | beside
+                    | _above(values, predictions, subject_rivals, first.labels, level, beside)
                     | {"note": first.note}
                 )
     numbers = [*NAMES, *BESIDE, *(f"{n}_{metric}" for n in BASELINES for metric in _RIVAL_METRICS)]
+    numbers += [f"above_{column}" for name in BASELINES for column in _columns(name).values()]
     table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
     keys = [*KEY, "subject"]
     means = table.groupby(keys, sort=False)[numbers].mean()
@@ -229,11 +233,36 @@ def _beside(
     columns: dict[str, float | None] = {}
     for name in BASELINES:
         columns |= {name: None, **{f"{name}_{metric}": None for metric in _RIVAL_METRICS}}
-        if name in rivals:
+        if len(rivals.get(name, ())):
             table = at_level(rivals[name], labels, level)
             measured = scores(table["label"].to_numpy(), probabilities(table, labels))
             columns[name] = measured["accuracy"]
             columns |= {f"{name}_{metric}": measured[metric] for metric in _RIVAL_METRICS}
+    return columns
+
+
+def _columns(baseline: str) -> dict[str, str]:
+    """The columns of a baseline by metric."""
+    return {"accuracy": baseline, **{m: f"{baseline}_{m}" for m in _RIVAL_METRICS}}
+
+
+def _above(
+    values: Mapping[str, float | None],
+    predictions: pd.DataFrame,
+    rivals: Mapping[str, pd.DataFrame],
+    labels: list[str],
+    level: str,
+    beside: Mapping[str, float | None],
+) -> dict[str, float | None]:
+    """How far above each baseline, on the segments that both were tested on; null without it."""
+    columns: dict[str, float | None] = {}
+    for name in BASELINES:
+        compared, rival = values, rivals.get(name)
+        if rival is not None and 0 < len(rival) < len(predictions):
+            compared = measure(predictions.merge(rival[SEGMENT]), labels)[level]
+        for metric, column in _columns(name).items():
+            pair = (compared[metric], beside[column])
+            columns[f"above_{column}"] = None if None in pair else pair[0] - pair[1]
     return columns
 
 

@@ -394,3 +394,36 @@ def test_nothing_is_summarised_where_every_run_was_skipped(tmp_path, refused):
     options = TablesOptions(experiments={"milmer": {"folds": {"trial": ["s01-k0"]}}})
     with refused("every run was skipped"):
         make_tables(tmp_path / "runs", options, tmp_path / "tables")
+
+
+def test_a_baseline_is_compared_on_the_segments_that_it_did_not_reject(tmp_path):
+    fold = {"trial": ["s01-k0"]}
+    table = write_run(tmp_path / "runs", "milmer", "trial", "s01-k0", 1.0)
+    rival = write_baseline(tmp_path / "baselines", "default", "trial", "s01-k0", 0.6)
+    path = next((tmp_path / "baselines").rglob("s01-k0.parquet"))
+    about = storage.read_provenance(path)
+    about["facts"] = dict(about["facts"]) | {"rejected": {"test": 5}}
+    storage.write_table(path, rival.iloc[5:].reset_index(drop=True), about)
+    options = TablesOptions(experiments={"milmer": {"folds": fold}}, baselines={"default": fold})
+    make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
+    subjects = storage.read_table(tmp_path / "tables/subjects.parquet", "tables")
+    found = row(subjects, experiment="milmer", level="segment")
+    hits = table[P].to_numpy().argmax(1) == table["label"]
+    rival_hits = rival[P].to_numpy().argmax(1) == rival["label"]
+    assert found["accuracy"] == pytest.approx(hits.mean())
+    assert found["band_power"] == pytest.approx(rival_hits[5:].mean())
+    assert found["above_band_power"] == pytest.approx(hits[5:].mean() - rival_hits[5:].mean())
+    assert found["above_band_power"] != pytest.approx(found["accuracy"] - found["band_power"])
+
+
+def test_a_baseline_that_lacks_more_than_it_rejected_is_refused(tmp_path, refused):
+    fold = {"trial": ["s01-k0"]}
+    write_run(tmp_path / "runs", "milmer", "trial", "s01-k0", 1.0)
+    rival = write_baseline(tmp_path / "baselines", "default", "trial", "s01-k0", 0.6)
+    path = next((tmp_path / "baselines").rglob("s01-k0.parquet"))
+    about = storage.read_provenance(path)
+    about["facts"] = dict(about["facts"]) | {"rejected": {"test": 4, "train": 9}}
+    storage.write_table(path, rival.iloc[5:].reset_index(drop=True), about)
+    options = TablesOptions(experiments={"milmer": {"folds": fold}}, baselines={"default": fold})
+    with refused("tested on segments that the baseline band_power of fold s01-k0 was not"):
+        make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
