@@ -12,7 +12,7 @@ PLAUSIBLE = 0.3, 300.0
 """µV that the median channel of EEG has as its band-passed RMS."""
 
 _TRIALS = 5  # looked at, spread over the recording
-_SECONDS = 4.0
+_SECONDS, _LONGEST = 4.0, 10.0  # of a stretch, and of a trial that is looked at
 _BAND = 1.0, 45.0  # Hz
 
 
@@ -63,7 +63,7 @@ def median_rms(trials: Sequence[np.ndarray], sfreq: float) -> float | None:
     sos = butter(2, (_BAND[0], high), "bandpass", fs=sfreq, output="sos")
     rms = []
     for i in chosen:
-        x = trials[i]
+        x = trials[i][:, : round(_LONGEST * sfreq)]
         x = x[np.isfinite(x).all(axis=1)]  # (channel, sample)
         settled = min(round(sfreq), x.shape[1] // 2)  # the filter starts from nothing
         if x.size:

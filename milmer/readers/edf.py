@@ -5,6 +5,7 @@ Files of EDF+D and BDF+D pause: the first annotation of each data record says wh
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _PADDING = b" \0"  # some recorders fill fields with zeros
 _CLOCK = re.compile(rb"([+-]\d+(?:\.\d*)?)\x14\x14")
 _ANNOTATION = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*)\x14")
-_AT_ONCE = 1 << 24  # bytes of annotations
+_AT_ONCE = 1 << 22  # bytes
 
 
 def is_edf(head: bytes) -> bool:
@@ -143,9 +144,7 @@ class EDFFile:
         marks = []
         begin = self._clock[0] if self._annotations and self._records else 0.0
         for signal in self._annotations:
-            step = max(1, _AT_ONCE // (signal.samples * self._width))
-            for first in range(0, self._records, step):
-                content = self._bytes(signal, first, min(first + step, self._records)).tobytes()
+            for content in self._contents(signal, self._records):
                 for onset, seconds, texts in _ANNOTATION.findall(content):
                     start = float(onset) - begin
                     for text in filter(None, texts.split(b"\x14")):
@@ -163,49 +162,69 @@ class EDFFile:
         """The same as they are stored: int32 (signal, sample)."""
         samples = signals[0].samples
         begin, end = first // samples, -(-stop // samples)  # records
-        rows = np.empty((len(signals), stop - first), np.int32)
-        for row, signal in zip(rows, signals, strict=True):
-            block = self._bytes(signal, begin, end)  # (record, byte)
-            if self._width == 2:
-                numbers = block.view("<i2").reshape(-1)
-            else:  # 24 bits: the upper three bytes of 32, moved down with their sign
-                wide = np.zeros((block.size // 3, 4), np.uint8)
-                wide[:, 1:] = block.reshape(-1, 3)
-                numbers = wide.view("<i4").reshape(-1) >> 8
-            row[:] = numbers[first - begin * samples : stop - begin * samples]
-        return rows
+        rows = np.empty((len(signals), (end - begin) * samples), np.int32)
+        for number, block in self._blocks(begin, end):
+            at = slice((number - begin) * samples, (number - begin + len(block)) * samples)
+            for row, signal in zip(rows, signals, strict=True):
+                row[at] = self._numbers(block, signal)
+        return rows[:, first - begin * samples : stop - begin * samples]
 
-    def _bytes(self, signal: Signal, first: int, stop: int) -> np.ndarray:
-        """What records ``first`` to ``stop`` hold of a signal: (record, byte)."""
-        size = self._record * self._width
+    def _numbers(self, block: np.ndarray, signal: Signal) -> np.ndarray:
+        """The samples of a signal in a ``block`` (record, byte): (sample,)."""
+        content = self._content(block, signal)
+        if self._width == 2:
+            return content.view("<i2").reshape(-1)
+        # 24 bits: the upper three bytes of 32, moved down with their sign
+        wide = np.zeros((content.size // 3, 4), np.uint8)
+        wide[:, 1:] = content.reshape(-1, 3)
+        return wide.view("<i4").reshape(-1) >> 8
+
+    def _content(self, block: np.ndarray, signal: Signal) -> np.ndarray:
+        """The bytes of a signal in a ``block`` of records: (record, byte)."""
+        begin, end = signal.offset, signal.offset + signal.samples
+        return np.ascontiguousarray(block[:, begin * self._width : end * self._width])
+
+    def _contents(self, signal: Signal, records: int) -> Iterator[bytes]:
+        """The bytes of annotations in each of the first ``records``; nothing else is read."""
+        at, size = self._begin + signal.offset * self._width, self._record * self._width
         try:
-            records = np.memmap(
-                self.path, np.uint8, "r", self._begin + first * size, (stop - first, size)
-            )
+            with open(self.path, "rb") as file:
+                for number in range(records):
+                    file.seek(at + number * size)
+                    yield file.read(signal.samples * self._width)
+        except OSError as error:
+            raise damaged(self.path, error) from error
+
+    def _blocks(self, first: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Records ``first`` to ``stop`` as (record, byte), some at once, each with its number."""
+        size = self._record * self._width
+        step = max(1, _AT_ONCE // size)
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._begin + first * size)
+                for number in range(first, stop, step):
+                    block = np.fromfile(file, np.uint8, min(step, stop - number) * size)
+                    yield number, block.reshape(-1, size)
         except (OSError, ValueError) as error:
             raise damaged(self.path, error) from error
-        begin, end = signal.offset, signal.offset + signal.samples
-        return np.ascontiguousarray(records[:, begin * self._width : end * self._width])
 
     @cached_property
     def _clock(self) -> np.ndarray:
         """When each record begins, in s after the time in the header: (record,)."""
         if not self._annotations:
             raise MilmerError("pauses, and does not say when", where=self.path)
-        step = max(1, _AT_ONCE // (self._annotations[0].samples * self._width))
         starts = []
         # Only the first record says where a file without pauses begins.
         records = self._records if self._discontinuous else 1
-        for first in range(0, records, step):
-            for record in self._bytes(self._annotations[0], first, min(first + step, records)):
-                match = _CLOCK.match(record.tobytes())
-                if match is None and self._discontinuous:
-                    raise MilmerError(
-                        f"data record {len(starts) + 1} does not say when it begins",
-                        where=self.path,
-                        remedy="copy it again",
-                    )
-                starts.append(float(match[1]) if match else 0.0)
+        for content in self._contents(self._annotations[0], records):
+            match = _CLOCK.match(content)
+            if match is None and self._discontinuous:
+                raise MilmerError(
+                    f"data record {len(starts) + 1} does not say when it begins",
+                    where=self.path,
+                    remedy="copy it again",
+                )
+            starts.append(float(match[1]) if match else 0.0)
         return np.array(starts)
 
 

@@ -7,12 +7,14 @@ import h5py
 import mne
 import numpy as np
 import pytest
+import pyxdf
 import scipy.io
 
 from milmer.readers.digests import eeg_digests
 from milmer.readers.eeg import EEGFile, read_eeg
 from milmer.readers.sidecars import companions
 from tests.limited import refusals
+from tests.manifest import recordings
 from tests.manifest.recordings import NAMES, array, described, eeglab, fif, waves, xdf
 
 READ = "milmer.readers.eeg:read_eeg"
@@ -213,3 +215,41 @@ def test_a_name_that_mne_numbered_is_no_other_channel(tmp_path, refused):
     path = fif(tmp_path / "a_raw.fif", waves(), ["Cz-0", "Cz-1", "C3", "C4", "O1", "O2"])
     with refused("two channels are Cz"):
         EEGFile(path)
+
+
+# ------------------------------------------------------------------------------- beside MNE
+
+
+def with_mne(path):
+    """All of a recording as MNE has it, at its own rate: (channel, sample) in µV."""
+    return mne.io.read_raw(path, preload=True, verbose="error").get_data(picks=NAMES) * 1e6
+
+
+def with_pyxdf(path):
+    streams, _ = pyxdf.load_xdf(path, verbose=False)
+    (stream,) = (s for s in streams if s["info"]["type"] == ["EEG"])
+    return stream["time_series"].T.astype(float)
+
+
+BESIDE = {
+    "a.edf": (recordings.edf, with_mne),
+    "a.bdf": (recordings.bdf, with_mne),
+    "a_raw.fif": (recordings.fif, with_mne),
+    "a.vhdr": (recordings.brainvision, with_mne),
+    "a.set": (recordings.eeglab, with_mne),
+    "a.xdf": (recordings.xdf, with_pyxdf),
+    "a.npy": (recordings.array, lambda path: np.load(path).astype(float)),
+    "a.mat": (recordings.array, lambda path: scipy.io.loadmat(path)["eeg"]),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_trial_is_what_mne_makes_of_the_whole_recording(tmp_path, name):
+    """MNE reads all, resamples all by its own polyphase filter and cuts afterwards."""
+    write, read = BESIDE[name]
+    path = write(tmp_path / name, waves(seconds=16))
+    whole = mne.io.RawArray(read(path), mne.create_info(NAMES, 200.0, "eeg"), verbose="error")
+    whole.resample(128.0, method="polyphase", verbose="error")
+    expected = whole.get_data(start=4 * 128, stop=9 * 128)
+    found = EEGFile(path).trial(4.0, 5.0, 128.0)
+    assert found == pytest.approx(centred(expected), abs=0.05)
