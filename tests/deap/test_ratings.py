@@ -160,13 +160,13 @@ def test_labels_of_the_same_copy_agree(rated):
 @pytest.mark.parametrize("scale", range(4))
 def test_labels_that_disagree_in_one_rating_name_the_trial_and_both(rated, scale, change, refused):
     ratings, labels = rated
-    labels[[6, 2], scale] += change
-    in_file, right = labels[2], ratings.loc[2, ["valence", "arousal", "dominance", "liking"]]
+    labels[[7, 5], scale] += change
+    in_file, right = labels[5], ratings.loc[4, ["valence", "arousal", "dominance", "liking"]]
     both = ("/".join(f"{v:g}" for v in values) for values in (in_file, right))
     values = "{} in the file, {} rated".format(*both)
     with refused(
         f"{DAT}: labels of s01 disagree with participant_ratings.csv in 2 of 7 trials, "
-        f"first at experiment_id 3 ({values}); EEG and faces would be paired wrongly"
+        f"first at experiment_id 6 ({values}); EEG and faces would be paired wrongly"
     ):
         check_labels("s01", ratings, labels, DAT)
 

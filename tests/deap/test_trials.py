@@ -162,15 +162,17 @@ def test_each_trial_is_where_it_was_presented(timed):
 
 
 @pytest.mark.parametrize("begin", [0.0, 1000.0])
-def test_an_onset_that_is_missing_or_unknown_is_that_of_its_trial(begin):
-    """In an even rhythm the begin of the experiment says which is missing: the first."""
+@pytest.mark.parametrize(
+    ("late", "places"), [(0, [2, 4, np.nan, 3, 1]), (100, [3, np.nan, 1, 4, 2])]
+)
+def test_an_onset_that_is_missing_or_unknown_is_that_of_its_trial(begin, late, places):
+    """In an even rhythm the begin of the experiment says which is missing: the first or last."""
     onsets = begin + 10 + 100.0 * np.array([1, 2, 3, 4, 4.5])
-    recorded = markers(onsets, onsets + 30, begin)
+    recorded = markers(onsets, onsets + 30, begin + late)
     start_time = 1e4 * 100 * (PRESENTED["trial"].to_numpy() - 1)
     located = locate("s01", "s01.bdf", recorded, PRESENTED, start_time)
-    expected = begin + 10 + 100.0 * np.array([2, 4, np.nan, 3, 1])
-    np.testing.assert_array_equal(located.starts, expected)
-    np.testing.assert_array_equal(located.seconds, [30, 30, np.nan, 30, 30])
+    np.testing.assert_array_equal(located.starts, begin + 10 + 100.0 * np.array(places))
+    np.testing.assert_array_equal(located.seconds, 30 + 0 * np.array(places))
     assert located.unknown.tolist() == [begin + 460]
 
 
