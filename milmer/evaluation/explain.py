@@ -6,11 +6,13 @@
 * **Face** by attention: how the queries of ``cross_attention`` distribute their attention over the
   tokens of the chosen frames. Tokens form a grid over the crop, so this is a coarse map of the
   face. Attention shows where a model looked, not what decided.
+* **Shares** of the logits: how much comes from each linear path, from the chosen frames and from
+  the EEG of the deep path; see :mod:`milmer.model.shares`.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from milmer.backbone.loading import prepare
 from milmer.contracts import EXPLANATION, attribute
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.network import MilmerNetwork
+from milmer.model.shares import logit_shares
 from milmer.model.trained import load_trained, read_image_processor
 from milmer.options import read_options
 from milmer.runtime.device import choose_device, describe
@@ -47,12 +50,13 @@ def explain_run(
     (channel,), the increase of the mean cross-entropy in nats when that channel is replaced, with
     the names of the channels as an attribute, and ``attention`` (height, width), which sums to 1.
     Either has size 0 if the model does not use that input or has no such map, or if the run was
-    skipped.
+    skipped. The attribute ``logit_shares`` holds the shares by part, as JSON.
     """
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
     channel, attention, count = np.zeros(0, np.float32), np.zeros((0, 0), np.float32), 0
+    shares: dict[str, float] = {}
     if "skipped" not in storage.read_provenance(run / "predictions.parquet")["facts"]:
         trained = _trained(run)
         model = load_trained(run / "model").to(device)
@@ -62,6 +66,7 @@ def explain_run(
             rows = rows[np.linspace(0, len(rows) - 1, options.segments).astype(int)]
         channel = _channels(model, data, rows, device)
         attention, count = _attention(model, data, rows, device), len(rows)
+        shares = logit_shares(model, _batches(data, rows, device))
     inputs = {"weights": run / "model/model.safetensors", "split": split}
     inputs |= {f"segments_{p.stem}": p for p in segments} | {f"faces_{p.stem}": p for p in faces}
     provenance = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
@@ -70,6 +75,7 @@ def explain_run(
         names = _channel_names(segments) if channel.size else []
         file.attrs["channels"] = json.dumps(names)
         file.attrs["segments"] = count
+        file.attrs["logit_shares"] = json.dumps(shares)
 
 
 def _trained(run: Path) -> TrainOptions:
@@ -151,13 +157,18 @@ def _attention(
 
     hook = attend.register_forward_pre_hook(look)
     try:
-        for first in range(0, len(rows), _BATCH):
-            inputs = data.batch(rows[first : first + _BATCH], device)
-            inputs.pop("labels")
+        for inputs in _batches(data, rows, device):
             model(**inputs)
     finally:
         hook.remove()
     return (total / total.sum()).view(side, side).cpu().numpy().astype(np.float32)
+
+
+def _batches(data: FoldData, rows: np.ndarray, device: torch.device) -> Iterator[dict[str, Tensor]]:
+    for first in range(0, len(rows), _BATCH):
+        inputs = data.batch(rows[first : first + _BATCH], device)
+        inputs.pop("labels")
+        yield inputs
 
 
 def _channel_names(segments: Sequence[Path]) -> list[str]:

@@ -35,6 +35,16 @@ SELECTIONS = {
     "last": "the last",
     "best_on_test": "that with the best accuracy on the test part",
 }
+_REFIT = (
+    " Then the model was trained anew on the training and the validation part, for as many steps; "
+    "what is said of the validation part comes from before."
+)
+_LOGIT_PARTS = {
+    "linear_eeg": "the linear path of the EEG's log power",
+    "linear_face": "the linear path of all valid frames' mean token",
+    "frames": "the deep path's chosen frames",
+    "eeg": "the deep path's EEG",
+}
 _RATED = (
     "The classes are participants' ratings of how they felt during a stimulus in a laboratory, "
     "divided by a threshold."
@@ -82,7 +92,8 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "## Data and protocol",
         _parts(facts),
         f"`{protocol}`: {PROTOCOLS[protocol]}. Epoch kept: {SELECTIONS[facts['select']]} "
-        f"({facts['epoch']}, counted from 0).",
+        f"({facts['epoch']}, counted from 0)." + (_REFIT if facts.get("refit") else ""),
+        shares_text(facts.get("logit_shares", {})),
         "## Results on the test part",
         _results(metrics),
         "## Calibration",
@@ -95,7 +106,16 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "Options of training and of the stages before it:",
         "\n".join(f"* {stage}: `{_json(values)}`" for stage, values in sorted(options.items())),
     ]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(filter(None, lines)) + "\n"
+
+
+def shares_text(shares: Mapping[str, float]) -> str:
+    """What :func:`milmer.model.shares.logit_shares` found, as a sentence."""
+    if not shares:
+        return ""
+    parts = [(name, shares[key]) for key, name in _LOGIT_PARTS.items() if key in shares]
+    text = ", ".join(f"{100 * share:.0f} % from {name}" for name, share in parts)
+    return f"Of the logits' variation on the test part come {text}."
 
 
 def statement(

@@ -90,6 +90,8 @@ class RunFacts(Options):
     warnings: list[str]
     select: str
     epoch: int
+    refit: bool = Field(False)
+    logit_shares: dict[str, float] = Field({})
     segments: _Counts
     subjects: _Counts
     classes: list[int]

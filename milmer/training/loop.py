@@ -9,7 +9,7 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,20 @@ from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.errors import MilmerError, Stopped
 from milmer.metrics.epoch_score import epoch_scores
-from milmer.model.configuration import NetworkConfig
-from milmer.model.eeg import LogPowerEEGEncoder
-from milmer.model.network import MilmerNetwork, NetworkOutput
+from milmer.model.network import NetworkOutput
+from milmer.model.shares import logit_shares
 from milmer.runtime.device import choose_device, describe, fast_bfloat16
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
-from milmer.splits.protocols import PROTOCOLS
 from milmer.training.checkpoints import ResumeState
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
-from milmer.training.linear_fit import fit_linear_path
+from milmer.training.initial import initial_network, parameter_groups
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import training_recipe
 from milmer.training.results import RunResults, require_free, write_run
 from milmer.training.skipped import skip_reason, write_skipped
 
 _log = logging.getLogger(__name__)
-LINEAR_RATE = 0.1  # of the learning rate, for the linear path
 
 
 def train_fold(
@@ -140,56 +137,92 @@ class Training:
         self.bfloat16 = {"bfloat16": True, "float32": False}.get(
             self.training.precision, fast_bfloat16(device)
         )
-        self.device = device
-        torch.manual_seed(self._seed("weights"))
-        self.processor = backbone.processor if backbone else None
-        self.model = MilmerNetwork(self._config(backbone))
-        if backbone is not None:
-            self.model.backbone.swin.load_state_dict(backbone.model.state_dict())
-            self.model.backbone.frames_at_once = options.finetune.backbone.batch_size
-        self.model.to(device)
+        self.device, self.backbone = device, backbone
         data.to(device, self.training.jobs_per_gpu)
-        self._fit_scale()
-        self._fit_linear_path()
-        self.optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=self.training.lr, weight_decay=self.training.weight_decay
-        )
-        self.step = 0
-        self.loss_sum = 0.0
+        self._begin()
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
+        self.refitting = False
+
+    def _begin(self) -> None:
+        """Stand before the first step on the training part."""
+        torch.manual_seed(self._seed("weights"))
+        self.model = initial_network(
+            self.data, self.rows["train"], self.options, self.device, self.backbone
+        )
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model),
+            lr=self.training.lr,
+            weight_decay=self.training.weight_decay,
+        )
+        self.step, self.loss_sum = 0, 0.0
 
     # ------------------------------------------------------------------ training
 
     def fit(self, state: ResumeState) -> None:
-        """Train all epochs, or what is left of them, and go back to the chosen one."""
+        """Train all epochs, or what is left of them, and go back to the chosen one.
+
+        With ``refit``, train anew on the training and validation part, for as many steps as led to
+        the chosen epoch.
+        """
         if (saved := state.load()) is not None:
             self._restore(saved)
             _log.info("goes on from step %d", self.step)
         began = time.monotonic()
-        batches = math.ceil(len(self.rows["train"]) / self.training.batch_size)
         with stop_requests() as stop_requested:
-            for epoch in track(range(len(self.history), self.training.epochs), self._name):
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self._lr(epoch) * group["share"]
-                self.model.train()
-                for rows in list(self._batches(epoch))[self.step - epoch * batches :]:
-                    self._train_on(rows)
-                    state.save_if_due(self._state, now=stop_requested())
-                    if stop_requested():
-                        raise Stopped(
-                            f"asked to stop at step {self.step}",
-                            where=self._name,
-                            remedy="the same command goes on from there",
-                        )
-                self._end_epoch(epoch, batches)
+            if not self.refitting:
+                for epoch in track(range(len(self.history), self.training.epochs), self._name):
+                    self._train_epoch(epoch, epoch, state, stop_requested)
+                    self._end_epoch(epoch)
+                self._choose()
+            if self.training.refit:
+                if not self.refitting:
+                    self._begin_refit()
+                batches = self._batch_count()
+                for epoch in range(self.step // batches, -(-self.refit_steps // batches)):
+                    schedule = epoch * batches // self.first_batches
+                    self._train_epoch(epoch, schedule, state, stop_requested)
         _log.info(
             "%d epochs in %.1f s, kept epoch %d",
             self.training.epochs,
             time.monotonic() - began,
             self.best["epoch"],
         )
+
+    def _train_epoch(
+        self, epoch: int, schedule: int, state: ResumeState, stop_requested: Callable[[], bool]
+    ) -> None:
+        """Take what is left of an epoch's steps, at the learning rate of epoch ``schedule``."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(schedule) * group["share"]
+        self.model.train()
+        for rows in list(self._batches(epoch))[self.step - epoch * self._batch_count() :]:
+            if self.refitting and self.step == self.refit_steps:
+                break
+            self._train_on(rows)
+            state.save_if_due(self._state, now=stop_requested())
+            if stop_requested():
+                raise Stopped(
+                    f"asked to stop at step {self.step}",
+                    where=self._name,
+                    remedy="the same command goes on from there",
+                )
+
+    def _batch_count(self) -> int:
+        """The number of batches of an epoch."""
+        return math.ceil(len(self.rows["train"]) / self.training.batch_size)
+
+    def _choose(self) -> None:
+        """Go back to the chosen epoch, and keep what it says of the validation part."""
         self.model.load_state_dict(self.best["model"])
+        self.validation = self.predict("val")
+
+    def _begin_refit(self) -> None:
+        self.first_batches = self._batch_count()
+        self.refit_steps = (self.best["epoch"] + 1) * self.first_batches
+        self.rows["train"] = np.sort(np.concatenate([self.rows["train"], self.rows["val"]]))
+        self.refitting = True
+        self._begin()
 
     def _train_on(self, rows: np.ndarray) -> None:
         torch.manual_seed(self._seed("step", self.step))
@@ -208,7 +241,7 @@ class Training:
                 remedy="lower training.lr",
             )
 
-    def _end_epoch(self, epoch: int, batches: int) -> None:
+    def _end_epoch(self, epoch: int) -> None:
         entry: dict[str, Any] = {
             "epoch": epoch,
             "lr": self._lr(epoch),
@@ -271,9 +304,9 @@ class Training:
         """What the finished run leaves."""
         return RunResults(
             model=self.model,
-            image_processor=self.processor,
+            image_processor=self.backbone.processor if self.backbone else None,
             predictions=self.predict("test"),
-            validation=self.predict("val"),
+            validation=self.validation,
             history=pd.DataFrame(self.history),
             facts=self._facts(),
             computed={
@@ -299,6 +332,8 @@ class Training:
             "warnings": split["warnings"],
             "select": self.select,
             "epoch": self.best["epoch"],
+            "refit": self.refitting,
+            "logit_shares": self._logit_shares(),
             "segments": {part: len(table) for part, table in parts.items()},
             "subjects": {part: table["subject"].nunique() for part, table in parts.items()},
             "classes": classes.tolist(),
@@ -312,34 +347,8 @@ class Training:
 
     # ------------------------------------------------------------------- details
 
-    def _config(self, backbone: Backbone | None) -> NetworkConfig:
-        shapes: dict[str, Any] = {}
-        if self.data.eeg is not None:
-            shapes |= dict(zip(("num_channels", "num_samples"), self.data.eeg.shape, strict=True))
-            shapes["sfreq"] = self.data.sfreq
-        if self.data.tokens is not None:
-            shapes |= dict(zip(("num_tokens", "token_dim"), self.data.tokens.shape, strict=True))
-        if backbone is not None:
-            shapes |= {"num_tokens": backbone.tokens, "token_dim": backbone.dim}
-            shapes["backbone_config"] = backbone.model.config.to_dict()
-        if self.data.bag is not None:
-            shapes["num_instances"] = self.data.bag.shape[1]
-        return NetworkConfig(self.options.model, labels=tuple(self.data.labels), **shapes)
-
-    def _forward(self, inputs: dict[str, Tensor]) -> NetworkOutput:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return self.model(**inputs)
-
-    def _fit_scale(self) -> None:
-        """Let the EEG encoder know the scale of the training part, and of it alone."""
-        if isinstance(self.model.eeg, LogPowerEEGEncoder):
-            rows, size = self.rows["train"], 64
-            parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-            self.model.eeg.fit_scale(lambda: (self.data.eeg_of(p, self.device) for p in parts))
-
-    def _fit_linear_path(self) -> None:
-        """Begin with what a linear classifier learns from the training part."""
-        rows, size = self.rows["train"], 64
+    def _logit_shares(self) -> dict[str, float]:
+        rows, size = self.rows["test"], self.training.batch_size
 
         def batches() -> Iterator[dict[str, Tensor]]:
             for first in range(0, len(rows), size):
@@ -347,22 +356,12 @@ class Training:
                 inputs.pop("labels")
                 yield inputs
 
-        table = self.data.table.iloc[rows]
-        group = list(PROTOCOLS[self.data.facts["protocol"]].group)
-        groups = table.groupby(group, sort=True).ngroup().to_numpy()
-        fit_linear_path(self.model, batches, table["label"].to_numpy(), groups)
+        self.model.eval()
+        return logit_shares(self.model, batches())
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """The optimizer's: the linear path begins where it should end up, and learns slowly."""
-        linear = [] if self.model.linear is None else list(self.model.linear.parameters())
-        slow = {id(p) for p in linear}
-        deep = [p for p in self.model.parameters() if id(p) not in slow]
-        groups = ((deep, 1.0), (linear, LINEAR_RATE))
-        return [
-            {"params": [p for p in parameters if p.requires_grad], "share": share}
-            for parameters, share in groups
-            if parameters
-        ]
+    def _forward(self, inputs: dict[str, Tensor]) -> NetworkOutput:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.model(**inputs)
 
     @property
     def _columns(self) -> list[str]:
@@ -384,13 +383,17 @@ class Training:
             "loss_sum": self.loss_sum,
             "history": self.history,
             "best": self.best,
+            "refitting": self.refitting,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        self.history, self.best = state["history"], state["best"]
+        if state["refitting"]:
+            self._choose()
+            self._begin_refit()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.loss_sum = state["step"], state["loss_sum"]
-        self.history, self.best = state["history"], state["best"]
 
 
 def _listed(tensor: Tensor | None, count: int) -> list:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from milmer.backbone.options import TokensOptions
 from milmer.model.options import ModelOptions
@@ -27,6 +27,11 @@ class TrainingOptions(Options):
         description="Epoch that is kept: the best macro-F1 on the validation part, the last, or "
         "(as published) the best accuracy on the test part.",
     )
+    refit: bool = Field(
+        False,
+        description="Once `validation` has chosen the epoch, train anew on the training and "
+        "validation part, for as many steps.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="`auto` is bfloat16 mixed precision where the device is fast with it."
     )
@@ -42,6 +47,12 @@ class TrainingOptions(Options):
     checkpoint_minutes: float = execution(
         1.0, ge=0, description="Minutes between checkpoints, from which an interrupted run resumes."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainingOptions":
+        if self.refit and self.select != "validation":
+            raise ValueError("refit: requires select: validation")
+        return self
 
 
 class TrainOptions(Options):

@@ -77,6 +77,17 @@ def test_it_warns_of_a_leak_and_of_a_selection_on_the_test_part(train):
     assert "**Selected on the test part**" in text
 
 
+def test_it_says_where_the_logits_come_from_and_that_the_model_was_trained_again(train):
+    text, _ = train("trial", "s01-k0")
+    sentence = re.search("Of the logits' variation on the test part come (.*)\\.", text)[1]
+    shares = [int(n) for n in re.findall(r"(-?\d+) % from", sentence)]
+    assert len(shares) == 4
+    assert abs(sum(shares) - 100) <= 2
+    assert "trained anew" not in text
+    text, _ = train("trial", "s01-k0", refit=True)
+    assert "Then the model was trained anew on the training and the validation part" in text
+
+
 def test_it_names_what_the_model_looks_at(train):
     text, _ = train("trial", "s01-k0", {"modalities": ["eeg"]})
     assert "Classifies a segment of EEG as one of HAHV, LAHV, LALV, HALV." in text

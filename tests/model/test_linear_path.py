@@ -10,8 +10,9 @@ from milmer.model.eeg import LogPower
 from milmer.model.linear_path import mean_token
 from milmer.model.network import MilmerNetwork
 from milmer.model.options import ModelOptions
+from milmer.model.shares import logit_shares
 from milmer.model.trained import load_trained, save_trained
-from milmer.training.linear_fit import fit_linear_path
+from milmer.training.initial import fit_linear_path
 
 SMALL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 6}
 ROWS, CLASSES = 60, 3
@@ -157,3 +158,48 @@ def test_without_it_nothing_is_fitted_and_the_network_is_as_before(data):
     fit_linear_path(network, batches(data[0]), data[1], np.arange(ROWS))
     assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
     assert not any(name.startswith("linear.") for name in before)
+
+
+# ------------------------------------------------- where the logits come from
+
+
+def test_at_the_start_all_of_the_logits_comes_from_the_linear_paths(data):
+    inputs, _ = data
+    network = fitted(data)
+    shares = logit_shares(network, batches(inputs)())
+    with torch.no_grad():
+        features = network.linear_features(**inputs)
+        face = features["face"] @ network.linear.face.weight.T
+        total = network(**inputs).logits
+    face, total = (x - x.mean(1, keepdim=True) for x in (face, total))
+    face, total = (x - x.mean(0) for x in (face, total))
+    assert shares["linear_face"] == pytest.approx(
+        float((face * total).sum() / total.square().sum())
+    )
+    assert shares["linear_eeg"] == pytest.approx(1 - shares["linear_face"], abs=1e-4)
+    assert 0.1 < shares["linear_face"] < 0.95
+    assert (shares["frames"], shares["eeg"]) == pytest.approx((0, 0), abs=1e-6)
+
+
+def test_the_deep_path_is_parted_into_chosen_frames_and_eeg(data):
+    inputs, _ = data
+    network = build()
+    network.eeg.fit_scale(lambda: inputs["eeg"].split(16))
+    shares = logit_shares(network, batches(inputs)())
+    assert shares["linear_eeg"] == shares["linear_face"] == 0.0
+    assert shares["frames"] + shares["eeg"] == pytest.approx(1.0, abs=1e-5)
+    same = inputs | {"eeg": inputs["eeg"][:1].expand_as(inputs["eeg"])}
+    of_frames = logit_shares(network, batches(same)())
+    assert of_frames["frames"] == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("modality", "part"), [("eeg", "eeg"), ("face", "frames")])
+def test_of_one_modality_the_deep_path_is_its_own(data, modality, part):
+    network = build(modalities=[modality], linear_path=False)
+    shares = logit_shares(network, batches(data[0])())
+    assert shares == {part: pytest.approx(1.0)}
+
+
+def test_equal_segments_have_no_shares(data):
+    same = {name: x[:1].expand_as(x) for name, x in data[0].items()}
+    assert logit_shares(build(modalities=["face"]), batches(same)()) == {}

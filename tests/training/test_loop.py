@@ -94,6 +94,88 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monk
     assert [p.name for p in tmp_path.iterdir()] == ["seed0"]
 
 
+# ---------------------------------------------------------------------- refit
+
+
+@pytest.fixture(scope="module")
+def refitted(files, tmp_path_factory):
+    """A run with ``refit``, and the rows of each step of both trainings."""
+    steps, plain = [], loop.Training._train_on
+
+    def noted(self, rows):
+        steps.append((self.refitting, self.step, tuple(rows), self.optimizer.param_groups[0]["lr"]))
+        plain(self, rows)
+
+    loop.Training._train_on = noted
+    try:
+        out = tmp_path_factory.mktemp("refit") / "seed0"
+        train_fold(*files, options(refit=True), 0, out)
+    finally:
+        loop.Training._train_on = plain
+    return out, steps
+
+
+def test_refit_trains_on_both_parts_for_as_many_steps_as_led_to_the_chosen_epoch(
+    files, run, refitted
+):
+    out, steps = refitted
+    data = read_fold(*files)
+    train, val = ({*data.rows(part).tolist()} for part in ("train", "val"))
+    first = [step for step in steps if not step[0]]
+    again = [step for step in steps if step[0]]
+    batches, epoch = len(first) // 4, facts(out)["epoch"]
+    assert [step for _, step, *_ in again] == list(range((epoch + 1) * batches))
+    assert {row for _, _, rows, _ in first for row in rows} == train
+    seen = {row for _, _, rows, _ in again for row in rows}
+    assert seen <= train | val
+    assert seen & val
+    both = -(-len(train | val) // 4)
+    for _, step, _, lr in again:  # the schedule of the first training, by steps
+        assert lr == first[step // both * both // batches * batches][3]
+    assert facts(out)["refit"]
+    assert not facts(run)["refit"]
+    assert facts(out)["segments"]["train"] == len(train | val)
+
+
+def test_what_a_refitted_run_says_of_the_validation_part_comes_from_before(run, refitted):
+    before, after = (
+        storage.read_table(folder / "validation.parquet", "validation")
+        for folder in (run, refitted[0])
+    )
+    pd.testing.assert_frame_equal(before, after)
+    weights = [(folder / "model/model.safetensors").read_bytes() for folder in (run, refitted[0])]
+    assert weights[0] != weights[1]
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_refit_that_was_interrupted_goes_on_to_the_same_bytes(
+    files, refitted, tmp_path, monkeypatch, back
+):
+    whole, steps = refitted
+    out, left = tmp_path / "seed0", len(steps) - back
+    plain = loop.Training._train_on
+
+    def interrupted(self, rows):
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        plain(self, rows)
+
+    monkeypatch.setattr(loop.Training, "_train_on", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(*files, options(refit=True, checkpoint_minutes=0), 0, out)
+    left = len(steps)
+    train_fold(*files, options(refit=True, checkpoint_minutes=0), 0, out)
+    assert left == len(steps) - back
+    assert same_bytes(whole, out)
+
+
+def test_refit_without_an_epoch_chosen_on_validation_is_refused():
+    with pytest.raises(ValueError, match="refit: requires select: validation"):
+        options(refit=True, select="last")
+
+
 @pytest.mark.parametrize("stop_at", [0, 5])
 def test_asked_to_stop_it_saves_and_the_same_command_goes_on(
     files, run, tmp_path, monkeypatch, stop_at

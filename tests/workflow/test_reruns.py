@@ -293,6 +293,7 @@ KEYS = {
     "training.lrf": (0.5, "train"),
     "training.weight_decay": (0.1, "train"),
     "training.select": ("last", "train"),
+    "training.refit": (True, "train"),
     "training.precision": ("float32", "train"),
     "training.threads": (1, "train"),
     "training.device": ("cpu", ""),

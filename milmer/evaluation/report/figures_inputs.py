@@ -7,6 +7,7 @@ import pandas as pd
 
 from milmer.drawing.scalp import scalp_map, strongest
 from milmer.drawing.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
+from milmer.evaluation.model_card import shares_text
 from milmer.evaluation.report.sources import Cleaning, Group, Results
 
 _SCORE_BINS = np.linspace(-3, 3, 25)
@@ -131,7 +132,8 @@ def attention(results: Results) -> Figure:
         i, j = np.unravel_index(share.argmax(), share.shape)
         description = f"Mean attention over {share.shape[0]} x {share.shape[1]} parts of the face "
         description += f"in percent; highest in row {i + 1}, column {j + 1} "
-        description += f"({100 * share.max():.1f}), uniform would be {100 / share.size:.1f}."
+        description += f"({100 * share.max():.1f}), uniform would be {100 / share.size:.1f}. "
+        description += shares_text(results.logit_shares(group))
         panels.append(drawing.panel(group.title, description))
     return Figure(
         "attention",
@@ -150,7 +152,8 @@ def channels(results: Results) -> Figure:
             continue
         values, names = explanation
         increase = dict(zip(names, values.tolist(), strict=True))
-        description = f"The loss increases most for {strongest(increase)}."
+        description = f"The loss increases most for {strongest(increase)}. "
+        description += shares_text(results.logit_shares(group))
         panels.append(scalp_map(group.title, increase, "increase of cross-entropy", description))
     return Figure(
         "channels",

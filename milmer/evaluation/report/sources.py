@@ -244,6 +244,15 @@ class Results:
             self._seen(path)
         return (np.mean(arrays, axis=0), channels) if arrays else None
 
+    def logit_shares(self, group: Group) -> dict[str, float]:
+        """Where the logits come from, averaged over the runs; empty where none was explained."""
+        shares = []
+        for path in self._explained(group):
+            with storage.open_h5(path, "explain") as file:
+                shares.append(json.loads(file.attrs["logit_shares"]))
+        parts = pd.DataFrame([share for share in shares if share])
+        return {str(name): float(share) for name, share in parts.mean().items()}
+
     def _explained(self, group: Group) -> Iterator[Path]:
         folder = self.folder / "explanations" / group.experiment / group.protocol
         for run in group.metrics:
