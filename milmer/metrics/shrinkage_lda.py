@@ -3,7 +3,8 @@
 Features are scaled by their deviation within classes, whose pooled covariance is shrunk towards a
 multiple of the identity by as much as Ledoit and Wolf (2004) estimate. Blankertz et al. (2011) use
 the same for EEG. The logits are divided by the temperature (Guo et al. 2017) that rows of left-out
-groups ask for, because in many dimensions the classifier is far surer than it is right. Solved in
+groups ask for, because in many dimensions the classifier is far surer than it is right. Where all of them are classified
+correctly, Platt's targets (1999) keep it from being sure without limit. Solved in
 the space of features or of rows, whichever is smaller; nothing depends on the order of rows.
 """
 
@@ -177,15 +178,19 @@ def _best_factor(
 ) -> float:
     """The factor of ``logits`` (row, class) at which the cross-entropy with ``offset`` is least.
 
-    Between ``low`` and ``high``, by bisection: the cross-entropy is convex.
+    Between ``low`` and ``high``, by bisection: the cross-entropy is convex. Of n rows of a class the
+    target is (n + 1) / (n + classes) for that class, as if each class had been seen once more
+    (Platt 1999).
     """
-    own = np.take_along_axis(logits, truth[:, None], axis=1)
+    classes = logits.shape[1]
+    rows = np.bincount(truth, minlength=classes)[truth][:, None]  # of the same class
+    target = (1 + rows * np.eye(classes)[truth]) / (rows + classes)  # (row, class)
 
     def slope(factor: float) -> float:
         z = offset + factor * logits
         p = np.exp(z - z.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
-        return float(((p * logits).sum(axis=1, keepdims=True) - own).mean())
+        return float(((p - target) * logits).sum(axis=1).mean())
 
     if slope(low) >= 0:
         return low

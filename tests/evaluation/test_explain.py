@@ -41,7 +41,7 @@ def occipital(tmp_path_factory):
     """A subject whose class is in six occipital channels alone, and a model that learned it."""
     folder = tmp_path_factory.mktemp("occipital")
     size = {"subjects": 1, "trials": 16, "seconds": 12, "no_video": [1]}
-    synthesize(folder / "deap", TwinOptions(signal_channels=6, eeg_signal=0.6, **size))
+    synthesize(folder / "deap", TwinOptions(signal_channels=6, eeg_signal=1, **size))
     trials, segments, split = (folder / name for name in ("t.parquet", "s01.h5", "k0.parquet"))
     make_trials(folder / "deap", "s01", TrialsOptions(), trials)
     make_segments(trials, folder / "deap", SegmentsOptions(), segments, read_recording)
