@@ -3,9 +3,9 @@
 Features are scaled by their deviation within classes, whose pooled covariance is shrunk towards a
 multiple of the identity by as much as Ledoit and Wolf (2004) estimate. Blankertz et al. (2011) use
 the same for EEG. The logits are divided by the temperature (Guo et al. 2017) that rows of left-out
-groups ask for, because in many dimensions the classifier is far surer than it is right. Where all of them are classified
-correctly, Platt's targets (1999) keep it from being sure without limit. Solved in
-the space of features or of rows, whichever is smaller; nothing depends on the order of rows.
+groups ask for, because in many dimensions the classifier is far surer than it is right; with the
+targets of Platt (1999) also where it is always right. Solved in the space of features or of rows,
+whichever is smaller; nothing depends on the order of rows.
 """
 
 from collections.abc import Mapping
@@ -178,8 +178,8 @@ def _best_factor(
 ) -> float:
     """The factor of ``logits`` (row, class) at which the cross-entropy with ``offset`` is least.
 
-    Between ``low`` and ``high``, by bisection: the cross-entropy is convex. Of n rows of a class the
-    target is (n + 1) / (n + classes) for that class, as if each class had been seen once more
+    Between ``low`` and ``high``, by bisection: the cross-entropy is convex. The target of a row is
+    (n + 1) / (n + classes) for its class, which n rows are of, and 1 / (n + classes) for each other
     (Platt 1999).
     """
     classes = logits.shape[1]
