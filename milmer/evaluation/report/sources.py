@@ -249,7 +249,7 @@ class Results:
         shares = []
         for path in self._explained(group):
             with storage.open_h5(path, "explain") as file:
-                shares.append(json.loads(file.attrs["logit_shares"]))
+                shares.append(attribute(file, "logit_shares", path, dict))
         parts = pd.DataFrame([share for share in shares if share])
         return {str(name): float(share) for name, share in parts.mean().items()}
 
