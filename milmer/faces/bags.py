@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 
 from milmer.errors import MilmerError
@@ -22,6 +21,8 @@ def decode_crop(image: np.ndarray) -> np.ndarray:
 
     Raises :class:`MilmerError` where it is none, or larger than any crop.
     """
+    import cv2  # which training on tokens does without
+
     picture = None
     if require_pixels(image.tobytes(), LARGEST_CROP**2, "a stored crop"):
         picture = cv2.imdecode(image, cv2.IMREAD_COLOR_RGB)
