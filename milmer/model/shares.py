@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from milmer.model.network import MilmerNetwork
 
+_ROUNDING = 1e-9  # of float32, squared and with a margin
 LINEAR_EEG, LINEAR_FACE, FRAMES, EEG = "linear_eeg", "linear_face", "frames", "eeg"
 
 
@@ -48,7 +49,8 @@ def logit_shares(network: MilmerNetwork, batches: Iterable[dict[str, Tensor]]) -
     varying = {name: _centred(torch.cat(values)) for name, values in parts.items()}
     total = torch.stack(list(varying.values())).sum(0)  # (segment, class)
     variance = float(total.square().sum())
-    if variance == 0:
+    squares = sum(float(torch.cat(values).square().sum()) for values in parts.values())
+    if variance <= _ROUNDING * squares:
         return {}
     return {name: float((part * total).sum()) / variance for name, part in varying.items()}
 
