@@ -32,18 +32,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def workflow_config(
     config: Mapping[str, Any], files: Iterable[Path] = (), alone: bool = False
 ) -> dict[str, Any]:
-    """What the workflow runs with: ``config`` on top of the config.yaml beside the Snakefile.
+    """What the workflow runs with: ``config`` on top of ``files`` and of its own config.yaml.
 
-    ``config`` is a configuration file's content, or what Snakemake merged, which lets an empty
-    section replace a full one; here it changes nothing. ``files``, which Snakemake read, are read
-    once more, for what it lets pass; ``alone`` leaves config.yaml out. Raises
-    :class:`MilmerError` where a file is wrong.
+    ``config`` is a configuration file's content, or what Snakemake merged of ``files`` and the
+    command line. Snakemake lets an empty section replace a full one; here it changes nothing.
+    ``alone`` leaves the config.yaml beside the Snakefile out. Raises :class:`MilmerError` where a
+    file is wrong.
     """
-    for file in files:
-        read_yaml(file)
     require_written_out(config, "config")
-    base = read_yaml(WORKFLOW_CONFIG) if WORKFLOW_CONFIG.is_file() and not alone else {}
-    return merged(base, config)
+    result: dict[str, Any] = {}
+    for file in [*([] if alone or not WORKFLOW_CONFIG.is_file() else [WORKFLOW_CONFIG]), *files]:
+        result = merged(result, read_yaml(file))
+    return merged(result, config)
 
 
 def merged(

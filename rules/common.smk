@@ -28,7 +28,7 @@ from milmer.plan.resume import Run
 try:
     CONFIG = workflow_config(
         config,
-        map(Path, workflow.configfiles if workflow.is_main_process else []),
+        map(Path, workflow.config_settings.configfiles),
         alone=workflow.config_settings.replace_workflow_config,
     )
     PLAN = Plan.read(CONFIG)

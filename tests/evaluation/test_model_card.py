@@ -131,7 +131,7 @@ def test_a_models_folder_names_no_person_and_no_place(train, twin_results):
         folder = train.folder / "model"
         assert {path.name for path in folder.iterdir()} == {
             *("README.md", "config.json", "evaluation.json", "milmer_processor.json"),
-            *("model.safetensors", ".milmer-train.json"),
+            *("model.safetensors", "modeling_milmer.py", ".milmer-train.json"),
         }
         for path in folder.iterdir():
             content = path.read_bytes()

@@ -189,6 +189,7 @@ def test_cleaning_and_explanations_are_drawn(page):
     assert "|r| 0.90 with vEOG; 20.0 % of the variance" in page
     assert "The loss increases most for F" in page
     assert "parts of the face in percent; highest in row" in page
+    assert "come 52 % from the linear path of the EEG" in page
 
 
 def test_conclusions_and_literature_are_shown(page):

@@ -184,7 +184,7 @@ def test_absurd_options_of_a_trained_model_are_one_line(trained, refused, values
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"[]", b"\xff\xfe{", b"[" * 100_000, b'{"model_type": "swin"' + b" " * (1 << 21) + b"}"],
+    [b"", b"[]", b"\xff\xfe{", b"[" * 100_000, b'{"model_type": "swin"' + b" " * 20_000_000 + b"}"],
     ids=["empty", "list", "bytes", "deep", "long"],
 )
 def test_a_configuration_that_is_none_is_one_line(swin, trained, refused, text):

@@ -152,6 +152,7 @@ MODULES = {
     "milmer/faces/__init__.py": "faces tokens train explain report",
     "milmer/faces/bags.py": "tokens train explain report",
     "milmer/faces/contact_sheet.py": "",
+    "milmer/faces/face_detection_*": "",  # another model is refused by its digest
     "milmer/backbone/*.py": "pretrain tokens train explain",
     "milmer/backbone/class_folders.py": "pretrain",
     "milmer/backbone/pretraining.py": "pretrain",
@@ -572,8 +573,8 @@ PROSE = {
     "an option's description": ("model/options.py", b'description="', b'description="Here: '),
     "a score": (
         "metrics/scores.py",
-        b'sk.f1_score, truth, guess, "weighted"',
-        b'sk.f1_score, truth, guess, "macro"',
+        b'_weighted(truth, guess, "f1")',
+        b'_weighted(truth, guess, "recall")',
     ),
     "the report": ("evaluation/report/page.html", b"<h1>Milmer</h1>", b"<h1>Report</h1>"),
     "an error's remedy": ("training/loop.py", b'remedy="lower training.lr"', b'remedy="try less"'),

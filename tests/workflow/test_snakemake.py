@@ -177,7 +177,7 @@ def test_a_bad_configuration_is_one_clear_line_before_anything_runs(work, change
 def test_a_file_on_top_is_read_as_milmer_config_reads_it(work, tmp_path):
     more = tmp_path / "more.yaml"
     more.write_text("dataset:\nexperiments:\nbackbone:\n")
-    on_top = ("--dry-run", "--configfile", str(more))
+    on_top = ("--dry-run", "--configfile", str(work / "mine.yaml"), str(more))
     assert to_run(snakemake(work, *on_top)) == {}  # empty sections change nothing
     more.write_text("training:\n  epochs: 3\n  epochs: 4\n")
     done = snakemake(work, *on_top)
