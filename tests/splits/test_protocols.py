@@ -37,3 +37,20 @@ def test_each_fold_can_be_split_and_tests_something(tmp_path, protocol):
 
 def test_the_first_honest_protocol_is_what_others_are_compared_with():
     assert HONEST == ("trial", "stimulus", "loso")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "folds"),
+    [
+        ("segment", ["p10", "Eve_2"]),
+        ("trial", ["p10-k0", "p10-k1", "Eve_2-k0", "Eve_2-k1"]),
+        ("stimulus", ["k0", "k1"]),
+        ("loso", ["p10", "Eve_2"]),
+    ],
+)
+def test_folds_are_named_subject_by_subject_and_read_their_own_or_all(protocol, folds):
+    subjects = ["p10", "Eve_2"]
+    assert fold_names(protocol, subjects, 2) == folds
+    read = [fold_subjects(protocol, fold, subjects) for fold in folds]
+    own = [[fold.removesuffix("-k0").removesuffix("-k1")] for fold in folds]
+    assert read == (own if protocol in ("segment", "trial") else [subjects] * 2)

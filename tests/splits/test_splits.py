@@ -262,18 +262,24 @@ def test_so_many_groups_validate_at_least_one_and_never_all(tmp_path, trials, va
 
 
 def test_a_group_counts_as_its_most_common_class(tmp_path):
-    """Of six subjects three are mostly of one class, though their first trial is of the other."""
+    """Of six subjects three are mostly of one class; the first trial of all is of the other."""
     high, low = [8, 8], [2, 2]
-    mostly = {f"s{i}": (low, high) if i % 2 else (high, low) for i in range(1, 8)}
-    paths = [
-        write_trials(tmp_path, name, [first, *[second] * 3])
-        for name, (first, second) in mostly.items()
-    ]
+    mostly = {f"s{i}": low if i % 2 else high for i in range(1, 8)}
+    paths = [write_trials(tmp_path, name, [low, *[own] * 3]) for name, own in mostly.items()]
     for seed in range(4):
         table, _ = split(tmp_path, paths, "loso", "s7", validation=0.34, seed=seed)
-        validating = sorted(set(table.loc[table["part"] == "val", "subject"]))
-        assert len(validating) == 2
-        assert mostly[validating[0]] != mostly[validating[1]]
+        first, second = sorted(set(table.loc[table["part"] == "val", "subject"]))
+        assert mostly[first] != mostly[second]
+
+
+def test_as_many_folds_as_groups_test_one_each_and_an_unknown_protocol_is_named(tmp_path, refused):
+    path = write_trials(tmp_path, "s01", [[8, 8]] * 4)
+    options = {"folds": 4, "validation": 0, "labels": {"scheme": "arousal"}}
+    table, facts = split(tmp_path, [path], "trial", "s01-k3", **options)
+    assert table.loc[table["part"] == "test", "experiment_id"].nunique() == 1
+    assert (facts["scheme"], facts["labels"]) == ("arousal", ["low", "high"])
+    with refused("there is no protocol 'day'; use one of segment, trial, stimulus, loso"):
+        split(tmp_path, [path], "day", "s01")
 
 
 @pytest.mark.parametrize(
