@@ -135,6 +135,7 @@ def _fold(folder: Path) -> FoldData:
         valid=valid,
         instances=np.arange(bag.shape[1]),
         dropped={},
+        rejected={},
     )
 
 

@@ -104,7 +104,7 @@ def test_a_whole_recording_is_predicted_block_by_block(original, bdf, tmp_path):
     p = found.loc[found["eeg_usable"], [c for c in found if c.startswith("p_")]].to_numpy()
     np.testing.assert_allclose(p.sum(1), 1)
     notes = json.loads((tmp_path / "out/about.json").read_text())["notes"]
-    assert any("have too many bad EEG channels: nothing is predicted there" in n for n in notes)
+    assert any("have EEG that cannot be used: nothing is predicted there" in n for n in notes)
 
 
 def test_predictions_are_both_raw_and_calibrated(run, whole):
