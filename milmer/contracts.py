@@ -163,6 +163,7 @@ class _Run(_Split):
     subjects: dict[str, int]
     without_valid_face: dict[str, int]
     rejected: dict[str, int]
+    logit_shares: dict[str, float] = {}
     modalities: list[str]
     num_instances: int
     holds_backbone: bool

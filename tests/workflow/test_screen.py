@@ -35,7 +35,8 @@ def command(tmp_path):
 
 @pytest.fixture
 def environment():
-    return os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow/logger")}
+    others = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return others | {"PYTHONPATH": str(REPOSITORY / "workflow/logger")}
 
 
 FAILED = "failed: bad\n  logs/bad.log: milmer: trials: no such file; do this\n"
