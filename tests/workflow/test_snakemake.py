@@ -182,7 +182,7 @@ def test_a_file_on_top_is_read_as_milmer_config_reads_it(work, tmp_path):
     more.write_text("training:\n  epochs: 3\n  epochs: 4\n")
     done = snakemake(work, *on_top)
     assert done.returncode == 1
-    assert f"{more}: the key 'epochs' stands twice, in lines 2 and 3" in done.stderr
+    assert f"{more}: the key 'epochs' stands twice, in lines 2 and 3" in done.stdout + done.stderr
 
 
 def test_status_knows_all_jobs_that_there_are(work):
