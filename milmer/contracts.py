@@ -183,6 +183,13 @@ class _Baseline(Facts):
     labels: list[str]
     permuted: bool
     shares: list[float]
+    rejected: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _a_share_a_class(self) -> Self:
+        if len(self.shares) != len(self.labels):
+            raise ValueError("shares are not of the labels")
+        return self
 
 
 _FACTS: dict[str, type[Facts]] = {"split": _Split, "baseline": _Baseline}
@@ -308,6 +315,10 @@ def require_columns(table: pa.Table, stage: str, facts: Mapping[str, Any], path:
         raise MilmerError("holds no rows", where=path, remedy=AGAIN)
     columns |= {n: k for n, k in _OPTIONAL.items() if columns and n in table.column_names}
     require_kinds(table, columns, path, len(facts.get("labels", ())))
+    if stage in _PREDICTIONS:
+        segments = table.group_by(["subject", "experiment_id", "position"]).aggregate([])
+        if len(segments) < len(table):
+            raise MilmerError("holds a segment twice", where=path, remedy=AGAIN)
 
 
 def require_kinds(
