@@ -1,12 +1,14 @@
 """Removes blinks and eye movements from the EEG, guided by hEOG and vEOG.
 
-Both methods are fitted once per subject, on all trials high-passed at 1 Hz, and then applied to the
-unfiltered trials sample by sample; so they commute with any filter along time.
+Both methods are fitted once per subject, on samples of all trials high-passed at 1 Hz, and then
+applied to the unfiltered trials; so they commute with any filter along time.
 
-* ``eog_regression`` subtracts from each channel its least-squares share of hEOG and vEOG (Gratton
-  et al. 1983; Croft & Barry 2000), and with it any brain activity that the EOG electrodes pick up.
-* ``ica`` decomposes the EEG into independent components (FastICA, Hyvärinen & Oja 2000) and removes
-  those that correlate with hEOG or vEOG (Jung et al. 2000).
+* ``eog_regression`` subtracts from each channel its least-squares share of hEOG and vEOG below 5 Hz
+  (Gratton et al. 1983; Croft & Barry 2000): electrodes at the eyes pick up alpha too, and eyes move
+  slowly.
+* ``ica`` decomposes the EEG into independent components (FastICA, Hyvärinen & Oja 2000), removes
+  those that hEOG and vEOG together explain below 10 Hz (Jung et al. 2000), and then what regression
+  finds of the eyes in the others.
 """
 
 import logging
@@ -16,15 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from milmer.eeg.filtering import high_pass
+from milmer.eeg.filtering import high_pass, low_pass
 from milmer.errors import MilmerError
 
 EOG_CHANNELS = ("hEOG", "vEOG")
 """The rows of the EOG, both bipolar."""
 
+EYE_REACH = 0.83
+"""Seconds before and after a sample that the removals look at: half of a filter."""
+
 _DRIFT = 1.0  # Hz; without a high-pass, drift would dominate the fit
+_SLOW = 5.0  # Hz; above it EOG is brain and muscle more than eye
+_EYES = 10.0  # Hz; below it components are compared with the EOG
 _NEGLIGIBLE = 1e-9  # a dimension with less than this share of the largest variance is rounding
-_SAMPLES = 150_000  # enough for FastICA: 150 times the square of 32 channels
+_SAMPLES = 32_000  # that a fit looks at: 30 times the square of 32 channels
 _ITERATIONS = 200  # eye components converge early; further iterations do not change them
 
 _log = logging.getLogger(__name__)
@@ -47,16 +54,15 @@ def eog_regression(
     removed. Raises :class:`MilmerError` if the EOG is missing, flat or not finite.
     """
     eog = _usable_eog(eeg, eog, "eog_regression")
-    fitted, eyes = _high_passed(eeg, sfreq), _high_passed(eog, sfreq)  # (channel, time), (2, time)
-    weights = np.linalg.lstsq(eyes.T, fitted.T)[0].T  # (channel, 2)
+    fitted, slow = (_sampled(eeg, sfreq, high) for high in (None, _SLOW))  # (channel, time)
+    eyes = _sampled(eog, sfreq, _SLOW)  # (2, time)
+    weights = np.linalg.lstsq(eyes.T, slow.T)[0].T  # (channel, 2)
 
     def remove(trial: np.ndarray, eyes: np.ndarray | None) -> np.ndarray:
-        return trial - weights @ eyes
+        return trial - weights @ low_pass(eyes, sfreq, _SLOW)
 
     return remove, {
-        "coefficients": {
-            name: _by_channel(channels, weights[:, i]) for i, name in enumerate(EOG_CHANNELS)
-        },
+        "coefficients": _coefficients(channels, weights),
         "removed_variance": _by_channel(channels, _variance_share(weights @ eyes, fitted)),
     }
 
@@ -68,31 +74,37 @@ def ica(
     sfreq: float,
     eog_correlation: float,
 ) -> tuple[Removal, dict[str, Any]]:
-    """Fit an ICA whose components are removed where they correlate with hEOG or vEOG.
+    """Fit an ICA whose components are removed where hEOG and vEOG explain them.
 
     ``eeg`` maps experiment_id to (channel, sample) and ``eog`` to (2, sample), both in µV at
-    ``sfreq`` Hz. A component is removed if its absolute correlation with either exceeds
-    ``eog_correlation``. As many components are fitted as the data has dimensions, which are fewer
-    than its channels after an average reference or an interpolation.
+    ``sfreq`` Hz. A component is removed if its multiple correlation with both below 10 Hz exceeds
+    ``eog_correlation``: whether EOG is bipolar or not, the same comes out. As many components are
+    fitted as the data has dimensions, which are fewer than its channels after an average reference
+    or an interpolation. What is left of the eyes goes by regression.
 
     Returns the removal and a report of plain JSON values: the number of ``components``, whether
     FastICA ``converged``, the components ``removed`` (index by falling variance, |r| with hEOG and
-    vEOG, share of the total variance, map in µV by channel at one standard deviation), and
-    ``removed_variance``, the share of each channel's variance that is removed. Raises
-    :class:`MilmerError` if the EOG is missing, flat or not finite.
+    vEOG and with both, share of the total variance, map in µV by channel at one standard
+    deviation), the ``coefficients`` of the regression, and ``removed_variance``, the share of each
+    channel's variance that is removed. Raises :class:`MilmerError` if the EOG is missing, flat or
+    not finite.
     """
     eog = _usable_eog(eeg, eog, "ica")
-    fitted, eyes = _high_passed(eeg, sfreq), _high_passed(eog, sfreq)  # (channel, time), (2, time)
+    fitted = _sampled(eeg, sfreq, None)  # (channel, time)
     unmixing, mixing, converged = _components(fitted)
-    sources = unmixing @ fitted  # (component, time)
-    correlation = _correlation(sources, eyes)  # (component, 2)
-    variance = (mixing**2).sum(axis=0) * sources.var(axis=1)
-    removed = np.flatnonzero(correlation.max(axis=1) > eog_correlation)
+    below, eyes = (_sampled(x, sfreq, _EYES) for x in (eeg, eog))  # (channel, time), (2, time)
+    single = _correlation(unmixing @ below, eyes)  # (component, 2)
+    both = _multiple_correlation(unmixing @ below, eyes)  # (component,)
+    variance = (mixing**2).sum(axis=0) * (unmixing @ fitted).var(axis=1)
+    removed = np.flatnonzero(both > eog_correlation)
     projection = mixing[:, removed] @ unmixing[removed]  # (channel, channel)
+    slow, slow_eyes = (_sampled(x, sfreq, _SLOW) for x in (eeg, eog))
+    weights = np.linalg.lstsq(slow_eyes.T, (slow - projection @ slow).T)[0].T  # (channel, 2)
 
-    def remove(trial: np.ndarray, _: np.ndarray | None) -> np.ndarray:
-        return trial - projection @ trial
+    def remove(trial: np.ndarray, eyes: np.ndarray | None) -> np.ndarray:
+        return trial - projection @ trial - weights @ low_pass(eyes, sfreq, _SLOW)
 
+    share = _variance_share(projection @ fitted + weights @ slow_eyes, fitted)
     return remove, {
         "components": len(unmixing),
         "converged": converged,
@@ -100,14 +112,16 @@ def ica(
             {
                 "index": int(i),
                 "r": {
-                    name: _plain(r) for name, r in zip(EOG_CHANNELS, correlation[i], strict=True)
+                    name: _plain(r)
+                    for name, r in zip((*EOG_CHANNELS, "both"), (*single[i], both[i]), strict=True)
                 },
                 "variance": _plain(variance[i] / variance.sum()),
                 "map": _by_channel(channels, mixing[:, i]),
             }
             for i in removed
         ],
-        "removed_variance": _by_channel(channels, _variance_share(projection @ fitted, fitted)),
+        "coefficients": _coefficients(channels, weights),
+        "removed_variance": _by_channel(channels, share),
     }
 
 
@@ -129,9 +143,14 @@ def _usable_eog(
     )
 
 
-def _high_passed(trials: Mapping[int, np.ndarray], sfreq: float) -> np.ndarray:
-    """All ``trials`` (row, sample), high-passed and joined along time."""
-    return np.concatenate([high_pass(t, sfreq, _DRIFT) for t in trials.values()], axis=1)
+def _sampled(trials: Mapping[int, np.ndarray], sfreq: float, high: float | None) -> np.ndarray:
+    """Some samples (row, time) of all ``trials``, high-passed, and low-passed at ``high`` Hz."""
+    every = max(1, sum(trial.shape[1] for trial in trials.values()) // _SAMPLES)
+    parts = []
+    for trial in trials.values():
+        passed = high_pass(trial, sfreq, _DRIFT)
+        parts.append((passed if high is None else low_pass(passed, sfreq, high))[:, ::every])
+    return np.concatenate(parts, axis=1)
 
 
 def _components(fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -148,7 +167,7 @@ def _components(fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     model = FastICA(rank, whiten="unit-variance", max_iter=_ITERATIONS, random_state=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(fitted[:, :: max(1, fitted.shape[1] // _SAMPLES)].T)
+        model.fit(fitted.T)
     converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     if not converged:
         _log.warning(
@@ -168,6 +187,17 @@ def _correlation(sources: np.ndarray, eyes: np.ndarray) -> np.ndarray:
     scale = np.outer(*norms)
     products = np.abs(centred[0] @ centred[1].T)
     return np.divide(products, scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def _multiple_correlation(sources: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+    """R (component,) of each component with both EOG channels together."""
+    sources, eyes = (x - x.mean(axis=1, keepdims=True) for x in (sources, eyes))
+    explained = np.linalg.lstsq(eyes.T, sources.T)[0].T @ eyes
+    return np.sqrt((explained**2).sum(axis=1) / (sources**2).sum(axis=1))
+
+
+def _coefficients(channels: list[str], weights: np.ndarray) -> dict[str, dict[str, float]]:
+    return {name: _by_channel(channels, weights[:, i]) for i, name in enumerate(EOG_CHANNELS)}
 
 
 def _variance_share(removed: np.ndarray, fitted: np.ndarray) -> np.ndarray:

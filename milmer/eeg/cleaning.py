@@ -61,7 +61,7 @@ def clean(
     (the method) and that method's own report. Raises :class:`MilmerError` if the method needs EOG
     that is missing or flat.
     """
-    method = chosen_method(referenced, options)
+    method = chosen_method(eeg, referenced, options)
     # The number of threads decides the order of summation, and ICA would amplify the difference.
     with threadpool_limits(1):
         cleaned, report = _repair(eeg, channels, referenced, options, bads, positions)
@@ -73,11 +73,20 @@ def clean(
     return cleaned, {**report, "artefacts": method, **method_report}
 
 
-def chosen_method(referenced: bool, options: EEGOptions) -> str:
-    """The method that removes eye artefacts: ``eeg.artefacts``, with ``auto`` resolved."""
-    if options.artefacts == "auto":
-        return "none" if referenced else "eog_regression"
-    return options.artefacts
+def chosen_method(eeg: Mapping[int, np.ndarray], referenced: bool, options: EEGOptions) -> str:
+    """The method that removes eye artefacts: ``eeg.artefacts``, with ``auto`` resolved.
+
+    ICA leaves least of a blink and most of alpha, but needs channels to tell sources apart and
+    samples to learn from, at least 20 times the square of the channels (Onton & Makeig 2006).
+    """
+    if options.artefacts != "auto":
+        return options.artefacts
+    if referenced:
+        return "none"
+    channels = max((len(trial) for trial in eeg.values()), default=0)
+    samples = sum(trial.shape[1] for trial in eeg.values())
+    enough = channels >= FEWEST_AVERAGED and samples >= 20 * channels**2
+    return "ica" if enough else "eog_regression"
 
 
 def fitted_removal(
@@ -94,7 +103,7 @@ def fitted_removal(
 
     It is the one that :func:`clean` would fit, from the same arguments; None with the method none.
     """
-    method = chosen_method(referenced, options)
+    method = chosen_method(eeg, referenced, options)
     with threadpool_limits(1):
         repaired, _ = _repair(eeg, channels, referenced, options, bads, positions)
         removal, method_report = _fit(repaired, eog, channels, sfreq, method, options)

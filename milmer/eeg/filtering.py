@@ -21,6 +21,13 @@ def high_pass(eeg: np.ndarray, sfreq: float, edge: float) -> np.ndarray:
     return filter_data(eeg.astype(np.float64, copy=False), sfreq, edge, None, verbose="error")
 
 
+def low_pass(eeg: np.ndarray, sfreq: float, edge: float) -> np.ndarray:
+    """Low-pass ``eeg`` (..., sample) at ``edge`` Hz."""
+    from mne.filter import filter_data
+
+    return filter_data(eeg.astype(np.float64, copy=False), sfreq, None, edge, verbose="error")
+
+
 def notch(eeg: np.ndarray, sfreq: float, frequency: float | None) -> np.ndarray:
     """Filter mains of ``frequency`` Hz out of ``eeg`` (..., sample); null leaves it unchanged.
 

@@ -59,16 +59,16 @@ class EEGOptions(Options):
     )
     artefacts: Literal["auto", "none", "eog_regression", "ica"] = Field(
         "auto",
-        description="How blinks and eye movements are removed. `auto` is `eog_regression` for "
-        "original recordings and `none` for preprocessed ones, from which they are removed "
-        "already.",
+        description="How blinks and eye movements are removed. `auto` is `none` for preprocessed "
+        "recordings, from which they are removed already, and for others `ica`, or "
+        "`eog_regression` if these have less than 8 channels or too few samples for an ICA.",
     )
     eog_correlation: float = Field(
-        0.3,
+        0.45,
         gt=0,
         lt=1,
-        description="`artefacts: ica` removes the components whose correlation with hEOG or vEOG "
-        "exceeds this in absolute value.",
+        description="`artefacts: ica` removes the components whose multiple correlation with hEOG "
+        "and vEOG below 10 Hz exceeds this.",
     )
     notch: float | None = Field(
         None,

@@ -22,7 +22,7 @@ from milmer.contracts import SEGMENTS
 from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment, segment_grid
-from milmer.eeg.artefacts import Removal
+from milmer.eeg.artefacts import EYE_REACH, Removal
 from milmer.eeg.cleaning import bad_in, chosen_method, clean
 from milmer.eeg.filtering import band_pass, correct_baseline, filter_margin, notch
 from milmer.eeg.options import EEGOptions, SegmentsOptions
@@ -154,6 +154,7 @@ def margin_of(options: SegmentsOptions) -> int:
     """
     rate = options.recording.sfreq if options.recording else None
     reach = filter_margin(rate or _USUAL_RATE, options.eeg.notch, options.eeg.band)
+    reach += 0.0 if options.eeg.artefacts == "none" else EYE_REACH
     return math.ceil(max(BASELINE_SECONDS, reach))
 
 
@@ -239,7 +240,7 @@ def _cleaned(
 ) -> tuple[dict[int, np.ndarray], dict[int, Rejection], dict]:
     """The clean trials that can be used, why the others cannot, and the report of cleaning."""
     channels = list(recording.channels)
-    use_eog = chosen_method(recording.referenced, options) != "none"
+    use_eog = chosen_method(recording.eeg, recording.referenced, options) != "none"
     rejected = unusable_trials(recording, use_eog)
     whole = {e: trial for e, trial in recording.eeg.items() if e not in rejected}
     trials, report = clean(

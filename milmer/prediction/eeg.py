@@ -163,7 +163,7 @@ class ContinuousEEG:
         )
 
     def _fit_removal(self, blocks: Sequence[_Block]) -> Removal | None:
-        if chosen_method(False, self._options.eeg) == "none":
+        if chosen_method({}, False, self._options.eeg) == "none":
             return None
         count = min(FITTED_BLOCKS, len(blocks))
         chosen = np.linspace(0, len(blocks) - 1, count).round().astype(int)

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from milmer.deap.layout import GENEVA
 from milmer.eeg import artefacts
 from milmer.eeg.bad_channels import find_bad_channels
-from milmer.eeg.cleaning import clean
+from milmer.eeg.cleaning import chosen_method, clean
 from milmer.eeg.filtering import band_pass, high_pass
 from milmer.eeg.options import EEGOptions
 
@@ -180,20 +180,37 @@ def test_blinks_are_removed_from_real_eeg_and_alpha_stays(real, referenced, meth
     falls_and_stays(planted(background, referenced, seen), referenced, method)
 
 
-def test_original_recordings_are_cleaned_by_regression_and_preprocessed_ones_left(simulated):
+def test_original_recordings_are_cleaned_by_ica_and_preprocessed_ones_left(simulated):
     cleaned, report = cleaned_with(simulated, referenced=True)
     nothing = {"bad_channels": [], "average_reference": [], "artefacts": "none"}
     assert report == nothing | {"reference": "average"}
     assert all(cleaned[e] is simulated["eeg"][e] for e in simulated["eeg"])
-    chosen, expected = cleaned_with(simulated, referenced=False, artefacts="eog_regression")
+    chosen, expected = cleaned_with(simulated, referenced=False, artefacts="ica")
     cleaned, report = cleaned_with(simulated, referenced=False)
     assert report == expected
     assert all((cleaned[e] == chosen[e]).all() for e in chosen)
 
 
+@pytest.mark.parametrize(
+    ("channels", "samples", "method"),
+    [
+        (32, 20 * 32**2, "ica"),
+        (32, 20 * 32**2 - 1, "eog_regression"),
+        (8, 1280, "ica"),
+        (7, 50_000, "eog_regression"),
+    ],
+)
+def test_few_channels_or_samples_are_cleaned_by_regression(channels, samples, method):
+    eeg = {2: np.zeros((channels, 500)), 9: np.zeros((channels, samples - 500))}
+    assert chosen_method(eeg, False, EEGOptions()) == method
+    assert chosen_method(eeg, True, EEGOptions()) == "none"
+    assert chosen_method(eeg, True, EEGOptions(artefacts="ica")) == "ica"
+
+
 def test_regression_finds_how_much_of_the_eog_each_channel_holds():
     recording = planted(brain(24), referenced=False)
-    coefficients = cleaned_with(recording, referenced=False)[1]["coefficients"]
+    report = cleaned_with(recording, referenced=False, artefacts="eog_regression")[1]
+    coefficients = report["coefficients"]
     blink, saccade = (coefficients[name] for name in ("vEOG", "hEOG"))
     assert min(blink["Fp1"], blink["Fp2"]) > blink["Fz"] > blink["Cz"] > blink["Oz"]
     assert saccade["F8"] > 0.05
@@ -205,7 +222,9 @@ def test_ica_tells_which_components_it_took_out():
     report = cleaned_with(recording, referenced=False, artefacts="ica")[1]
     assert report["components"] == 31  # the average reference takes one dimension
     removed = report["removed"]
-    assert {name for c in removed for name, r in c["r"].items() if r > 0.5} == {"hEOG", "vEOG"}
+    names = {name for c in removed for name, r in c["r"].items() if r > 0.5}
+    assert names == {"hEOG", "vEOG", "both"}
+    assert all(c["r"]["both"] >= max(c["r"]["hEOG"], c["r"]["vEOG"]) for c in removed)
     blink = max(removed, key=lambda component: component["r"]["vEOG"])
     assert max(blink["map"], key=blink["map"].get) in ("Fp1", "Fp2")
     assert 0 < blink["variance"] < 1
@@ -226,13 +245,25 @@ def test_ica_fits_fewer_components_where_a_channel_is_interpolated():
     assert cleaned_with(recording, referenced=False, artefacts="ica")[1]["components"] == 30
 
 
-def test_ica_with_a_limit_that_nothing_reaches_removes_nothing():
+def test_ica_with_a_limit_that_nothing_reaches_is_regression():
     recording = planted(brain(4), referenced=True)
     cleaned, report = cleaned_with(recording, True, artefacts="ica", eog_correlation=0.9999)
+    expected, regression = cleaned_with(recording, True, artefacts="eog_regression")
     assert report["removed"] == []
-    assert set(report["removed_variance"].values()) == {0.0}
-    for e, trial in recording["eeg"].items():
+    assert report["coefficients"] == regression["coefficients"]
+    for e, trial in expected.items():
         np.testing.assert_allclose(cleaned[e], trial, atol=1e-9)
+
+
+def test_ica_finds_the_same_components_by_two_electrodes_as_by_their_difference():
+    recording = planted(brain(16), referenced=False)
+    first = cleaned_with(recording, referenced=False, artefacts="ica")[1]
+    mixed = np.array([[0.7, 0.4], [-0.3, 1.1]])  # of the same two dimensions
+    recording["eog"] = {e: mixed @ trial for e, trial in recording["eog"].items()}
+    second = cleaned_with(recording, referenced=False, artefacts="ica")[1]
+    assert [c["index"] for c in first["removed"]] == [c["index"] for c in second["removed"]]
+    for a, b in zip(first["removed"], second["removed"], strict=True):
+        assert a["r"]["both"] == pytest.approx(b["r"]["both"], abs=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
