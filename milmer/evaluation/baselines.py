@@ -18,14 +18,7 @@ from milmer.evaluation.band_power import class_probabilities, log_band_power
 from milmer.evaluation.baseline_options import BandPowerOptions
 from milmer.metrics.scores import class_shares
 from milmer.options import Options
-from milmer.splits.rows import (
-    count_parts,
-    joined,
-    read_split,
-    rejected_rows,
-    require_fit,
-    sampling_rate,
-)
+from milmer.splits.rows import joined, read_split, require_fit, sampling_rate, without_rejected
 
 
 @dataclass(frozen=True)
@@ -81,9 +74,7 @@ def make_baseline(
             where=split,
             remedy="give the segments of all its subjects",
         )
-    left_out = rejected_rows(files, row)
-    rejected = count_parts(table, left_out)
-    table, row = table[~left_out].reset_index(drop=True), row[~left_out]
+    table, row, rejected = without_rejected(table, row, files)
     train, test = ((table["part"] == part).to_numpy() for part in ("train", "test"))
     with threadpool_limits(1):
         sfreq = sampling_rate(segments)

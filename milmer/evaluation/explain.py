@@ -12,7 +12,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,7 @@ def explain_run(
             rows = rows[np.linspace(0, len(rows) - 1, options.segments).astype(int)]
         channel = _channels(model, data, rows, device)
         attention, count = _attention(model, data, rows, device), len(rows)
-        shares = logit_shares(model, _batches(data, rows, device))
+        shares = logit_shares(model, data.inputs(rows, _BATCH, device))
     inputs = {"weights": run / "model/model.safetensors", "split": split}
     inputs |= {f"segments_{p.stem}": p for p in segments} | {f"faces_{p.stem}": p for p in faces}
     provenance = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
@@ -157,18 +157,11 @@ def _attention(
 
     hook = attend.register_forward_pre_hook(look)
     try:
-        for inputs in _batches(data, rows, device):
+        for inputs in data.inputs(rows, _BATCH, device):
             model(**inputs)
     finally:
         hook.remove()
     return (total / total.sum()).view(side, side).cpu().numpy().astype(np.float32)
-
-
-def _batches(data: FoldData, rows: np.ndarray, device: torch.device) -> Iterator[dict[str, Tensor]]:
-    for first in range(0, len(rows), _BATCH):
-        inputs = data.batch(rows[first : first + _BATCH], device)
-        inputs.pop("labels")
-        yield inputs
 
 
 def _channel_names(segments: Sequence[Path]) -> list[str]:

@@ -5,7 +5,7 @@ predictions are restricted to exactly the segments that the run was tested on.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -213,14 +213,18 @@ def _read_run(
     )
 
 
-def skipped_table(runs: Path, options: TablesOptions) -> pd.DataFrame:
-    """One row per run that was skipped: why no number is there."""
+def skipped_table(
+    runs: Path, options: TablesOptions, evaluated: Iterable[EvaluatedRun]
+) -> pd.DataFrame:
+    """One row per run that was skipped, which none of ``evaluated`` is: why no number is there."""
+    names = {run.name for run in evaluated}
     rows = []
     for name, experiment in options.experiments.items():
         for protocol, folds in experiment.folds.items():
             for fold, seed in itertools.product(folds, options.seeds):
-                path = runs / name / protocol / fold / f"seed{seed}" / "metrics.json"
-                if reason := read_metrics(path).get("skipped"):
+                run = f"{name}/{protocol}/{fold}/seed{seed}"
+                if run not in names:
+                    reason = read_metrics(runs / run / "metrics.json")["skipped"]
                     rows.append((name, protocol, fold, seed, reason))
     return pd.DataFrame(rows, columns=["experiment", "protocol", "fold", "seed", "reason"])
 

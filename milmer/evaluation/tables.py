@@ -69,7 +69,7 @@ def make_tables(
         "calibration": calibration,
         "confusion": confusion_table(all_runs),
         "literature": literature_table(),
-        "skipped": skipped_table(runs, options),
+        "skipped": skipped_table(runs, options, all_runs),
     }
     inputs = {run.name: run.digest for run in all_runs}
     provenance = storage.provenance("tables", __name__, options.result(), inputs)

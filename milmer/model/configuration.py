@@ -70,7 +70,7 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> Self:
         """The content of a ``config.json``; raises ValueError or TypeError where it is none."""
-        known = {f.name for f in fields(cls)} - {"model", "labels"}
+        shapes = {f.name for f in fields(cls)} - {"model", "labels"}
         names = config.get("id2label") or dict(enumerate(QUADRANTS))
         labels = {int(number): str(name) for number, name in names.items()}
         if config.get("num_labels", len(labels)) != len(labels):
@@ -78,7 +78,7 @@ class NetworkConfig:
         return cls(
             read_options(config.get("options"), config.get("options_version", 0)),
             labels=tuple(labels[number] for number in range(len(labels))),
-            **{name: value for name, value in config.items() if name in known},
+            **{name: value for name, value in config.items() if name in shapes},
         )
 
 

@@ -351,23 +351,17 @@ class MilmerNetwork(nn.Module):
         selected = selection and selection.selected
         return NetworkOutput(logits, scores, selected, states, attentions)
 
-    def linear_features(
+    def linear_features(self, **inputs: Tensor | None) -> dict[str, Tensor]:
+        """What the linear path looks at, by modality (batch, feature); arguments as above."""
+        assert self.linear is not None
+        return self.linear.features(*self._inputs(**inputs))
+
+    def _inputs(
         self,
         eeg: Tensor | None = None,
         face_tokens: Tensor | None = None,
         pixel_values: Tensor | None = None,
         valid: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """What the linear path looks at, by modality (batch, feature); arguments as above."""
-        assert self.linear is not None
-        return self.linear.features(*self._inputs(eeg, face_tokens, pixel_values, valid))
-
-    def _inputs(
-        self,
-        eeg: Tensor | None,
-        face_tokens: Tensor | None,
-        pixel_values: Tensor | None,
-        valid: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Standardised log power where it is computed, face tokens and which of them are valid."""
         power = None

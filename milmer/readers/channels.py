@@ -92,8 +92,8 @@ def _sites(
 ) -> tuple[tuple[str, tuple[float, ...]], ...]:
     """Channels with a position, and the file's; empty ones are those of the 10–20 system."""
     if positions is None:
-        known = placed_names()
-        return tuple(sorted((n, ()) for n in channels if n.lower() in known))
+        places = placed_names()
+        return tuple(sorted((n, ()) for n in channels if n.lower() in places))
     return tuple(sorted((n, tuple(positions[n])) for n in channels if n in positions))
 
 

@@ -20,8 +20,8 @@ def eeg_digests(root: Path, files: Sequence[str]) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    own = [] if path.is_dir() else [path]
-    parts = [storage.digest(file) for file in (*own, *companions(path))]
+    files = [*([] if path.is_dir() else [path]), *companions(path)]
+    parts = [storage.digest(file) for file in files]
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
 

@@ -44,12 +44,12 @@ def file_names(labels: Sequence[str]) -> tuple[list[str], list[bool]]:
     """
     names = [channel_name(label) for label in labels]
     placed = [name in placed_names().values() for name in names]
-    own = sum(
+    numbered = sum(
         not place and _OF_A_CAP.fullmatch(label.strip()) is not None and not NOT_EEG.search(label)
         for label, place in zip(labels, placed, strict=True)
     )
     sure = sum(p and n not in REFERENCES for n, p in zip(names, placed, strict=True))
-    if own > sure:
+    if numbered > sure:
         return [label.strip() for label in labels], [False] * len(labels)
     return names, placed
 

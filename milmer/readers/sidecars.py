@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from milmer.errors import MilmerError
-from milmer.limits import require_size, shortened
+from milmer.limits import require_file, require_size, shortened
 from milmer.readers.eeglab import data_file
 
 COUNTS = {
@@ -51,8 +51,7 @@ def companions(path: Path) -> list[Path]:
     files = [file for file in dict.fromkeys(files) if file.exists()]
     for file in files:
         require_beside(path, file)
-        if not file.is_file():  # a pipe is never at its end
-            raise MilmerError("is not a file", where=file)
+        _require_part(file)
     return files
 
 
@@ -64,9 +63,14 @@ def _within(folder: Path) -> list[Path]:
     for file in files:
         if folder.resolve() not in file.resolve().parents:
             raise _elsewhere(folder, os.path.relpath(file, folder))
-        if not file.is_file():
-            raise MilmerError("is not a file", where=file)
+        _require_part(file)
     return files
+
+
+def _require_part(file: Path) -> None:
+    require_file(file)
+    if not file.is_file():
+        raise MilmerError("is not a file", where=file)
 
 
 def brainvision_header(path: Path) -> dict[str, str]:

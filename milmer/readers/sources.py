@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from milmer.errors import MilmerError
+from milmer.limits import require_file
 from milmer.readers import eeglab
 from milmer.readers.arrays import SUFFIXES, cut, open_array
 from milmer.readers.channels import Positions
@@ -57,8 +58,7 @@ class Source:
 
 def open_source(path: Path) -> Source:
     """Open a recording without reading its samples; raises :class:`MilmerError`."""
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe is never at its end
-        raise MilmerError("is not a file", where=path)
+    require_file(path)
     if path.is_dir():
         return _open_with_mne(path)
     try:

@@ -102,9 +102,16 @@ def joined(
     return arrays, row, files
 
 
-def rejected_rows(files: Sequence[dict[str, np.ndarray]], row: np.ndarray) -> np.ndarray:
-    """Which split rows are of rejected segments: bool (row,), from the result of :func:`joined`."""
-    return np.concatenate([file["rejected"] != b"" for file in files])[row]
+def without_rejected(
+    table: pd.DataFrame, row: np.ndarray, files: Sequence[dict[str, np.ndarray]]
+) -> tuple[pd.DataFrame, np.ndarray, dict[str, int]]:
+    """A split and its ``row`` in the grids, see :func:`joined`, without rejected segments.
+
+    Also returns how many were left out, by part.
+    """
+    left_out = np.concatenate([file["rejected"] != b"" for file in files])[row]
+    kept = ~left_out
+    return table[kept].reset_index(drop=True), row[kept], count_parts(table, left_out)
 
 
 def count_parts(table: pd.DataFrame, left_out: np.ndarray) -> dict[str, int]:

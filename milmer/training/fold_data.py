@@ -5,7 +5,7 @@ are: mapped from their files, or on the device where they fit. A batch is an ind
 are decoded for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ from milmer.splits.rows import (
     count_parts,
     joined,
     read_split,
-    rejected_rows,
     require_fit,
     sampling_rate,
     unknown_segment,
+    without_rejected,
 )
 
 Prepare = Callable[[Tensor], Tensor]
@@ -147,6 +147,15 @@ class FoldData:
             inputs["valid"] = torch.from_numpy(valid).to(device)
         return inputs
 
+    def inputs(
+        self, rows: np.ndarray, size: int, device: torch.device
+    ) -> Iterator[dict[str, Tensor]]:
+        """The model's arguments for ``rows`` but their labels, ``size`` rows at a time."""
+        for first in range(0, len(rows), size):
+            inputs = self.batch(rows[first : first + size], device)
+            inputs.pop("labels")
+            yield inputs
+
     def eeg_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
         """EEG (batch, channel, sample) of ``rows`` in µV."""
         return self.eeg.take(self.eeg_row[rows]).to(device)
@@ -223,9 +232,7 @@ def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
         eeg, sfreq = Rows(arrays), sampling_rate(segments)
         if (eeg_row < 0).any():
             raise unknown_segment(table, eeg_row, split)
-        left_out = rejected_rows(files, eeg_row)
-        rejected = count_parts(table, left_out)
-        table, eeg_row = table[~left_out].reset_index(drop=True), eeg_row[~left_out]
+        table, eeg_row, rejected = without_rejected(table, eeg_row, files)
     return FoldData(
         table=table,
         labels=provenance["facts"]["labels"],

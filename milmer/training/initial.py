@@ -3,7 +3,8 @@
 The EEG encoder learns the scale of its inputs, and the linear path is fitted.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,19 +41,14 @@ def initial_network(
         network.backbone.swin.load_state_dict(backbone.model.state_dict())
         network.backbone.frames_at_once = options.finetune.backbone.batch_size
     network.to(device)
-    parts = [rows[first : first + _AT_ONCE] for first in range(0, len(rows), _AT_ONCE)]
     if isinstance(network.eeg, LogPowerEEGEncoder):
+        parts = [rows[first : first + _AT_ONCE] for first in range(0, len(rows), _AT_ONCE)]
         network.eeg.fit_scale(lambda: (data.eeg_of(part, device) for part in parts))
-
-    def batches() -> Iterator[dict[str, Tensor]]:
-        for part in parts:
-            inputs = data.batch(part, device)
-            inputs.pop("labels")
-            yield inputs
 
     table = data.table.iloc[rows]
     group = list(PROTOCOLS[data.facts["protocol"]].group)
     groups = table.groupby(group, sort=True).ngroup().to_numpy()
+    batches = partial(data.inputs, rows, _AT_ONCE, device)
     fit_linear_path(network, batches, table["label"].to_numpy(), groups)
     return network
 

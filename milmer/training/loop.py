@@ -283,10 +283,8 @@ class Training:
         """Predictions of a part: its rows with probabilities, chosen instances and scores."""
         self.model.eval()
         columns: dict[str, list] = {"p": [], "chosen": [], "scores": []}
-        rows, size = self.rows[part], self.training.batch_size
-        for first in range(0, len(rows), size):
-            inputs = self.data.batch(rows[first : first + size], self.device)
-            inputs.pop("labels")
+        rows = self.rows[part]
+        for inputs in self.data.inputs(rows, self.training.batch_size, self.device):
             output = self._forward(inputs)
             columns["p"].append(output.logits.float().softmax(dim=1).cpu().numpy())
             chosen = output.selected
@@ -348,16 +346,9 @@ class Training:
     # ------------------------------------------------------------------- details
 
     def _logit_shares(self) -> dict[str, float]:
-        rows, size = self.rows["test"], self.training.batch_size
-
-        def batches() -> Iterator[dict[str, Tensor]]:
-            for first in range(0, len(rows), size):
-                inputs = self.data.batch(rows[first : first + size], self.device)
-                inputs.pop("labels")
-                yield inputs
-
         self.model.eval()
-        return logit_shares(self.model, batches())
+        batches = self.data.inputs(self.rows["test"], self.training.batch_size, self.device)
+        return logit_shares(self.model, batches)
 
     def _forward(self, inputs: dict[str, Tensor]) -> NetworkOutput:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):

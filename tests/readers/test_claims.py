@@ -166,7 +166,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, refused, name
     path = brainvision(tmp_path / "a.vhdr", waves())
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    with refused(f"{name}: is ", "not a file"):
+    with refused(f"{name}: is a pipe or a device, not a file"):
         EEGFile(path)
 
 
