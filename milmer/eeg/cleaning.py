@@ -46,14 +46,13 @@ def clean(
     baseline; ``eog`` maps it to hEOG and vEOG (2, sample) in µV, bipolar, or is None. Trials may
     differ in length. ``referenced`` says that the average reference has been taken and the EOG
     removed already, as in DEAP's preprocessed files. ``channels`` have the ``positions`` of their
-    file, or without them those of the 10–20 system; ``bads`` are those that it calls bad, by trial.
+    file, or without them those of the 10–20 system; ``bads`` are those that it calls bad, by
+    trial, which count with ``eeg.reject.marks``.
 
     Bad channels are interpolated in the trials in which they are bad; the reference is taken
     where there was none or a channel was interpolated; then eye artefacts are removed. A trial that
     needs none of this is returned as the same array. ``removal``, of :func:`fitted_removal`, serves
-    recordings that are cleaned part by part; without it one is fitted. ``bads`` are the channels
-    that a trial's file calls bad, which count as bad with ``eeg.reject.marks``; ``positions`` are
-    those of the file, if it has any.
+    recordings that are cleaned part by part; without it one is fitted.
 
     Returns the trials but for those with too many bad channels (``eeg.reject.bad_channels``), and a
     report of plain JSON values: ``bad_channels`` (channel, why, in which trials, what was done),
