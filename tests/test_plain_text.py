@@ -101,8 +101,7 @@ def hostile(folder, word, column="label"):
 @pytest.mark.parametrize("word", ["red\x1b[31m", "a\u202eb", "a\nb", "a\x9bb"], ids=ascii)
 @pytest.mark.parametrize("column", ["label", "stimulus", "subject", "eeg_file"])
 def test_a_manifest_with_such_a_name_is_refused_by_row(tmp_path, refused, word, column):
-    line = 4 if "\n" in word else 3
-    with refused(f"labels.csv: line {line}: {column}: "):
+    with refused(f"labels.csv: line 3: {column}: "):
         read_manifest(hostile(tmp_path, word, column))
 
 

@@ -30,7 +30,7 @@ def _problems(facts: ManifestFacts) -> Iterator[Finding]:
 
 
 def _columns(facts: ManifestFacts) -> Iterator[Finding]:
-    for text in facts.manifest.unread_columns:
+    for text in facts.manifest.notes:
         yield Finding("columns", text)
 
 

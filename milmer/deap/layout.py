@@ -136,6 +136,7 @@ def scan(root: str | Path) -> Copy:
             f"no such folder: {root}", where="dataset.root", remedy="set it to your copy of DEAP"
         )
     copy = Copy(root)
+    ratings: dict[str, Path] = {}
     for folder, below, names in os.walk(root, followlinks=True):
         if len(Path(folder).relative_to(root).parts) >= _DEPTH:
             below.clear()
@@ -147,8 +148,9 @@ def scan(root: str | Path) -> Copy:
                 _add(copy.eeg.setdefault(kind, {}), match[1].lower(), path, root)
             elif match := _VIDEO.fullmatch(name):
                 _add(copy.videos.setdefault(match[1].lower(), {}), int(match[2]), path, root)
-            elif name.lower() == _RATINGS and copy.ratings is None:
-                copy.ratings = path
+            elif name.lower() == _RATINGS:
+                _add(ratings, _RATINGS, path, root)
+    copy.ratings = ratings.get(_RATINGS)
     return copy
 
 
@@ -180,6 +182,8 @@ def no_eeg(copy: Copy, source: str) -> MilmerError:
 
 def _add(files: dict, key: str | int, path: Path, root: Path) -> None:
     if key in files:
+        if path.exists() and path.resolve() == files[key].resolve():  # a link to it
+            return
         first, second = files[key].relative_to(root), path.relative_to(root)
         raise MilmerError(f"holds {first} and {second}", where=root, remedy="keep one of them")
     files[key] = path

@@ -4,7 +4,7 @@ Face videos and original recordings are numbered by **trial**, the order of pres
 differs between subjects; preprocessed EEG is sorted by **experiment_id**, the stimulus.
 """
 
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ import pandas as pd
 
 from milmer.data.options import subject_name
 from milmer.errors import MilmerError
-from milmer.limits import require_size
+from milmer.limits import shortened
+from milmer.readers.cells import Cells, read_cells
 
 LABEL_SCALES = ["valence", "arousal", "dominance", "liking"]
 """The ratings that EEG files repeat as labels, in the order of their columns there."""
 
 _COLUMNS = ["Participant_id", "Trial", "Experiment_id", *(s.capitalize() for s in LABEL_SCALES)]
-_OPTIONAL = ["Start_time", "Familiarity"]
 _TOLERANCE = 0.005  # ratings have two decimals
 
 
@@ -30,62 +30,17 @@ def read_ratings(path: Path) -> pd.DataFrame:
     ``start_time`` is as in the file, in a unit that :mod:`milmer.deap.onsets` infers. Raises
     :class:`MilmerError` where the file cannot be read, or a value is missing or out of range.
     """
-    require_size(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Without index_col the first column is the index where a row has a comma too many.
-            raw = pd.read_csv(path, index_col=False)
-    except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise MilmerError(
-            f"not a readable CSV file ({reason})", where=path, remedy="copy it again"
-        ) from error
-    raw.columns = [str(c).strip().capitalize() for c in raw.columns]
-    missing = [c for c in _COLUMNS if c not in raw.columns]
+    table = read_cells(path)
+    missing = [c for c in _COLUMNS if c.lower() not in table.columns]
     if missing:
         raise MilmerError(
             f"no column {missing[0]}; expected {', '.join(_COLUMNS)}",
             where=path,
             remedy="copy it again",
         )
-    doubled = raw.columns[raw.columns.duplicated()]
-    if len(doubled):
-        raise MilmerError(
-            f"the column {doubled[0]} is there twice", where=path, remedy="keep one of them"
-        )
-    if raw.empty:
+    if not table.rows:
         raise MilmerError("holds no rows", where=path, remedy="copy it again")
-    for column in _OPTIONAL:
-        if column not in raw.columns:
-            raw[column] = np.nan
-    numbers = raw[[*_COLUMNS, *_OPTIONAL]].apply(pd.to_numeric, errors="coerce")
-    bad = numbers[_COLUMNS].isna().any(axis=1) | ~np.isfinite(numbers[_COLUMNS]).all(axis=1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise MilmerError(
-            "a value is missing or not a number",
-            where=f"{path}: line {row + 2}",
-            remedy="copy the file again",
-        )
-    ratings = pd.DataFrame({"subject": [_subject(path, v) for v in numbers["Participant_id"]]})
-    for column in ("Trial", "Experiment_id"):
-        whole = (numbers[column] == numbers[column].round()) & numbers[column].between(1, 999)
-        if not whole.all():
-            raise MilmerError(
-                f"{column} holds values that are not whole numbers from 1 on",
-                where=path,
-                remedy="copy it again",
-            )
-        ratings[column.lower()] = numbers[column].astype("int32")
-    ratings["start_time"] = numbers["Start_time"].astype("float64")
-    for scale in LABEL_SCALES:
-        ratings[scale] = numbers[scale.capitalize()].astype("float64")
-        if not ratings[scale].between(1, 9).all():
-            raise MilmerError(
-                f"{scale} holds a rating outside 1 to 9", where=path, remedy="copy it again"
-            )
-    ratings["familiarity"] = numbers["Familiarity"].astype("float64")
+    ratings = pd.DataFrame([_row(table, line, cells) for line, cells in table.rows])
     for column in ("trial", "experiment_id"):
         twice = ratings[ratings.duplicated(["subject", column])]
         if len(twice):
@@ -96,6 +51,36 @@ def read_ratings(path: Path) -> pd.DataFrame:
                 remedy="keep one of them",
             )
     return ratings.sort_values(["subject", "experiment_id"], ignore_index=True)
+
+
+def _row(table: Cells, line: int, cells: Mapping[str, str]) -> dict[str, object]:
+    """The values of a row; raises :class:`MilmerError` with the line and column of a wrong one."""
+
+    def value(column: str, most: int, whole: bool = False) -> float:
+        text = cells[column.lower()]
+        number = table.number(text)
+        if not 1 <= number <= most or (whole and number != int(number)):
+            kind = "whole number" if whole else "number"
+            raise MilmerError(
+                f"{shortened(text)} is not a {kind} from 1 to {most}",
+                where=f"{table.path}: line {line}: {column}",
+                remedy="copy the file again",
+            )
+        return int(number) if whole else number
+
+    try:
+        subject = subject_name(cells["participant_id"].removesuffix(".0"))
+    except ValueError as error:
+        where = f"{table.path}: line {line}: Participant_id"
+        raise MilmerError(str(error), where=where) from error
+    return {
+        "subject": subject,
+        "trial": np.int32(value("Trial", 999, whole=True)),
+        "experiment_id": np.int32(value("Experiment_id", 999, whole=True)),
+        "start_time": table.number(cells.get("start_time", "")),
+        **{scale: value(scale.capitalize(), 9) for scale in LABEL_SCALES},
+        "familiarity": table.number(cells.get("familiarity", "")),
+    }
 
 
 def ratings_of(subject: str, ratings: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -138,10 +123,3 @@ def check_labels(subject: str, ratings: pd.DataFrame, labels: np.ndarray, path: 
 
 def _numbers(values: np.ndarray) -> str:
     return "/".join(f"{v:g}" for v in values)
-
-
-def _subject(path: Path, value: float) -> str:
-    try:
-        return subject_name(int(value) if value == int(value) else value)
-    except ValueError as error:
-        raise MilmerError(str(error), where=f"{path}: Participant_id") from error

@@ -37,7 +37,7 @@ class ManifestDataset(Dataset):
         for subject in self.subjects:
             self._require_files(subject)
         self.with_video = [s for s in self.subjects if self.video_files(s)]
-        self.notes = [f"{manifest.path}: {text}" for text in manifest.unread_columns]
+        self.notes = [f"{manifest.path}: {text}" for text in manifest.notes]
 
     @property
     def place(self) -> str:

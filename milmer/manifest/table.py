@@ -17,8 +17,8 @@ from pathlib import Path
 
 from milmer.errors import MilmerError
 from milmer.limits import shortened
-from milmer.manifest.cells import read_cells
-from milmer.plain_text import from_cell, unseen_character
+from milmer.plain_text import unseen_character
+from milmer.readers.cells import Cells, read_cells
 
 REQUIRED = ("subject", "trial", "stimulus", "eeg_file")
 RATING_COLUMNS = ("valence", "arousal", "dominance", "liking", "familiarity")
@@ -38,6 +38,14 @@ PRESENTATIONS = 1000
 
 _GREATEST = 2**31 - 1  # experiment_id, which is stored in 32 bits
 _EMPTY = ("", "n/a", "nan", "null", "none")
+_EMPTY_NAMES = ("", "n/a", "nan")  # a label may be called none
+_TIMES = ("eeg_start", "eeg_stop", "video_start")
+_ALSO_CALLED = {
+    **{"onset": "eeg_start", "eeg_onset": "eeg_start", "start": "eeg_start", "begin": "eeg_start"},
+    **{"end": "eeg_stop", "eeg_end": "eeg_stop", "stop": "eeg_stop", "offset": "eeg_stop"},
+    **{"duration": "eeg_stop", "eeg_duration": "eeg_stop", "eeg_seconds": "eeg_stop"},
+    **{"video_onset": "video_start"},
+}
 
 
 @dataclass(frozen=True)
@@ -136,12 +144,22 @@ class Manifest:
             )
 
     @property
-    def unread_columns(self) -> list[str]:
-        """A line for people about each column that is not read."""
-        return [
+    def notes(self) -> list[str]:
+        """Lines for people: columns that are not read, names that differ in case only."""
+        lines = [
             f"column {name} is not read" + (f"; is it {near}?" if (near := nearest(name)) else "")
             for name in self.ignored
         ]
+        for column in ("label", "stimulus"):
+            spellings: dict[str, set[str]] = {}
+            for name in {getattr(row, column) for row in self.rows} - {None}:
+                spellings.setdefault(name.casefold(), set()).add(name)
+            lines += [
+                f"{column}: {', '.join(sorted(names))} differ in case only and count as different"
+                for _, names in sorted(spellings.items())
+                if len(names) > 1
+            ]
+        return lines
 
     def digest(self, subject: str) -> str:
         """A digest of the rows from which a subject's table of trials is made."""
@@ -161,7 +179,14 @@ def read_manifest(path: str | Path) -> Manifest:
     it names are not checked.
     """
     path = Path(path)
-    header, cells = _cells(path)
+    if not path.is_file():
+        raise MilmerError(
+            f"no such file: {path}",
+            where="dataset.manifest",
+            remedy="set it to your table of trials",
+        )
+    cells = read_cells(path)
+    header = cells.columns
     for name in header:
         if character := unseen_character(name):
             raise MilmerError(
@@ -177,9 +202,10 @@ def read_manifest(path: str | Path) -> Manifest:
             where=path,
             remedy=f"expected {', '.join(REQUIRED)} and, optionally, {optional}",
         )
-    rows = [_row(path, line, cell) for line, cell in cells]
+    rows = [_row(cells, line, row) for line, row in cells.rows]
     if not rows:
         raise MilmerError("holds no rows", where=path, remedy="add a row for each trial")
+    _require_times(path, header, rows)
     rows, repeated = _numbered(path, rows)
     trials: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.trial):
@@ -190,44 +216,36 @@ def read_manifest(path: str | Path) -> Manifest:
 
 def nearest(column: str) -> str | None:
     """The column whose name is most like that of a ``column`` that is not read."""
-    return next(iter(difflib.get_close_matches(column, COLUMNS, 1, 0.75)), None)
+    near = difflib.get_close_matches(column, [*COLUMNS, *_ALSO_CALLED], 1, 0.75)
+    return _ALSO_CALLED.get(near[0], near[0]) if near else None
 
 
 # ------------------------------------------------------------------------- reading
 
 
-def _cells(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header, and each row's line and cells by column."""
-    if not path.is_file():
-        raise MilmerError(
-            f"no such file: {path}",
-            where="dataset.manifest",
-            remedy="set it to your table of trials",
-        )
-    lines = read_cells(path)
-    header = [str(name).strip().lower() for name in lines[0][1]] if lines else []
-    twice = [name for name, count in Counter(header).items() if name and count > 1]
-    if twice:
-        raise MilmerError(
-            f"the column {twice[0]} is there twice", where=path, remedy="keep one of them"
-        )
-    rows = []
-    for line, values in lines[1:]:
-        if len(values) > len(header):
+def _require_times(path: Path, header: list[str], rows: list[Row]) -> None:
+    """Refuse a misnamed column of times: each trial would be the whole of a file of several."""
+    for name in header:
+        column = nearest(name)
+        if name in COLUMNS or column not in _TIMES or column in header:
+            continue
+        names = (getattr(row, f"{column.partition('_')[0]}_file") for row in rows)
+        files = Counter(filter(None, names))
+        file, count = next(iter(files.most_common()), ("", 0))
+        if count > 1:
+            length = "duration" in name or "seconds" in name
             raise MilmerError(
-                f"{len(values)} values for {len(header)} columns",
-                where=f"{path}: line {line}",
-                remedy="put text that holds the separator in quotes",
+                f"no column {column}, and {count} trials are of {file}",
+                where=path,
+                remedy=f"make it of eeg_start and {name}"
+                if length
+                else f"rename the column {name} to {column}",
             )
-        values = [from_cell(value.strip()) for value in values] + [""] * (len(header) - len(values))
-        if any(values):
-            rows.append((line, dict(zip(header, values, strict=True))))
-    return [name for name in header if name], rows
 
 
-def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
+def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
     def wrong(column: str, problem: str, *, remedy: str = "") -> MilmerError:
-        return MilmerError(problem, where=f"{path}: line {line}: {column}", remedy=remedy)
+        return MilmerError(problem, where=f"{table.path}: line {line}: {column}", remedy=remedy)
 
     def text(column: str) -> str | None:
         value = cells.get(column, "")
@@ -237,16 +255,14 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> Row:
                 f"{value[:80]!r} holds the character {character}",
                 remedy="use names of letters, digits and signs that can be seen",
             )
-        return None if value.lower() in _EMPTY else value
+        named = column in ("subject", "stimulus", "label")
+        return None if value.lower() in (_EMPTY_NAMES if named else _EMPTY) else value
 
     def number(column: str, least: float = -math.inf) -> float | None:
         value = text(column)
         if value is None:
             return None
-        try:
-            parsed = float(value)
-        except ValueError:
-            parsed = math.nan
+        parsed = table.number(value)
         if not math.isfinite(parsed) or parsed < least:
             kind = "a number" if least < 0 else f"a number from {least:g} on"
             raise wrong(column, f"{shortened(value)} is not {kind}")

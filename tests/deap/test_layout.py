@@ -85,11 +85,18 @@ def test_auto_takes_the_kind_that_most_subjects_have(lay, names, kind):
     assert copy.source("bdf", copy.subjects) == "bdf"
 
 
-@pytest.mark.parametrize("name", ["data_preprocessed_python/s01.dat", NAMES[4]])
+@pytest.mark.parametrize("name", ["data_preprocessed_python/s01.dat", NAMES[4], NAMES[-1]])
 def test_a_file_that_exists_twice_is_refused_with_both_places(lay, name, refused):
     root = lay([*NAMES, f"backup/{Path(name).name}"])
     with refused(str(root), name, f"backup/{Path(name).name}", "keep one", nothing_in=root):
         scan(root)
+
+
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[4], NAMES[-1]])
+def test_a_link_to_a_file_is_that_file(lay, name):
+    root = lay([*NAMES, "other/readme.txt"])
+    (root / "other" / Path(name).name).symlink_to(root / name)
+    assert len(found(scan(root))) == len(NAMES)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path, refused):

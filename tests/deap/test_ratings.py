@@ -72,7 +72,25 @@ def test_a_row_with_a_comma_too_many_is_refused(table, rows, refused):
     path = table()
     lines = path.read_text().splitlines()
     path.write_text("\n".join("," * (i in rows and i > 0) + x for i, x in enumerate(lines)))
-    with refused("participant_ratings.csv", "not a readable CSV"):
+    with refused("participant_ratings.csv: line 2: 10 values for 9 columns"):
+        read_ratings(path)
+
+
+def test_ratings_of_a_spreadsheet_are_read(twin, table):
+    """With a mark at the beginning, semicolons, decimal commas and a blank row."""
+    path = table()
+    header, *rows = path.read_text().splitlines()
+    rows = [row.replace(",", ";").replace(".", ",") for row in rows]
+    lines = [header.replace(",", ";"), rows[0], ";" * 8, "", *rows[1:]]
+    path.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    pd.testing.assert_frame_equal(read_ratings(path), read_ratings(twin / RATINGS))
+
+
+def test_a_wrong_value_below_a_blank_row_is_at_its_own_line(table, refused):
+    path = table(setting("Arousal", 4, "high"))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], "", *lines[3:]]))
+    with refused("participant_ratings.csv: line 7: Arousal: 'high' is not a number from 1 to 9"):
         read_ratings(path)
 
 
@@ -81,23 +99,26 @@ WRONG = {
     "no trial column": (lambda raw: raw.drop(columns="Trial"), ["no column Trial"]),
     "empty": (lambda raw: raw.iloc[:0], ["no rows"]),
     "a word": (setting("Arousal", 4, "high"), ["line 6", "not a number"]),
-    "a gap": (setting("Valence", 0, ""), ["line 2", "missing"]),
+    "a gap": (setting("Valence", 0, ""), ["line 2: Valence: '' is not a number"]),
     "infinite": (setting("Liking", 2, "inf"), ["line 4"]),
-    "too high": (setting("Valence", 3, "9.5"), ["valence", "1 to 9"]),
-    "too low": (setting("Dominance", 3, "0"), ["dominance", "1 to 9"]),
+    "too high": (
+        setting("Valence", 3, "9.5"),
+        ["line 5: Valence: '9.5' is not a number from 1 to 9"],
+    ),
+    "too low": (setting("Dominance", 3, "0"), ["line 5: Dominance", "1 to 9"]),
     "trial twice": (setting("Trial", 1, "1"), ["s01", "trial 1 twice"]),
     "experiment twice": (
         lambda raw: setting("Experiment_id", 1, raw.loc[0, "Experiment_id"])(raw),
         ["s01", "experiment_id", "twice"],
     ),
-    "half a trial": (setting("Trial", 1, "1.5"), ["Trial", "whole numbers"]),
-    "trial zero": (setting("Trial", 1, "0"), ["Trial", "from 1"]),
+    "half a trial": (setting("Trial", 1, "1.5"), ["line 3: Trial", "whole number"]),
+    "trial zero": (setting("Trial", 1, "0"), ["line 3: Trial", "from 1"]),
     "huge trial": (setting("Experiment_id", 1, "1e12"), ["Experiment_id"]),
     "no subject": (setting("Participant_id", 0, "0"), ["Participant_id", "not a subject"]),
     "half a subject": (setting("Participant_id", 0, "1.5"), ["Participant_id"]),
     "two columns of a name": (
         lambda raw: raw.assign(valence=raw["Valence"]),
-        ["Valence", "twice"],
+        ["valence", "twice"],
     ),
 }
 

@@ -28,7 +28,7 @@ def numbers(manifest, subject="p1"):
 
 
 def test_an_empty_cell_is_nothing_and_files_are_beside_the_manifest(read, tmp_path):
-    more = {"eeg_start": "", "eeg_stop": "n/a", "video_file": " ", "valence": "", "label": "NaN"}
+    more = {"eeg_start": "", "eeg_stop": "n/a", "video_file": " ", "valence": "", "label": "n/a"}
     row = read(more).trials["p1"][0]
     assert (row.eeg_start, row.eeg_stop, row.video_file, row.label) == (None,) * 4
     assert row.ratings == {}
@@ -116,7 +116,7 @@ def test_each_cell_is_read_into_its_row(tmp_path_factory, seed, stimuli, names):
             })  # fmt: skip
             for column in ("eeg_start", "eeg_file", "video_file", "valence", "label"):
                 if rng.random() < 0.2:
-                    rows[-1][column] = rng.choice(cells)
+                    rows[-1][column] = rng.choice(cells[:3] if column == "label" else cells)
     order = rng.permutation(len(rows))
     folder = tmp_path_factory.mktemp("manifest")
     manifest = read_manifest(write_manifest(folder / "m.csv", [rows[i] for i in order]))
@@ -216,3 +216,64 @@ def test_a_broken_parquet_file_is_told(tmp_path, refused):
         read_manifest(tmp_path / "m.parquet")
     with refused("dataset.manifest", "no such file"):
         read_manifest(tmp_path / "absent.csv")
+
+
+def test_labels_none_and_null_are_labels(read):
+    manifest = read({"label": "none"}, {"label": "None"}, {"label": "null"}, {"label": "n/a"})
+    assert [row.label for row in manifest.rows] == ["none", "None", "null", None]
+    assert manifest.classes == ["None", "none", "null"]
+
+
+def test_names_that_differ_in_case_only_are_told(read):
+    manifest = read({"label": "A", "stimulus": "x"}, {"label": "a"}, {"label": "b"})
+    assert manifest.classes == ["A", "a", "b"]
+    assert manifest.notes == ["label: A, a differ in case only and count as different"]
+
+
+def test_decimal_commas_of_a_spreadsheet_are_read(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfsubject;trial;stimulus;eeg_file;eeg_start;eeg_stop;valence\r\n"
+        b"p1;1;a;x.edf;4,25;10,5;7,125\r\n;;;;;;\r\n\r\np1;2;b;x.edf;12;18,75;3\r\n"
+    )
+    rows = read_manifest(path).rows
+    assert [(r.eeg_start, r.eeg_stop, r.ratings["valence"]) for r in rows] == [
+        (4.25, 10.5, 7.125),
+        (12, 18.75, 3),
+    ]
+    assert [row.line for row in rows] == [2, 5]
+
+
+def test_a_wrong_cell_below_a_cell_of_two_lines_is_at_its_own_line(tmp_path, refused):
+    path = tmp_path / "m.csv"
+    path.write_text(
+        'subject,trial,stimulus,eeg_file,note\np,1,a,x,"two\nlines"\n\np,x,b,x,"more\nlines"\n'
+    )
+    with refused("m.csv: line 5: trial: 'x' is not a number from 0 on"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("eeg_end", "rename the column eeg_end to eeg_stop"),
+        ("eeg stop", "rename the column eeg stop to eeg_stop"),
+        ("eeg_stopp", "rename the column eeg_stopp to eeg_stop"),
+        ("Stop", "rename the column stop to eeg_stop"),
+        ("duration", "make it of eeg_start and duration"),
+    ],
+)
+def test_a_misnamed_column_that_lets_trials_run_to_the_end_is_refused(read, refused, name, remedy):
+    times = [{"eeg_start": 4 * i, name: 4 * i + 3} for i in range(3)]
+    with refused(f"m.csv: no column eeg_stop, and 3 trials are of a.edf; {remedy}"):
+        read(*times)
+    files = [time | {"eeg_file": f"{i}.edf"} for i, time in enumerate(times)]
+    assert read(*files).ignored == [name.lower()]
+    right = [time | {"eeg_stop": 4 * i + 3} for i, time in enumerate(times)]
+    assert [row.eeg_stop for row in read(*right).rows] == [3, 7, 11]
+
+
+def test_a_misnamed_start_of_the_video_is_refused(read, refused):
+    times = [{"video_file": "v.mp4", "video_onset": i} for i in range(2)]
+    with refused("no column video_start, and 2 trials are of v.mp4", "rename the column video_on"):
+        read(*times)
