@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.fingerprints import require_planned
 
 _NEW = "give a new folder"
 _MOST_BYTES = 1 << 20  # of a mark, which may be anyone's
@@ -106,6 +107,7 @@ def replacing_folder(out: Path, command: str, added: Collection[str] = ()) -> It
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
         require_replaceable(out, command, added=added)
+        require_planned()
         if out.exists() and any(os.scandir(out)):
             os.rename(out, old)
         os.rename(partial, out)

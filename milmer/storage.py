@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from milmer import claims, contracts
 from milmer.contracts import AGAIN, Schema
 from milmer.errors import MilmerError
-from milmer.fingerprints import closure
+from milmer.fingerprints import closure, require_planned
 from milmer.limits import parse_json, require_file
 
 _LIBRARIES = ("numpy", "scipy", "mne", "av", "opencv-python-headless", "torch", "transformers")
@@ -128,6 +128,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
+        require_planned()
         os.replace(partial, path)
     except OSError as error:
         raise writing_failed(path, error) from error

@@ -21,11 +21,14 @@ os.environ.update(PYTHONSAFEPATH="1")
 
 from milmer.config_files import workflow_config
 from milmer.errors import MilmerError
+from milmer.fingerprints import PLANNED
 from milmer.plan import Plan, Untracked
 from milmer.plan.paths import NAME
-from milmer.plan.resume import Run
+from milmer.plan.resume import Run, require_no_other
 
 try:
+    if workflow.is_main_process:
+        require_no_other(Path())
     CONFIG = workflow_config(
         config,
         map(Path, workflow.config_settings.configfiles),
@@ -40,9 +43,10 @@ if workflow.is_main_process:
         logger.warning(f"milmer: {warning}")
 
 
-# For `milmer resume` and `milmer status`.
+# For `milmer resume` and `milmer status`; jobs hold to the code that is noted.
 onstart:
-    Run.begun(workflow.workdir_init, CONFIG).note(Path())
+    note = Run.begun(workflow, CONFIG).note(Path())
+    os.environ[PLANNED] = str(note.absolute())
 
 
 TABLES = PLAN.results.tables()

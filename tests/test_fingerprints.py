@@ -293,3 +293,58 @@ for stage, *arguments in {[[*map(str, command)] for command in commands]}:
 print(json.dumps(report))
 """
     assert python(code) == {stage: [] for stage in STAGES}
+
+
+HELD = """
+import json, sys
+from pathlib import Path
+from milmer import fingerprints, storage
+from milmer.errors import MilmerError
+
+def told(*steps):
+    try:
+        for step in steps:
+            step()
+    except MilmerError as error:
+        return str(error)
+
+path = Path({file!r})
+text = path.read_text()
+out = Path({folder!r}) / "out.json"
+hold = lambda: fingerprints.hold_to_plan("segments")
+write = lambda: storage.write_json(out, 1)
+edit = lambda: path.write_text(text + "ADDED = 1")
+said = [told(hold, write), out.is_file()]
+out.unlink()
+said += [told(edit, write), out.is_file(), told(hold)]
+path.write_text(text + "# a comment")
+said += [told(hold, write), out.is_file()]
+path.unlink()
+said += [told(write)]
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"), [("eeg/filtering.py", True), ("training/loop.py", False)]
+)
+def test_a_command_of_a_run_writes_nothing_once_its_code_is_another(
+    package, tmp_path, monkeypatch, path, counts
+):
+    modules = fingerprints(package)["segments"].split()
+    code = {"segments": dict(module.split(":") for module in modules), "train": {}}
+    (tmp_path / "note.json").write_text(json.dumps({"code": code}))
+    monkeypatch.setenv("MILMER_PLANNED", str(tmp_path / "note.json"))
+    said = python(HELD.format(file=str(package / path), folder=str(tmp_path)), package)
+    line = f"milmer/{path}: changed after this run began; start the run again" if counts else None
+    assert said == [None, True, line, not counts, line, None, True, line]
+
+
+@pytest.mark.parametrize("note", [None, "{", "[]", '{"host": 1}'])
+def test_a_command_of_no_run_holds_to_nothing(package, tmp_path, monkeypatch, note):
+    monkeypatch.setenv("MILMER_PLANNED", str(tmp_path / "note.json"))
+    if note is not None:
+        (tmp_path / "note.json").write_text(note)
+    file = package / "eeg/filtering.py"
+    said = python(HELD.format(file=str(file), folder=str(tmp_path)), package)
+    assert said == [None, True, None, True, None, None, True, None]

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from milmer.errors import MilmerError, Stopped
+from milmer.fingerprints import hold_to_plan
 
 OptionsJSON = Annotated[
     str, typer.Option("--options", metavar="JSON", help="Options of the stage.")
@@ -52,6 +53,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     log: Annotated[
         Path | None, typer.Option("--log", help="Write messages to this file instead of stderr.")
     ] = None,
@@ -69,6 +71,7 @@ def _common(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "transformers", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    hold_to_plan(context.invoked_subcommand or "")
 
 
 _console: int | None = None  # the real stderr, while descriptor 2 goes to a log

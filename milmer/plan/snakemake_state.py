@@ -1,14 +1,15 @@
 """What Snakemake keeps in its own folder of a working directory: locks and jobs at work."""
 
 import json
-import shutil
 import subprocess
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
 
 from milmer.errors import MilmerError
 
 _FOLDER = ".snakemake"
+_LONGEST = 254  # characters of a name there
+_SECONDS = 60.0  # for SLURM to answer
 _ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 _ENDED |= {"DEADLINE", "OUT_OF_MEMORY", "REVOKED"}  # SLURM keeps them in its queue for a while
 
@@ -34,21 +35,40 @@ def incomplete(directory: Path) -> dict[str, str | None]:
     return jobs
 
 
+def mark_incomplete(directory: Path, output: str) -> None:
+    """Note that a job which makes ``output`` began, so that --rerun-incomplete makes it again."""
+    name = urlsafe_b64encode(output.encode()).decode()
+    parts = [name[i : i + _LONGEST] for i in range(0, len(name), _LONGEST)]
+    folders = (f"@{part}" for part in parts[:-1])
+    path = (directory / _FOLDER / "incomplete").joinpath(*folders, parts[-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+
+
 def cluster_jobs(directory: Path) -> list[str]:
     """Numbers of SLURM jobs that began in ``directory`` and have not ended.
 
     Raises :class:`MilmerError` where SLURM does not answer: its jobs may be at work.
     """
     jobs = sorted({job for job in incomplete(directory).values() if job})
-    if not jobs or shutil.which("squeue") is None:
+    if not jobs:
         return []
     command = ["squeue", "--noheader", "--format=%A %T", "--states=all"]
-    queue = subprocess.run(command, capture_output=True, text=True, check=False)
-    if queue.returncode:
-        raise MilmerError(
-            f"SLURM does not say whether jobs of the last run are done ({queue.stderr.strip()})",
-            where=directory.absolute(),
-            remedy="try again when squeue answers",
-        )
-    states = dict(line.split() for line in queue.stdout.splitlines())
-    return [job for job in jobs if states.get(job, "COMPLETED") not in _ENDED]
+    try:
+        queue = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=_SECONDS
+        ).stdout
+    except FileNotFoundError:
+        reason = "there is no squeue"
+    except subprocess.TimeoutExpired:
+        reason = f"no answer in {_SECONDS:.0f} s"
+    except subprocess.CalledProcessError as error:
+        reason = " ".join(error.stderr.split())
+    else:
+        states = dict(line.split() for line in queue.splitlines())
+        return [job for job in jobs if states.get(job, "COMPLETED") not in _ENDED]
+    raise MilmerError(
+        f"SLURM does not say whether jobs of the last run are done ({reason})",
+        where=directory.absolute(),
+        remedy="try again where squeue answers, or, if you know that they have ended, with --ended",
+    )

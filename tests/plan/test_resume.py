@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,12 +10,13 @@ import shlex
 import socket
 import subprocess
 import sys
+import types
 
 import pytest
 
 from milmer.errors import MilmerError
 from milmer.plan import resume as resuming
-from milmer.plan import snakemake_state
+from milmer.plan import snakemake_arguments, snakemake_state
 from milmer.plan.resume import Run, last_run, resume
 from tests.conftest import owned_by_another
 
@@ -25,9 +27,25 @@ def directory(tmp_path):
     work, start = tmp_path / "work", tmp_path / "start"
     work.mkdir()
     start.mkdir()
-    Run(socket.gethostname(), 1, str(start), ["--cores", "2"], {}).note(work)
+    (start / "Snakefile").touch()
+    noted(work, folder=str(start), snakefile=str(start / "Snakefile"))
     lock(work)
     return work
+
+
+def noted(directory, **changes):
+    """Note a run of this machine in ``directory``, with ``--cores 2`` and an empty Snakefile."""
+    (directory / "Snakefile").touch()
+    run = Run(socket.gethostname(), 1, str(directory), ["--cores", "2"], {}, str(directory), "")
+    run = dataclasses.replace(run, snakefile=str(directory / "Snakefile"))
+    return dataclasses.replace(run, **changes).note(directory)
+
+
+def called(*words, directory, snakefile=None):
+    """The command that resumes a run there with these words."""
+    snakefile = snakefile or directory / "Snakefile"
+    start = [sys.executable, "-P", "-m", "snakemake", *words]
+    return [*start, "--snakefile", str(snakefile), "--directory", str(directory)]
 
 
 def lock(directory):
@@ -46,18 +64,19 @@ def begun(directory, output, job=None):
 
 @pytest.fixture
 def unlocked(directory, monkeypatch):
-    """Commands that were run to unlock, by a Snakemake that does so from the run's folder alone."""
-    seen = []
+    """Commands that were run to unlock, by a Snakemake that does so in its --directory."""
+    seen, real = [], subprocess.run
 
-    def run(command, *, cwd, capture_output, text, check):
+    def run(command, *, cwd=None, capture_output=False, text=False, check=False, **more):
+        if "snakemake" not in command:
+            return real(command, cwd=cwd, capture_output=capture_output, text=text, **more)
         assert (capture_output, text, check) == (True, True, False)
         assert command[:4] == [sys.executable, "-P", "-m", "snakemake"]
         assert command[-1] == "--unlock"
         assert "--rerun-incomplete" not in command
-        if cwd != last_run(directory).folder:
-            return subprocess.CompletedProcess(command, 1, "", f"no Snakefile in {cwd}\n")
         seen.append(command)
-        for file in (directory / ".snakemake/locks").glob("*.lock"):
+        place = pathlib.Path(cwd, command[command.index("--directory") + 1])
+        for file in (place / ".snakemake/locks").glob("*.lock"):
             file.unlink()
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -68,15 +87,17 @@ def unlocked(directory, monkeypatch):
 def test_it_goes_on_from_its_folder_with_the_same_arguments(directory, unlocked):
     folder, command = resume(directory, ["--keep-going"])
     assert folder == str(directory.parent / "start")
-    same = [sys.executable, "-P", "-m", "snakemake", "--cores", "2", "--keep-going"]
+    start = directory.parent / "start/Snakefile"
+    same = called("--cores", "2", "--keep-going", directory=directory, snakefile=start)
     assert command == [*same, "--rerun-incomplete"]
     assert unlocked == [[*same, "--unlock"]]
     assert not snakemake_state.locked(directory)
 
 
-def test_what_cannot_be_unlocked_is_not_run(directory, monkeypatch):
+@pytest.mark.parametrize("said", [("", "  another run\n"), ("another\n  run\n", "")])
+def test_what_cannot_be_unlocked_is_not_run(directory, monkeypatch, said):
     def run(command, **_):
-        return subprocess.CompletedProcess(command, 1, "", "  another run\n")
+        return subprocess.CompletedProcess(command, 1, *said)
 
     monkeypatch.setattr(resuming.subprocess, "run", run)
     with pytest.raises(MilmerError) as caught:
@@ -84,15 +105,114 @@ def test_what_cannot_be_unlocked_is_not_run(directory, monkeypatch):
     assert str(caught.value) == f"{directory}: cannot be unlocked: another run"
 
 
-def test_a_run_notes_how_it_was_called(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/bin/snakemake", "--cores", "3"])
-    Run.begun(tmp_path / "start", {"dataset": {"root": tmp_path}}).note(tmp_path)
-    config = {"dataset": {"root": str(tmp_path)}}
-    expected = (socket.gethostname(), os.getpid(), str(tmp_path / "start"), ["--cores", "3"])
-    assert last_run(tmp_path) == Run(*expected, config)
-    assert os.listdir(tmp_path / ".snakemake") == ["milmer.json"]
-    Run(*expected, config | {"subjects": ["s" * 99] * 30_000}).note(tmp_path)  # 3 MB
-    assert len(last_run(tmp_path).config["subjects"]) == 30_000
+def test_a_run_notes_how_it_was_called_and_what_for(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/old").touch()
+    words = "-d work --cores 3 -R segments --configfile mine.yaml --config a=1 -t results/x"
+    monkeypatch.setattr(sys, "argv", ["/bin/snakemake", *words.split()])
+    monkeypatch.chdir(tmp_path)
+    config = {"dataset": {"root": tmp_path}}
+    run = Run.begun(workflow_of(tmp_path, ["results/old", "results/new"]), config)
+    path = run.note(tmp_path)
+    assert (path, os.listdir(tmp_path / ".snakemake")) == (
+        tmp_path / ".snakemake/milmer.json",
+        ["milmer.json"],
+    )
+    assert last_run(tmp_path) == Run(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        folder="/start",
+        arguments=["--cores", "3", "results/x"],
+        config={"dataset": {"root": str(tmp_path)}},
+        directory=str(tmp_path),
+        snakefile="/checkout/Snakefile",
+        configfiles=["/start/mine.yaml"],
+        values=["a=1"],
+        forced=["results/old"],
+        code={"segments": {"milmer.eeg": "12", "milmer.storage": "ab"}, "split": {"milmer": "9"}},
+    )
+    monkeypatch.setattr(sys, "argv", ["/bin/snakemake", "--cores", "3", "results/x"])
+    run = Run.begun(workflow_of(tmp_path, ["results/old"]), {"subjects": ["s" * 99] * 30_000})
+    run.note(tmp_path)
+    assert last_run(tmp_path).arguments == ["--cores", "3", "results/x"]
+    assert last_run(tmp_path).forced == []
+    assert len(last_run(tmp_path).config["subjects"]) == 30_000  # 3 MB
+
+
+def workflow_of(folder, outputs):
+    """What a run notes of Snakemake's own object, with jobs that make these outputs."""
+    of = types.SimpleNamespace
+    rules = [
+        of(
+            params={"code": "milmer.eeg:12 milmer.storage:ab"},
+            shellcmd="milmer --log {log} segments {output}",
+        ),
+        of(params={"code": "milmer:9"}, shellcmd="milmer --log {log} split"),
+        of(params={}, shellcmd=None),
+    ]
+    return of(
+        workdir_init="/start",
+        main_snakefile="/checkout/Snakefile",
+        config_settings=of(
+            configfiles=[pathlib.Path("/start/mine.yaml")], replace_workflow_config=False
+        ),
+        dag=of(needrun_jobs=lambda: [of(output=[output]) for output in outputs]),
+        rules=rules,
+    )
+
+
+def test_a_run_goes_on_from_anywhere_with_its_configuration(directory, unlocked, tmp_path, capsys):
+    mine = tmp_path / "start/mine.yaml"
+    mine.touch()
+    values = ["a=1", "dataset={root: x}"]
+    options = {"configfiles": [str(mine)], "values": values, "arguments": ["-k", "--", "results/x"]}
+    noted(directory, folder=str(tmp_path / "gone"), **options)
+    folder, command = resume(directory, ["--config", "a=2", "--cores", "1"])
+    assert folder == str(directory)
+    expected = called("-k", "--cores", "1", directory=directory)
+    expected += ["--configfile", str(mine), "--config", *values, "a=2", "--", "results/x"]
+    assert command == [*expected, "--rerun-incomplete"]
+
+
+def test_a_configuration_that_is_gone_is_the_noted_one(directory, unlocked, tmp_path, capsys):
+    config = {"dataset": {"root": "deap"}, "experiments": {"é": {}}}
+    noted(directory, config=config, configfiles=["/gone.yaml"], values=["a=1"])
+    _, command = resume(directory, ["--configfile", "more.yaml", "--config", "b=1"])
+    kept = directory / ".snakemake/milmer-config.json"
+    expected = called("--cores", "2", directory=directory)
+    expected += ["--configfile", str(kept), "more.yaml", "--replace-workflow-config"]
+    assert command == [*expected, "--config", "b=1", "--rerun-incomplete"]
+    assert json.loads(kept.read_text()) == config
+    said = "milmer: /gone.yaml is gone; the configuration that the run had is used"
+    assert capsys.readouterr().err.splitlines()[0] == said
+
+
+def test_a_directory_that_moved_takes_its_files_along(directory, unlocked, tmp_path):
+    mine = directory / "mine.yaml"
+    mine.touch()
+    noted(directory, configfiles=[str(mine)])
+    moved = directory.rename(tmp_path / "moved")
+    folder, command = resume(moved, [])
+    assert folder == str(moved)
+    expected = called("--cores", "2", directory=moved)
+    assert command == [*expected, "--configfile", f"{moved}/mine.yaml", "--rerun-incomplete"]
+
+
+def test_what_was_forced_is_made_again_where_it_was_not(directory, unlocked):
+    (directory / "results").mkdir()
+    for name in ("done", "left"):
+        (directory / f"results/{name}").touch()
+    os.utime(directory / "results/left", (1, 1))
+    noted(directory, forced=["results/done", "results/left", "results/gone"])
+    os.utime(directory / "results/done")
+    resume(directory, [])
+    assert snakemake_state.incomplete(directory) == {"results/left": None}
+
+
+def test_a_snakefile_that_is_gone_is_one_line(directory, unlocked, refused):
+    noted(directory, snakefile="/gone/Snakefile")
+    with refused("/gone/Snakefile: is not there any more; start a run with snakemake"):
+        resume(directory, [])
 
 
 def test_what_is_not_locked_is_not_unlocked(directory, unlocked):
@@ -114,17 +234,24 @@ def test_a_note_that_is_none_is_one_line(tmp_path, refused, text):
         last_run(tmp_path)
 
 
+X = (None, "x")
+DIRECTORIES = [("directory", "--directory=b"), ("directory", "-dc")]
 NOTE = {"host": "here", "pid": 1, "folder": "/tmp", "arguments": [], "config": {}}
+NOTE |= {"directory": "/tmp", "snakefile": "/tmp/Snakefile"}
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"arguments": "--cores 2"}, "host, folder and arguments are not all text"),
-        ({"arguments": ["--cores", 2]}, "host, folder and arguments are not all text"),
-        ({"host": ["here"]}, "host, folder and arguments are not all text"),
-        ({"folder": {"a": 1}}, "host, folder and arguments are not all text"),
-        ({"arguments": None}, "Value after * must be an iterable"),
+        ({"arguments": "--cores 2"}, "paths and arguments are not all text"),
+        ({"arguments": ["--cores", 2]}, "paths and arguments are not all text"),
+        ({"host": ["here"]}, "paths and arguments are not all text"),
+        ({"folder": {"a": 1}}, "paths and arguments are not all text"),
+        ({"arguments": None}, "'NoneType' object is not iterable"),
+        ({"snakefile": 1}, "paths and arguments are not all text"),
+        ({"forced": [1]}, "paths and arguments are not all text"),
+        ({"values": "a=1"}, "paths and arguments are not all text"),
+        ({"alone": 1}, "the process is not a number, or the configuration no mapping"),
         ({"arguments": ["a\0b"]}, "holds the character NUL"),
         ({"folder": "\0"}, "holds the character NUL"),
         ({"arguments": ["\ud800"]}, "surrogates not allowed"),
@@ -153,8 +280,8 @@ def test_a_note_without_end_is_one_line(tmp_path, refused):
 @pytest.fixture
 def workflow(directory):
     """The same with a Snakefile and a configuration, which the run names."""
-    arguments = ["--cores", "2", "--configfile", "mine.yaml", "--workflow-profile=profile"]
-    Run(socket.gethostname(), 1, str(directory), arguments, {}).note(directory)
+    arguments = ["--cores", "2", "--workflow-profile=profile"]
+    noted(directory, arguments=arguments, configfiles=[str(directory / "mine.yaml")])
     for name in ("rules", "profile", "milmer/cli/__pycache__", "workflow/envs"):
         (directory / name).mkdir(parents=True)
     for name in FILES:
@@ -188,7 +315,7 @@ def test_what_others_may_write_is_not_run(workflow, unlocked, monkeypatch, refus
 def test_a_configuration_elsewhere_counts_too(workflow, unlocked, refused, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "other.yaml"
     elsewhere.touch()
-    Run("here", 1, str(workflow), [f"--configfile={elsewhere}"], {}).note(workflow)
+    noted(workflow, configfiles=[str(elsewhere)])
     elsewhere.parent.chmod(0o777)
     with refused(f"{elsewhere.parent}: may be written by everybody", "chmod go-w"):
         resume(workflow, [], ended=True)
@@ -219,7 +346,12 @@ def test_what_snakemake_finds_by_itself_counts_too(workflow, unlocked, refused, 
         (workflow / "workflow/Snakefile").touch()
     (workflow / "flow").mkdir(exist_ok=True)
     (workflow / "flow/run.smk").touch()
-    Run("here", 1, str(workflow), arguments, {}).note(workflow)
+    snakefile = arguments[0][-len("flow/run.smk") :] if name.startswith("flow/rules") else ""
+    noted(
+        workflow,
+        arguments=arguments,
+        **({"snakefile": f"{workflow}/{snakefile}"} if snakefile else {}),
+    )
     resume(workflow, [], ended=True)
     unlocked.clear()
     path.chmod(0o666)
@@ -247,24 +379,15 @@ def test_nobody_is_told_to_close_the_folder_for_temporary_files(
     path = tmp_path_factory.mktemp("tmp") / "mine.yaml"
     path.touch()
     path.parent.chmod(0o1777)
-    Run("here", 1, str(workflow), ["--configfile", str(path)], {}).note(workflow)
+    noted(workflow, configfiles=[str(path)])
     with refused("may be written by everybody; move what lies there to a folder of your own"):
         resume(workflow, [], ended=True)
     assert unlocked == []
 
 
-def test_a_folder_that_is_gone_is_one_line(directory, unlocked, refused):
-    Run(socket.gethostname(), 1, str(directory / "gone"), [], {}).note(directory)
-    with refused(
-        f"{directory}: the last run was started in {directory}/gone, which is not a folder any more"
-    ):
-        resume(directory, [])
-
-
 def test_the_command_is_printed_before_anything_is_run(directory, monkeypatch, capsys):
-    arguments = ["--config", "a='b c'; rm -r x", "\x1b[31m"]
     start = directory.parent / "start"
-    Run(socket.gethostname(), 1, str(start), arguments, {}).note(directory)
+    noted(directory, folder=str(start), values=["a='b c'; rm -r x", "\x1b[31m"])
     printed = []
 
     def run(command, **_):
@@ -281,7 +404,7 @@ def test_the_command_is_printed_before_anything_is_run(directory, monkeypatch, c
 
 
 def test_a_run_of_another_machine_is_left_alone_until_the_user_knows_better(directory, unlocked):
-    Run("elsewhere", 1, str(directory), ["--cores", "2"], {}).note(directory)
+    noted(directory, host="elsewhere")
     with pytest.raises(MilmerError, match="was started on elsewhere; resume it there, or, if you"):
         resume(directory, [])
     assert unlocked == []
@@ -394,15 +517,26 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(directory, squeue, ref
     begun(directory, "results/a", "12")
     squeue({"12": "RUNNING"}, status=1)
     problem = "SLURM does not say whether jobs of the last run are done (Unable to contact slurm"
-    with refused(f"{directory}: {problem}", "try again when squeue answers"):
+    with refused(f"{directory}: {problem}", "try again where squeue answers", "with --ended"):
         resume(directory, [])
     assert snakemake_state.locked(directory)
 
 
-def test_without_slurm_there_are_no_jobs_of_it(directory, monkeypatch):
+def test_a_queue_that_hangs_is_not_an_empty_one(directory, squeue, refused, monkeypatch):
     begun(directory, "results/a", "12")
+    squeue({"12": "RUNNING"})
+    (directory / "bin/squeue").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(snakemake_state, "_SECONDS", 0.2)
+    with refused("SLURM does not say whether jobs of the last run are done (no answer in 0 s)"):
+        resume(directory, [])
+
+
+def test_where_slurm_is_missing_its_jobs_may_be_at_work(directory, monkeypatch, refused):
     monkeypatch.setenv("PATH", str(directory))
-    assert snakemake_state.cluster_jobs(directory) == []
+    assert snakemake_state.cluster_jobs(directory) == []  # none was sent
+    begun(directory, "results/a", "12")
+    with refused("SLURM does not say whether jobs of the last run are done (there is no squeue)"):
+        resume(directory, [])
 
 
 def test_names_of_outputs_are_read_however_long_they_are(tmp_path, monkeypatch):
@@ -438,3 +572,39 @@ def working(directory, *words, stubborn=False):
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("-nF -j4", [("dryrun", "-n"), ("forceall", "-F"), ("jobs", "-j4")]),
+        ("--dir a --directory=b -dc", [("directory", "--dir a"), *DIRECTORIES]),
+        ("--configfile a b -k x", [("configfile", "--configfile a b"), ("keep_going", "-k"), X]),
+        ("-C a=1 b=2 --cores 2 x", [("config", "-C a=1 b=2"), ("cores", "--cores 2"), X]),
+        ("-R a b -- -n x", [("forcerun", "-R a b"), (None, "-- -n x")]),
+        ("--cores -n x", [("cores", "--cores"), ("dryrun", "-n"), X]),
+        ("--no-such x", [(None, "--no-such"), X]),
+    ],
+)
+def test_options_are_told_in_any_spelling(line, words):
+    found = snakemake_arguments.options(line.split())
+    assert [(name, " ".join(own)) for name, own in found] == words
+    assert [word for _, own in found for word in own] == line.replace("-nF", "-n -F").split()
+
+
+def test_values_of_an_option_are_all_of_it_wherever_it_stands():
+    words = ["--config", "a=1", "b={c: 2}", "-k", "--config=d=3", "-Ce=4", "--configfile", "x"]
+    assert snakemake_arguments.values(words, "config") == ["a=1", "b={c: 2}", "d=3", "e=4"]
+    assert snakemake_arguments.without(words, {"config"}) == ["-k", "--configfile", "x"]
+
+
+@pytest.mark.parametrize("word", ["-n", "--list-rules", "--lint", "--dag", "--summary", "--report"])
+def test_what_only_shows_may_be_called_beside_a_run(directory, monkeypatch, refused, word):
+    with working(directory, "snakemake", "--cores", "2") as process:
+        monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "2", word])
+        resuming.require_no_other(directory)
+        monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "2"])
+        with refused(f"{directory}: a run is going on here (process {process.pid})"):
+            resuming.require_no_other(directory)
+        (directory / ".snakemake/locks/0.output.lock").unlink()
+        resuming.require_no_other(directory)  # that one runs no jobs
