@@ -53,14 +53,19 @@ SEGMENTS = {
     "start": Array("float32", ("segment",)),
     "rejected": Array("S16", ("segment",)),  # why it cannot be used, empty where it can
 }
+FOUND = ("searched", "detected", "several", "tracks", "switches", "second_searches", "gaps")
+"""What was found in a clip: milmer.faces.cropper.Found."""
 FACES = {
     "image": Array("jpeg", ("frame",)),
     "box": Array("float32", ("frame", "side")),
     "score": Array("float32", ("frame",)),
     "detected": Array("bool", ("frame",)),
+    "faces_seen": Array("int32", ("frame",)),
+    "track": Array("int32", ("frame",)),  # from 1 in each clip, 0 where the box is borrowed
     "time": Array("float32", ("frame",)),
     "bag": Array("int32", ("segment", "instance"), indexes="frame"),
     **_GRID,
+    **{f"clip_{name}": Array("int32", ("clip",)) for name in FOUND},
 }
 TOKENS = {
     "tokens": Array("float16", ("frame", "token", "dim")),

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import FACES, SEGMENTS, TOKENS
+from milmer.contracts import FACES, FOUND, SEGMENTS, TOKENS
 
 NUMBER = {"s01": 1, "s02": 2, "s03": 3}
 CHANNELS = ("Fz", "Cz", "Pz", "C3", "Oz")
@@ -154,7 +154,10 @@ def write_faces(
         "score": np.ones(len(detected)),
         "time": np.arange(len(detected)) / 10,
         "detected": detected,
+        "faces_seen": detected.astype(int),
+        "track": detected.astype(int),
         "bag": bag,
+        **{f"clip_{name}": [0] for name in FOUND},
     }
     about = {"options": {"segmentation": segmentation}, "inputs": {"trials": trials}}
     return _write(folder, "faces", subject, FACES, about, content)

@@ -13,13 +13,14 @@ import av
 import numpy as np
 
 from milmer import folders, storage
+from milmer.contracts import FOUND
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
-from milmer.faces.cropper import Cropper
+from milmer.faces.cropper import Cropper, Found
 from milmer.faces.crops import numbers_of, probe_of, starts_of, union
 from milmer.faces.detection import Face
 from milmer.faces.options import FaceStageOptions
-from milmer.faces.tracking import same
+from milmer.faces.people import same
 from milmer.options import read_options
 from milmer.readers.seekable_video import frames_of, probe
 from milmer.readers.video import Clip
@@ -30,21 +31,26 @@ if TYPE_CHECKING:
 
 _COLUMNS, _ROWS = 6, 4
 _CELL = 2.4  # inches; a sheet has 100 px per inch
-_LABEL, _HEAD, _GAP = 0.32, 0.8, 0.08  # inches below each frame, above all, between frames
+_LABEL, _HEAD, _GAP = 0.32, 1.05, 0.08  # inches below each frame, above all, between frames
 _DETECTED, _BORROWED = "#1a9850", "#e66101"
 
 
 class Look(NamedTuple):
-    """A searched frame's box, and whether a face was detected in it."""
+    """A searched frame's box, whether a face was detected in it, how many were, and its track."""
 
     face: Face
     detected: bool
+    faces_seen: int = 1
+    track: int = 1
 
 
-def draw_video_sheet(video: Path, options: FaceStageOptions, out: Path) -> None:
+def draw_video_sheet(
+    video: Path, options: FaceStageOptions, out: Path, place: str | None = None
+) -> None:
     """Search one video as the stage ``faces`` would, and draw its sheet as the PNG ``out``.
 
-    Raises :class:`MilmerError` if ``out`` is not named .png or the video cannot be read.
+    ``place`` is where the face is, as in the manifest's column ``face``. Raises
+    :class:`MilmerError` if ``out`` is not named .png or the video cannot be read.
     """
     if out.suffix.lower() != ".png":
         raise MilmerError(
@@ -56,11 +62,14 @@ def draw_video_sheet(video: Path, options: FaceStageOptions, out: Path) -> None:
     grid = [Segment(0, i, i * length) for i in range(math.ceil(clip.seconds / length))]
     searched = union(numbers_of(grid, 0, clip, options))
     with Cropper(options.faces) as cropper:
+        found, crops = cropper.crops(video, clip, searched, place)
         looks = {
-            crop.number: Look(Face(*crop.box, crop.score), crop.detected)
-            for crop in cropper.crops(video, clip, searched)
+            crop.number: Look(
+                Face(*crop.box, crop.score), crop.detected, crop.faces_seen, crop.track
+            )
+            for crop in crops
         }
-    _draw(video, clip, searched, looks, options.faces.threads, out)
+    _draw(video, clip, searched, looks, found, options.faces.threads, out)
 
 
 def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> list[Path]:
@@ -72,8 +81,13 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
     table = storage.read_table(trials, "trials")
     provenance = storage.read_provenance(faces)
     with storage.open_h5(faces, "faces") as file:
-        crops = {name: file[name][()] for name in ("box", "score", "detected", "time", "bag")}
+        names = ("box", "score", "detected", "faces_seen", "track", "time", "bag")
+        crops = {name: file[name][()] for name in names}
         experiment_id = file["experiment_id"][()]
+        found = [
+            Found(*map(int, clip))
+            for clip in zip(*(file[f"clip_{n}"][()] for n in FOUND), strict=True)
+        ]
     if provenance["inputs"]["trials"] != storage.digest(trials):
         raise MilmerError(
             f"made from other trials than {trials}", where=faces, remedy="crop it again"
@@ -83,7 +97,9 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
         zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
     )
     written = []
-    clips = table.dropna(subset=["video_file"]).sort_values("trial")
+    clips = table.dropna(subset=["video_file"]).sort_values("experiment_id")
+    found_in = dict(zip(clips["trial"], found, strict=True))
+    clips = clips.sort_values("trial")
     names = {trial: f"{faces.stem}_trial{trial:02d}.png" for trial in clips["trial"]}
     folders.claim(folder, "faces", names.values(), [root, trials, faces])
     probe_clip, starts = probe_of(clips), starts_of(clips)
@@ -99,13 +115,14 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
         looks = {
             clip.number(float(crops["time"][i]) + start): Look(
                 Face(*map(float, crops["box"][i]), float(crops["score"][i])),
-                bool(crops["detected"][i]),
+                *(crops[name][i].item() for name in ("detected", "faces_seen", "track")),
             )
             for i in np.unique(bag[bag >= 0])
         }
         if searched.size:
             written.append(folder / names[row.trial])
-            _draw(video, clip, searched, looks, options.faces.threads, written[-1])
+            threads = options.faces.threads
+            _draw(video, clip, searched, looks, found_in[row.trial], threads, written[-1])
     return written
 
 
@@ -136,6 +153,7 @@ def _draw(
     clip: Clip,
     searched: np.ndarray,
     looks: Mapping[int, Look],
+    found: Found,
     threads: int,
     out: Path,
 ) -> None:
@@ -153,9 +171,10 @@ def _draw(
         figure.text(*position, text, va="center", parse_math=False, **style)
 
     times = np.array([clip.time(int(number)) for number in searched])
-    summary = _summary(times, [looks.get(int(number)) for number in searched])
+    boxes = _boxes(times, [looks.get(int(number)) for number in searched])
     write(video.name, 0.25, weight="bold", size=13)
-    write(summary, 0.55, size=11)
+    write(str(found), 0.55, size=11)
+    write(boxes, 0.8, size=11)
     for cell, (number, frame) in enumerate(frames_of(video, clip, numbers, threads)):
         row, column = divmod(cell, _COLUMNS)
         left = column * _CELL + _GAP / 2
@@ -164,7 +183,11 @@ def _draw(
         axes = figure.add_axes((left / width, bottom / height, *sides))
         _draw_frame(axes, frame, f"{clip.time(int(number)):.2f} s", looks.get(int(number)))
     with storage.replacing(out) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None, "Description": summary})
+        figure.savefig(
+            partial,
+            format="png",
+            metadata={"Software": None, "Description": f"{found}  ·  {boxes}"},
+        )
 
 
 def _draw_frame(axes: "Axes", frame: av.VideoFrame, time: str, look: Look | None) -> None:
@@ -182,8 +205,13 @@ def _draw_frame(axes: "Axes", frame: av.VideoFrame, time: str, look: Look | None
         colour, style = (_DETECTED, "-") if detected else (_BORROWED, (0, (4, 2)))
         left, top, width, height, _ = look.face
         axes.add_patch(Rectangle((left, top), width, height, fill=False, ec=colour, lw=2, ls=style))
+    words = [time]
+    if not detected:
+        words.append("another's face" if look is not None and look.faces_seen else "no face")
+    elif look.faces_seen > 1:
+        words.append(f"track {look.track}, {look.faces_seen} faces")
     axes.annotate(
-        time if detected else f"{time}   no face",
+        "   ".join(words),
         (0.5, 0),
         (0, -10),  # points below the frame
         xycoords="axes fraction",
@@ -194,18 +222,14 @@ def _draw_frame(axes: "Axes", frame: av.VideoFrame, time: str, look: Look | None
     )
 
 
-def _summary(times: np.ndarray, looks: Sequence[Look | None]) -> str:
-    """The measurements in a sheet's header, of the searched frames, their ``times`` in s."""
-    detected = sum(look is not None and look.detected for look in looks)
-    parts = [
-        f"{len(looks)} frames searched",
-        f"a face in {detected} of them ({100 * detected / len(looks):.0f} %)",
-    ]
+def _boxes(times: np.ndarray, looks: Sequence[Look | None]) -> str:
+    """The second line of a sheet's header, on the boxes of the searched frames, ``times`` in s."""
+    parts = []
     if (shares := jitter(looks)) is not None:
         parts.append(
             f"box jitter {100 * shares[0]:.1f} % of its width in position and "
             f"{100 * shares[1]:.1f} % in size, frames {np.median(np.diff(times)):.2f} s apart"
         )
     if any(look is not None and not look.detected for look in looks):
-        parts.append("dashed: borrowed from the nearest frame with a face")
+        parts.append("dashed: borrowed from the nearest frame with the face")
     return "  ·  ".join(parts)

@@ -1,9 +1,9 @@
 """Stage ``faces``: from a subject's face videos to bags of face crops.
 
-Each clip is decoded once. Of every segment, N frames, evenly spaced over the part that the clip
-covers, are searched for faces, in threads beside the decoder. One face is followed through the clip
-(``faces.choice``), its boxes are smoothed over time (``faces.smoothing``), and it is cropped. A
-frame without a face borrows the box of the nearest frame with one and is marked as not detected.
+Of every segment, N frames, evenly spaced over the part that the clip covers, are searched for
+faces, in threads beside the decoder. One person of the clip is chosen (``faces.choice``), whose
+boxes are smoothed over time (``faces.smoothing``) and cropped. A frame without this person's face
+borrows the box of the nearest frame with it and is marked as not detected.
 """
 
 import functools
@@ -16,15 +16,21 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import FACES
+from milmer.contracts import FACES, FOUND
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
-from milmer.faces.cropper import Crop, Cropper
+from milmer.faces.cropper import Crop, Cropper, Found
 from milmer.faces.detection import model_digest
 from milmer.faces.options import FaceStageOptions
 from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip, probe_constant_rate
 from milmer.runtime.progress import track
+
+NO_FACE_REMEDY = (
+    "faces that are small in the picture are found at a larger faces.second_detection_size, and "
+    "contact sheets (milmer faces --sheet) show what was found"
+)
+"""What to do where no face is found."""
 
 _BUFFERED = 256  # crops that are collected before they are written
 _log = logging.getLogger(__name__)
@@ -35,11 +41,13 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
 
     ``trials`` is the subject's table; the clips that it names lie below ``root``. Writes the
     datasets of :data:`~milmer.contracts.FACES`: ``box`` is left, top, width and height of the face
-    in px of the video, ``time`` is in s from the start of the music video, ``bag``
-    (segment, instance) indexes frames and is −1 where there is none. The rows of ``bag`` are the
-    segment grid, which are the rows of the subject's EEG segments. Raises :class:`MilmerError` if
-    no trial has both EEG and video, if a clip cannot be read or ends before its trial, or if the
-    detector cannot be loaded.
+    in px of the video, ``time`` is in s from the start of the music video, ``faces_seen`` is the
+    number of faces in the whole frame, ``track`` that of the face's track in its clip, from 1, or 0
+    where the box is borrowed, ``bag`` (segment, instance) indexes frames and is −1 where there is
+    none. The rows of ``bag`` are the segment grid, the rows of the subject's EEG segments.
+    ``clip_*`` is what was found in each clip, in the order of experiment_id. Raises
+    :class:`MilmerError` if no trial has both EEG and video, if a clip cannot be read or ends before
+    its trial, or if the detector cannot be loaded.
     """
     table = storage.read_table(trials, "trials")
     grid = segment_grid(
@@ -58,6 +66,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     probe_clip, starts = probe_of(clips), starts_of(clips)
     bag = np.full((len(grid), options.faces.instances), -1, np.int32)
     facts = {"trial": [], "fps": [], "width": [], "height": [], "frames": []}
+    found = []
     faceless, uncovered = [], []
     with (
         storage.new_h5(out, FACES, provenance) as file,
@@ -75,7 +84,8 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
                 )
             numbers = numbers_of(grid, row.experiment_id, clip, options, start)
             wanted = union(numbers)
-            crops = cropper.crops(path, clip, wanted)
+            in_clip, crops = cropper.crops(path, clip, wanted, place_of(row))
+            found.append(in_clip)
             index_of = {c.number: frames.add(c, clip.time(c.number) - start) for c in crops}
             if wanted.size and not index_of:
                 faceless.append(int(row.trial))
@@ -94,9 +104,18 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         file["position"] = np.array([s.position for s in grid], np.int32)
         for name, values in facts.items():
             file.attrs[f"clip_{name}"] = values
+        for name, values in zip(FOUND, zip(*found, strict=True), strict=True):
+            file[f"clip_{name}"] = np.array(values, np.int32)
         file.attrs["trials_without_face"] = np.array(faceless, np.int32)
-        detected = int(file["detected"][()].sum())
-        _log.info("%d of %d frames show a face", detected, len(frames))
+    _log.info("%s: %s", out.stem, Found(*map(sum, zip(*found, strict=True))))
+    several = [t for t, clip in zip(facts["trial"], found, strict=True) if clip.several > 1]
+    if several and options.faces.choice == "participant":
+        _log.warning(
+            "%s: several faces in the videos of trials %s; look at contact sheets (--sheet) to see "
+            "whether the participant's is cropped, or say where it is (column face of a manifest)",
+            out.stem,
+            sorted(several),
+        )
     if uncovered:
         _log.info(
             "%d segments lie beyond the end of their video, of trials %s",
@@ -104,7 +123,9 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
             sorted(set(uncovered)),
         )
     if faceless:
-        _log.warning("%s: no face in the videos of trials %s", out.stem, faceless)
+        _log.warning(
+            "%s: no face in the videos of trials %s; %s", out.stem, faceless, NO_FACE_REMEDY
+        )
 
 
 def probe_of(clips: pd.DataFrame) -> Callable[[Path], Clip]:
@@ -119,6 +140,12 @@ def starts_of(clips: pd.DataFrame) -> dict[int, float]:
     """Where each trial starts in its clip, in s, by experiment_id."""
     starts = clips["video_start"] if "video_start" in clips else [0.0] * len(clips)
     return dict(zip(clips["experiment_id"], starts, strict=True))
+
+
+def place_of(row: tuple) -> str | None:
+    """Where the face of a trial is, as its manifest's column face says; None where it does not."""
+    place = getattr(row, "face", None)
+    return place if isinstance(place, str) else None
 
 
 def numbers_of(
@@ -184,6 +211,9 @@ def _inputs(
     return inputs | ({"detector_model": model} if model else {})
 
 
+_NUMBERS = ("score", "detected", "faces_seen", "track", "time")  # of a frame
+
+
 class _Frames:
     """The per-frame datasets of the file, appended to frame by frame."""
 
@@ -194,7 +224,7 @@ class _Frames:
             "box": file.create_dataset("box", (0, 4), "float32", maxshape=(None, 4)),
         } | {
             name: file.create_dataset(name, (0,), FACES[name].dtype, maxshape=(None,))
-            for name in ("score", "detected", "time")
+            for name in _NUMBERS
         }
         self._buffer: list[tuple] = []
 
@@ -203,7 +233,8 @@ class _Frames:
 
     def add(self, crop: Crop, time: float) -> int:
         """Append a frame; returns its index."""
-        self._buffer.append((crop.image, crop.box, crop.score, crop.detected, time))
+        numbers = (crop.score, crop.detected, crop.faces_seen, crop.track, time)
+        self._buffer.append((crop.image, crop.box, *numbers))
         index = len(self) - 1
         if len(self._buffer) >= _BUFFERED:
             self.flush()
@@ -213,13 +244,7 @@ class _Frames:
         """Write the buffered frames."""
         if not self._buffer:
             return
-        columns = dict(
-            zip(
-                ("image", "box", "score", "detected", "time"),
-                zip(*self._buffer, strict=True),
-                strict=True,
-            )
-        )
+        columns = dict(zip(self._data, zip(*self._buffer, strict=True), strict=True))
         for name, data in self._data.items():
             first = len(data)
             data.resize(first + len(self._buffer), axis=0)

@@ -9,6 +9,7 @@ MediaPipe's Tasks API; neither that package nor its model file is part of this p
 """
 
 import hashlib
+import math
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, Protocol
@@ -26,6 +27,7 @@ YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4
 # feature map along a side, it computes with memory that was never written (OpenCV 4.14).
 _YUNET_MIN_SIDE = 33
 
+_LOOK = 12, 12  # px: enough to tell people in one clip apart, and nothing to recognise them by
 _WITH_LUMA = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12")  # plane 0 is grey, 8 bits
 
 
@@ -45,13 +47,21 @@ class Face(NamedTuple):
 
 
 class Detector(Protocol):
-    """Finds faces in a picture; serves one thread. If ``grey``, it takes grey pictures too."""
+    """Finds faces in a picture; serves one thread. If ``grey``, it takes grey pictures too.
+
+    It is given pictures of ``faces.detection_size``, and of ``faces.second_detection_size`` where
+    it found nothing, if ``searches`` is 2; only the former if it is 1; the whole picture if 0.
+    """
 
     default_min_score: float
     grey: bool
+    searches: int
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """All faces in ``picture`` RGB uint8 (height, width, 3), or grey (height, width)."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
 
 
 class Haar:
@@ -59,6 +69,7 @@ class Haar:
 
     default_min_score = 0.0
     grey = True
+    searches = 1
 
     def __init__(self, options: FacesOptions):
         path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
@@ -73,12 +84,16 @@ class Haar:
         )
         return [Face(*map(float, box), float(w)) for box, w in zip(boxes, weights, strict=True)]
 
+    def close(self) -> None:
+        """Nothing to give back."""
+
 
 class YuNet:
     """YuNet, a small convolutional detector that also finds turned faces."""
 
     default_min_score = 0.7
     grey = False
+    searches = 2
 
     def __init__(self, options: FacesOptions):
         floor = self.default_min_score if options.min_score is None else options.min_score
@@ -95,12 +110,16 @@ class YuNet:
             return []
         return [Face(*map(float, row[:4]), float(row[14])) for row in rows if row is not None]
 
+    def close(self) -> None:
+        """Nothing to give back."""
+
 
 class MediaPipe:
     """MediaPipe's face detector, with the BlazeFace model file of ``faces.detector_model``."""
 
     default_min_score = 0.7  # as published
     grey = False
+    searches = 0  # it reduces pictures itself, and rounds boxes to the px of what it is given
 
     def __init__(self, options: FacesOptions):
         model = mediapipe_model(options)
@@ -132,6 +151,10 @@ class MediaPipe:
             sides = (box.origin_x, box.origin_y, box.width, box.height)
             faces.append(Face(*map(float, sides), float(score)))
         return faces
+
+    def close(self) -> None:
+        """End its threads."""
+        self._net.close()
 
 
 DETECTORS: dict[str, type[Detector]] = {"haar": Haar, "yunet": YuNet, "mediapipe": MediaPipe}
@@ -201,6 +224,18 @@ def _content(path: str) -> bytes:
         ) from error
 
 
+class Search(NamedTuple):
+    """What was found in a picture: faces, and what each looks like (face, feature).
+
+    ``larger``: it was found at ``faces.second_detection_size``; ``searches``: once or twice.
+    """
+
+    faces: list[Face]
+    looks: np.ndarray
+    larger: bool
+    searches: int
+
+
 class FaceFinder:
     """Finds all faces in a full picture that reach the minimum score.
 
@@ -211,40 +246,75 @@ class FaceFinder:
         self._detector = DETECTORS[options.detector](options)
         default = self._detector.default_min_score
         self._min_score = default if options.min_score is None else options.min_score
-        self._size = options.detection_size
+        sizes = (options.detection_size, options.second_detection_size or 0)
+        first, *second = sizes[: self._detector.searches] or (math.inf,)
+        self._sizes = (first, *(size for size in second if size > first))
+
+    def close(self) -> None:
+        """Give back what the detector holds."""
+        self._detector.close()
 
     def find(self, picture: np.ndarray) -> list[Face]:
-        """The faces in ``picture`` RGB uint8 (height, width, 3), in its px."""
+        """The faces in ``picture`` RGB uint8 (height, width, 3), in its px, searched once."""
         height, width = picture.shape[:2]
-        small = picture
-        if max(height, width) > self._size:
-            shape = self._reduced(width, height)
-            small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-        return self._detected(small, width, height)
+        if (shape := _reduced(width, height, self._sizes[0])) is not None:
+            picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+        return self._detected(picture, width, height)[0]
 
-    def find_in(self, frame: av.VideoFrame) -> list[Face]:
-        """The faces in a decoded frame, in its px; it is reduced before colours are converted."""
-        if max(frame.height, frame.width) <= self._size:
-            return self.find(frame.to_ndarray(format="rgb24"))
-        width, height = self._reduced(frame.width, frame.height)
+    def find_in(self, frame: av.VideoFrame, larger: bool = False) -> Search:
+        """The faces in a decoded frame, in its px; it is reduced before colours are converted.
+
+        ``larger``: begin with the second size.
+        """
+        sizes = self._sizes[:1]
+        if _reduced(frame.width, frame.height, sizes[0]) is not None:
+            sizes = self._sizes[::-1] if larger else self._sizes
+        for searches, size in enumerate(sizes, 1):
+            small = self._picture(frame, _reduced(frame.width, frame.height, size))
+            faces, looks = self._detected(small, frame.width, frame.height)
+            if faces or searches == len(sizes):
+                return Search(faces, looks, size > self._sizes[0], searches)
+        raise AssertionError("no size")
+
+    def _picture(self, frame: av.VideoFrame, shape: tuple[int, int] | None) -> np.ndarray:
+        """The frame as RGB, or grey, reduced to ``shape``: width, height."""
+        if shape is None:
+            return frame.to_ndarray(format="rgb24")
         if self._detector.grey and frame.format.name in _WITH_LUMA:
             plane = frame.planes[0]
             luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-            luma = luma[:, : frame.width]
-            small = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
-        else:
-            reduced = frame.reformat(width, height, "rgb24", interpolation="AREA")
-            small = reduced.to_ndarray()
-        return self._detected(small, frame.width, frame.height)
+            return cv2.resize(luma[:, : frame.width], shape, interpolation=cv2.INTER_AREA)
+        return frame.reformat(*shape, "rgb24", interpolation="AREA").to_ndarray()
 
-    def _reduced(self, width: int, height: int) -> tuple[int, int]:
-        scale = self._size / max(height, width)
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-    def _detected(self, small: np.ndarray, width: int, height: int) -> list[Face]:
+    def _detected(
+        self, small: np.ndarray, width: int, height: int
+    ) -> tuple[list[Face], np.ndarray]:
         across, down = width / small.shape[1], height / small.shape[0]
-        return [
-            Face(f.left * across, f.top * down, f.width * across, f.height * down, f.score)
-            for f in self._detector.detect(small)
-            if f.score >= self._min_score and f.area > 0
+        found = [
+            f for f in self._detector.detect(small) if f.score >= self._min_score and f.area > 0
         ]
+        faces = [
+            Face(f.left * across, f.top * down, f.width * across, f.height * down, f.score)
+            for f in found
+        ]
+        return faces, np.array([look(small, f) for f in found], np.float32)
+
+
+def look(picture: np.ndarray, face: Face) -> np.ndarray:
+    """What a face looks like, whatever the light: its patch in 12 x 12 px, of mean 0 and norm 1."""
+    left, top = max(int(face.left), 0), max(int(face.top), 0)
+    right, bottom = math.ceil(face.left + face.width), math.ceil(face.top + face.height)
+    patch = picture[top : max(bottom, 0), left : max(right, 0)]
+    if not patch.size:
+        patch = np.zeros((1, 1, *picture.shape[2:]), np.uint8)
+    small = cv2.resize(patch, _LOOK, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small -= small.mean()
+    return small / max(float(np.linalg.norm(small)), 1e-6)
+
+
+def _reduced(width: int, height: int, size: float) -> tuple[int, int] | None:
+    """The shape of a picture reduced to ``size`` px on its longer side; None where it is not."""
+    if max(height, width) <= size:
+        return None
+    scale = size / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -28,11 +28,18 @@ class FacesOptions(Options):
         description="Minimum score of a face; null is the detector's default: 0.7 for YuNet and "
         "MediaPipe, 0 for Haar.",
     )
-    choice: Literal["continuity", "largest"] = Field(
-        "continuity",
-        description="Which of several faces is cropped. `continuity` takes the one that overlaps "
-        "most with the face last taken in the clip, or the largest if none does; `largest` always "
-        "takes the largest.",
+    choice: Literal["participant", "largest"] = Field(
+        "participant",
+        description="Which of several faces is cropped. Faces are linked into tracks over the "
+        "clip; `participant` takes those of one person, whose face is seen longest and largest, "
+        "or the one that the manifest's column `face` names; `largest` takes the largest face of "
+        "each frame.",
+    )
+    hold: float = Field(
+        5.0,
+        ge=0,
+        le=60,
+        description="Seconds for which a track that is lost keeps its place in the picture.",
     )
     smoothing: float = Field(
         0.1,
@@ -62,7 +69,14 @@ class FacesOptions(Options):
     detection_size: int = Field(
         256,
         ge=64,
-        description="Faces are detected in a picture reduced to this many px on its longer side.",
+        description="Faces are detected in a picture reduced to this many px on its longer side. "
+        "MediaPipe searches the whole picture.",
+    )
+    second_detection_size: int | None = Field(
+        640,
+        ge=64,
+        description="Where YuNet finds no face, it searches once more in a picture of this many "
+        "px, for faces that are far from the camera; null: never.",
     )
     threads: int = execution(2, ge=1, description="Threads that decode a video and search it.")
 

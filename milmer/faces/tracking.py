@@ -1,8 +1,8 @@
-"""Boxes over time: following one of several faces, smoothing boxes, and borrowing boxes.
+"""Boxes over time: smoothing those of one face, and borrowing boxes.
 
-Each step takes searched frames in display order and yields them in that order. Its look-ahead is
-bounded, so memory does not grow with the video; and it sees one frame after the other, so the
-result does not depend on which thread searched them.
+Each step takes frames in display order, with their pictures or without, and yields them in that
+order. Its look-ahead is bounded, so that few pictures wait; and it sees one frame after the other,
+so the result does not depend on which thread searched them.
 
 Smoothing is a local linear fit with weights that fall with the distance in time (Cleveland 1979,
 without the robust iterations). Unlike a running mean it does not lag behind a face that moves
@@ -17,28 +17,19 @@ import av
 import numpy as np
 
 from milmer.faces.detection import Face
+from milmer.faces.people import same
 
-# The faces of two people hardly overlap; those of a lively head, 0.3 s apart, do by 0.17 or more.
-_SAME = 0.1
 _PATIENCE = 64  # frames without a face that may wait for a later one to borrow from
 
 
-class Searched(NamedTuple):
-    """A searched frame and all faces in it."""
-
-    number: int
-    frame: av.VideoFrame
-    faces: list[Face]
-
-
 class Followed(NamedTuple):
-    """A searched frame and its chosen face, if any.
+    """A searched frame and its chosen face, if any; ``frame`` is None where only boxes count.
 
     ``continues`` says that this face was also chosen in the previous searched frame.
     """
 
     number: int
-    frame: av.VideoFrame
+    frame: av.VideoFrame | None
     face: Face | None
     continues: bool
 
@@ -47,45 +38,18 @@ class Boxed(NamedTuple):
     """A frame and the box to crop: that of a face ``detected`` in it, or a borrowed one."""
 
     number: int
-    frame: av.VideoFrame
+    frame: av.VideoFrame | None
     face: Face
     detected: bool
 
 
-def overlap(first: Face, second: Face) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    width = min(first.left + first.width, second.left + second.width)
-    height = min(first.top + first.height, second.top + second.height)
-    width -= max(first.left, second.left)
-    height -= max(first.top, second.top)
-    both = max(width, 0.0) * max(height, 0.0)
-    return both / (first.area + second.area - both) if both else 0.0
-
-
-def same(first: Face, second: Face) -> bool:
-    """Whether the boxes of two successive frames are taken to be of one face."""
-    return overlap(first, second) >= _SAME
-
-
-def follow(searched: Iterable[Searched], rule: str) -> Iterator[Followed]:
-    """Choose a face of each frame by the ``rule`` of ``faces.choice``.
-
-    ``continuity`` takes the face that overlaps most with the one chosen last, however long ago, or
-    the largest if none does; ``largest`` always takes the largest.
-    """
+def follow(chosen: Iterable[tuple[int, av.VideoFrame | None, Face | None]]) -> Iterator[Followed]:
+    """Say of each frame's number, picture and chosen face whether the face continues an earlier."""
     last: Face | None = None
-    unbroken = False
-    for number, frame, faces in searched:
-        face, previous = None, last
-        if faces:
-            face = max(faces, key=lambda candidate: candidate.area)
-            if rule == "continuity" and previous is not None:
-                nearest = max(faces, key=lambda candidate: overlap(candidate, previous))
-                face = nearest if same(nearest, previous) else face
-            last = face
-        continues = unbroken and face is not None and same(face, previous)
-        unbroken = face is not None
+    for number, frame, face in chosen:
+        continues = face is not None and last is not None and same(face, last)
         yield Followed(number, frame, face, continues)
+        last = face
 
 
 def smooth(followed: Iterable[Followed], reach: float) -> Iterator[Followed]:

@@ -86,11 +86,16 @@ class BagReader:
             for s in grid
         ]
 
-    def bags(self, path: Path, clip: Clip, numbers: Sequence[np.ndarray]) -> Iterator[FaceBag]:
-        """The bags of the segments with these frame ``numbers``, in their order."""
+    def bags(
+        self, path: Path, clip: Clip, numbers: Sequence[np.ndarray], place: str | None = None
+    ) -> Iterator[FaceBag]:
+        """The bags of the segments with these frame ``numbers``, in their order.
+
+        ``place`` is where the face is, as in the manifest's column ``face``.
+        """
         # The cropper leaves out some frames; a later frame shows that one will not come.
         wanted = union(dict(enumerate(numbers)))
-        crops = self._cropper.crops(path, clip, wanted) if wanted.size else iter(())
+        crops = self._cropper.crops(path, clip, wanted, place)[1] if wanted.size else iter(())
         encoded = self._encoded(crops)
         rows: dict[int, Tensor | None] = {}
         reached = -1

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import EXPLANATION, FACES, SEGMENTS
+from milmer.contracts import EXPLANATION, FACES, FOUND, SEGMENTS
 from milmer.deap.layout import GENEVA
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions
@@ -172,6 +172,10 @@ def _faces(folder, subject):
         file["box"] = np.zeros((INSTANCES, 4), np.float32)
         file["score"] = np.ones(INSTANCES, np.float32)
         file["detected"] = np.arange(INSTANCES) > 0
+        file["faces_seen"] = np.full(INSTANCES, 2, np.int32)
+        file["track"] = np.arange(INSTANCES, dtype=np.int32)
+        for i, name in enumerate(FOUND, 1):  # of two clips
+            file[f"clip_{name}"] = np.array([i, 10 * i], np.int32)
         file["time"] = np.arange(INSTANCES, dtype=np.float32)
         bag = np.tile(np.arange(INSTANCES, dtype=np.int32), (count, 1))
         bag[-2:] = -1

@@ -179,7 +179,8 @@ def test_what_is_missing_or_was_dropped_is_told(page):
     rows = {row[0]: row for row in Reader(page).rows if len(row) == 7 and row[0] in ("s01", "s02")}
     assert rows["s01"][3] == "3"  # the trial without video
     assert rows["s02"][3] == "none"
-    assert rows["s01"][5:] == ["1", "2"]  # a frame, and segments, without a face
+    assert rows["s01"][5:7] == ["1", "2"]  # a frame, and segments, without a face
+    assert rows["s01"][7:] == ["33", "55"]  # frames with several faces, switches
     assert "milmer, trial: 4 test segments without a valid face" in page
     assert "milmer, trial: no trial of HALV in train (1 run)" in page
 

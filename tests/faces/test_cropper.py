@@ -8,7 +8,7 @@ import pytest
 
 from milmer.faces import cropper as module
 from milmer.faces.cropper import Cropper
-from milmer.faces.detection import Face
+from milmer.faces.detection import Face, Search
 from milmer.faces.options import FacesOptions
 from milmer.readers.video import Clip
 
@@ -40,13 +40,15 @@ def most_alive(monkeypatch):
                 yield number, Picture(number)
                 most = max(most, len(_ALIVE))
 
-        def find_in(frame):
-            return [Face(20, 20, 20, 20, 0.9)] if has_face(frame.number) else []
+        def find_in(frame, larger):
+            faces = [Face(20, 20, 20, 20, 0.9)] if has_face(frame.number) else []
+            return Search(faces, np.ones((len(faces), 4), np.float32), False, 1)
 
         monkeypatch.setattr(module, "frames_of", frames_of)
-        monkeypatch.setattr(module, "FaceFinder", lambda _: SimpleNamespace(find_in=find_in))
+        finder = SimpleNamespace(find_in=find_in, close=lambda: None)
+        monkeypatch.setattr(module, "FaceFinder", lambda _: finder)
         with Cropper(FacesOptions(detector="haar", size=32, **options)) as cropper:
-            crops = sum(1 for _ in cropper.crops("a.avi", CLIP, np.arange(count)))
+            crops = sum(1 for _ in cropper.crops("a.avi", CLIP, np.arange(count))[1])
         return most, crops
 
     return measure

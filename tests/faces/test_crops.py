@@ -255,14 +255,14 @@ def test_a_larger_face_that_enters_is_taken_only_where_the_largest_is_asked_for(
 ):
     root = changed(1, two_faces)
     right = {}
-    for choice in ("continuity", "largest"):
+    for choice in ("participant", "largest"):
         data, _ = read(make([1], root, f"{choice}.h5", choice=choice, threads=threads))
         seen = data["detected"]
         right[choice] = data["box"][seen, 0] > 200
         later = numbers(data)[seen] >= 25
         assert later.any()
         assert (~later).any()
-    assert not right["continuity"].any()
+    assert not right["participant"].any()
     np.testing.assert_array_equal(right["largest"], later)
 
 

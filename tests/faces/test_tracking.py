@@ -4,63 +4,31 @@ import numpy as np
 import pytest
 
 from milmer.faces.detection import Face
-from milmer.faces.tracking import Searched, borrow, follow, overlap, smooth
+from milmer.faces.tracking import borrow, follow, smooth
 
 
 def face(left, top=50.0, side=40.0, score=0.9):
     return Face(left, top, side, side, score)
 
 
-def searched(faces):
-    """Frames 0, 1, … with these faces: a list of lists, of faces, or of None."""
-    for number, detected in enumerate(faces):
-        faces_of_frame = detected if isinstance(detected, list) else [detected] if detected else []
-        yield Searched(number, f"picture {number}", faces_of_frame)
+def chosen(faces):
+    """Frames 0, 1, … with these chosen faces, or None."""
+    for number, face_of_frame in enumerate(faces):
+        yield number, f"picture {number}", face_of_frame
 
 
-def smoothed(faces, reach, rule="continuity"):
-    return [frame.face for frame in smooth(follow(searched(faces), rule), reach)]
+def smoothed(faces, reach):
+    return [frame.face for frame in smooth(follow(chosen(faces)), reach)]
 
 
 def lefts(faces):
     return np.array([f.left for f in faces])
 
 
-# ------------------------------------------------------------------------ choice
-
-
-def test_overlap_is_that_of_two_boxes():
-    assert overlap(face(0), face(0)) == 1
-    assert overlap(face(0), face(20)) == pytest.approx(1 / 3)
-    assert overlap(face(0), face(40)) == overlap(face(0), face(0, 200)) == 0
-
-
-ANNA = [face(10 + i) for i in range(9)]
-BERT = [face(200 - 2 * i, side=90.0) for i in range(9)]
-
-
-def test_the_face_taken_first_is_kept_when_a_larger_one_enters():
-    entered = [[a, b] if i >= 4 else [a] for i, (a, b) in enumerate(zip(ANNA, BERT, strict=True))]
-    for frames in (entered, [faces[::-1] for faces in entered]):
-        kept = [frame.face for frame in follow(searched(frames), "continuity")]
-        switched = [frame.face for frame in follow(searched(frames), "largest")]
-        assert kept == ANNA
-        assert switched == ANNA[:4] + BERT[4:]
-
-
-def test_a_face_is_known_again_after_frames_without_it():
-    frames = [ANNA[0], None, None, [BERT[3], ANNA[3]], [BERT[4], ANNA[4]]]
-    chosen = list(follow(searched(frames), "continuity"))
-    assert [frame.face for frame in chosen] == [ANNA[0], None, None, ANNA[3], ANNA[4]]
-    # but its boxes before and after the gap are no unbroken run
-    assert [frame.continues for frame in chosen] == [False, False, False, False, True]
-
-
-def test_where_the_face_is_gone_the_largest_is_taken():
-    frames = [ANNA[0], [BERT[1], face(400)], [BERT[2], ANNA[2]]]
-    chosen = list(follow(searched(frames), "continuity"))
-    assert [frame.face for frame in chosen] == [ANNA[0], BERT[1], BERT[2]]
-    assert [frame.continues for frame in chosen] == [False, False, True]
+def test_a_face_continues_one_that_was_chosen_just_before_in_the_same_place():
+    frames = list(follow(chosen([face(10), face(12), None, face(13), face(200), face(202)])))
+    assert [f.continues for f in frames] == [False, True, False, False, False, True]
+    assert [f.frame for f in frames] == [f"picture {i}" for i in range(6)]
 
 
 # --------------------------------------------------------------------- smoothing
@@ -117,11 +85,11 @@ def test_smoothing_looks_ahead_no_further_than_it_reaches():
     taken = []
 
     def frames():
-        for frame in searched(face(10 + i % 2) for i in range(50)):
-            taken.append(frame.number)
+        for frame in chosen(face(10 + i % 2) for i in range(50)):
+            taken.append(frame[0])
             yield frame
 
-    for frame in smooth(follow(frames(), "continuity"), 4):
+    for frame in smooth(follow(frames()), 4):
         assert taken[-1] <= frame.number + 4 or taken[-1] == 49
     assert len(taken) == 50
 
@@ -130,7 +98,7 @@ def test_smoothing_looks_ahead_no_further_than_it_reaches():
 
 
 def borrowed(faces):
-    return {boxed.number: boxed for boxed in borrow(follow(searched(faces), "continuity"))}
+    return {boxed.number: boxed for boxed in borrow(follow(chosen(faces)))}
 
 
 def test_a_frame_without_a_face_borrows_the_nearest_box():

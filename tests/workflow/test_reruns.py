@@ -240,6 +240,7 @@ KEYS = {
     "faces.detector_model": ("yunet.onnx", ""),  # checked by its digest
     "faces.min_score": (0.5, "faces"),
     "faces.choice": ("largest", "faces"),
+    "faces.hold": (2.0, "faces"),
     "faces.smoothing": (0.5, "faces"),
     "faces.min_coverage": (0.9, "faces"),
     "faces.margin": (0.2, "faces"),
@@ -247,6 +248,7 @@ KEYS = {
     "faces.quality": (90, "faces"),
     "faces.use_borrowed_boxes": (True, "tokens train/tuned"),
     "faces.detection_size": (512, "faces"),
+    "faces.second_detection_size": (960, "faces"),
     "faces.threads": (1, ""),
     "backbone.name": ("other", "tokens/default train/tuned"),
     "backbone.revision": ("abc", "pretrain"),  # of a backbone on the hub alone

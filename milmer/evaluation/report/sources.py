@@ -208,17 +208,23 @@ class Results:
 
     @cached_property
     def frames(self) -> pd.DataFrame:
-        """Per variant of ``faces`` and subject: frames, those with a face, segments without any."""
+        """Per variant of ``faces`` and subject: frames, those with a face, segments without any.
+
+        Also frames that show several faces, and switches from one track to another.
+        """
         rows = []
         for variant in self.options.variants("faces"):
             for subject in self.filmed:
                 path = self.faces_file(variant, subject)
                 with storage.open_h5(path, "faces") as file:
                     detected, bag = file["detected"][()], file["bag"][()]
+                    crowd = [file[f"clip_{name}"][()].sum() for name in ("several", "switches")]
                 self._seen(path)
                 seen = detected[np.maximum(bag, 0)] & (bag >= 0) if len(detected) else bag >= 0
-                rows.append((variant, subject, len(detected), detected.sum(), (~seen.any(1)).sum()))
+                counts = len(detected), detected.sum(), (~seen.any(1)).sum(), *crowd
+                rows.append((variant, subject, *counts))
         columns = ["faces", "subject", "frames", "with_a_face", "segments_without_a_face"]
+        columns += ["several_faces", "switches"]
         return pd.DataFrame(rows, columns=columns)
 
     @cached_property

@@ -199,6 +199,8 @@ def missing(results: Results) -> PageTable:
             row[f"frames{of}"] = frame.frames
             row[f"without a face{of}"] = frame.frames - frame.with_a_face
             row[f"segments without a face{of}"] = frame.segments_without_a_face
+            row[f"several faces{of}"] = frame.several_faces
+            row[f"switches of track{of}"] = frame.switches
         rows.append(row)
     return page_table(
         "Data of each subject and what is missing of it; trials are listed by position",
