@@ -176,7 +176,7 @@ def test_the_report_shows_the_numbers_of_the_tables(work):
 
 
 def test_what_is_missing_or_was_dropped_is_told(page):
-    rows = {row[0]: row for row in Reader(page).rows if len(row) == 7 and row[0] in ("s01", "s02")}
+    rows = {row[0]: row for row in Reader(page).rows if len(row) == 9 and row[0] in ("s01", "s02")}
     assert rows["s01"][3] == "3"  # the trial without video
     assert rows["s02"][3] == "none"
     assert rows["s01"][5:7] == ["1", "2"]  # a frame, and segments, without a face
