@@ -2,6 +2,7 @@
 # options stand in config.yaml, how to run on a cluster in workflow/profiles/slurm.
 import os
 
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -11,8 +12,10 @@ min_version("9.27")
 configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
-# Used with --sdm apptainer, once it is built: see workflow/envs/milmer.def.
-container: os.path.join(workflow.basedir, "workflow/envs/milmer.sif")
+# Once it is built: see workflow/envs/milmer.def. Its path may hold a space where it is not used.
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+
+    container: os.path.join(workflow.basedir, "workflow/envs/milmer.sif")
 
 
 include: "rules/common.smk"

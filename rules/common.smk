@@ -12,6 +12,10 @@ sys.path.insert(0, workflow.basedir)
 for variable, folder in (
     ("PYTHONPATH", workflow.basedir),
     ("PATH", Path(sys.executable).parent),
+    (
+        "PATH",
+        Path(workflow.basedir) / "workflow/slurm",
+    ),  # an sbatch that waits for its turn
 ):
     # An empty entry is the working directory.
     others = [e for e in os.environ.get(variable, "").split(os.pathsep) if e]
@@ -55,6 +59,18 @@ READ_AS_TEXT = [table for table in TABLES if table.endswith(".csv")]
 # Without a limit all jobs would start on the GPUs at once.
 if PLAN.training.gpu_places and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", PLAN.training.gpu_places)
+
+
+def on_gpu(device):
+    """Resources of jobs that compute on the device of their wildcards."""
+
+    def asked(name):
+        return lambda wildcards: PLAN.training.gpu_resources(
+            device(wildcards), workflow.non_local_exec
+        ).get(name)
+
+    return {name: asked(name) for name in PLAN.training.gpu_resource_names}
+
 
 # On a cluster a group of jobs is given what one of them needs (workflow/profiles/slurm), and the
 # job that runs it is not told of that limit.

@@ -16,8 +16,8 @@ rule pretrain:
         "results/benchmarks/backbones/{backbone}.tsv"
     threads: lambda wildcards: PLAN.data.backbone(wildcards).threads
     resources:
+        **on_gpu(lambda wildcards: PLAN.data.backbone(wildcards).device),
         mem_mb=8000,
-        gpu=lambda wildcards: PLAN.training.gpus(PLAN.data.backbone(wildcards).device),
     params:
         options=lambda wildcards: PLAN.config.pretrain_json(wildcards.backbone),
         code=PLAN.code("milmer.backbone.pretraining"),
@@ -51,8 +51,8 @@ rule tokens:
         "results/benchmarks/tokens/{faces}/{backbone}/{subject}.tsv"
     threads: lambda wildcards: PLAN.data.backbone(wildcards).threads
     resources:
+        **on_gpu(lambda wildcards: PLAN.data.backbone(wildcards).device),
         mem_mb=4000,
-        gpu=lambda wildcards: PLAN.training.gpus(PLAN.data.backbone(wildcards).device),
     params:
         options=lambda wildcards: PLAN.config.tokens_json(
             wildcards.faces, wildcards.backbone

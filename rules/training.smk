@@ -42,10 +42,8 @@ rule train:
         lambda wildcards: PLAN.training.group(wildcards)
     threads: lambda wildcards: PLAN.training.options(wildcards).threads
     resources:
+        **on_gpu(lambda wildcards: PLAN.training.options(wildcards).device),
         mem_mb=lambda wildcards: PLAN.training.memory(wildcards),
-        gpu=lambda wildcards: PLAN.training.gpus(
-            PLAN.training.options(wildcards).device
-        ),
     params:
         options=lambda wildcards: PLAN.training.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
@@ -91,10 +89,8 @@ rule explain:
         "results/benchmarks/explanations/{experiment}/{protocol}/{fold}/seed{seed}.tsv"
     threads: lambda wildcards: PLAN.training.options(wildcards).threads
     resources:
+        **on_gpu(lambda wildcards: PLAN.training.options(wildcards).device),
         mem_mb=4000,
-        gpu=lambda wildcards: PLAN.training.gpus(
-            PLAN.training.options(wildcards).device
-        ),
     params:
         options=lambda wildcards: PLAN.results.explain_json(wildcards),
         code=PLAN.code("milmer.evaluation.explain"),

@@ -1,6 +1,7 @@
 """Training's part of the plan: the files, options and resources of each run."""
 
 import json
+import os
 from typing import Any
 
 from milmer.plan import paths
@@ -11,6 +12,13 @@ from milmer.runtime.gpus import visible_gpus
 from milmer.splits.folds import fold_subjects
 from milmer.splits.protocols import PROTOCOLS
 from milmer.training.options import TrainingOptions
+
+# How a site wants GPUs to be asked for: resources, and the variables that hold them.
+_SITE = {
+    "slurm_partition": "MILMER_GPU_PARTITION",
+    "gres": "MILMER_GPU_GRES",
+    "gpu_model": "MILMER_GPU_MODEL",
+}
 
 
 class TrainingPlan:
@@ -117,11 +125,23 @@ class TrainingPlan:
         within = PROTOCOLS[wildcards.protocol].within_subject
         return "small_folds" if within and not self.backbone(wildcards) else None
 
-    def gpus(self, device: str) -> int:
-        """GPUs that one job asks for: one where the configuration may use one and there is one."""
-        if device == "cpu":
-            return 0
-        return int(device.startswith("cuda") or bool(visible_gpus()))
+    @property
+    def gpu_resource_names(self) -> list[str]:
+        """Resources of Snakemake by which a job that may use a GPU asks for one."""
+        return ["gpu", *(name for name, variable in _SITE.items() if os.environ.get(variable))]
+
+    def gpu_resources(self, device: str, on_cluster: bool) -> dict[str, int | str | None]:
+        """What a job on ``device`` asks for: a GPU where it may use one and there is one.
+
+        A cluster's login node has none to look at: there a job asks for one unless it is to use the
+        CPU, in the words of the site (:data:`_SITE`).
+        """
+        if device == "cpu" or not on_cluster:
+            found = on_cluster or device.startswith("cuda") or bool(visible_gpus())
+            partition = os.environ.get("SBATCH_PARTITION") if on_cluster else None
+            return {"gpu": int(device != "cpu" and found), "slurm_partition": partition}
+        site = {name: os.environ.get(variable) for name, variable in _SITE.items()}
+        return {"gpu": 0 if site["gres"] else 1, **site}
 
     @property
     def gpu_places(self) -> int:

@@ -342,13 +342,40 @@ def test_the_options_of_training_are_those_of_the_experiment(uneven):
     )
 
 
+def gpus(training, on_cluster=False):
+    devices = ("cpu", "auto", "cuda", "cuda:1")
+    return [training.gpu_resources(device, on_cluster)["gpu"] for device in devices]
+
+
+@pytest.mark.parametrize("on_login_node", [[], ["a"]])
+def test_a_clusters_job_asks_for_a_gpu_in_the_words_of_the_site(uneven, monkeypatch, on_login_node):
+    training = uneven.training
+    monkeypatch.setattr("milmer.plan.training.visible_gpus", lambda: on_login_node)
+    for name in ("PARTITION", "GRES", "MODEL"):
+        monkeypatch.delenv(f"MILMER_GPU_{name}", raising=False)
+    monkeypatch.setenv("SBATCH_PARTITION", "long")
+    assert training.gpu_resource_names == ["gpu"]
+    assert gpus(training, on_cluster=True) == [0, 1, 1, 1]
+    monkeypatch.setenv("MILMER_GPU_PARTITION", "gpus")
+    monkeypatch.setenv("MILMER_GPU_MODEL", "a100")
+    assert training.gpu_resource_names == ["gpu", "slurm_partition", "gpu_model"]
+    asked = {"gpu": 1, "slurm_partition": "gpus", "gres": None, "gpu_model": "a100"}
+    assert training.gpu_resources("auto", True) == asked
+    assert training.gpu_resources("cpu", True) == {"gpu": 0, "slurm_partition": "long"}
+    assert training.gpu_resources("cuda", False) == {"gpu": 1, "slurm_partition": None}
+    monkeypatch.setenv("MILMER_GPU_GRES", "gpu:a100:1")
+    monkeypatch.delenv("MILMER_GPU_MODEL")
+    asked = {"gpu": 0, "slurm_partition": "gpus", "gres": "gpu:a100:1", "gpu_model": None}
+    assert training.gpu_resources("cuda:1", True) == asked
+
+
 def test_what_a_job_asks_for(uneven, monkeypatch):
     training, installed = uneven.training, []
     monkeypatch.setattr("milmer.plan.training.visible_gpus", lambda: installed)
-    assert [training.gpus(device) for device in ("cpu", "auto", "cuda", "cuda:1")] == [0, 0, 1, 1]
+    assert gpus(training) == [0, 0, 1, 1]
     assert training.gpu_places == 0
     installed += ["a", "b"]
-    assert [training.gpus(device) for device in ("cpu", "auto", "cuda", "cuda:1")] == [0, 1, 1, 1]
+    assert gpus(training) == [0, 1, 1, 1]
     assert training.gpu_places == 6
     assert str(training.device("cpu")) == "--device cpu --jobs-per-gpu 3"
     assert training.memory(of("both")) == 4000

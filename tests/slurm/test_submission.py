@@ -43,13 +43,13 @@ GROUPED = {"split", "baseline", "explain"}
 
 @pytest.fixture(scope="module")
 def submitted(tmp_path_factory):
-    """``submitted(attempt, **variables)``: all calls of sbatch that one run makes."""
+    """``submitted(attempt, sections, **variables)``: all calls of sbatch that one run makes."""
 
-    def run_once(attempt, **variables):
+    def run_once(attempt, sections=SECTIONS, **variables):
         folder = tmp_path_factory.mktemp("submitted")
         work = folder / "work"
         (work / "images").mkdir(parents=True)
-        write_config(work, **SECTIONS)
+        write_config(work, **sections)
         told = snakemake(work, "--dry-run").stdout
         outputs = re.findall(r"^ +(?:output|benchmark): (.*)$", told, re.MULTILINE)
         commands = write_commands(folder, [name for line in outputs for name in line.split(", ")])
@@ -120,6 +120,18 @@ def test_partition_and_account_are_environment_variables(first, second):
         on_gpu = "--gpus" in call.options
         assert call.options["-p"] == ("gpus" if on_gpu else "long")
         assert call.options["-A"] == "lab"
+
+
+def test_what_computes_on_the_cpu_asks_for_no_gpu_and_a_site_says_how_to_ask(submitted):
+    sections = SECTIONS | {"backbone": {"device": "cpu"}}
+    site = {"MILMER_GPU_GRES": "gpu:a100:1", "MILMER_GPU_PARTITION": "gpus"}
+    calls = submitted(1, sections, SBATCH_PARTITION="long", **site)
+    assert {rule for call in calls for rule in call.rules} == set(ASKED)
+    assert not any("--gpus" in call.options for call in calls)
+    for call in calls:
+        on_gpu = call.rules[0] in ("train", "explain")
+        assert call.options.get("--gres") == ("gpu:a100:1" if on_gpu else None)
+        assert call.options["-p"] == ("gpus" if on_gpu else "long")
 
 
 def test_a_preempted_job_is_put_back(first):
