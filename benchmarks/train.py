@@ -18,7 +18,8 @@ import torch
 from timing import arguments, child, interleaved, machine, memory, ratio, table
 
 from milmer import storage
-from milmer.contracts import SEGMENTS, TOKENS
+from milmer.contracts.segments import SEGMENTS
+from milmer.contracts.tokens import TOKENS
 from milmer.training.fold_data import FoldData, Rows
 from milmer.training.loop import Training
 from milmer.training.options import TrainOptions

@@ -27,8 +27,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from milmer import claims, contracts
-from milmer.contracts import AGAIN, Schema
+from milmer import claims
+from milmer.contracts.arrays import Arrays, attribute, kind, require_arrays, scalar
+from milmer.contracts.facts import AGAIN, Origin, TableMetadata, require
+from milmer.contracts.tables import Table, require_kinds
 from milmer.errors import MilmerError
 from milmer.fingerprints import closure, require_planned
 from milmer.limits import parse_json, require_file
@@ -91,14 +93,14 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
-    """The provenance of a file that this package wrote."""
-    if path.suffix == ".h5":
-        with open_h5(path) as file:
-            value = contracts.attribute(file, "provenance", path, functools.partial(_Facts, path))
-            contracts.require_provenance(value, file.attrs["stage"], path)
-            return value
-    return _table_metadata(path)["provenance"]
+def read_provenance(path: Path, table: Table | None = None) -> dict[str, Any]:
+    """The provenance of a file that this package wrote, with the facts that ``table`` asks for."""
+    if path.suffix != ".h5":
+        return _table_metadata(path, table)["provenance"]
+    with open_h5(path) as file:
+        value = attribute(file, "provenance", path, functools.partial(_Facts, path))
+    require(Origin, value, path)
+    return value
 
 
 def require_same(what: str, first: tuple[Path, Any], second: tuple[Path, Any]) -> None:
@@ -138,15 +140,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_h5(path: Path, schema: Schema, provenance: Mapping[str, Any]) -> Iterator[h5py.File]:
-    """Yield an HDF5 file to fill; it is renamed to ``path`` if it fits ``schema``."""
+def new_h5(path: Path, contract: Arrays, provenance: Mapping[str, Any]) -> Iterator[h5py.File]:
+    """Yield an HDF5 file to fill; it is renamed to ``path`` if its datasets are the contract's."""
     with replacing(path) as partial:
         with _h5(partial, "w") as file:
             yield file
             file.attrs["stage"] = provenance["stage"]
             file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
         with _h5(partial, "r+") as file:
-            contracts.require_arrays(file, schema, path)
+            require_arrays(file, contract.schema, path)
             file.attrs["digest"] = content_digest(file, finite=path)
 
 
@@ -186,20 +188,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def open_h5(path: Path, stage: str | None = None) -> Iterator[h5py.File]:
-    """Open an HDF5 file that this package wrote, of ``stage`` if that is given.
+def open_h5(path: Path, contract: Arrays | str | None = None) -> Iterator[h5py.File]:
+    """Open an HDF5 file that this package wrote, and that keeps the ``contract`` of its stage.
 
-    Raises :class:`MilmerError` where it is missing, damaged or of another stage or program.
+    A stage's name alone compares no content. Raises :class:`MilmerError` where the file is missing,
+    damaged or of another stage or program.
     """
+    stage = contract.stage if isinstance(contract, Arrays) else contract
     with read_errors(path):
         file = claims.open_h5(path)
     with file:
-        marks = [contracts.scalar(file, name) for name in ("stage", "digest")]
+        marks = [scalar(file, name) for name in ("stage", "digest")]
         if not all(isinstance(mark, str) for mark in marks) or (stage and marks[0] != stage):
             origin = f"milmer's stage {stage}" if stage else "milmer"
             raise MilmerError(f"not a file of {origin}", where=path)
-        with read_errors(path):
-            contracts.require_stage(file, marks[0], path)
+        if isinstance(contract, Arrays):
+            with read_errors(path):
+                contract.require(file, path)
         yield file
 
 
@@ -215,20 +220,22 @@ def require_intact(path: Path) -> None:
 
 
 def read_table(
-    path: Path, stage: str | None = None, columns: Mapping[str, str] | None = None
+    path: Path, contract: Table | str | None = None, columns: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
     """Read a table that this package wrote; refused like :func:`open_h5` does.
 
-    ``columns`` has to be there besides those of the stage; see :mod:`milmer.contracts`.
+    ``columns`` has to be there besides those of the contract, with their kinds.
     """
-    metadata = _table_metadata(path)
+    whole = contract if isinstance(contract, Table) else None
+    stage = whole.stage if whole else contract
+    metadata = _table_metadata(path, whole)
     if stage and metadata["stage"] != stage:
         raise MilmerError(f"holds {metadata['stage']}, not {stage}", where=path)
     try:
         table = pq.read_table(path)
-        facts = metadata["provenance"].get("facts", {})
-        contracts.require_columns(table, metadata["stage"], facts, path)
-        contracts.require_kinds(table, columns or {}, path)
+        if whole:
+            whole.require(table, metadata["provenance"].get("facts", {}), path)
+        require_kinds(table, columns or {}, path)
         return table.to_pandas()
     except MilmerError:
         raise
@@ -280,14 +287,17 @@ class _Facts(dict):
         raise MilmerError(problem, where=self.path, remedy=AGAIN)
 
 
-def _table_metadata(path: Path) -> dict[str, Any]:
+def _table_metadata(path: Path, table: Table | None = None) -> dict[str, Any]:
     with read_errors(path):
         metadata = claims.read_metadata(path).metadata or {}
     if _KEY not in metadata:
         raise MilmerError("not one of milmer's tables", where=path)
     value = parse_json(metadata[_KEY], path, AGAIN, functools.partial(_Facts, path))
-    contracts.require(contracts.TableMetadata, value, path)
-    contracts.require_provenance(value["provenance"], value["stage"], path)
+    require(TableMetadata, value, path)
+    require(Origin, value["provenance"], path)
+    facts = value["provenance"].get("facts")
+    if table is not None and table.facts and facts is not None and value["stage"] == table.stage:
+        require(table.facts, facts, path)
     return value
 
 
@@ -356,10 +366,10 @@ def content_digest(file: h5py.File, finite: Path | None = None) -> str:
     total = hashlib.sha256()
     for name in sorted(file):
         data = file[name]
-        kind = contracts.kind(data)
-        total.update(f"{name} {kind} {data.shape}".encode())
+        dtype = kind(data)
+        total.update(f"{name} {dtype} {data.shape}".encode())
         for block in _blocks(data):
-            if kind == "jpeg":
+            if dtype == "jpeg":
                 for item in block:
                     total.update(len(item).to_bytes(8, "little") + item.tobytes())
                 continue

@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import FACES, FOUND, SEGMENTS, TOKENS
+from milmer.contracts.faces import FACES, FOUND
+from milmer.contracts.segments import SEGMENTS
+from milmer.contracts.tokens import TOKENS
 
 NUMBER = {"s01": 1, "s02": 2, "s03": 3}
 CHANNELS = ("Fz", "Cz", "Pz", "C3", "Oz")
@@ -136,7 +138,7 @@ def write_segments(
     why = [(rejected or {}).get(row, b"") for row in range(len(eeg))]
     content = {"eeg": eeg[..., :samples], "start": start, "rejected": why}
     attributes = {"channels": json.dumps(channels), "sfreq": sfreq, "cleaned": "{}"}
-    return _write(folder, "segments", subject, SEGMENTS, about, content, attributes)
+    return _write(folder, subject, SEGMENTS, about, content, attributes)
 
 
 def write_faces(
@@ -160,7 +162,7 @@ def write_faces(
         **{f"clip_{name}": [0] for name in FOUND},
     }
     about = {"options": {"segmentation": segmentation}, "inputs": {"trials": trials}}
-    return _write(folder, "faces", subject, FACES, about, content)
+    return _write(folder, subject, FACES, about, content)
 
 
 def write_tokens(folder: Path, subject: str, faces: Path) -> Path:
@@ -170,17 +172,17 @@ def write_tokens(folder: Path, subject: str, faces: Path) -> Path:
     tokens = np.stack([tokens_of(subject, frame) for frame in range(len(detected))])
     content = {"tokens": tokens, "bag": bag, "valid": valid}
     about = {"options": {}, "inputs": {"faces": faces}}
-    return _write(folder, "tokens", subject, TOKENS, about, content)
+    return _write(folder, subject, TOKENS, about, content)
 
 
-def _write(folder, stage, subject, schema, about, content, attributes=None) -> Path:
+def _write(folder, subject, contract, about, content, attributes=None) -> Path:
     """Write a subject's file; its rows are the segments, in the grid of 3 s."""
     grid = np.array(segments_of(subject), np.int32)
     content = content | {"experiment_id": grid[:, 0], "position": grid[:, 1]}
     path = folder / f"{subject}.h5"
-    provenance = storage.provenance(stage, "milmer.errors", **about)
-    with storage.new_h5(path, schema, provenance) as file:
-        for name, array in schema.items():
+    provenance = storage.provenance(contract.stage, "milmer.errors", **about)
+    with storage.new_h5(path, contract, provenance) as file:
+        for name, array in contract.schema.items():
             if array.dtype == "jpeg":
                 kind, count = h5py.vlen_dtype(np.uint8), len(content[name])
                 images = file.create_dataset(name, count, kind, maxshape=(None,))

@@ -9,7 +9,8 @@ import torch
 from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import TokensOptions
-from milmer.contracts import TOKENS
+from milmer.contracts.faces import FACES
+from milmer.contracts.tokens import TOKENS
 from milmer.errors import MilmerError
 from milmer.faces.bags import decode_crops, valid_instances
 from milmer.runtime.device import choose_device, describe
@@ -33,7 +34,7 @@ def make_tokens(
     device = choose_device(options.backbone.device)
     named = {"name": backbone_name} if backbone_name else {}
     backbone = load_backbone(options.backbone.updated(named), device)
-    with storage.open_h5(faces, "faces") as source:
+    with storage.open_h5(faces, FACES) as source:
         images, bag, detected = source["image"], source["bag"][()], source["detected"][()]
         shape = (len(images), backbone.tokens, backbone.dim)
         needed = 2 * int(np.prod(shape))

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import SEGMENTS
+from milmer.contracts.segments import SEGMENTS
+from milmer.contracts.trials import TRIALS
 from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
 from milmer.data.segmentation import Segment, segment_grid
@@ -91,7 +92,7 @@ def make_segments(
     with storage.new_h5(out, SEGMENTS, provenance) as file:
         file["eeg"], file["rejected"] = segments.eeg, segments.rejected
         for name, values in zip(Segment._fields, zip(*segments.grid, strict=True), strict=True):
-            file[name] = np.array(values, SEGMENTS[name].dtype)
+            file[name] = np.array(values, SEGMENTS.schema[name].dtype)
         file.attrs["channels"] = json.dumps(segments.channels)
         file.attrs["sfreq"] = segments.sfreq
         file.attrs["cleaned"] = json.dumps(segments.cleaned, sort_keys=True, allow_nan=False)
@@ -105,7 +106,7 @@ def subject_segments(
     Raises :class:`MilmerError` if the table names no recording or another than it was made from, if
     no trial is as long as a segment, or if the recording cannot be cleaned or filtered.
     """
-    table = storage.read_table(trials, "trials")
+    table = storage.read_table(trials, TRIALS)
     files = sorted(table["eeg_file"].dropna().unique())
     if not files or (len(files) > 1 and options.recording is None):
         raise MilmerError(

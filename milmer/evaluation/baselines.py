@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from milmer import storage
+from milmer.contracts.segments import SEGMENTS
 from milmer.errors import MilmerError
 from milmer.evaluation.band_power import class_probabilities, log_band_power
 from milmer.evaluation.baseline_options import BandPowerOptions
@@ -66,8 +67,8 @@ def make_baseline(
     method = METHODS[name]
     table, split_provenance = read_split(split)
     for path in segments:
-        require_fit(split, split_provenance, path, "segments")
-    eeg, row, files = joined(table, segments, "segments", "eeg", split)
+        require_fit(split, split_provenance, path, SEGMENTS)
+    eeg, row, files = joined(table, segments, SEGMENTS, "eeg", split)
     if (row < 0).any():
         raise MilmerError(
             f"names {table['subject'][row < 0].iloc[0]}, whose segments were not given",

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import AGAIN
+from milmer.contracts.facts import AGAIN
+from milmer.contracts.run import RUN
 from milmer.errors import MilmerError
 from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.model_card import FILE, FORMAT, PROTOCOLS, SELECTIONS, model_card
@@ -56,8 +57,7 @@ def evaluate_runs(runs: Path, options: EvaluateOptions, out: Path) -> None:
 def evaluate_run(run: Path) -> None:
     """Write the metrics and the model card of the run in the folder ``run``, if it was trained."""
     tables = {
-        name: storage.read_table(run / f"{name}.parquet", name)
-        for name in ("predictions", "validation", "history")
+        table.stage: storage.read_table(run / f"{table.stage}.parquet", table) for table in RUN
     }
     path = run / "predictions.parquet"
     provenance = storage.read_provenance(path)

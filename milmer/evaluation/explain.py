@@ -22,7 +22,10 @@ from torch.nn import functional as F
 
 from milmer import storage
 from milmer.backbone.loading import prepare
-from milmer.contracts import EXPLANATION, attribute
+from milmer.contracts.arrays import attribute
+from milmer.contracts.explanation import EXPLANATION
+from milmer.contracts.run import PREDICTIONS
+from milmer.contracts.segments import SEGMENTS
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.network import MilmerNetwork
 from milmer.model.shares import logit_shares
@@ -57,7 +60,7 @@ def explain_run(
     device = choose_device(options.device)
     channel, attention, count = np.zeros(0, np.float32), np.zeros((0, 0), np.float32), 0
     shares: dict[str, float] = {}
-    if "skipped" not in storage.read_provenance(run / "predictions.parquet")["facts"]:
+    if "skipped" not in storage.read_provenance(run / "predictions.parquet", PREDICTIONS)["facts"]:
         trained = _trained(run)
         model = load_trained(run / "model").to(device)
         data = _read(model, trained, split, segments, faces, run, device)
@@ -165,5 +168,5 @@ def _attention(
 
 
 def _channel_names(segments: Sequence[Path]) -> list[str]:
-    with storage.open_h5(segments[0], "segments") as file:
+    with storage.open_h5(segments[0], SEGMENTS) as file:
         return attribute(file, "channels", segments[0])

@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from milmer import contracts, storage
-from milmer.contracts import AGAIN
+from milmer import storage
+from milmer.contracts.baseline import BASELINE
+from milmer.contracts.facts import AGAIN, Facts, Origin, having, require
+from milmer.contracts.run import PREDICTIONS
+from milmer.contracts.tables import SEGMENT
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES, VARIANT
 from milmer.evaluation.options import SummaryOptions
@@ -26,7 +29,6 @@ from milmer.splits.protocols import PROTOCOLS
 
 LEVELS = ("segment", "trial")
 KEY = ["experiment", "protocol", "level"]
-SEGMENT = ["subject", "experiment_id", "position"]
 
 
 class ExperimentRuns(Options):
@@ -46,11 +48,11 @@ class TablesOptions(Options):
     seeds: list[int] = Field([0])
 
 
-_Scores = Annotated[dict[str, float | None], contracts.having(*NAMES)]
-_ByLevel = Annotated[dict[str, float], contracts.having(*LEVELS)]
+_Scores = Annotated[dict[str, float | None], having(*NAMES)]
+_ByLevel = Annotated[dict[str, float], having(*LEVELS)]
 
 
-class _Metrics(contracts.Facts):
+class _Metrics(Facts):
     labels: list[str]
     epoch: int
     select: str
@@ -66,7 +68,7 @@ class _Metrics(contracts.Facts):
     majority: _ByLevel
     chance: _ByLevel
     tested: _ByLevel
-    provenance: contracts.Origin
+    provenance: Origin
 
     @model_validator(mode="after")
     def _one_share_a_class(self) -> Self:
@@ -179,7 +181,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     metrics = read_json(path, AGAIN)
     if "skipped" in metrics:
         return metrics
-    contracts.require(_Metrics, metrics, path)
+    require(_Metrics, metrics, path)
     return metrics
 
 
@@ -195,7 +197,7 @@ def _read_run(
     metrics, path = read_metrics(folder / "metrics.json"), folder / "predictions.parquet"
     if "skipped" in metrics:
         return None
-    table = storage.read_table(path, "predictions")
+    table = storage.read_table(path, PREDICTIONS)
     classes = [f"p_{name}" for name in metrics["labels"]]
     if [name for name in table if name.startswith("p_")] != classes:
         raise MilmerError("is of other classes than metrics.json", where=path, remedy=AGAIN)
@@ -233,7 +235,7 @@ def _read_baseline(
     folder: Path, baseline: str, labels: str, protocol: str, fold: str, seeds: list[int]
 ) -> EvaluatedRun | None:
     path = folder / baseline / VARIANT / labels / protocol / f"{fold}.parquet"
-    table = storage.read_table(path, "baseline")
+    table = storage.read_table(path, BASELINE)
     facts = storage.read_provenance(path)["facts"]
     if "skipped" in facts:
         return None

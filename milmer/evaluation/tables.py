@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import folders, storage
+from milmer.contracts.tables import SEGMENT
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
@@ -23,7 +24,6 @@ from milmer.evaluation.options import SummaryOptions
 from milmer.evaluation.runs import (
     KEY,
     LEVELS,
-    SEGMENT,
     EvaluatedRun,
     TablesOptions,
     accuracy_without_model,

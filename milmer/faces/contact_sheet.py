@@ -13,7 +13,8 @@ import av
 import numpy as np
 
 from milmer import folders, storage
-from milmer.contracts import FOUND
+from milmer.contracts.faces import FACES, FOUND
+from milmer.contracts.trials import TRIALS
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
 from milmer.faces.cropper import Cropper, Found
@@ -78,9 +79,9 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
     ``trials`` and ``root`` are those that it was made from; others are refused. Faces are not
     detected again: the boxes are the stored ones, and only the frames come from the videos.
     """
-    table = storage.read_table(trials, "trials")
+    table = storage.read_table(trials, TRIALS)
     provenance = storage.read_provenance(faces)
-    with storage.open_h5(faces, "faces") as file:
+    with storage.open_h5(faces, FACES) as file:
         names = ("box", "score", "detected", "faces_seen", "track", "time", "bag")
         crops = {name: file[name][()] for name in names}
         experiment_id = file["experiment_id"][()]

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import FACES, FOUND
+from milmer.contracts.faces import FACES, FOUND
+from milmer.contracts.trials import TRIALS
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
 from milmer.faces.cropper import Crop, Cropper, Found
@@ -40,7 +41,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     """Write the face crops of one subject.
 
     ``trials`` is the subject's table; the clips that it names lie below ``root``. Writes the
-    datasets of :data:`~milmer.contracts.FACES`: ``box`` is left, top, width and height of the face
+    datasets of :mod:`milmer.contracts.faces`: ``box`` is left, top, width and height of the face
     in px of the video, ``time`` is in s from the start of the music video, ``faces_seen`` is the
     number of faces in the whole frame, ``track`` that of the face's track in its clip, from 1, or 0
     where the box is borrowed, ``bag`` (segment, instance) indexes frames and is −1 where there is
@@ -49,7 +50,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     :class:`MilmerError` if no trial has both EEG and video, if a clip cannot be read or ends before
     its trial, or if the detector cannot be loaded.
     """
-    table = storage.read_table(trials, "trials")
+    table = storage.read_table(trials, TRIALS)
     grid = segment_grid(
         zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
     )
@@ -223,7 +224,7 @@ class _Frames:
             "image": file.create_dataset("image", (0,), jpeg, maxshape=(None,)),
             "box": file.create_dataset("box", (0, 4), "float32", maxshape=(None, 4)),
         } | {
-            name: file.create_dataset(name, (0,), FACES[name].dtype, maxshape=(None,))
+            name: file.create_dataset(name, (0,), FACES.schema[name].dtype, maxshape=(None,))
             for name in _NUMBERS
         }
         self._buffer: list[tuple] = []

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, field_validator
 
 from milmer.backbone.options import FrozenOptions
-from milmer.contracts import having
+from milmer.contracts.facts import having
 from milmer.data.segmentation import SegmentationOptions
 from milmer.eeg.options import SegmentsOptions
 from milmer.errors import MilmerError

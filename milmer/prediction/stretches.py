@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from milmer import storage
+from milmer.contracts.trials import TRIALS
 from milmer.data.segmentation import Segment, SegmentationOptions, segment_grid
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import ReadRecording, subject_segments
@@ -165,7 +166,7 @@ def table_stretches(
 
     The EEG is read and cleaned as in the stage ``segments``, all trials at once.
     """
-    table = storage.read_table(trials, "trials")
+    table = storage.read_table(trials, TRIALS)
     segments = None
     if preparation is not None:
         options = preparation.options

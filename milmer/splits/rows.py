@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import attribute
+from milmer.contracts.arrays import Arrays, attribute
+from milmer.contracts.segments import SEGMENTS
+from milmer.contracts.split import SPLIT
+from milmer.contracts.tables import SEGMENT
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
 from milmer.options import read_options
@@ -22,7 +25,7 @@ def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     Raises :class:`MilmerError` where it leaks, see :func:`milmer.splits.guard.require_sound`.
     """
-    table, provenance = storage.read_table(path, "split"), storage.read_provenance(path)
+    table, provenance = storage.read_table(path, SPLIT), storage.read_provenance(path)
     segmentation = read_options(
         SegmentationOptions, provenance["options"]["segmentation"], str(path)
     )
@@ -30,11 +33,11 @@ def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, provenance
 
 
-def require_fit(split: Path, split_provenance: dict, path: Path, stage: str) -> None:
-    """Refuse a subject's file that is not of ``stage``, of other trials or another segmentation."""
-    with storage.open_h5(path, stage):
+def require_fit(split: Path, split_provenance: dict, path: Path, contract: Arrays) -> None:
+    """Refuse a subject's file that breaks ``contract``, of other trials or another segmentation."""
+    with storage.open_h5(path, contract):
         provenance = storage.read_provenance(path)
-    if stage == "tokens":  # whose grid is that of the faces
+    if contract.stage == "tokens":  # whose grid is that of the faces
         provenance = provenance["upstream"]["faces"]
     if provenance["inputs"]["trials"] not in split_provenance["inputs"].values():
         raise MilmerError(
@@ -60,7 +63,11 @@ def require_once(paths: Sequence[Path]) -> None:
 
 
 def joined(
-    table: pd.DataFrame, paths: Sequence[Path], stage: str, dataset: str | None, split: Path
+    table: pd.DataFrame,
+    paths: Sequence[Path],
+    contract: Arrays,
+    dataset: str | None,
+    split: Path,
 ) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, np.ndarray]]]:
     """Each file's ``dataset`` as it is mapped, and each split row's row in the files' grids.
 
@@ -73,10 +80,10 @@ def joined(
     montages: dict[tuple[str, ...], Path] = {}
     for path in paths:
         storage.require_intact(path)
-        with storage.open_h5(path, stage) as file:
+        with storage.open_h5(path, contract) as file:
             if dataset is not None:
                 arrays.append(storage.mapped(file[dataset]))
-            if stage == "segments":
+            if contract is SEGMENTS:
                 montages.setdefault(tuple(attribute(file, "channels", path)), path)
             files.append({n: file[n][()] for n in _SMALL if n in file})
             grids.append(
@@ -92,10 +99,9 @@ def joined(
         raise _other_channels(*list(montages.items())[:2])
     if len({a.shape[1:] for a in arrays}) > 1:
         raise MilmerError(f"subjects differ in the shape of their {dataset}", where=paths[0].parent)
-    keys = ["subject", "experiment_id", "position"]
     grid = pd.concat(grids, ignore_index=True)
-    place = pd.Series(np.arange(len(grid)), index=pd.MultiIndex.from_frame(grid[keys]))
-    row = place.reindex(pd.MultiIndex.from_frame(table[keys])).fillna(-1).to_numpy(np.int64)
+    place = pd.Series(np.arange(len(grid)), index=pd.MultiIndex.from_frame(grid[SEGMENT]))
+    row = place.reindex(pd.MultiIndex.from_frame(table[SEGMENT])).fillna(-1).to_numpy(np.int64)
     absent = (row < 0) & table["subject"].isin(set(grid["subject"])).to_numpy()
     if absent.any():
         raise unknown_segment(table, np.where(absent, -1, 0), split)
@@ -137,7 +143,7 @@ def sampling_rate(paths: Sequence[Path]) -> float:
     """The sampling rate of the subjects' segments in Hz; the same for all, or an error."""
     rates = set()
     for path in paths:
-        with storage.open_h5(path, "segments") as file:
+        with storage.open_h5(path, SEGMENTS) as file:
             rates.add(attribute(file, "sfreq", path))
     if len(rates) > 1:
         raise MilmerError(

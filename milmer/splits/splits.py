@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts.trials import TRIALS
 from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import LabelsOptions
 from milmer.data.segmentation import segment_grid
@@ -41,7 +42,7 @@ def make_split(
             f"there is no protocol {protocol!r}", remedy=f"use one of {', '.join(PROTOCOLS)}"
         )
     labelled = dict.fromkeys(options.labels.scales, "measure?") or {"label": "text?"}
-    tables = [storage.read_table(path, "trials", labelled) for path in trials]
+    tables = [storage.read_table(path, TRIALS, labelled) for path in trials]
     rated = pd.concat(tables, ignore_index=True)
     if options.labels.permuted:
         rated = _permuted(rated, options)

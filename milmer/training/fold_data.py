@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from milmer import claims, storage
+from milmer.contracts.faces import FACES
+from milmer.contracts.segments import SEGMENTS
+from milmer.contracts.tokens import TOKENS
 from milmer.faces.bags import decode_crop, evenly_spaced, valid_instances
 from milmer.splits.rows import (
     count_parts,
@@ -192,8 +195,8 @@ def read_fold(
         return data
     provenance = storage.read_provenance(split)
     for path in tokens:
-        require_fit(split, provenance, path, "tokens")
-    rows, row, files = joined(data.table, tokens, "tokens", "tokens", split)
+        require_fit(split, provenance, path, TOKENS)
+    rows, row, files = joined(data.table, tokens, TOKENS, "tokens", split)
     data.tokens = Rows(rows)
     _add_bags(data, files, row, data.tokens.first, instances)
     return data
@@ -212,8 +215,8 @@ def read_fold_with_pictures(
     data = _read_table_and_eeg(split, segments)
     provenance = storage.read_provenance(split)
     for path in faces:
-        require_fit(split, provenance, path, "faces")
-    _, row, files = joined(data.table, faces, "faces", None, split)
+        require_fit(split, provenance, path, FACES)
+    _, row, files = joined(data.table, faces, FACES, None, split)
     for file in files:
         file["valid"] = valid_instances(file["bag"], file["detected"], use_borrowed_boxes)
     data.pictures = Pictures(faces, prepare, threads)
@@ -226,9 +229,9 @@ def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
     eeg = eeg_row = sfreq = None
     rejected: dict[str, int] = {}
     for path in segments:
-        require_fit(split, provenance, path, "segments")
+        require_fit(split, provenance, path, SEGMENTS)
     if segments:
-        arrays, eeg_row, files = joined(table, segments, "segments", "eeg", split)
+        arrays, eeg_row, files = joined(table, segments, SEGMENTS, "eeg", split)
         eeg, sfreq = Rows(arrays), sampling_rate(segments)
         if (eeg_row < 0).any():
             raise unknown_segment(table, eeg_row, split)

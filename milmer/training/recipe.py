@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from milmer import storage
-from milmer.contracts import attribute
+from milmer.contracts.arrays import attribute
+from milmer.contracts.segments import SEGMENTS
 from milmer.data.segmentation import SegmentationOptions
 from milmer.options import read_options
 
@@ -58,7 +59,7 @@ def _same(what: str, paths: Sequence[Path], read: Callable[[Path], _Recipe]) -> 
 
 def _eeg(path: Path) -> dict[str, Any]:
     provenance = storage.read_provenance(path)
-    with storage.open_h5(path, "segments") as file:
+    with storage.open_h5(path, SEGMENTS) as file:
         channels, sfreq, cleaned = (attribute(file, n, path) for n in _ATTRIBUTES)
         segmentation = read_options(
             SegmentationOptions, provenance["options"]["segmentation"], str(path)

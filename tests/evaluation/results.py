@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import EXPLANATION, FACES, FOUND, SEGMENTS
+from milmer.contracts.explanation import EXPLANATION
+from milmer.contracts.faces import FACES, FOUND
+from milmer.contracts.segments import SEGMENTS
 from milmer.deap.layout import GENEVA
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.runs import TablesOptions

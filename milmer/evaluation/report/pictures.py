@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from milmer import storage
+from milmer.contracts.faces import FACES
 from milmer.evaluation.report.sources import Results
 from milmer.faces.bags import decode_crop
 
@@ -46,7 +47,7 @@ def bags(results: Results) -> list[Bag]:
 
 
 def _bag(results: Results, title: str, variant: str, row: tuple, how: str) -> Bag:
-    with storage.open_h5(results.faces_file(variant, row.subject), "faces") as file:
+    with storage.open_h5(results.faces_file(variant, row.subject), FACES) as file:
         same_trial = file["experiment_id"][()] == row.experiment_id
         segment = np.flatnonzero(same_trial & (file["position"][()] == row.position))[0]
         bag = file["bag"][segment]  # (instance,)

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
-from milmer.contracts import attribute
+from milmer.contracts.arrays import attribute
+from milmer.contracts.explanation import EXPLANATION
+from milmer.contracts.faces import FACES
+from milmer.contracts.run import HISTORY, PREDICTIONS
+from milmer.contracts.segments import SEGMENTS
+from milmer.contracts.tables import Table
+from milmer.contracts.trials import TRIALS
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.model_card import stage_options
 from milmer.evaluation.options import TABLES
@@ -136,9 +142,9 @@ class Results:
                 if "skipped" in about:
                     continue
                 metrics[run] = about
-                table = self._table(folder / "predictions.parquet", "predictions")
+                table = self._table(folder / "predictions.parquet", PREDICTIONS)
                 predictions.append(table.assign(run=run))
-                table = self._table(folder / "history.parquet", "history")
+                table = self._table(folder / "history.parquet", HISTORY)
                 history.append(table.assign(run=run))
         if not metrics:
             return None
@@ -185,7 +191,7 @@ class Results:
     def trials(self) -> pd.DataFrame:
         """The tables of trials of all subjects."""
         folder = self.folder / "trials"
-        tables = [self._table(folder / f"{s}.parquet", "trials") for s in self.options.subjects]
+        tables = [self._table(folder / f"{s}.parquet", TRIALS) for s in self.options.subjects]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     @cached_property
@@ -197,7 +203,7 @@ class Results:
         channels, subjects = [], {}
         for subject in self.options.subjects:
             path = self.folder / "segments" / variant / f"{subject}.h5"
-            with storage.open_h5(path, "segments") as file:
+            with storage.open_h5(path, SEGMENTS) as file:
                 channels, report = (attribute(file, n, path) for n in ("channels", "cleaned"))
                 words, counts = np.unique(file["rejected"][()], return_counts=True)
                 rejected = {w.decode(): int(n) for w, n in zip(words, counts, strict=True) if w}
@@ -216,7 +222,7 @@ class Results:
         for variant in self.options.variants("faces"):
             for subject in self.filmed:
                 path = self.faces_file(variant, subject)
-                with storage.open_h5(path, "faces") as file:
+                with storage.open_h5(path, FACES) as file:
                     detected, bag = file["detected"][()], file["bag"][()]
                     crowd = [file[f"clip_{name}"][()].sum() for name in ("several", "switches")]
                 self._seen(path)
@@ -243,7 +249,7 @@ class Results:
         """``channel`` or ``attention``, averaged over the runs that have it, and the channels."""
         arrays, channels = [], []
         for path in self._explained(group):
-            with storage.open_h5(path, "explain") as file:
+            with storage.open_h5(path, EXPLANATION) as file:
                 if file[what].size:
                     arrays.append(file[what][()])
                     channels = attribute(file, "channels", path)
@@ -254,7 +260,7 @@ class Results:
         """Where the logits come from, averaged over the runs; empty where none was explained."""
         shares = []
         for path in self._explained(group):
-            with storage.open_h5(path, "explain") as file:
+            with storage.open_h5(path, EXPLANATION) as file:
                 shares.append(attribute(file, "logit_shares", path, dict))
         parts = pd.DataFrame([share for share in shares if share])
         return {str(name): float(share) for name, share in parts.mean().items()}
@@ -267,8 +273,10 @@ class Results:
 
     # ---------------------------------------------------------------- reading
 
-    def _table(self, path: Path, stage: str, columns: dict[str, str] | None = None) -> pd.DataFrame:
-        table = storage.read_table(path, stage, columns)
+    def _table(
+        self, path: Path, contract: Table | str, columns: dict[str, str] | None = None
+    ) -> pd.DataFrame:
+        table = storage.read_table(path, contract, columns)
         self._seen(path)
         return table
 

@@ -1,0 +1,15 @@
+"""The table of the stage ``trials``."""
+
+from milmer.contracts.tables import Table
+
+TRIALS = Table(
+    "trials",
+    {
+        **{"subject": "text", "trial": "integer", "experiment_id": "integer"},
+        **{"eeg_file": "text?", "eeg_seconds": "measure?", "video_file": "text?"},
+    },
+    optional={  # those of some datasets
+        **dict.fromkeys(("valence", "arousal", "dominance", "liking", "familiarity"), "measure?"),
+        **{"eeg_start": "measure?", "video_start": "measure?", "stimulus": "text?"},
+    },
+)
