@@ -19,7 +19,8 @@ from milmer.deap.preprocessed import read_preprocessed
 from milmer.deap.ratings import check_labels, ratings_of, read_ratings
 from milmer.deap.trials import locate
 from milmer.readers.digests import file_size
-from milmer.readers.video import Clip, probe_constant_rate
+from milmer.readers.seekable_video import probe
+from milmer.readers.video import Clip
 from milmer.runtime.progress import track
 
 
@@ -157,7 +158,7 @@ def _inspect_subject(
             if facts.quick:
                 file_size(videos[trial])
             else:
-                subject.clips[trial] = probe_constant_rate(videos[trial])
+                subject.clips[trial] = probe(videos[trial])
     return subject
 
 

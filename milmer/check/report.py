@@ -16,7 +16,6 @@ from milmer.check.needs import Need, needs
 from milmer.data.labels import QUADRANTS
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.deap.layout import EEG_KINDS
-from milmer.readers.seekable_video import TimedClip
 from milmer.readers.video import Clip
 
 
@@ -147,7 +146,7 @@ def _manifest(facts: ManifestFacts) -> dict[str, Any]:
         },
         "eeg": {name: content and asdict(content) for name, content in facts.eeg.items()},
         "video": {
-            name: clip and {**_clip(clip), "by_time": isinstance(clip, TimedClip)}
+            name: clip and {**_clip(clip), "by_time": clip.kind != "count"}
             for name, clip in facts.video.items()
         },
     }

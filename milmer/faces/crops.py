@@ -24,7 +24,7 @@ from milmer.faces.cropper import Crop, Cropper, Found
 from milmer.faces.detection import model_digest
 from milmer.faces.options import FaceStageOptions
 from milmer.readers.seekable_video import probe
-from milmer.readers.video import Clip, probe_constant_rate
+from milmer.readers.video import Clip
 from milmer.runtime.progress import track
 
 NO_FACE_REMEDY = (
@@ -130,11 +130,16 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
 
 
 def probe_of(clips: pd.DataFrame) -> Callable[[Path], Clip]:
-    """The function that probes a clip: any video of a manifest, or one of DEAP's, by ``clips``.
+    """The function that probes a video and logs what is unusual, once for all of its trials."""
 
-    It is cached, because one video may hold many trials.
-    """
-    return functools.cache(probe if "video_start" in clips else probe_constant_rate)
+    @functools.cache
+    def probed(path: Path) -> Clip:
+        clip = probe(path)
+        for note in clip.notes:
+            _log.warning("%s: %s", path.name, note)
+        return clip
+
+    return probed
 
 
 def starts_of(clips: pd.DataFrame) -> dict[int, float]:
@@ -189,16 +194,20 @@ def frame_numbers(
 ) -> np.ndarray:
     """Numbers of up to ``instances`` frames, evenly spaced over what the clip covers of a segment.
 
-    They are the middles of equal parts, without repetitions; none if the clip covers less than the
-    share ``min_coverage`` of the segment of ``seconds``. ``start`` is where the trial starts in the
-    clip, in s.
+    They are the middles of equal parts, without repetitions and without those in a stall of the
+    camera; none if the clip covers less than the share ``min_coverage`` of the segment of
+    ``seconds``. ``start`` is where the trial starts in the clip, in s.
     """
     begin = start + segment.start
-    covered = min(clip.seconds - begin, seconds)
-    if covered <= 0 or covered < min_coverage * seconds - 1e-3:  # 1 ms of tolerance
+    first, last = max(begin, 0.0), min(begin + seconds, clip.seconds)
+    if first >= last:
         return np.array([], int)
-    times = begin + (np.arange(instances) + 0.5) / instances * covered  # (instance,)
-    return np.unique(clip.at(times))
+    times = first + (np.arange(instances) + 0.5) / instances * (last - first)  # (instance,)
+    numbers = clip.at(times)
+    covered = (last - first) * (numbers >= 0).mean()
+    if covered < min_coverage * seconds - 1e-3:  # 1 ms of tolerance
+        return np.array([], int)
+    return np.unique(numbers[numbers >= 0])
 
 
 def _inputs(

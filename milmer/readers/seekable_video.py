@@ -1,102 +1,206 @@
-"""Face video of any rate, constant or variable, by the times of its frames.
+"""Face video of any container and rate: what it holds, and chosen frames of it.
 
-A trial may begin anywhere in a long recording, so decoding starts at the key frame before it. An
-AVI holds decoding times only: they are used where no frame is predicted from a later one, else its
-frames are counted from the beginning, like those of a bare stream.
+Time 0 is the first picture (:mod:`milmer.readers.time_axis`). A trial may begin anywhere in a long
+recording, so decoding starts at the key frame before it, and at the beginning where frames are
+counted. What FFmpeg decodes, concealing damage, is used at its time; what it does not is a gap.
 """
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
 from milmer.errors import MilmerError
+from milmer.readers.time_axis import (
+    DECODING_TIMES,
+    DELAY,
+    Packets,
+    UntrustedError,
+    decoding_axis,
+    pauses,
+    presentation_axis,
+    require_trust,
+)
 from milmer.readers.video import (
     BARE_STREAMS,
     DECODING_ERRORS,
+    PIXELS,
     Clip,
-    decode_frames,
+    decoded,
+    held,
     open_container,
-    probe_constant_rate,
+    packets_of,
     reading,
     require_plausible,
     unusable,
+    upright,
     video_of,
 )
 
-_AVI = "avi"
-_BACK = (0.0, 10.0, 60.0, np.inf)  # s before a frame from which a key frame is sought
+_BACK = (0.0, 10.0, 60.0)  # s before a frame from which a key frame is sought
+_SOUGHT = 250  # packets among which the first key frame is sought
+_CHUNK = 8  # bytes of a chunk's head in an AVI
+_LATE = 0.1  # s by which pictures may begin after the file without a note
 
 
-@dataclass(frozen=True, eq=False)
-class SeekableClip(Clip):
-    """A clip that can be decoded from any key frame on.
+class _Demuxed(NamedTuple):
+    """What reading a file to its end gave."""
 
-    ``stamps`` int64 (frame,) are the frames' times in the container's units, ``kind`` says whether
-    they are presentation times (pts) or decoding times (dts).
-    """
-
-    stamps: np.ndarray = field(repr=False)
-    kind: str
+    packets: Packets
+    head: av.VideoFrame | None  # the first key frame, or the first frame where there is none
+    sound: float  # end of the sound in s, of AVI
+    lengths: list[int]  # in frames, as an AVI's index and header name them
+    notes: list[str]  # why the file was not read to its end
 
 
-@dataclass(frozen=True, eq=False)
-class TimedClip(SeekableClip):
-    """A clip of a variable rate: ``times`` (frame,) in s from the first, rising.
+def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None) -> Clip:
+    """What a video holds, by its packets; of its pictures only the first is decoded.
 
-    ``fps`` is the mean rate.
-    """
-
-    times: np.ndarray = field(repr=False)
-
-    @property
-    def seconds(self) -> float:
-        """Length in s; the last frame counts with the median duration."""
-        return float(self.times[-1] + np.median(np.diff(self.times)))
-
-    def at(self, times: np.ndarray) -> np.ndarray:
-        """Numbers of the frames that are displayed at ``times`` in s."""
-        numbers = np.searchsorted(self.times, times + 1e-6, side="right") - 1
-        return np.clip(numbers, 0, self.frames - 1)
-
-    def time(self, number: int) -> float:
-        """When a frame begins, in s."""
-        return float(self.times[number])
-
-    def number(self, time: float) -> int:
-        """The frame that begins nearest to ``time`` in s."""
-        return int(np.abs(self.times - time).argmin())
-
-
-def probe(path: Path) -> Clip:
-    """What a video of any container holds.
-
-    Raises :class:`MilmerError` as :func:`milmer.readers.video.probe_constant_rate` does.
+    ``stream`` is the number of the video among those of the file; None takes the default one.
+    ``times`` (frame,) in s, rising, stand for those of the file, whatever these are worth. Raises
+    :class:`MilmerError` where nothing can be decoded, where the times of the frames cannot be
+    trusted to two frames, and where ``times`` are not as many as the frames.
     """
     with reading(path, *DECODING_ERRORS), open_container(path) as container:
-        if container.format.name in BARE_STREAMS:
-            return probe_constant_rate(path)
-        stream = video_of(container, path)
-        kind = "dts" if container.format.name == _AVI else "pts"
-        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-        times = [getattr(packet, kind) for packet in packets]
-        width, height = stream.codec_context.width, stream.codec_context.height
-        reordered, unit = stream.codec_context.has_b_frames, float(stream.time_base or 0)
-    if None in times or (kind == "dts" and reordered):
-        return probe_constant_rate(path)
-    stamps = np.unique(np.array(times, np.int64))
-    even = len(stamps) > 1 and np.ptp(np.diff(stamps)) == 0
-    if kind == "dts" and even:
-        clip = probe_constant_rate(path)
-        return SeekableClip(clip.fps, clip.frames, clip.width, clip.height, stamps, kind)
-    if len(stamps) < 2 or not width:
-        raise unusable(path, "holds no video")
-    times = (stamps - stamps[0]) * unit
-    rate = (len(stamps) - 1) / times[-1]
-    require_plausible(path, rate, width, height)
-    return TimedClip(rate, len(stamps), width, height, stamps, kind, times)
+        video, name = video_of(container, path, stream), container.format.name
+        kind = "pts"
+        if name in DECODING_TIMES:
+            kind = "count" if video.codec_context.has_b_frames else "dts"
+        packets, head, sound, lengths, notes = _demuxed(container, video, kind)
+        if head is None:
+            raise unusable(path, "; ".join(notes) or "holds no picture that can be decoded")
+        if kind == "pts" and not packets.presented:
+            kind = "count"
+        unit = float(video.time_base or 0)
+        if kind == "count" and not packets.number_untimed():  # a bare stream, at the rate it names
+            unit = 1 / float(video.codec_context.framerate or video.guessed_rate)
+        begin, index = container.start_time, video.index
+    picture, cut_off = upright(head), _cut_off(path)
+    try:
+        if kind == "pts":
+            axis = presentation_axis(packets, name)
+        else:
+            axis = decoding_axis(packets, reordered=kind == "count")
+        if times is None:
+            require_trust(axis, unit, sound, () if cut_off else lengths)
+    except UntrustedError as error:
+        raise MilmerError(
+            f"the times of its pictures cannot be trusted: {error}",
+            where=path,
+            remedy="convert the camera's own file to MP4 or MKV, or leave it out",
+        ) from error
+    if len(axis.stamps) < 2:
+        raise unusable(path, "holds fewer than two pictures")
+    notes += axis.notes
+    seconds = (axis.stamps - axis.stamps[0]) * unit  # (frame,)
+    lost = set(np.flatnonzero(axis.doubtful).tolist())
+    if times is not None:
+        if len(times) != len(seconds):
+            raise MilmerError(f"holds {len(seconds)} frames, not {len(times)}", where=path)
+        seconds, lost = np.asarray(times, float), set()
+    elif lost:
+        notes.append(f"frames left out beside a pause, where their time is not known: {len(lost)}")
+    steps = np.diff(seconds)
+    steps = steps[steps <= held(float(np.median(steps)))]
+    rate = float(len(steps) / steps.sum())
+    require_plausible(path, rate, picture.width, picture.height)
+    first = 0 if kind == "count" else int(np.searchsorted(axis.stamps, head.pts or 0))
+    if head.key_frame and 0 < first < len(seconds):
+        lost.update(range(first))
+        notes.append(f"its first {seconds[first] - seconds[0]:.2f} s cannot be decoded")
+    late = axis.stamps[0] * unit - (begin or 0) / av.time_base
+    if begin is not None and late > _LATE:
+        notes.append(f"its first picture, which is time 0, comes {late:.2f} s after its start")
+    notes += pauses(seconds, held(1 / rate))
+    return Clip(
+        fps=rate,
+        frames=len(seconds),
+        width=picture.width,
+        height=picture.height,
+        times=seconds,
+        stamps=axis.stamps,
+        kind=kind,
+        # What FFmpeg adds to packets without a time depends on where it begins to read.
+        seekable=kind != "count" and packets.complete and name not in BARE_STREAMS,
+        stream=index,
+        notes=(*cut_off, *notes),
+        lost=lost,
+    )
+
+
+def _demuxed(
+    container: av.container.InputContainer, video: av.VideoStream, kind: str
+) -> _Demuxed:
+    packets, head, sound, errors = Packets(), None, 0.0, []
+    clock = _Clock(container, video)
+    streams = [video]
+    if container.format.name == "avi":
+        streams += container.streams.audio[:1]
+    for packet in packets_of(container, streams, errors):
+        if packet.stream is not video:
+            if packet.pts is not None:
+                sound = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            continue
+        dts = clock.dts(packet)
+        if _shown(packet):
+            packets.add(packet.pts, dts, packet.pos)
+        if head is None or not (head.key_frame or len(packets) > _SOUGHT):
+            _mark(packet, kind, dts, len(packets) - 1)
+            frames = decoded(packet)
+            key = next((frame for frame in frames if frame.key_frame), None)
+            head = key or head or next(iter(frames), None)
+    notes = [f"cannot be read in part ({reason})" for reason in dict.fromkeys(errors)]
+    return _Demuxed(packets, head, sound, clock.lengths, notes)
+
+
+def _shown(packet: av.Packet) -> bool:
+    """Whether a packet holds a picture to show, unlike what an edit list or VP8 hides."""
+    if not packet.size or packet.is_discard:
+        return False
+    return packet.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)
+
+
+class _Clock:
+    """Decoding times of packets read in turn: those of an AVI's index, for damage hides packets.
+
+    ``lengths`` are the numbers of frames, with those left out, that an AVI's index and header name.
+    """
+
+    def __init__(self, container: av.container.InputContainer, video: av.VideoStream):
+        entries = video.index_entries if container.format.name == "avi" else ()
+        self._indexed = {entry.pos + _CHUNK: entry.timestamp for entry in entries}
+        lengths = [max(self._indexed.values()) + 1] if len(self._indexed) > 1 else []
+        self.lengths = [*lengths, *([video.frames] if entries and video.frames else [])]
+        if len(set(self.lengths)) != 1:  # the index itself is damaged, or there is none
+            self._indexed = {}
+        self._behind = 0
+
+    def dts(self, packet: av.Packet) -> int | None:
+        """The packet's time; None where it has none."""
+        if packet.dts is None:
+            return None
+        if (indexed := self._indexed.get(packet.pos)) is not None:
+            self._behind = indexed - packet.dts
+        return packet.dts + self._behind
+
+
+def _mark(packet: av.Packet, kind: str, dts: int | None, number: int) -> None:
+    """Let frames say by their pts which packet they come from: its ``dts``, or its ``number``."""
+    if packet.size and kind != "pts":
+        packet.pts = dts if kind == "dts" else number
+
+
+def _cut_off(path: Path) -> list[str]:
+    """A remark on an AVI whose first RIFF chunk is longer than the file."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] == b"RIFF" and (expected := 8 + int.from_bytes(head[4:8], "little")) > size:
+        return [f"cut off ({size} of {expected} bytes)"]
+    return []
 
 
 def frames_of(
@@ -104,69 +208,80 @@ def frames_of(
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Yield ``(number, frame)`` of the ``wanted`` frame numbers, rising, of the ``clip``.
 
-    Raises :class:`MilmerError` as :func:`milmer.readers.video.decode_frames` does.
+    Frames are upright and of the clip's size. Frames in between are decoded, because later ones are
+    predicted from them, but never converted. Those that do not decode are left out and added to
+    ``clip.lost``. Raises :class:`MilmerError` where the file cannot be opened.
     """
-    if not isinstance(clip, SeekableClip):
-        yield from decode_frames(path, wanted, threads)
-        return
-    left = iter(wanted)
-    target = next(left, None)
-    if target is None:
-        return
-    with reading(path, *DECODING_ERRORS), open_container(path) as container:
-        stream = video_of(container, path)
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
-        for number, frame in _numbered(container, stream, clip, int(target)):
-            if number > target:
-                break
-            if (frame.width, frame.height) != (clip.width, clip.height):
-                raise MilmerError(
-                    f"changes from {clip.width} x {clip.height} to {frame.width} x "
-                    f"{frame.height} px at {clip.time(number):.1f} s",
-                    where=path,
-                    remedy="convert it to one size",
-                )
-            if number == target:
-                yield number, _upright(frame)
-                target = next(left, None)
-                if target is None:
+    targets = [int(number) for number in wanted if int(number) not in clip.lost][::-1]
+    # Threads that decode ahead lose what follows damage at the end of a file: once more with one.
+    for count in dict.fromkeys((threads, 1)):
+        if not targets:
+            return
+        with reading(path, *DECODING_ERRORS):
+            for number, frame in _numbered(path, clip, targets[-1], count):
+                while targets and targets[-1] < number:
+                    clip.lost.add(targets.pop())
+                if not targets:
                     return
-    raise unusable(path, f"damaged at {clip.time(int(target)):.2f} s")
+                if number == targets[-1]:
+                    targets.pop()
+                    yield number, _sized(upright(frame), clip)
+    clip.lost.update(targets)
+
+
+def _sized(frame: av.VideoFrame, clip: Clip) -> av.VideoFrame:
+    """The frame in the clip's size, which cameras of calls change as they go."""
+    if (frame.width, frame.height) == (clip.width, clip.height):
+        return frame
+    return frame.reformat(clip.width, clip.height)
 
 
 def _numbered(
-    container: av.container.InputContainer, stream: av.VideoStream, clip: SeekableClip, first: int
+    path: Path, clip: Clip, first: int, threads: int
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decoded frames with their numbers, from a key frame before ``first`` on."""
-    unit = float(stream.time_base or 1)
-    for back in _BACK:
-        start = max(clip.stamps[first] - back / unit, clip.stamps[0])
-        container.seek(int(start), stream=stream)
-        frames = _stamped(container, stream, clip)
-        head = next(frames, None)
-        if head is not None and head[0] <= first:
-            yield head
-            yield from frames
-            return
+    for back in (*_BACK, np.inf):
+        with open_container(path) as container:
+            video = container.streams[clip.stream]
+            start = clip.stamps[first] - back / float(video.time_base or 1)
+            if not clip.seekable or start <= clip.stamps[0]:
+                yield from _decoded(container, video, clip, threads)
+                return
+            try:
+                container.seek(int(start), stream=video)
+            except av.FFmpegError:
+                continue
+            frames = _decoded(container, video, clip, threads)
+            # Without a key frame, frames are predicted from what was not decoded.
+            frames = itertools.dropwhile(lambda pair: not pair[1].key_frame, frames)
+            head = next(frames, None)
+            if head is not None and head[0] <= first:
+                yield head
+                yield from frames
+                return
 
 
-def _stamped(
-    container: av.container.InputContainer, stream: av.VideoStream, clip: SeekableClip
+def _decoded(
+    container: av.container.InputContainer, video: av.VideoStream, clip: Clip, threads: int
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    for frame in container.decode(stream):
-        stamp = getattr(frame, clip.kind)
-        if stamp is None:
-            continue
-        number = int(np.searchsorted(clip.stamps, stamp))
-        if number < clip.frames and clip.stamps[number] == stamp:
-            yield number, frame
-
-
-def _upright(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame as displayed: phones store pictures lying on their side."""
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    if not turns:
-        return frame
-    picture = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    """Frames with their numbers as the decoder yields them; damaged ones are missing."""
+    video.codec_context.options = PIXELS
+    video.thread_type = "AUTO"
+    video.codec_context.thread_count = threads
+    clock = _Clock(container, video)
+    count, last, number = 0, 0, -1  # packets, the last of them that a frame came from
+    for packet in packets_of(container, [video], []):
+        _mark(packet, clip.kind, clock.dts(packet), count)
+        count += bool(packet.size)
+        for frame in decoded(packet):
+            if clip.kind == "count":
+                # Where frames are missing, the place of their packets says how many.
+                place = number if frame.pts is None else frame.pts
+                last = max(last, place)
+                number = max(number + 1, last - DELAY, place if frame.key_frame else 0)
+            elif frame.pts is not None:
+                number = int(np.searchsorted(clip.stamps, frame.pts))
+                if number < clip.frames and clip.stamps[number] != frame.pts:
+                    continue
+            if 0 <= number < clip.frames:
+                yield number, frame

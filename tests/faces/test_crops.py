@@ -371,19 +371,14 @@ def test_subjects_without_any_clip_are_refused(twin_results, twin, tmp_path, ref
 # ------------------------------------------------------------------ what is damaged
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-
-
 @pytest.mark.parametrize(
     ("edit", "part"),
     [
-        (truncate, "cut off"),
         (lambda path: path.write_text("not a video" * 99), "cannot be decoded"),
         (lambda path: path.write_bytes(b""), "cannot be decoded"),
         (lambda path: path.unlink(), "no such file"),
     ],
-    ids=["truncated", "no video", "empty", "gone"],
+    ids=["no video", "empty", "gone"],
 )
 def test_a_damaged_clip_is_one_line_and_nothing_is_written(
     make, changed, tmp_path, edit, part, refused

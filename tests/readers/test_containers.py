@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from milmer.readers.seekable_video import frames_of, probe
-from milmer.readers.video import open_container, probe_constant_rate
+from milmer.readers.video import open_container
 
 LISTS = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nprivate.ts\n#EXT-X-ENDLIST\n",
@@ -30,9 +30,8 @@ def test_a_list_of_files_is_no_video(tmp_path, hostile, refused, kind, name):
     (tmp_path / "private.ts").write_bytes((hostile / "private.ts").read_bytes())
     path = tmp_path / name
     path.write_text(LISTS[kind])
-    for read in (probe, probe_constant_rate):
-        with refused(f"{name}: "):
-            read(path)
+    with refused(f"{name}: "):
+        probe(path)
 
 
 @pytest.mark.parametrize("name", ["playlist.m3u8", "list.mp4"])
@@ -41,7 +40,7 @@ def test_a_playlist_is_refused_with_what_to_do(hostile, refused, name):
         probe(hostile / name)
 
 
-@pytest.mark.parametrize("name", ["concat:a.mp4", "10:30.mp4", "data:video", "subfile,,:a.mp4"])
+@pytest.mark.parametrize("name", ["concat:a.mp4", "12:30 visit.mp4", "data:video", "subfile,,:a.mp4"])
 def test_a_name_with_a_colon_is_a_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     film(Path("film.mp4"), "libx264").rename(name)
