@@ -172,6 +172,13 @@ def _short_clips(facts: DeapFacts) -> Iterator[Finding]:
         yield Finding("clips_end_early", f"clips that end early: {clips}", tuple(early))
 
 
+def _clip_notes(facts: DeapFacts) -> Iterator[Finding]:
+    """What is unusual about the times of clips, or damaged."""
+    for (name, trial), clip in facts.clips.items():
+        for note in clip.notes if clip else ():
+            yield Finding("clips_times", f"{name} trial {trial}: video: {note}", (name,))
+
+
 def _unlike_clips(facts: DeapFacts) -> Iterator[Finding]:
     usual = usual_picture(facts)
     unlike: dict[str, list[int]] = {}
@@ -259,6 +266,7 @@ CHECKS: tuple[Callable[[DeapFacts], Iterator[Finding]], ...] = (
     _missing_clips,
     _unrated_clips,
     _short_clips,
+    _clip_notes,
     _unlike_clips,
     _status,
     _unrated,

@@ -175,6 +175,14 @@ def _video_ends(facts: ManifestFacts) -> Iterator[Finding]:
         yield from note_at("lengths", text, _by_subject(short))
 
 
+def _video_notes(facts: ManifestFacts) -> Iterator[Finding]:
+    """What is unusual about the times of videos, or damaged."""
+    for name, clip in facts.video.items():
+        subjects = dict.fromkeys(row.subject for row in facts.rows if row.video_file == name)
+        for note in clip.notes if clip else ():
+            yield Finding("video_times", f"{name}: {note}", tuple(subjects))
+
+
 CHECKS: tuple[Callable[[ManifestFacts], Iterator[Finding]], ...] = (
     _problems,
     _columns,
@@ -190,6 +198,7 @@ CHECKS: tuple[Callable[[ManifestFacts], Iterator[Finding]], ...] = (
     _short_trials,
     _without_video,
     _video_ends,
+    _video_notes,
 )
 """All checks, in the order of the report."""
 

@@ -23,7 +23,7 @@ from milmer.faces.detection import Face
 from milmer.faces.options import FaceStageOptions
 from milmer.faces.people import same
 from milmer.options import read_options
-from milmer.readers.seekable_video import frames_of, probe
+from milmer.readers.seekable_video import frames_of
 from milmer.readers.video import Clip
 from milmer.runtime.progress import track
 
@@ -58,7 +58,7 @@ def draw_video_sheet(
             "a contact sheet is a PNG", where=out, remedy="give a name that ends in .png"
         )
     options = options.updated({"faces": {"min_coverage": 0.0}})  # search to the very end
-    clip = probe(video)
+    clip = probe_of(options.faces)(video)
     length = options.segmentation.seconds
     grid = [Segment(0, i, i * length) for i in range(math.ceil(clip.seconds / length))]
     searched = union(numbers_of(grid, 0, clip, options))
@@ -103,7 +103,7 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
     clips = clips.sort_values("trial")
     names = {trial: f"{faces.stem}_trial{trial:02d}.png" for trial in clips["trial"]}
     folders.claim(folder, "faces", names.values(), [root, trials, faces])
-    probe_clip, starts = probe_of(clips), starts_of(clips)
+    probe_clip, starts = probe_of(options.faces), starts_of(clips)
     for row in track(clips.itertuples(), "sheets", len(clips)):
         video = Path(root) / row.video_file
         if provenance["inputs"].get(f"video{row.trial:02d}") != storage.digest(video):

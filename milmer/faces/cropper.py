@@ -168,8 +168,14 @@ class Cropper:
             frames = frames_of(path, clip, wanted, self._options.threads) if again else ()
             boxed_frames = (again[number]._replace(frame=frame) for number, frame in frames)
             made = self._ahead(self._crop, boxed_frames)
+            remade = next(made, None)
             for boxed in boxes:
-                image = next(made)[1] if boxed.number in again else kept[boxed.number]
+                if boxed.number not in again:
+                    image = kept[boxed.number]
+                elif remade is not None and remade[0].number == boxed.number:
+                    image, remade = remade[1], next(made, None)
+                else:  # damaged, and not decoded from where decoding began this time
+                    continue
                 yield Crop(
                     image,
                     boxed.face[:4],

@@ -22,7 +22,7 @@ from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
 from milmer.faces.cropper import Crop, Cropper, Found
 from milmer.faces.detection import model_digest
-from milmer.faces.options import FaceStageOptions
+from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip
 from milmer.runtime.progress import track
@@ -64,7 +64,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     provenance = storage.provenance(
         "faces", __name__, options.result(), _inputs(trials, clips, root, options)
     )
-    probe_clip, starts = probe_of(clips), starts_of(clips)
+    probe_clip, starts = probe_of(options.faces), starts_of(clips)
     bag = np.full((len(grid), options.faces.instances), -1, np.int32)
     facts = {"trial": [], "fps": [], "width": [], "height": [], "frames": []}
     found = []
@@ -129,12 +129,12 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         )
 
 
-def probe_of(clips: pd.DataFrame) -> Callable[[Path], Clip]:
+def probe_of(options: FacesOptions) -> Callable[[Path], Clip]:
     """The function that probes a video and logs what is unusual, once for all of its trials."""
 
     @functools.cache
     def probed(path: Path) -> Clip:
-        clip = probe(path)
+        clip = probe(path, options.video_stream)
         for note in clip.notes:
             _log.warning("%s: %s", path.name, note)
         return clip

@@ -78,6 +78,12 @@ class FacesOptions(Options):
         description="Where YuNet finds no face, it searches once more in a picture of this many "
         "px, for faces that are far from the camera; null: never.",
     )
+    video_stream: int | None = Field(
+        None,
+        ge=0,
+        description="Which of several videos in a file, from 0; null takes the one that the file "
+        "marks as default.",
+    )
     threads: int = execution(2, ge=1, description="Threads that decode a video and search it.")
 
 

@@ -16,11 +16,10 @@ from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
 from milmer.faces.bags import decode_crops
 from milmer.faces.cropper import Crop, Cropper
-from milmer.faces.crops import frame_numbers, union
+from milmer.faces.crops import frame_numbers, probe_of, union
 from milmer.faces.detection import model_digest
 from milmer.prediction.recipe import FaceRecipe
 from milmer.readers.digests import file_size
-from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip
 
 Encode = Callable[[Tensor], Tensor]
@@ -67,6 +66,7 @@ class BagReader:
             )
         self._encode, self._batch, self._row = encode, batch_size, row
         self._stage = preparation.options.updated({"faces": {"detector_model": detector_model}})
+        self._probe = probe_of(self._stage.faces)
         self._use_borrowed_boxes = preparation.use_borrowed_boxes
         self._instances = instances
         self._cropper = Cropper(options)
@@ -77,6 +77,11 @@ class BagReader:
 
     def __exit__(self, *error: object) -> None:
         self._cropper.__exit__(*error)
+
+    def probe(self, path: Path) -> Clip:
+        """What a video contains; raises :class:`MilmerError` where it is missing or empty."""
+        file_size(path)
+        return self._probe(path)
 
     def numbers(self, grid: Sequence[Segment], clip: Clip, start: float) -> list[np.ndarray]:
         """The frame numbers of each segment of ``grid``, beginning at ``start`` s in the clip."""
@@ -142,9 +147,3 @@ class BagReader:
         rows = [features[n] if n >= 0 else None for n in frames]
         faces = torch.stack([self._row if row is None else row for row in rows])
         return FaceBag(faces, np.array([row is not None for row in rows]), frames)
-
-
-def probe_video(path: Path) -> Clip:
-    """What a video contains; raises :class:`MilmerError` where it is missing or empty."""
-    file_size(path)
-    return probe(path)

@@ -36,7 +36,7 @@ from milmer.prediction.eeg import (
     open_signal,
     require_rate,
 )
-from milmer.prediction.faces import BagReader, Encode, FaceBag, probe_video
+from milmer.prediction.faces import BagReader, Encode, FaceBag
 from milmer.prediction.recipe import Recipe, require_fit
 from milmer.prediction.stretches import EEGPart, Span, Stretch, VideoPart, covered, whole_segments
 from milmer.readers.eeg import Missing
@@ -216,9 +216,10 @@ class MilmerProcessor:
                 source.eeg is not None
             )
         segmentation = self.recipe.segmentation
-        clip = probe_video(source.video) if bags is not None else None
+        clip = bags.probe(source.video) if bags is not None else None
         lacking = 0.0
         if clip is not None:
+            notes += [f"Video: {note}." for note in clip.notes]
             coverage = self.recipe.face.options.faces.min_coverage
             lacking = (1 - coverage) * segmentation.seconds
         about: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from milmer.data.segmentation import Segment, SegmentationOptions, segment_grid
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import ReadRecording, subject_segments
 from milmer.errors import MilmerError
-from milmer.faces.crops import probe_of, starts_of
+from milmer.faces.crops import starts_of
 from milmer.prediction.eeg import unrejected
 from milmer.prediction.faces import BagReader
 from milmer.prediction.recipe import EEGRecipe
@@ -175,7 +175,7 @@ def table_stretches(
     lengths = zip(table["experiment_id"], table["eeg_seconds"], strict=True)
     grid = segment_grid(lengths, segmentation)
     clips = table.dropna(subset=["video_file"])
-    probe, starts = probe_of(clips), starts_of(clips)
+    starts = starts_of(clips)
     files = dict(zip(clips["experiment_id"], clips["video_file"], strict=True))
     numbers = dict(zip(table["experiment_id"], table["trial"], strict=True))
     stretches, left_out = [], []
@@ -187,7 +187,7 @@ def table_stretches(
         trial_grid, video = [grid[i] for i in rows], None
         if bags is not None:
             path, start = Path(root) / files[experiment_id], starts[experiment_id]
-            clip = probe(path)
+            clip = bags.probe(path)
             video = VideoPart(path, clip, bags.numbers(trial_grid, clip, start))
         about = {
             "subject": table["subject"].iloc[0],

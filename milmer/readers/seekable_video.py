@@ -131,9 +131,7 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
     )
 
 
-def _demuxed(
-    container: av.container.InputContainer, video: av.VideoStream, kind: str
-) -> _Demuxed:
+def _demuxed(container: av.container.InputContainer, video: av.VideoStream, kind: str) -> _Demuxed:
     packets, head, sound, errors = Packets(), None, 0.0, []
     clock = _Clock(container, video)
     streams = [video]

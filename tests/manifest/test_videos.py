@@ -139,9 +139,9 @@ def test_a_video_is_looked_into_once_for_all_of_its_trials(lab, tmp_path, monkey
 
     looked = []
 
-    def probe(path):
+    def probe(path, stream):
         looked.append(path)
-        return seekable_video.probe(path)
+        return seekable_video.probe(path, stream)
 
     monkeypatch.setattr(crops, "probe", probe)
     made(lab, tmp_path, (1, 7, 0), (8, 14, 8))

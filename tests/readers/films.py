@@ -13,7 +13,7 @@ _WIDTH, _HEIGHT, _BITS = 128, 96, 8
 
 
 def pictures(count=FRAMES, width=_WIDTH, height=_HEIGHT):
-    """Frames of moving noise whose upper third holds their number as eight black or white fields."""
+    """Frames of moving noise; their upper third holds their number as black and white fields."""
     noise = np.random.default_rng(1).integers(60, 190, (height // 8 + 8, width // 8 + 8))
     for i in range(count):
         rows, columns = np.arange(height) // 8 + i // 7 % 8, np.arange(width) // 8 + i // 5 % 8

@@ -40,7 +40,9 @@ def test_a_playlist_is_refused_with_what_to_do(hostile, refused, name):
         probe(hostile / name)
 
 
-@pytest.mark.parametrize("name", ["concat:a.mp4", "12:30 visit.mp4", "data:video", "subfile,,:a.mp4"])
+@pytest.mark.parametrize(
+    "name", ["concat:a.mp4", "12:30 visit.mp4", "data:video", "subfile,,:a.mp4"]
+)
 def test_a_name_with_a_colon_is_a_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     film(Path("film.mp4"), "libx264").rename(name)

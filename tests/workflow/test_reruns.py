@@ -144,6 +144,7 @@ MODULES = {
     "milmer/readers/seekable_video.py": "faces",
     "milmer/readers/sidecars.py": "trials segments",
     "milmer/readers/sources.py": "trials segments",
+    "milmer/readers/time_axis.py": "faces",
     "milmer/readers/units.py": "trials segments",
     "milmer/readers/xdf.py": "trials segments",
     "milmer/readers/video.py": "faces",
