@@ -96,18 +96,23 @@ def test_containers_with_times_are_exact(tmp_path, kind, codec, form, b_frames, 
     assert len(stalled) == (times == "stall")
 
 
+def refusal_of(path):
+    """Why the times of a video are refused; empty where they are not."""
+    try:
+        probe(path)
+    except MilmerError as error:
+        return str(error).partition("the times of its pictures cannot be trusted: ")[2]
+    return ""
+
+
 @pytest.mark.parametrize(("kind", "codec", "form", "b_frames", "times"), table(NEARLY))
 def test_containers_without_all_times_are_off_by_two_frames_or_refused(
     tmp_path, kind, codec, form, b_frames, times
 ):
     path = film(tmp_path / f"a.{kind}", codec, b_frames, TIMES[times], form)
-    try:
-        error, clip, found = off(path, TIMES[times])
-    except MilmerError as refusal:
-        assert "the times of its pictures cannot be trusted" in str(refusal)
-        assert kind == "mpg"
-        assert times != "even"
+    if kind == "mpg" and times != "even" and refusal_of(path):
         return
+    error, clip, found = off(path, TIMES[times])
     assert error < (0.05 if times == "even" else 2.05)
     assert len(found) >= (FRAMES if times == "even" else 0.85 * FRAMES)
     assert len(found) + len(clip.lost) == clip.frames == FRAMES
@@ -305,7 +310,7 @@ def test_damaged_chunks_of_an_avi_do_not_move_the_others(tmp_path):
     for number in (10, 11, 12, 30):
         data[every[number].pos - 8 : every[number].pos + 2] = b"\0" * 10  # a chunk's head
     path.write_bytes(data)
-    error, clip, found = off(path)
+    error, _, found = off(path)
     assert error < 0.05
     assert len(found) >= FRAMES - 8
 
