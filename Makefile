@@ -1,7 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
+# Quoted where they stand in a command: a checkout may lie below "My Drive".
+HERE := "$(CURDIR)"
+BIN := $(HERE)/$(VENV)/bin
 DEMO := results/demo
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 QUICK := tests/data tests/metrics tests/splits tests/plan tests/model tests/readers tests/tools \
@@ -27,8 +29,8 @@ $(VENV)/.ready: requirements.lock requirements-torch.txt pyproject.toml
 
 # The whole pipeline on the synthetic twin; a second time it finds nothing to do.
 demo: env $(DEMO)/deap/truth.json
-	@cd $(DEMO) && PYTHONPATH=$(CURDIR)/workflow/logger $(BIN)/snakemake \
-	  --snakefile $(CURDIR)/Snakefile --configfile $(CURDIR)/workflow/demo.yaml --cores all \
+	@cd $(DEMO) && PYTHONPATH=$(HERE)/workflow/logger $(BIN)/snakemake \
+	  --snakefile $(HERE)/Snakefile --configfile $(HERE)/workflow/demo.yaml --cores all \
 	  --rerun-incomplete --logger milmer
 	@$(BIN)/milmer summary $(DEMO)/results/tables
 	@echo
@@ -63,7 +65,7 @@ lint: env
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/codespell
 	$(BIN)/mypy
-	$(BIN)/snakemake --lint --directory $(VENV)/lint --config dataset='{root: $(CURDIR)/tests/data/layout}'
+	$(BIN)/snakemake --lint --directory $(VENV)/lint --config dataset='{root: "'$(HERE)'/tests/data/layout"}'
 
 # What is generated from the code: config.yaml, the schema and the page on options.
 docs: env

@@ -6,10 +6,11 @@ the bounds and the description of each option. Importing it loads no heavy libra
 
 import difflib
 import json
+import os
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from milmer.errors import MilmerError
 from milmer.limits import shortened
@@ -25,6 +26,9 @@ def execution(default: Any, **kwargs: Any) -> Any:
     """
     return Field(default, json_schema_extra={"execution": True}, **kwargs)
 
+
+FilePath = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A path of a file or folder, in which ``~`` is the user's home."""
 
 Base = TypeVar("Base", bound="Options")
 

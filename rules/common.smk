@@ -20,6 +20,9 @@ for variable, folder in (
     # An empty entry is the working directory.
     others = [e for e in os.environ.get(variable, "").split(os.pathsep) if e]
     os.environ[variable] = os.pathsep.join([str(folder), *others])
+# Snakemake's log names the user, who in a container may be a number without a name.
+if not any(map(os.environ.get, ("LOGNAME", "USER", "LNAME", "USERNAME"))):
+    os.environ.update(LOGNAME=str(os.getuid()))
 # As `python -P`: a yaml.py in the working directory is not the library of that name.
 os.environ.update(PYTHONSAFEPATH="1")
 

@@ -63,7 +63,8 @@ def fake_gpus(folder: Path, count: int, lines: list[str] | None = None) -> str:
     program = folder / "nvidia-smi"
     folder.mkdir(exist_ok=True)
     listing = "".join(f"echo '{line}'\n" for line in lines)
-    program.write_text(f'#!/bin/sh\n[ "$*" = -L ] || exit 2\n{listing}')
+    driver = 'case "$*" in *driver_version*) echo 470.82.01; echo 470.82.01; exit;; esac'
+    program.write_text(f'#!/bin/sh\n{driver}\n[ "$*" = -L ] || exit 2\n{listing}')
     program.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 

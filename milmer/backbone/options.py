@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from milmer.options import Options, execution
+from milmer.options import FilePath, Options, execution
 
 LOCAL = "a local directory"
 """Stands for a directory's path in a stage's options: no path goes into a result."""
@@ -14,7 +14,7 @@ LOCAL = "a local directory"
 class SwinOptions(Options):
     """A Swin transformer and how it computes."""
 
-    name: str = Field(
+    name: FilePath = Field(
         "MahmoudWSegni/swin-tiny-patch4-window7-224-finetuned-face-emotion-v12",
         description="A directory in Hugging Face format, or the name of a model on the hub.",
     )
@@ -43,7 +43,7 @@ class FrozenOptions(SwinOptions):
 class PretrainOptions(Options):
     """How the backbone learns emotions from pictures of faces before it encodes any crop."""
 
-    images: str | None = Field(
+    images: FilePath | None = Field(
         None,
         description="Folder of class folders with pictures (FER-2013, RAF-DB, AffectNet), or of "
         "folders train, val and test with class folders in each; null uses the backbone as it is.",

@@ -10,6 +10,7 @@ from milmer.cli.app import RESULTS, START, TOOLS, OptionsJSON, app
 from milmer.options import options_error, read_options
 
 Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
+_REFRESH_SECONDS = 2.0  # of what milmer status --watch shows
 
 
 @app.command(rich_help_panel=START)
@@ -65,13 +66,24 @@ def manifest(
 def status(
     directory: Directory = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh until the run ends or Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Show what is done, running and missing, by stage and subject."""
+    """Show what is done, running and missing, by stage and subject, and the last failure."""
     import json
+    import time
 
     from milmer.plan.status import status
 
     state = status(directory)
+    while watch and not as_json and state.process is not None:
+        typer.echo(f"\033[2J\033[H{state.screen()}")
+        try:
+            time.sleep(_REFRESH_SECONDS)
+        except KeyboardInterrupt:
+            return
+        state = status(directory)
     typer.echo(json.dumps(state.as_json(), indent=1) if as_json else state.screen())
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from milmer.options import Options
+from milmer.options import FilePath, Options
 
 FEWEST_CHANNELS = 4
 
@@ -64,11 +64,11 @@ class _Place(Options):
         description="`deap` is a copy of DEAP below `root`; `manifest` is your own recordings, "
         "described by a table of trials.",
     )
-    root: str = Field(
+    root: FilePath = Field(
         "data/deap",
         description="Folder with the copy of DEAP, relative to the working directory.",
     )
-    manifest: str | None = Field(
+    manifest: FilePath | None = Field(
         None,
         description="`kind: manifest`: the table of trials, .csv, .tsv or .parquet, relative to "
         "the working directory; the files that it names are relative to its folder.",

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from milmer.data.segmentation import SegmentationOptions
-from milmer.options import Options, execution
+from milmer.options import FilePath, Options, execution
 
 
 class FacesOptions(Options):
@@ -18,7 +18,7 @@ class FacesOptions(Options):
         " `mediapipe` is the published one; it needs the package of that name and a model "
         "file.",
     )
-    detector_model: str | None = execution(
+    detector_model: FilePath | None = execution(
         None,
         description="For MediaPipe, a BlazeFace .tflite file, whose content counts as an input. "
         "YuNet's comes with Milmer: null.",

@@ -1,8 +1,10 @@
 """What Snakemake keeps in its own folder of a working directory: locks and jobs at work."""
 
 import json
+import re
 import subprocess
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
 from pathlib import Path
 
 from milmer.errors import MilmerError
@@ -37,12 +39,40 @@ def incomplete(directory: Path) -> dict[str, str | None]:
 
 def mark_incomplete(directory: Path, output: str) -> None:
     """Note that a job which makes ``output`` began, so that --rerun-incomplete makes it again."""
-    name = urlsafe_b64encode(output.encode()).decode()
-    parts = [name[i : i + _LONGEST] for i in range(0, len(name), _LONGEST)]
-    folders = (f"@{part}" for part in parts[:-1])
-    path = (directory / _FOLDER / "incomplete").joinpath(*folders, parts[-1])
+    path = _record(directory, "incomplete", output)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
+
+
+def seconds(directory: Path, output: str) -> float | None:
+    """How long the job took that made ``output``; None where it is not known."""
+    try:
+        record = json.loads(_record(directory, "metadata", output).read_text())
+        return float(record["endtime"] - record["starttime"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def last_failure(directory: Path) -> str | None:
+    """The rule that failed last in the last run, with the last line of its log, if one did."""
+    logs = sorted((directory / _FOLDER / "log").glob("*.snakemake.log"))
+    text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
+    failed = re.findall(r"^Error in (?:rule|group) (\S+):((?:\n {4}.*)*)", text, re.MULTILINE)
+    if not failed:
+        return None
+    rule, about = failed[-1]
+    lines: list[str] = []
+    if log := re.search(r"^    log: (.*?)(?: \(check log|$)", about, re.MULTILINE):
+        with suppress(OSError):
+            lines = (directory / log[1]).read_text(errors="replace").strip().splitlines()
+    return f"{rule}: {lines[-1]}" if lines else rule
+
+
+def _record(directory: Path, kind: str, output: str) -> Path:
+    """The file in which Snakemake notes something about an output."""
+    name = urlsafe_b64encode(output.encode()).decode()
+    parts = [name[i : i + _LONGEST] for i in range(0, len(name), _LONGEST)]
+    return (directory / _FOLDER / kind).joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
 
 
 def cluster_jobs(directory: Path) -> list[str]:

@@ -1,13 +1,16 @@
 """What of a working directory's results is done, running, or missing, by stage and subject."""
 
 import contextlib
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from milmer.plain_text import escaped
 from milmer.plan import Plan, resume, snakemake_state
 
+_TIMED = 50  # jobs of a stage whose times are read
 WORDS = ("done", "running", "interrupted", "missing")
 
 
@@ -20,10 +23,21 @@ class StageStatus:
     running: list[str] = field(default_factory=list)
     interrupted: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    """Median time of a job that is done."""
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until all is done, at as many jobs at a time as now; None where not known."""
+        waiting = len(self.running) + len(self.interrupted) + len(self.missing)
+        if self.seconds is None or not waiting:
+            return None
+        return waiting * self.seconds / max(len(self.running), 1)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"stage": self.name} | {word: getattr(self, word) for word in WORDS}
+        units = {word: getattr(self, word) for word in WORDS}
+        return {"stage": self.name, "seconds": self.seconds, "left": self.left} | units
 
 
 @dataclass
@@ -32,10 +46,12 @@ class Status:
 
     process: int | None
     stages: list[StageStatus]
+    failure: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"process": self.process, "stages": [stage.as_json() for stage in self.stages]}
+        stages = [stage.as_json() for stage in self.stages]
+        return {"process": self.process, "failure": self.failure, "stages": stages}
 
     def screen(self) -> str:
         """A line a stage, for people."""
@@ -44,10 +60,14 @@ class Status:
         for stage in self.stages:
             total = sum(len(getattr(stage, word)) for word in WORDS)
             line = f"{stage.name:<{width}}  {len(stage.done):>4} of {total:<4}"
+            if stage.left is not None:
+                line += f"  {_span(stage.left)} left"
             for word in WORDS[1:]:
                 if left := getattr(stage, word):
                     line += f"  {word}: {_shortened(left)}"
             lines.append(line.rstrip())
+        if self.failure is not None:
+            lines.append(f"Last failure: {escaped(self.failure)}")
         return "\n".join(lines)
 
     def _heading(self) -> str:
@@ -67,15 +87,30 @@ def status(directory: Path) -> Status:
     process = resume.running(directory)
     word = "running" if process is not None or snakemake_state.cluster_jobs(directory) else None
     stages: dict[str, StageStatus] = {}
+    times: dict[str, list[float]] = {}
     with contextlib.chdir(directory):  # the dataset's folder may be relative to it
         plan = Plan.read(run.config)
     for name, unit, path in plan.targets():
         stage = stages.setdefault(name, StageStatus(name))
         if path in begun:
             getattr(stage, word or "interrupted").append(unit)
+        elif not (directory / path).exists():
+            stage.missing.append(unit)
         else:
-            getattr(stage, "done" if (directory / path).exists() else "missing").append(unit)
-    return Status(process, list(stages.values()))
+            stage.done.append(unit)
+            known = times.setdefault(name, [])
+            if len(known) < _TIMED and (time := snakemake_state.seconds(directory, path)):
+                known.append(time)
+    for name, known in times.items():
+        stages[name].seconds = statistics.median(known) if known else None
+    return Status(process, list(stages.values()), snakemake_state.last_failure(directory))
+
+
+def _span(seconds: float) -> str:
+    """Some time, rounded for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _shortened(units: Iterable[str], most: int = 8) -> str:

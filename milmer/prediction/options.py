@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from milmer.options import Options, execution
+from milmer.options import FilePath, Options, execution
 
 
 class PredictOptions(Options):
@@ -19,5 +19,5 @@ class PredictOptions(Options):
     )
     use_eog: bool = Field(True, description="Remove eye artefacts as in training.")
     backbone: str | None = execution(None, description="Directory or hub name of the backbone.")
-    detector_model: str | None = execution(None, description="The face detector's model file.")
+    detector_model: FilePath | None = execution(None, description="The face detector's model file.")
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")

@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import re
-import shutil
 import stat
 import subprocess
 import tempfile
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _POLL_SECONDS = 0.5  # between two looks for a free GPU
+_ANSWER_SECONDS = 30.0  # for nvidia-smi, which hangs where a driver is broken
 
 
 def visible_gpus() -> list[str]:
@@ -34,6 +34,13 @@ def visible_gpus() -> list[str]:
     if entries is None:
         return list(_installed_gpus())
     return [entry.strip() for entry in entries.split(",") if entry.strip() not in ("", "-1")]
+
+
+def unused_driver() -> str | None:
+    """The version of the driver of GPUs that are here and not hidden; None where there is none."""
+    if not visible_gpus() or not _installed_gpus():
+        return None
+    return _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader").partition("\n")[0]
 
 
 @contextmanager
@@ -52,7 +59,7 @@ def gpu_lease(device: str, jobs_per_gpu: int = 1) -> Iterator[None]:
     previous = os.environ.get(_VISIBLE)
     gpu, lock = _lock_free_gpu(gpus, jobs_per_gpu)
     os.environ[_VISIBLE] = gpu
-    _log.info("computes on GPU %s, %d of %d", gpu, gpus.index(gpu) + 1, len(gpus))
+    _log.info("leases GPU %s, %d of %d", gpu, gpus.index(gpu) + 1, len(gpus))
     try:
         yield
     finally:
@@ -122,10 +129,7 @@ def _is_ours(folder: Path) -> bool:
 @functools.cache
 def _installed_gpus() -> tuple[str, ...]:
     """UUIDs of this machine's GPUs; for a partitioned GPU (MIG), the UUIDs of its instances."""
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    command = ["nvidia-smi", "-L"]
-    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    listing = _nvidia_smi("-L")
     gpus: list[list[str]] = []
     for kind, uuid in re.findall(r"^\s*(GPU|MIG)\b.*\(UUID:\s*([^)\s]+)\)", listing, re.MULTILINE):
         if kind == "GPU":
@@ -133,3 +137,20 @@ def _installed_gpus() -> tuple[str, ...]:
         elif gpus:
             gpus[-1].append(uuid)
     return tuple(uuid for gpu in gpus for uuid in (gpu[1:] or gpu))
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    """What nvidia-smi prints; nothing where it is missing, fails or hangs."""
+    try:
+        return subprocess.run(
+            ["nvidia-smi", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_ANSWER_SECONDS,
+        ).stdout
+    except FileNotFoundError:
+        return ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _log.warning("nvidia-smi does not answer (%s): no GPU is counted", error)
+        return ""

@@ -9,8 +9,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from milmer.runtime import gpus
+from milmer.runtime.device import choose_device
 from milmer.runtime.gpus import gpu_lease, visible_gpus
 from tests.conftest import fake_gpus, owned_by_another
 
@@ -90,7 +92,7 @@ def test_who_finds_no_free_gpu_waits(machine):
     assert json.loads(second.stdout.readline()) == "GPU-fake-0"
     second.kill()
     told = second.stderr.read()
-    assert "computes on GPU GPU-fake-0, 1 of 1" in told
+    assert "leases GPU GPU-fake-0, 1 of 1" in told
     assert "waits" not in told  # once is enough
 
 
@@ -222,3 +224,33 @@ def other_process():
     process.kill()
     process.wait()
     return name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPU of this machine")
+def test_a_gpu_that_torch_cannot_use_is_one_line(machine, monkeypatch, refused):
+    machine(2)
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    with refused(
+        "device: nvidia-smi lists a GPU that torch cannot use (driver 470.82.01, torch "
+        f"{torch.__version__} built for CUDA 12.6); install a driver and a torch that fit, or set "
+        "device: cpu"
+    ):
+        choose_device("auto")
+    assert choose_device("cpu").type == "cpu"
+    monkeypatch.setenv("MILMER_CPU_INSTEAD", "1")
+    assert choose_device("auto").type == "cpu"
+    monkeypatch.delenv("MILMER_CPU_INSTEAD")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden, which is said
+    assert choose_device("auto").type == "cpu"
+    machine(0)
+    assert choose_device("auto").type == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # on a node without GPUs
+    assert choose_device("auto").type == "cpu"
+
+
+def test_an_nvidia_smi_that_hangs_is_not_waited_for(machine, tmp_path, monkeypatch, caplog):
+    machine(2)
+    (tmp_path / "bin/nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(gpus, "_ANSWER_SECONDS", 0.2)
+    assert visible_gpus() == []
+    assert "nvidia-smi does not answer" in caplog.text

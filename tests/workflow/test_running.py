@@ -41,6 +41,7 @@ def shell(folder, command, gpus=0):
     path = fake_gpus(folder / "bin", gpus)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{path}"}
     environment |= {"TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(folder)}
+    environment |= {"MILMER_CPU_INSTEAD": "1"}  # these GPUs compute nothing
     for name in ("CUDA_VISIBLE_DEVICES", "XDG_RUNTIME_DIR"):
         environment.pop(name, None)
     return subprocess.run(
@@ -137,7 +138,7 @@ def leased(folder):
     """The GPU that each training job leased, if any."""
     logs = [log.read_text() for log in sorted((folder / "results/logs/runs").rglob("seed*.log"))]
     assert not any("waits" in log for log in logs)  # no job begins before there is room for it
-    found = [re.search(r"computes on GPU (\S+), \d of \d", log) for log in logs]
+    found = [re.search(r"leases GPU (\S+), \d of \d", log) for log in logs]
     return [gpu and gpu[1] for gpu in found]
 
 
