@@ -17,11 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from milmer.errors import MilmerError
-
-PLANNED = "MILMER_PLANNED"
-"""In the environment of a run's jobs: the file that holds the hashes of each command's modules."""
-
 _PACKAGE = __name__.partition(".")[0]
 _ROOT = Path(__file__).resolve().parent
 _MEMORY = _ROOT / "__pycache__" / "fingerprints.json"
@@ -46,36 +41,16 @@ def fingerprint(*modules: str) -> str:
     return " ".join(f"{name}:{digest}" for name, digest in closure(*modules).items())
 
 
-def hold_to_plan(command: str) -> None:
-    """Let this process be ``command`` of a run, with no other code than the run was planned with.
-
-    Raises :class:`MilmerError` if the code is another; so does :func:`require_planned` from now on.
-    """
-    if note := os.environ.get(PLANNED):
-        try:
-            code = json.loads(Path(note).read_text(encoding="utf-8"))["code"]
-        except (OSError, ValueError, LookupError, TypeError):
-            return  # of a run that is over
-        _planned.update(code.get(command, {}))
-    require_planned()
+def module_file(module: str) -> Path | str:
+    """The file of a module, relative to the folder that the package lies in; else its name."""
+    path = _path(module)
+    return path.relative_to(_ROOT.parent) if path else module
 
 
-def require_planned() -> None:
-    """Refuse to go on where code has changed since this process's run was planned.
-
-    A result is never made by code that Snakemake does not know of: it would not make it again once
-    the change is taken back.
-    """
-    for module, planned in _planned.items():
-        path = _path(module)
-        if path is None or not path.is_file() or _hash(module) != planned:
-            name = path.relative_to(_ROOT.parent) if path else module
-            raise MilmerError(
-                "changed after this run began", where=name, remedy="start the run again"
-            )
-
-
-_planned: dict[str, str] = {}
+def module_hash(module: str) -> str | None:
+    """The hash of a module's content; None where it is gone."""
+    path = _path(module)
+    return _hash(module) if path is not None and path.is_file() else None
 
 
 @functools.cache

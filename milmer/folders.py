@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.fingerprints import require_planned
+from milmer.planned import require_planned
 
 _NEW = "give a new folder"
 _MOST_BYTES = 1 << 20  # of a mark, which may be anyone's

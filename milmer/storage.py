@@ -32,8 +32,9 @@ from milmer.contracts.arrays import Arrays, attribute, kind, require_arrays, sca
 from milmer.contracts.facts import AGAIN, Origin, TableMetadata, require
 from milmer.contracts.tables import Table, require_kinds
 from milmer.errors import MilmerError
-from milmer.fingerprints import closure, require_planned
+from milmer.fingerprints import closure
 from milmer.limits import parse_json, require_file
+from milmer.planned import raw_digest, require_planned
 
 _LIBRARIES = ("numpy", "scipy", "mne", "av", "opencv-python-headless", "torch", "transformers")
 _CHUNK = 1 << 24  # bytes that are validated at once
@@ -89,8 +90,8 @@ def digest(path: Path) -> str:
     if path.suffix == ".parquet":
         return _table_metadata(path)["digest"]
     require_file(path)
-    with read_errors(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with read_errors(path):
+        return raw_digest(path)
 
 
 def read_provenance(path: Path, table: Table | None = None) -> dict[str, Any]:

@@ -28,10 +28,11 @@ os.environ.update(PYTHONSAFEPATH="1")
 
 from milmer.config_files import workflow_config
 from milmer.errors import MilmerError
-from milmer.fingerprints import PLANNED
 from milmer.plan import Plan, Untracked
+from milmer.plan.contents import content
 from milmer.plan.paths import NAME
 from milmer.plan.resume import Run, require_no_other
+from milmer.planned import NOTE
 
 try:
     if workflow.is_main_process:
@@ -53,7 +54,7 @@ if workflow.is_main_process:
 # For `milmer resume` and `milmer status`; jobs hold to the code that is noted.
 onstart:
     note = Run.begun(workflow, CONFIG).note(Path())
-    os.environ[PLANNED] = str(note.absolute())
+    os.environ[NOTE] = str(note.absolute())
 
 
 TABLES = PLAN.results.tables()

@@ -1,10 +1,8 @@
-# From a dataset's files to EEG segments and face crops, one file a subject.
+# From a dataset's files to EEG segments and face crops, one file a subject. The dataset's files are
+# no inputs but params, by their content: where they lie and when they were written counts for nothing.
 
 
 rule trials:
-    input:
-        ratings=PLAN.dataset.trials_files(),
-        eeg=lambda wildcards: PLAN.dataset.eeg_files(wildcards.subject),
     output:
         "results/trials/{subject}.parquet",
     log:
@@ -14,6 +12,8 @@ rule trials:
     params:
         options=lambda wildcards: PLAN.dataset.trials_json(wildcards.subject),
         code=PLAN.code(PLAN.dataset.trials_module),
+        ratings=content(PLAN.dataset.trials_files()),
+        eeg=lambda wildcards: content(PLAN.dataset.eeg_files(wildcards.subject)),
         root=PLAN.data.root,
         manifest=PLAN.data.manifest,
         videos=lambda wildcards: PLAN.dataset.trials_trigger(wildcards.subject),
@@ -25,7 +25,6 @@ rule trials:
 rule segments:
     input:
         trials="results/trials/{subject}.parquet",
-        eeg=lambda wildcards: PLAN.dataset.eeg_files(wildcards.subject),
     output:
         "results/segments/{eeg}/{subject}.h5",
     log:
@@ -37,6 +36,7 @@ rule segments:
     params:
         options=lambda wildcards: PLAN.config.segments_json(wildcards.eeg),
         code=PLAN.code("milmer.eeg.segments", PLAN.dataset.recordings_module),
+        eeg=lambda wildcards: content(PLAN.dataset.eeg_files(wildcards.subject)),
         root=PLAN.data.root,
     shell:
         "milmer --log {log} segments --trials {input.trials} {output} --root {params.root}"
@@ -46,8 +46,6 @@ rule segments:
 rule faces:
     input:
         trials="results/trials/{subject}.parquet",
-        videos=lambda wildcards: PLAN.dataset.video_files(wildcards.subject),
-        model=lambda wildcards: PLAN.data.detector_files(wildcards.faces),
     output:
         "results/faces/{faces}/{subject}.h5",
     log:
@@ -60,6 +58,8 @@ rule faces:
     params:
         options=lambda wildcards: PLAN.config.faces_json(wildcards.faces),
         code=PLAN.code("milmer.faces.crops"),
+        videos=lambda wildcards: content(PLAN.dataset.video_files(wildcards.subject)),
+        model=lambda wildcards: content(PLAN.data.detector_files(wildcards.faces)),
         root=PLAN.data.root,
         detector=lambda wildcards: PLAN.data.detector_model(wildcards),
     shell:

@@ -3,8 +3,6 @@
 
 
 rule pretrain:
-    input:
-        backbone=lambda wildcards: PLAN.data.start_files(wildcards.backbone),
     output:
         config="results/backbones/{backbone}/config.json",
         weights="results/backbones/{backbone}/model.safetensors",
@@ -21,6 +19,7 @@ rule pretrain:
     params:
         options=lambda wildcards: PLAN.config.pretrain_json(wildcards.backbone),
         code=PLAN.code("milmer.backbone.pretraining"),
+        backbone=lambda wildcards: content(PLAN.data.start_files(wildcards.backbone)),
         pictures=lambda wildcards: PLAN.data.pictures(wildcards),
         images=lambda wildcards: Untracked(
             PLAN.data.backbone(wildcards).pretrain.images
@@ -42,7 +41,7 @@ rule pretrain:
 rule tokens:
     input:
         faces="results/faces/{faces}/{subject}.h5",
-        backbone=lambda wildcards: PLAN.data.backbone_files(wildcards.backbone),
+        backbone=lambda wildcards: PLAN.data.pretrained_files(wildcards.backbone),
     output:
         "results/tokens/{faces}/{backbone}/{subject}.h5",
     log:
@@ -58,6 +57,7 @@ rule tokens:
             wildcards.faces, wildcards.backbone
         ),
         code=PLAN.code("milmer.backbone.tokens"),
+        backbone=lambda wildcards: content(PLAN.data.own_files(wildcards.backbone)),
         device=lambda wildcards: PLAN.training.device(
             PLAN.data.backbone(wildcards).device
         ),

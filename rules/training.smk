@@ -26,7 +26,7 @@ rule split:
 rule train:
     input:
         unpack(lambda wildcards: PLAN.training.inputs(wildcards)),
-        backbone=lambda wildcards: PLAN.training.backbone_files(wildcards),
+        backbone=lambda wildcards: PLAN.training.pretrained_files(wildcards),
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
         processor="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/milmer_processor.json",
@@ -47,6 +47,7 @@ rule train:
     params:
         options=lambda wildcards: PLAN.training.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
+        backbone=lambda wildcards: content(PLAN.training.own_files(wildcards)),
         how=lambda wildcards: PLAN.training.arguments(wildcards),
         data=lambda wildcards, input: PLAN.file_arguments(
             input, "segments", "tokens", "faces"

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "milmer"
 
 FLOORS = [
-    "plain_text errors limits options fingerprints claims contracts storage folders",
+    "plain_text errors limits options fingerprints planned claims contracts storage folders",
     "runtime metrics",
     "data",
     "readers drawing",

@@ -298,7 +298,7 @@ print(json.dumps(report))
 HELD = """
 import json, sys
 from pathlib import Path
-from milmer import fingerprints, storage
+from milmer import planned, storage
 from milmer.errors import MilmerError
 
 def told(*steps):
@@ -311,7 +311,7 @@ def told(*steps):
 path = Path({file!r})
 text = path.read_text()
 out = Path({folder!r}) / "out.json"
-hold = lambda: fingerprints.hold_to_plan("segments")
+hold = lambda: planned.hold_to_plan("segments")
 write = lambda: storage.write_json(out, 1)
 edit = lambda: path.write_text(text + "ADDED = 1")
 said = [told(hold, write), out.is_file()]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from milmer.errors import MilmerError, Stopped
-from milmer.fingerprints import hold_to_plan
+from milmer.planned import hold_to_plan
 
 OptionsJSON = Annotated[
     str, typer.Option("--options", metavar="JSON", help="Options of the stage.")

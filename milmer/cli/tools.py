@@ -252,7 +252,6 @@ def config(
 
     from milmer import config_files, config_text
     from milmer.config import Config, load_config
-    from milmer.plan.wildcards import require_plain_options
 
     if reference:
         typer.echo(config_text.reference(), nl=False)
@@ -261,7 +260,7 @@ def config(
         typer.echo(json.dumps(Config.model_json_schema(), indent=1, sort_keys=True))
         return
     user = config_files.workflow_config(config_files.read_yaml(file) if file else {})
-    require_plain_options(load_config(user))
+    load_config(user)
     typer.echo(config_text.documented(user, _HEADING), nl=False)
 
 

@@ -70,12 +70,16 @@ class DatasetPlan:
         folder = Path(self.config.variant("backbone", variant).name)
         return [str(p) for p in sorted(folder.glob("*")) if p.is_file()] if folder.is_dir() else []
 
-    def backbone_files(self, variant: str) -> list[str]:
-        """Files of the backbone that faces go through, a directory's or pre-trained here."""
+    def pretrained_files(self, variant: str) -> list[str]:
+        """Files of the backbone that faces go through, where it is pre-trained here."""
         if not self.config.variant("backbone", variant).pretrain.images:
-            return self.start_files(variant)
+            return []
         names = ("config.json", "model.safetensors", "preprocessor_config.json")
         return [f"{paths.backbone(variant)}/{name}" for name in names]
+
+    def own_files(self, variant: str) -> list[str]:
+        """The same, where it is a directory that is used as it is."""
+        return [] if self.pretrained_files(variant) else self.start_files(variant)
 
     def backbone_name(self, variant: str) -> Untracked:
         """Where that backbone lies, or its name on the hub."""

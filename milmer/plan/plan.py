@@ -1,12 +1,14 @@
 """The plan as a whole: what there is to do, from the configuration and the dataset's files."""
 
 import functools
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from milmer.config import Config, load_config
 from milmer.data.dataset import Dataset
+from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import VARIANT
 from milmer.fingerprints import fingerprint
 from milmer.plan import paths
@@ -14,7 +16,6 @@ from milmer.plan.dataset import DatasetPlan, open_dataset
 from milmer.plan.experiments import Experiments
 from milmer.plan.results import ResultsPlan
 from milmer.plan.training import TrainingPlan
-from milmer.plan.wildcards import require_plain_files, require_plain_options
 
 
 class Plan:
@@ -35,9 +36,15 @@ class Plan:
     def read(cls, user: Mapping[str, Any]) -> Self:
         """The plan of a configuration as Snakemake merged it; errors are for people."""
         config = load_config(user)
-        require_plain_options(config)
+        if {"{", "}"} & set(working := os.getcwd()):
+            raise MilmerError(
+                f"{working} holds a brace, which Snakemake takes for a wildcard",
+                where="the working directory",
+                remedy="rename it, or link to it by another name",
+            )
         dataset = open_dataset(config.dataset)
-        require_plain_files(DatasetPlan(config, dataset))
+        for subject in dataset.subjects:
+            dataset.eeg_files(subject)  # refuses here what a job would
         return cls(config, dataset)
 
     @property

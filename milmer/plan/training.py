@@ -87,10 +87,15 @@ class TrainingPlan:
         experiment = self._experiments[wildcards.experiment]
         return experiment.backbone if experiment.finetune else None
 
-    def backbone_files(self, wildcards: Any) -> list[str]:
-        """Its files, where it is a directory."""
+    def pretrained_files(self, wildcards: Any) -> list[str]:
+        """Its files, where it is pre-trained here."""
         variant = self.backbone(wildcards)
-        return self._data.backbone_files(variant) if variant else []
+        return self._data.pretrained_files(variant) if variant else []
+
+    def own_files(self, wildcards: Any) -> list[str]:
+        """Its files, where it is a directory that is used as it is."""
+        variant = self.backbone(wildcards)
+        return self._data.own_files(variant) if variant else []
 
     def train_json(self, name: str) -> str:
         """Options of the stage ``train`` for an experiment."""
