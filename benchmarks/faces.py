@@ -68,7 +68,7 @@ def _compare(root: Path, folder: Path, threads: int, rounds: int) -> str:
     truth = json.loads((root / "truth.json").read_text())
     for name in options:
         seconds = timed[name].median
-        counts = _detections(folder / f"{name}.h5", folder / "s01.parquet", truth)
+        counts = _detections(folder / f"{name}.h5", truth)
         times = ratio(timed[name], timed["bare"])
         rows.append([f"our stage, {name}", seconds, frames / seconds, times, *counts])
     header = ["contestant", "s", "decoded frames/s", "times bare", "faces found", "false"]
@@ -83,19 +83,16 @@ def _decode(clip: Path, threads: int) -> int:
         return sum(1 for _ in container.decode(stream))
 
 
-def _detections(faces: Path, trials: Path, truth: dict) -> tuple[str, str]:
+def _detections(faces: Path, truth: dict) -> tuple[str, str]:
     """Detections in frames with a face, and false ones in frames without, as ``n of m``."""
     with storage.open_h5(faces) as file:
         bag, detected, time = file["bag"][()], file["detected"][()], file["time"][()]
         fps = dict(zip(file.attrs["clip_trial"], file.attrs["clip_fps"], strict=True))
-        experiment = file["experiment_id"][()]
+        trials = file["trial"][()]
     if "subjects" not in truth:  # not the twin's
         return f"{detected.sum()} of {len(detected)}", ""
-    table = storage.read_table(trials)
-    trial_of = dict(zip(table["experiment_id"], table["trial"], strict=True))
     hidden = np.zeros(len(detected), bool)
-    for row, experiment_id in zip(bag, experiment, strict=True):
-        trial = trial_of[experiment_id]
+    for row, trial in zip(bag, trials, strict=True):
         for frame in row[row >= 0]:
             number = round(time[frame] * fps[trial])
             runs = truth["subjects"]["s01"]["videos"][str(trial)]["faceless"]

@@ -125,14 +125,14 @@ def shows_class(faces: Path, truth: dict, fps: int) -> np.ndarray:
     """Bool (frame,): which frames of a subject's crops are informative, by the twin's ``truth``."""
     with storage.open_h5(faces, "faces") as file:
         numbers = np.rint(file["time"][()] * fps).astype(int)  # of each frame within its clip
-        bag, stimuli = file["bag"][()], file["experiment_id"][()]
+        bag, trials = file["bag"][()], file["trial"][()]
     shows = np.zeros(len(numbers), bool)
-    for experiment_id in np.unique(stimuli):
-        clip = truth["videos"][str(truth["experiment_id"].index(experiment_id) + 1)]
+    for trial in np.unique(trials):
+        clip = truth["videos"][str(trial)]
         informative = np.zeros(clip["frames"], bool)
         for start, stop in clip["informative"]:
             informative[start:stop] = True
-        frames = np.unique(bag[stimuli == experiment_id])
+        frames = np.unique(bag[trials == trial])
         frames = frames[frames >= 0]
         shows[frames] = informative[numbers[frames]]
     return shows

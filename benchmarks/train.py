@@ -115,7 +115,7 @@ def _fold(folder: Path) -> FoldData:
     table = pd.DataFrame(
         {
             "subject": "s01",
-            "experiment_id": rows // 20 + 1,
+            "trial": rows // 20 + 1,
             "position": rows % 20,
             "label": rows % 4,
             "part": np.where(rows < len(rows) - 14, "train", "test"),
@@ -145,7 +145,7 @@ def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) ->
     rng = np.random.default_rng(0)
     frames = bags * instances
     grid = {
-        "experiment_id": np.arange(bags, dtype=np.int32) // 20 + 1,
+        "trial": np.arange(bags, dtype=np.int32) // 20 + 1,
         "position": np.arange(bags, dtype=np.int32) % 20,
     }
     provenance = _PROVENANCE | {"stage": "segments"}
@@ -153,6 +153,7 @@ def _write_subject(folder: Path, bags: int, tokens: int, instances: int = 10) ->
         file["eeg"] = rng.standard_normal((bags, 32, 384), np.float32) * 10
         file["start"] = grid["position"].astype(np.float32) * 3
         file["rejected"] = np.zeros(bags, "S16")
+        file["experiment_id"] = grid["trial"]
         for key, values in grid.items():
             file[key] = values
         file.attrs["channels"] = json.dumps([f"E{i}" for i in range(32)])

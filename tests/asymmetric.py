@@ -28,7 +28,7 @@ SFREQ = 8.0
 INSTANCES = 4
 SEGMENTATION = {"seconds": 3.0, "overlap": 0.0}
 
-# experiment_id, position in presentation order, seconds of EEG, valence, arousal
+# experiment_id, trial, seconds of EEG, valence, arousal
 TRIALS = {
     "s01": [
         (1, 4, 9, 8, 7),
@@ -60,14 +60,16 @@ class Study:
 
 
 def segments_of(subject: str) -> list[tuple[int, int]]:
-    """experiment_id and position of each segment of 3 s, in their order."""
-    lengths = [(e, seconds) for e, _, seconds, *_ in TRIALS[subject] if seconds == seconds]
-    return [(e, position) for e, seconds in lengths for position in range(int(seconds // 3))]
+    """Trial and position of each segment of 3 s, in their order, that of experiment_ids."""
+    lengths = [(trial, seconds) for _, trial, seconds, *_ in TRIALS[subject] if seconds == seconds]
+    return [
+        (trial, position) for trial, seconds in lengths for position in range(int(seconds // 3))
+    ]
 
 
-def eeg_of(subject: str, experiment_id: int, position: int) -> np.ndarray:
+def eeg_of(subject: str, trial: int, position: int) -> np.ndarray:
     """EEG (channel, sample) of a segment, which is in no other segment."""
-    place = 1000 * NUMBER[subject] + 50 * experiment_id + 10 * position
+    place = 1000 * NUMBER[subject] + 50 * trial + 10 * position
     samples = np.arange(len(CHANNELS))[:, None] + np.arange(SAMPLES) / SAMPLES
     return (place + samples).astype(np.float32)
 
@@ -136,7 +138,9 @@ def write_segments(
     start = np.array([3.0 * position for _, position in segments_of(subject)])
     about = {"options": {"segmentation": segmentation}, "inputs": {"trials": trials}}
     why = [(rejected or {}).get(row, b"") for row in range(len(eeg))]
+    shown = {trial: e for e, trial, *_ in TRIALS[subject]}
     content = {"eeg": eeg[..., :samples], "start": start, "rejected": why}
+    content["experiment_id"] = [shown[trial] for trial, _ in segments_of(subject)]
     attributes = {"channels": json.dumps(channels), "sfreq": sfreq, "cleaned": "{}"}
     return _write(folder, subject, SEGMENTS, about, content, attributes)
 
@@ -178,7 +182,7 @@ def write_tokens(folder: Path, subject: str, faces: Path) -> Path:
 def _write(folder, subject, contract, about, content, attributes=None) -> Path:
     """Write a subject's file; its rows are the segments, in the grid of 3 s."""
     grid = np.array(segments_of(subject), np.int32)
-    content = content | {"experiment_id": grid[:, 0], "position": grid[:, 1]}
+    content = content | {"trial": grid[:, 0], "position": grid[:, 1]}
     path = folder / f"{subject}.h5"
     provenance = storage.provenance(contract.stage, "milmer.errors", **about)
     with storage.new_h5(path, contract, provenance) as file:

@@ -59,7 +59,7 @@ def make_tokens(
                 batch = backbone(torch.from_numpy(decode_crops(images[first : first + size])))
                 tokens[first : first + size] = batch.to(torch.float16).cpu().numpy()
             file["bag"], file["valid"] = bag, valid
-            for name in ("experiment_id", "position"):
+            for name in ("trial", "position"):
                 file[name] = source[name][()]
             file.attrs["backbone"] = backbone.fingerprint
     faceless = int((~valid.any(axis=1)).sum())

@@ -35,7 +35,8 @@ def _columns(facts: ManifestFacts) -> Iterator[Finding]:
 
 
 def _repeated(facts: ManifestFacts) -> Iterator[Finding]:
-    if facts.manifest.repeated:
+    rows = facts.manifest.rows
+    if len({(row.subject, row.stimulus) for row in rows}) < len(rows):
         text = "some stimuli are shown again: each time is a trial of the same stimulus"
         yield Finding("repeated", text)
 

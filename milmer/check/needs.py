@@ -56,14 +56,14 @@ def needs(facts: DeapFacts) -> list[Need]:
             len(
                 frame_numbers(
                     segment,
-                    clips[segment.experiment_id],
+                    clips[segment.trial],
                     segmentation.seconds,
                     faces.instances,
                     faces.min_coverage,
                 )
             )
             for segment in grid
-            if segment.experiment_id in clips
+            if segment.trial in clips
         ]
         segments += len(grid)
         crops += sum(seen)
@@ -82,16 +82,16 @@ def needs(facts: DeapFacts) -> list[Need]:
 
 
 def _lengths(facts: DeapFacts, subject: Subject) -> dict[int, float]:
-    """Seconds of EEG by experiment_id."""
+    """Seconds of EEG by trial."""
     if facts.quick:
-        return {trial.experiment_id: DEAP_SECONDS for trial in subject.trials}
-    return {trial.experiment_id: trial.seconds for trial in subject.with_eeg}
+        return {trial.trial: DEAP_SECONDS for trial in subject.trials}
+    return {trial.trial: trial.seconds for trial in subject.with_eeg}
 
 
 def _clips(facts: DeapFacts, subject: Subject) -> dict[int, Clip]:
-    """Clips by experiment_id."""
+    """Clips by trial."""
     clips = {t: DEAP_CLIP if facts.quick else clip for t, clip in subject.clips.items()}
-    return {t.experiment_id: clips[t.trial] for t in subject.trials if clips.get(t.trial)}
+    return {t.trial: clips[t.trial] for t in subject.trials if clips.get(t.trial)}
 
 
 def _training(bags: dict[str, int]) -> tuple[int, float]:

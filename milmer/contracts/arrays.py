@@ -29,7 +29,7 @@ class Array:
 
 Schema = Mapping[str, Array]
 
-GRID = {"experiment_id": Array("int32", ("segment",)), "position": Array("int32", ("segment",))}
+GRID = {"trial": Array("int32", ("segment",)), "position": Array("int32", ("segment",))}
 """The segment grid, by row."""
 
 

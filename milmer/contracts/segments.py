@@ -9,7 +9,7 @@ from milmer.contracts.facts import Facts
 class _BadChannel(Facts):
     channel: str
     why: str
-    experiment_ids: list[int]
+    trials: list[int]
     done: str
 
 
@@ -39,6 +39,7 @@ SEGMENTS = Arrays(
     {
         "eeg": Array("float32", ("segment", "channel", "sample")),
         **GRID,
+        "experiment_id": Array("int32", ("segment",)),
         "start": Array("float32", ("segment",)),
         "rejected": Array("S16", ("segment",)),  # why it cannot be used, empty where it can
     },

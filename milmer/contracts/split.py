@@ -17,7 +17,6 @@ class SplitFacts(Facts):
     permuted: bool = False
     warnings: list[str]
     validation_groups: list[str] = Field([])
-    same_stimulus: list[list[int]] = Field([])
 
 
-SPLIT = Table("split", {**LABELLED, "part": "text"}, facts=SplitFacts)
+SPLIT = Table("split", {**LABELLED, "experiment_id": "integer", "part": "text"}, facts=SplitFacts)

@@ -1,6 +1,6 @@
 """The contract of a table: its columns, what they hold, and the facts in its provenance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from milmer.contracts.facts import AGAIN, Facts
 from milmer.errors import MilmerError
 
-SEGMENT = ["subject", "experiment_id", "position"]
+SEGMENT = ["subject", "trial", "position"]
 """The key of a segment."""
 
 LABELLED = {
-    **{"subject": "text", "experiment_id": "integer", "position": "integer"},
+    **{"subject": "text", "trial": "integer", "position": "integer"},
     "label": "class",
 }
 """Columns of a table with a row a segment and its class."""
@@ -38,7 +38,8 @@ class Table:
 
     A question mark after a kind allows nulls, which of a ``measure`` are numbers too. ``optional``
     columns may be missing. ``facts`` are those of its provenance. A ``predicted`` table has a
-    column ``p_`` of each of the facts' labels, and no segment twice.
+    column ``p_`` of each of the facts' labels, and no segment twice; no two rows of another agree
+    in its ``key``.
     """
 
     stage: str
@@ -46,6 +47,7 @@ class Table:
     optional: Mapping[str, str] | None = None
     facts: type[Facts] | None = None
     predicted: bool = False
+    key: Sequence[str] = ()
     may_be_empty: bool = False
 
     def require(self, table: pa.Table, facts: Mapping[str, Any], path: Path) -> None:
@@ -57,8 +59,10 @@ class Table:
         columns |= {n: k for n, k in (self.optional or {}).items() if n in table.column_names}
         columns |= {f"p_{name}": "number" for name in labels if self.predicted}
         require_kinds(table, columns, path, len(labels))
-        if self.predicted and len(table.group_by(SEGMENT).aggregate([])) < len(table):
-            raise MilmerError("holds a segment twice", where=path, remedy=AGAIN)
+        key = SEGMENT if self.predicted else self.key
+        if key and len(table.group_by(list(key)).aggregate([])) < len(table):
+            what = "segment" if self.predicted else key[-1]
+            raise MilmerError(f"holds a {what} twice", where=path, remedy=AGAIN)
 
 
 def require_kinds(

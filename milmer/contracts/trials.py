@@ -12,4 +12,5 @@ TRIALS = Table(
         **dict.fromkeys(("valence", "arousal", "dominance", "liking", "familiarity"), "measure?"),
         **{"eeg_start": "measure?", "video_start": "measure?", "stimulus": "text?"},
     },
+    key=("subject", "trial"),
 )

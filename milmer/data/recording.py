@@ -13,12 +13,12 @@ BASELINE_SECONDS = 3.0
 class Recording:
     """One subject's EEG.
 
-    ``eeg`` maps experiment_id to (channel, sample) in µV at ``sfreq`` Hz, beginning ``baseline`` s
-    before the music video, the same for all trials or by experiment_id; ``eog`` maps to
+    ``eeg`` maps a trial to (channel, sample) in µV at ``sfreq`` Hz, beginning ``baseline`` s
+    before the music video, the same for all trials or by trial; ``eog`` maps to
     (2, sample), hEOG and vEOG, and is None if they were not recorded. ``referenced``: whether the
     common average was already removed. ``without_eog``: no EOG is expected, so it is no error if
     it is missing. ``gaps`` in a trial are (start, stop) and its ``marks`` (start, stop,
-    description), in s from its start, by experiment_id; a trial with a gap may lack ``eeg``.
+    description), in s from its start, by trial; a trial with a gap may lack ``eeg``.
     ``bads`` are the channels that a trial's file calls bad. ``positions`` (x, y, z) in m by
     channel are None where those of the 10–20 system hold; ``dropped`` says by file which channels
     are not read, and why.
@@ -37,8 +37,8 @@ class Recording:
     positions: Mapping[str, Sequence[float]] | None = None
     dropped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def before(self, experiment_id: int) -> float:
+    def before(self, trial: int) -> float:
         """Seconds of baseline at the beginning of a trial."""
         if isinstance(self.baseline, Mapping):
-            return self.baseline[experiment_id]
+            return self.baseline[trial]
         return self.baseline

@@ -30,9 +30,9 @@ class SegmentationOptions(Options):
 
 
 class Segment(NamedTuple):
-    """A segment's place: the stimulus, its number within the trial from 0, its start in s."""
+    """A segment's place: the trial, its number within the trial from 0, its start in s."""
 
-    experiment_id: int
+    trial: int
     position: int
     start: float
 
@@ -40,15 +40,15 @@ class Segment(NamedTuple):
 def segment_grid(
     trials: Iterable[tuple[int, float]], options: SegmentationOptions
 ) -> list[Segment]:
-    """All whole segments of ``trials``, pairs of experiment_id and length of the EEG in s.
+    """All whole segments of ``trials``, pairs of trial and length of the EEG in s.
 
-    Sorted by experiment_id, then position: the order used everywhere. A trial without EEG, whose
-    length is NaN, has no segments.
+    In the order of ``trials``, which is that of the subject's table everywhere, then of position.
+    A trial without EEG, whose length is NaN, has no segments.
     """
     step = options.seconds - options.overlap
     return [
-        Segment(int(experiment_id), position, position * step)
-        for experiment_id, eeg_seconds in sorted(trials)
+        Segment(int(trial), position, position * step)
+        for trial, eeg_seconds in trials
         # A tolerance of a millisecond: 12 s recorded as 11.9999 s hold four segments of 3 s.
         for position in range(_whole(eeg_seconds + 1e-3, options.seconds, step))
     ]

@@ -112,7 +112,7 @@ def read_trials(
 ) -> Recording:
     """EEG (32, sample) and EOG (2, sample) of each trial in µV at 128 Hz, without their means.
 
-    ``starts`` and ``seconds`` say where the music video of each experiment_id starts and how long
+    ``starts`` and ``seconds`` say where the music video of each trial starts and how long
     it lasts, in s; up to ``margin`` s are read before and after it. EEG is in Geneva order, EOG is
     hEOG and vEOG, or None where the recording lacks their electrodes. Trials are read one by one,
     so memory does not grow with the length of the recording. Raises :class:`MilmerError` where the
@@ -130,11 +130,11 @@ def read_trials(
     with_eog = all(file.has(name) for pair in EOG_ELECTRODES.values() for name in pair)
     pairs = list(EOG_ELECTRODES.values()) if with_eog else None
     eeg, eog, before, gaps, marks = {}, {}, {}, {}, {}
-    for experiment_id, start in starts.items():
-        video = start, start + seconds[experiment_id]
-        gaps[experiment_id], marks[experiment_id] = file.gaps_in(*video), file.marks_in(*video)
-        eeg[experiment_id], eog[experiment_id], before[experiment_id] = read_with_margins(
-            file, start, seconds[experiment_id], SFREQ, margin, pairs
+    for trial, start in starts.items():
+        video = start, start + seconds[trial]
+        gaps[trial], marks[trial] = file.gaps_in(*video), file.marks_in(*video)
+        eeg[trial], eog[trial], before[trial] = read_with_margins(
+            file, start, seconds[trial], SFREQ, margin, pairs
         )
     return Recording(
         eeg,

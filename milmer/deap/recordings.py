@@ -30,15 +30,17 @@ def read_recording(
     wanted = trials[trials["eeg_file"].notna()]
     path = Path(root) / wanted["eeg_file"].iloc[0]
     if path.suffix.lower() == ".bdf":
-        ids = wanted["experiment_id"].tolist()
-        starts = dict(zip(ids, wanted["eeg_start"], strict=True))
-        seconds = dict(zip(ids, wanted["eeg_seconds"], strict=True))
+        numbers = wanted["trial"].tolist()
+        starts = dict(zip(numbers, wanted["eeg_start"], strict=True))
+        seconds = dict(zip(numbers, wanted["eeg_seconds"], strict=True))
         recording = bdf.read_trials(path, starts, seconds, margin)
         require_plausible_amplitude(list(recording.eeg.values()), SFREQ, path)
         return recording
     content = read_preprocessed(path)
-    rows = {int(e): int(e) - 1 for e in wanted["experiment_id"] if 0 < e <= len(content.eeg)}
-    eeg = {e: content.eeg[row] for e, row in rows.items()}
+    # Rows are sorted by stimulus.
+    stimuli = zip(wanted["trial"], wanted["experiment_id"], strict=True)
+    rows = {int(t): int(e) - 1 for t, e in stimuli if 0 < e <= len(content.eeg)}
+    eeg = {trial: content.eeg[row] for trial, row in rows.items()}
     require_plausible_amplitude(list(eeg.values()), SFREQ, path)
-    eog = {e: content.peripheral[row, EOG_ROWS] for e, row in rows.items()}
+    eog = {trial: content.peripheral[row, EOG_ROWS] for trial, row in rows.items()}
     return Recording(eeg, eog, referenced=True, channels=tuple(GENEVA), sfreq=SFREQ)

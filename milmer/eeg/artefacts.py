@@ -48,7 +48,7 @@ def eog_regression(
 ) -> tuple[Removal, dict[str, Any]]:
     """Fit the regression of each channel on hEOG and vEOG.
 
-    ``eeg`` maps experiment_id to (channel, sample) and ``eog`` to (2, sample), both in µV at
+    ``eeg`` maps a trial to (channel, sample) and ``eog`` to (2, sample), both in µV at
     ``sfreq`` Hz. Returns the removal and a report of plain JSON values: the ``coefficients`` by EOG
     channel and channel, and ``removed_variance``, the share of each channel's variance that is
     removed. Raises :class:`MilmerError` if the EOG is missing, flat or not finite.
@@ -76,7 +76,7 @@ def ica(
 ) -> tuple[Removal, dict[str, Any]]:
     """Fit an ICA whose components are removed where hEOG and vEOG explain them.
 
-    ``eeg`` maps experiment_id to (channel, sample) and ``eog`` to (2, sample), both in µV at
+    ``eeg`` maps a trial to (channel, sample) and ``eog`` to (2, sample), both in µV at
     ``sfreq`` Hz. A component is removed if its multiple correlation with both below 10 Hz exceeds
     ``eog_correlation``: whether EOG is bipolar or not, the same comes out. As many components are
     fitted as the data has dimensions, which are fewer than its channels after an average reference

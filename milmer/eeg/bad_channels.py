@@ -28,28 +28,28 @@ def find_bad_channels(
     channels: list[str],
     marked: Mapping[int, Sequence[str]] | None = None,
 ) -> dict[int, dict]:
-    """The bad channels of each trial that has any: experiment_id → channel → why.
+    """The bad channels of each trial that has any: trial → channel → why.
 
-    ``eeg`` maps experiment_id to (channel, sample) in µV, ``marked`` to the channels that its file
+    ``eeg`` maps a trial to (channel, sample) in µV, ``marked`` to the channels that its file
     calls bad; the reason is ``flat``, ``extreme`` or ``marked``.
     """
     bad_by_trial = {}
-    for experiment_id, trial in eeg.items():
-        flat, extreme = _flat_and_extreme(trial)
-        called_bad = (marked or {}).get(experiment_id, ())
+    for trial, x in eeg.items():
+        flat, extreme = _flat_and_extreme(x)
+        called_bad = (marked or {}).get(trial, ())
         bad = {
             name: "flat" if flat[i] else "extreme" if extreme[i] else "marked"
             for i, name in enumerate(channels)
             if flat[i] or extreme[i] or name in called_bad
         }
         if bad:
-            bad_by_trial[experiment_id] = bad
+            bad_by_trial[trial] = bad
     return bad_by_trial
 
 
-def _flat_and_extreme(trial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _flat_and_extreme(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two bool (channel,): which are flat, and which are extreme."""
-    steps = trial[:, 1::_EVERY] - trial[:, :-1:_EVERY]  # (channel, step)
+    steps = x[:, 1::_EVERY] - x[:, :-1:_EVERY]  # (channel, step)
     movement = np.median(np.abs(steps), axis=1)
     unshared = np.median(np.abs(steps - np.median(steps, axis=0)), axis=1)
     return movement <= FLAT * np.median(movement), unshared > EXTREME * np.median(unshared)

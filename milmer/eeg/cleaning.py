@@ -42,7 +42,7 @@ def clean(
 ) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
     """Clean all trials of one subject according to ``options``.
 
-    ``eeg`` maps experiment_id to (channel, sample) in µV at ``sfreq`` Hz, the whole trial with its
+    ``eeg`` maps a trial to (channel, sample) in µV at ``sfreq`` Hz, the whole trial with its
     baseline; ``eog`` maps it to hEOG and vEOG (2, sample) in µV, bipolar, or is None. Trials may
     differ in length. ``referenced`` says that the average reference has been taken and the EOG
     removed already, as in DEAP's preprocessed files. ``channels`` have the ``positions`` of their
@@ -56,7 +56,7 @@ def clean(
 
     Returns the trials but for those with too many bad channels (``eeg.reject.bad_channels``), and a
     report of plain JSON values: ``bad_channels`` (channel, why, in which trials, what was done),
-    ``reference``, ``average_reference`` (the experiment_ids for which it was taken), ``artefacts``
+    ``reference``, ``average_reference`` (the trials for which it was taken), ``artefacts``
     (the method) and that method's own report. Raises :class:`MilmerError` if the method needs EOG
     that is missing or flat.
     """
@@ -121,7 +121,7 @@ def _repair(
     bad = find_bad_channels(eeg, channels, bads if options.reject.marks else None)
     # Flat from beginning to end, in no known place: the electrode that the others were referred to.
     references = [
-        {"channel": name, "why": "flat", "experiment_ids": [*map(int, eeg)], "done": "kept"}
+        {"channel": name, "why": "flat", "trials": [*map(int, eeg)], "done": "kept"}
         for name in sorted(without_position(channels, positions))
         if eeg and all(bad.get(e, {}).get(name) == "flat" for e in eeg)
     ]
@@ -199,17 +199,17 @@ def _by_reason(
 ) -> list[dict[str, Any]]:
     """One row per bad channel, reason and what was done, with the trials that it was done in."""
     trials: dict[tuple[str, str, str], list[int]] = {}
-    for experiment_id, reasons in bad.items():
+    for trial, reasons in bad.items():
         for name, reason in reasons.items():
-            row = (name, reason, done[experiment_id])
-            trials.setdefault(row, []).append(int(experiment_id))
+            row = (name, reason, done[trial])
+            trials.setdefault(row, []).append(int(trial))
     return [
-        {"channel": name, "why": reason, "experiment_ids": experiment_ids, "done": what}
-        for (name, reason, what), experiment_ids in trials.items()
+        {"channel": name, "why": reason, "trials": numbers, "done": what}
+        for (name, reason, what), numbers in trials.items()
     ]
 
 
-def bad_in(report: Mapping[str, Any], experiment_id: int) -> dict[str, str]:
+def bad_in(report: Mapping[str, Any], trial: int) -> dict[str, str]:
     """The bad channels of a trial and why, from the report of :func:`clean`."""
     rows = report.get("bad_channels", ())
-    return {row["channel"]: row["why"] for row in rows if experiment_id in row["experiment_ids"]}
+    return {row["channel"]: row["why"] for row in rows if trial in row["trials"]}

@@ -28,20 +28,20 @@ class Rejection(NamedTuple):
 def unusable_trials(recording: Recording, use_eog: bool) -> dict[int, Rejection]:
     """The trials that have a gap or values that are not finite, in EOG too if that is used."""
     rejected = {}
-    for experiment_id, gaps in recording.gaps.items():
+    for trial, gaps in recording.gaps.items():
         if gaps:
             text = ", ".join(f"{start:.2f} to {stop:.2f} s" for start, stop in gaps)
-            rejected[experiment_id] = Rejection("gap", f"not recorded from {text}")
+            rejected[trial] = Rejection("gap", f"not recorded from {text}")
     eog = (recording.eog or {}) if use_eog else {}
-    for experiment_id, trial in recording.eeg.items():
+    for trial, eeg in recording.eeg.items():
         names = [
             name
-            for name, x in zip(recording.channels, trial, strict=True)
+            for name, x in zip(recording.channels, eeg, strict=True)
             if not np.isfinite(x).all()
         ]
-        names += ["EOG"] if not np.isfinite(eog.get(experiment_id, 0.0)).all() else []
+        names += ["EOG"] if not np.isfinite(eog.get(trial, 0.0)).all() else []
         if names:
-            rejected.setdefault(experiment_id, Rejection("not finite", ", ".join(names)))
+            rejected.setdefault(trial, Rejection("not finite", ", ".join(names)))
     return rejected
 
 
@@ -81,10 +81,10 @@ def report_rows(rejected: Mapping[Segment, Rejection]) -> list[dict[str, Any]]:
     """What the segments file tells of them: a row a trial and rejection, as plain JSON values."""
     positions: dict[tuple[int, Rejection], list[int]] = {}
     for segment, rejection in rejected.items():
-        positions.setdefault((segment.experiment_id, rejection), []).append(segment.position)
+        positions.setdefault((segment.trial, rejection), []).append(segment.position)
     return [
-        {"experiment_id": experiment_id, "positions": where, **rejection._asdict()}
-        for (experiment_id, rejection), where in positions.items()
+        {"trial": trial, "positions": where, **rejection._asdict()}
+        for (trial, rejection), where in positions.items()
     ]
 
 
@@ -99,8 +99,8 @@ def log_rejected(name: str, segments: int, rows: Iterable[Mapping[str, Any]]) ->
     _log.warning("%s: %d of %d segments rejected: %s", name, counts.total(), segments, reasons)
     for row in rows:
         _log.info(
-            "experiment_id %d, %d segments: %s (%s)",
-            row["experiment_id"],
+            "trial %d, %d segments: %s (%s)",
+            row["trial"],
             len(row["positions"]),
             row["why"],
             row["detail"],

@@ -78,9 +78,9 @@ def make_segments(
     """Write the EEG segments of one subject.
 
     ``trials`` is the subject's table; ``read`` reads the recording that it names, below ``root``.
-    Writes ``eeg`` float32 (segment, channel, sample) in µV, ``experiment_id``, ``position`` (from 0
-    within the trial), ``start`` in s and ``rejected``, ordered by experiment_id, then position. The
-    EEG of a rejected segment is 0.
+    Writes ``eeg`` float32 (segment, channel, sample) in µV, ``trial`` and its ``experiment_id``,
+    ``position`` (from 0 within the trial), ``start`` in s and ``rejected``, in the order of the
+    table, then of position. The EEG of a rejected segment is 0.
     """
     segments = subject_segments(trials, root, options, read)
     provenance = storage.provenance(
@@ -93,6 +93,8 @@ def make_segments(
         file["eeg"], file["rejected"] = segments.eeg, segments.rejected
         for name, values in zip(Segment._fields, zip(*segments.grid, strict=True), strict=True):
             file[name] = np.array(values, SEGMENTS.schema[name].dtype)
+        shown = storage.read_table(trials, TRIALS).set_index("trial")["experiment_id"]
+        file["experiment_id"] = shown[file["trial"][()]].to_numpy(np.int32)
         file.attrs["channels"] = json.dumps(segments.channels)
         file.attrs["sfreq"] = segments.sfreq
         file.attrs["cleaned"] = json.dumps(segments.cleaned, sort_keys=True, allow_nan=False)
@@ -123,7 +125,7 @@ def subject_segments(
                 remedy="run the stage trials again",
             )
     grid = segment_grid(
-        zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
+        zip(table["trial"], table["eeg_seconds"], strict=True), options.segmentation
     )
     if not grid:
         raise MilmerError(
@@ -133,8 +135,8 @@ def subject_segments(
             remedy="lower segmentation.seconds",
         )
     recording = read(root, table, options.recording, margin_of(options))
-    if absent := {segment.experiment_id for segment in grid} - set(recording.eeg):
-        raise MilmerError(f"holds no trial of experiment_id {min(absent)}", where=path)
+    if absent := {segment.trial for segment in grid} - set(recording.eeg):
+        raise MilmerError(f"holds no trial {min(absent)}", where=path)
     try:
         eeg, rejected, cleaned = cut_segments(recording, grid, options)
     except MilmerError as error:
@@ -183,17 +185,17 @@ def cut_segments(
     length = round(options.segmentation.seconds * sfreq)
     segments = np.zeros((len(grid), len(recording.channels), length), np.float32)
     rejected: dict[Segment, Rejection] = {}
-    for experiment_id, rows in itertools.groupby(enumerate(grid), lambda row: row[1].experiment_id):
-        if experiment_id in trial_rejections:
-            rejected |= {segment: trial_rejections[experiment_id] for _, segment in rows}
+    for number, rows in itertools.groupby(enumerate(grid), lambda row: row[1].trial):
+        if number in trial_rejections:
+            rejected |= {segment: trial_rejections[number] for _, segment in rows}
             continue
-        trial = trials[experiment_id]  # (channel, sample)
-        before = recording.before(experiment_id)
+        trial = trials[number]  # (channel, sample)
+        before = recording.before(number)
         if eeg_options.baseline != "none" and before < BASELINE_SECONDS:
             raise MilmerError(
                 f"{before:.3g} s are recorded before the trial, eeg.baseline "
                 f"{eeg_options.baseline} needs {BASELINE_SECONDS:g} s",
-                where=f"experiment_id {experiment_id}",
+                where=f"trial {number}",
                 remedy="set it to none",
             )
         onset = round(before * sfreq)  # the first sample of the trial
@@ -202,7 +204,7 @@ def cut_segments(
         else:
             trial = band_pass(notch(trial, sfreq, eeg_options.notch), sfreq, eeg_options.band)
             filtered = trial[:, onset:]
-        judge = _judge(recording, experiment_id, cleaned, options)
+        judge = _judge(recording, number, cleaned, options)
         usable = []
         for i, segment in rows:
             first = round(segment.start * sfreq)
@@ -228,9 +230,9 @@ def _uncleaned(recording: Recording) -> dict[int, np.ndarray]:
             where="eeg.layout",
             remedy="set dataset.source to dat or mat",
         )
-    for experiment_id, rejection in unusable_trials(recording, use_eog=False).items():
+    for trial, rejection in unusable_trials(recording, use_eog=False).items():
         raise MilmerError(
-            f"experiment_id {experiment_id} is unusable: {rejection.why} ({rejection.detail})",
+            f"trial {trial} is unusable: {rejection.why} ({rejection.detail})",
             remedy="copy the file again, or leave the subject out (dataset.subjects)",
         )
     return recording.eeg
@@ -243,7 +245,7 @@ def _cleaned(
     channels = list(recording.channels)
     use_eog = chosen_method(recording.eeg, recording.referenced, options) != "none"
     rejected = unusable_trials(recording, use_eog)
-    whole = {e: trial for e, trial in recording.eeg.items() if e not in rejected}
+    whole = {trial: x for trial, x in recording.eeg.items() if trial not in rejected}
     trials, report = clean(
         whole,
         recording.eog,
@@ -255,25 +257,25 @@ def _cleaned(
         recording.bads,
         recording.positions,
     )
-    for experiment_id in whole.keys() - trials.keys():
-        bad = bad_in(report, experiment_id)
+    for trial in whole.keys() - trials.keys():
+        bad = bad_in(report, trial)
         names = ", ".join(f"{name} ({why})" for name, why in bad.items())
         detail = f"{len(bad)} of {len(channels)}: {names}"
-        rejected[experiment_id] = Rejection("bad channels", detail)
+        rejected[trial] = Rejection("bad channels", detail)
     return trials, rejected, report
 
 
 def _judge(
-    recording: Recording, experiment_id: int, cleaned: dict, options: SegmentsOptions
+    recording: Recording, trial: int, cleaned: dict, options: SegmentsOptions
 ) -> Callable[[Segment, slice, np.ndarray], Rejection | None]:
     """A function that rejects segments of a trial, or None for those that can be used.
 
     It takes a segment, its samples in the trial, and the filtered trial (channel, sample).
     """
-    reject, raw = options.eeg.reject, recording.eeg[experiment_id]
-    onset = round(recording.before(experiment_id) * recording.sfreq)
-    marks = recording.marks.get(experiment_id, ()) if reject.marks else ()
-    bad = bad_in(cleaned, experiment_id)  # repaired, or kept on purpose
+    reject, raw = options.eeg.reject, recording.eeg[trial]
+    onset = round(recording.before(trial) * recording.sfreq)
+    marks = recording.marks.get(trial, ()) if reject.marks else ()
+    bad = bad_in(cleaned, trial)  # repaired, or kept on purpose
     good = [i for i, name in enumerate(recording.channels) if name not in bad]
     names = [recording.channels[i] for i in good]
 

@@ -59,7 +59,7 @@ def make_baseline(
 ) -> None:
     """Write the predictions of the baseline ``name`` on the test part of a split.
 
-    ``segments`` are the files of the split's subjects. Columns: ``subject, experiment_id, position,
+    ``segments`` are the files of the split's subjects. Columns: ``subject, trial, position,
     label`` and a probability ``p_<class>`` for each class. The facts in the provenance hold the
     ``shares`` of the classes in the training part, or why the fold was ``skipped``. Raises
     :class:`MilmerError` if the files do not fit together or the split leaks.

@@ -280,7 +280,7 @@ def accuracy_without_model(predictions: pd.DataFrame, level: str) -> dict[str, f
     columns = ["majority", "chance"]
     rows = predictions
     if level == "trial":
-        rows = predictions.groupby(["subject", "experiment_id"])[columns].mean()
+        rows = predictions.groupby(["subject", "trial"], sort=False)[columns].mean()
     return {name: float(rows[name].mean()) for name in columns} | {"tested": len(rows)}
 
 

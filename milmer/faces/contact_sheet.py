@@ -84,7 +84,7 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
     with storage.open_h5(faces, FACES) as file:
         names = ("box", "score", "detected", "faces_seen", "track", "time", "bag")
         crops = {name: file[name][()] for name in names}
-        experiment_id = file["experiment_id"][()]
+        trial = file["trial"][()]
         found = [
             Found(*map(int, clip))
             for clip in zip(*(file[f"clip_{n}"][()] for n in FOUND), strict=True)
@@ -95,13 +95,13 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
         )
     options = read_options(FaceStageOptions, provenance["options"], str(faces))
     grid = segment_grid(
-        zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
+        zip(table["trial"], table["eeg_seconds"], strict=True), options.segmentation
     )
     written = []
-    clips = table.dropna(subset=["video_file"]).sort_values("experiment_id")
+    clips = table.dropna(subset=["video_file"])
     found_in = dict(zip(clips["trial"], found, strict=True))
     clips = clips.sort_values("trial")
-    names = {trial: f"{faces.stem}_trial{trial:02d}.png" for trial in clips["trial"]}
+    names = {number: f"{faces.stem}_trial{number:02d}.png" for number in clips["trial"]}
     folders.claim(folder, "faces", names.values(), [root, trials, faces])
     probe_clip, starts = probe_of(options.faces), starts_of(clips)
     for row in track(clips.itertuples(), "sheets", len(clips)):
@@ -110,9 +110,9 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
             raise MilmerError(
                 f"made from another file than {video}", where=faces, remedy="crop it again"
             )
-        clip, start = probe_clip(video), starts[row.experiment_id]
-        searched = union(numbers_of(grid, row.experiment_id, clip, options, start))
-        bag = crops["bag"][experiment_id == row.experiment_id]
+        clip, start = probe_clip(video), starts[row.trial]
+        searched = union(numbers_of(grid, row.trial, clip, options, start))
+        bag = crops["bag"][trial == row.trial]
         looks = {
             clip.number(float(crops["time"][i]) + start): Look(
                 Face(*map(float, crops["box"][i]), float(crops["score"][i])),

@@ -46,15 +46,15 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     number of faces in the whole frame, ``track`` that of the face's track in its clip, from 1, or 0
     where the box is borrowed, ``bag`` (segment, instance) indexes frames and is −1 where there is
     none. The rows of ``bag`` are the segment grid, the rows of the subject's EEG segments.
-    ``clip_*`` is what was found in each clip, in the order of experiment_id. Raises
+    ``clip_*`` is what was found in each clip, in the order of the table. Raises
     :class:`MilmerError` if no trial has both EEG and video, if a clip cannot be read or ends before
     its trial, or if the detector cannot be loaded.
     """
     table = storage.read_table(trials, TRIALS)
     grid = segment_grid(
-        zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
+        zip(table["trial"], table["eeg_seconds"], strict=True), options.segmentation
     )
-    clips = table.dropna(subset=["video_file"]).sort_values("experiment_id")
+    clips = table.dropna(subset=["video_file"])
     if not grid or clips.empty:
         raise MilmerError(
             "no trial has both EEG and face video, there is nothing to crop",
@@ -76,14 +76,14 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         frames = _Frames(file)
         for row in track(clips.itertuples(), table["subject"].iloc[0], len(clips)):
             path = Path(root) / row.video_file
-            clip, start = probe_clip(path), starts[row.experiment_id]
+            clip, start = probe_clip(path), starts[row.trial]
             if start >= clip.seconds:
                 raise MilmerError(
                     f"ends at {clip.seconds:.2f} s, and trial {row.trial} starts at {start:g} s",
                     where=path,
                     remedy="correct video_start in the manifest",
                 )
-            numbers = numbers_of(grid, row.experiment_id, clip, options, start)
+            numbers = numbers_of(grid, row.trial, clip, options, start)
             wanted = union(numbers)
             in_clip, crops = cropper.crops(path, clip, wanted, place_of(row))
             found.append(in_clip)
@@ -101,7 +101,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
                 facts[name].append(value)
         frames.flush()
         file["bag"] = bag
-        file["experiment_id"] = np.array([s.experiment_id for s in grid], np.int32)
+        file["trial"] = np.array([s.trial for s in grid], np.int32)
         file["position"] = np.array([s.position for s in grid], np.int32)
         for name, values in facts.items():
             file.attrs[f"clip_{name}"] = values
@@ -143,9 +143,9 @@ def probe_of(options: FacesOptions) -> Callable[[Path], Clip]:
 
 
 def starts_of(clips: pd.DataFrame) -> dict[int, float]:
-    """Where each trial starts in its clip, in s, by experiment_id."""
+    """Where each trial starts in its clip, in s, by trial."""
     starts = clips["video_start"] if "video_start" in clips else [0.0] * len(clips)
-    return dict(zip(clips["experiment_id"], starts, strict=True))
+    return dict(zip(clips["trial"], starts, strict=True))
 
 
 def place_of(row: tuple) -> str | None:
@@ -156,7 +156,7 @@ def place_of(row: tuple) -> str | None:
 
 def numbers_of(
     grid: Sequence[Segment],
-    experiment_id: int,
+    trial: int,
     clip: Clip,
     options: FaceStageOptions,
     start: float = 0.0,
@@ -175,7 +175,7 @@ def numbers_of(
             start,
         )
         for row, segment in enumerate(grid)
-        if segment.experiment_id == experiment_id
+        if segment.trial == trial
     }
 
 

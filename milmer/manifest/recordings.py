@@ -46,14 +46,14 @@ def read_recording(
         dropped[str(name)] = file.dropped
         for row in rows.itertuples():
             span = (row.eeg_start, row.eeg_start + row.eeg_seconds)
-            key = int(row.experiment_id)
+            key = int(row.trial)
             eeg[key], bipolar, before[key] = read_with_margins(
                 file, row.eeg_start, row.eeg_seconds, rate, margin, pairs
             )
             gaps[key], marks[key], bads[key] = file.gaps_in(*span), file.marks_in(*span), file.bads
             if bipolar is not None:
                 eog[key] = bipolar
-        require_plausible_amplitude([eeg[int(e)] for e in rows["experiment_id"]], rate, file.path)
+        require_plausible_amplitude([eeg[int(trial)] for trial in rows["trial"]], rate, file.path)
     return Recording(
         eeg,
         eog or None,

@@ -11,8 +11,8 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from milmer.errors import MilmerError
@@ -33,10 +33,7 @@ COLUMNS = (
 SUBJECT = "[A-Za-z0-9_]+"
 """Pattern of a subject's name. No hyphen: names of folds use it as a separator."""
 
-PRESENTATIONS = 1000
-"""Factor on the numbers of stimuli where a subject saw one more than once."""
-
-_GREATEST = 2**31 - 1  # experiment_id, which is stored in 32 bits
+_GREATEST = 2**31 - 1  # numbers of trials and stimuli are stored in 32 bits
 _EMPTY = ("", "n/a", "nan", "null", "none")
 _EMPTY_NAMES = ("", "n/a", "nan")  # a label may be called none
 _TIMES = ("eeg_start", "eeg_stop", "video_start")
@@ -75,14 +72,12 @@ class Row:
 class Manifest:
     """The trials of a manifest by subject, in the order of presentation.
 
-    ``ignored`` are columns that are not read; ``repeated``: whether a subject saw a stimulus more
-    than once.
+    ``ignored`` are columns that are not read.
     """
 
     path: Path
     trials: Mapping[str, list[Row]]
     ignored: list[str]
-    repeated: bool
 
     @property
     def folder(self) -> Path:
@@ -206,12 +201,11 @@ def read_manifest(path: str | Path) -> Manifest:
     if not rows:
         raise MilmerError("holds no rows", where=path, remedy="add a row for each trial")
     _require_times(path, header, rows)
-    rows, repeated = _numbered(path, rows)
     trials: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row.trial):
+    for row in sorted(_numbered(rows), key=lambda row: row.trial):
         trials.setdefault(row.subject, []).append(row)
     _require_distinct(path, trials)
-    return Manifest(path, trials, [name for name in header if name not in COLUMNS], repeated)
+    return Manifest(path, trials, [name for name in header if name not in COLUMNS])
 
 
 def nearest(column: str) -> str | None:
@@ -300,36 +294,17 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
     )
 
 
-def _numbered(path: Path, rows: Iterable[Row]) -> tuple[list[Row], bool]:
-    """The rows with an experiment_id each, and whether a subject saw a stimulus twice.
+def _numbered(rows: list[Row]) -> Iterator[Row]:
+    """The rows with an experiment_id each, the same for all presentations of a stimulus.
 
     Stimuli that are all whole numbers keep them; else they are numbered from 1 in the order of
     their names over the whole manifest, so that a number is the same stimulus for all subjects.
-    Where a subject saw one again, each presentation has a number: 3001, 3002 are stimulus 3.
     """
-    rows = sorted(rows, key=lambda row: row.trial)
     names = sorted({row.stimulus for row in rows})
     whole = all(re.fullmatch(r"0|[1-9]\d{0,8}", name) for name in names)
     number = {name: int(name) if whole else i for i, name in enumerate(names, 1)}
-    times = Counter((row.subject, row.stimulus) for row in rows)
-    repeated = max(times.values()) > 1
-    if repeated and (
-        max(times.values()) >= PRESENTATIONS
-        or (max(number.values()) + 1) * PRESENTATIONS > _GREATEST
-    ):
-        raise MilmerError(
-            "too many presentations or too large a number",
-            where=f"{path}: stimulus",
-            remedy="use smaller numbers, or names",
-        )
-    seen: Counter[tuple[str, str]] = Counter()
-    numbered = []
     for row in rows:
-        seen[row.subject, row.stimulus] += 1
-        n = number[row.stimulus]
-        n = n * PRESENTATIONS + seen[row.subject, row.stimulus] if repeated else n
-        numbered.append(Row(**{**row.__dict__, "experiment_id": n}))
-    return numbered, repeated
+        yield replace(row, experiment_id=number[row.stimulus])
 
 
 def _require_distinct(path: Path, trials: Mapping[str, list[Row]]) -> None:

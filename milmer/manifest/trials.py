@@ -29,7 +29,7 @@ class ManifestTrialsOptions(Options):
 def make_manifest_trials(
     manifest: Path, subject: str, options: ManifestTrialsOptions, out: Path
 ) -> None:
-    """Write the trials of ``subject``: one row an experiment_id.
+    """Write the trials of ``subject``: one row a trial, in the order of presentation.
 
     Columns: ``subject, trial, experiment_id``, the five ratings (NaN where not rated),
     ``eeg_file, eeg_start, eeg_seconds, video_file`` (paths relative to the manifest's folder, null
@@ -44,7 +44,7 @@ def make_manifest_trials(
             where=manifest,
             remedy="run snakemake again",
         )
-    rows = sorted(described.of(subject), key=lambda row: row.experiment_id)
+    rows = described.of(subject)
     spans = trial_spans(described, rows)
     table = pd.DataFrame(
         {

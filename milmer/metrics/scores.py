@@ -15,7 +15,7 @@ import pandas as pd
 def measure(predictions: pd.DataFrame, labels: list[str]) -> dict[str, dict[str, float | None]]:
     """Metrics of a table of predictions, by ``segment`` and by ``trial``.
 
-    ``predictions`` has the columns ``subject, experiment_id, label`` and, for each of ``labels``, a
+    ``predictions`` has the columns ``subject, trial, label`` and, for each of ``labels``, a
     probability ``p_<class>``.
     """
     by_trial = by_trials(predictions, labels)
@@ -33,7 +33,7 @@ def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
 def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """One row per trial: the mean of each probability over the trial's segments."""
     columns = [f"p_{name}" for name in labels]
-    groups = predictions.groupby(["subject", "experiment_id"], sort=True)
+    groups = predictions.groupby(["subject", "trial"], sort=False)
     return groups.agg({"label": "first"} | dict.fromkeys(columns, "mean")).reset_index()
 
 

@@ -229,7 +229,7 @@ class TrialEEG:
     def segments(self, grid: Sequence[Segment]) -> Iterator[np.ndarray | None]:
         """The segments of ``grid``, float32 (channel, sample), in their order; None if rejected."""
         (number,) = self._recording.eeg
-        segments = [s._replace(experiment_id=number) for s in grid]
+        segments = [s._replace(trial=number) for s in grid]
         try:
             eeg, rejected, _ = cut_segments(self._recording, segments, self._options)
         except MilmerError as error:

@@ -172,29 +172,28 @@ def table_stretches(
         options = preparation.options
         segments = subject_segments(trials, root, options, recording_reader(options))
         _require_alike(trials, segments.channels, segments.sfreq, preparation)
-    lengths = zip(table["experiment_id"], table["eeg_seconds"], strict=True)
+    lengths = zip(table["trial"], table["eeg_seconds"], strict=True)
     grid = segment_grid(lengths, segmentation)
     clips = table.dropna(subset=["video_file"])
     starts = starts_of(clips)
-    files = dict(zip(clips["experiment_id"], clips["video_file"], strict=True))
-    numbers = dict(zip(table["experiment_id"], table["trial"], strict=True))
+    files = dict(zip(clips["trial"], clips["video_file"], strict=True))
     stretches, left_out = [], []
-    for experiment_id in sorted(table["experiment_id"]):
-        rows = [i for i, s in enumerate(grid) if s.experiment_id == experiment_id]
-        if not rows or (bags is not None and experiment_id not in files):
-            left_out.append(int(numbers[experiment_id]))
+    for trial, stimulus in zip(table["trial"], table["experiment_id"], strict=True):
+        rows = [i for i, s in enumerate(grid) if s.trial == trial]
+        if not rows or (bags is not None and trial not in files):
+            left_out.append(int(trial))
             continue
         trial_grid, video = [grid[i] for i in rows], None
         if bags is not None:
-            path, start = Path(root) / files[experiment_id], starts[experiment_id]
+            path, start = Path(root) / files[trial], starts[trial]
             clip = bags.probe(path)
             video = VideoPart(path, clip, bags.numbers(trial_grid, clip, start))
         about = {
             "subject": table["subject"].iloc[0],
-            "trial": int(numbers[experiment_id]),
-            "experiment_id": int(experiment_id),
+            "trial": int(trial),
+            "experiment_id": int(stimulus),
         }
-        offset = -float(starts[experiment_id]) if video else 0.0
+        offset = -float(starts[trial]) if video else 0.0
         eeg = _CutEEG(segments.eeg[rows], segments.rejected[rows]) if segments else None
         stretches.append(Stretch(about, trial_grid, 0.0, eeg, video, offset))
     if not stretches:

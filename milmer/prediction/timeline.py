@@ -17,7 +17,7 @@ _SPAN, _MOST = 300.0, 24  # length of a panel in s, and the largest number of pa
 def timeline(table: pd.DataFrame, labels: list[str]) -> Figure:
     """The figure of a table of predictions; times are in s of the recording or of the trial."""
     groups = [("", table)]
-    if "experiment_id" in table and table["experiment_id"].nunique() > 1:
+    if "trial" in table and table["trial"].nunique() > 1:
         groups = [(f"trial {n}: ", part) for n, part in table.groupby("trial", sort=False)]
     panels = [panel for title, part in groups for panel in _panels(title, part, labels)]
     return Figure(

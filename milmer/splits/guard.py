@@ -29,10 +29,10 @@ def require_sound(
 ) -> None:
     """Refuse a split that leaks or cannot be used; the message names the first offender.
 
-    ``table`` has ``subject, experiment_id, position, label, part``, a row a segment; ``facts`` are
-    those of its provenance: ``protocol``, ``fold``, ``leaky``, ``labels`` (names of the classes)
-    and, where there is a validation part, ``validation_groups``; ``same_stimulus`` are lists of
-    experiment_ids that showed the same. ``where`` begins the message.
+    ``table`` has ``subject, trial, position, experiment_id, label, part``, a row a segment;
+    ``facts`` are those of its provenance: ``protocol``, ``fold``, ``leaky``, ``labels`` (names of
+    the classes) and, where there is a validation part, ``validation_groups``. ``where`` begins the
+    message.
     Raises :class:`MilmerError`.
     """
     protocol = facts["protocol"]
@@ -47,18 +47,11 @@ def require_sound(
         raise MilmerError(f"{protocol} is not marked as it leaks", where=where, remedy=_AGAIN)
     _require_rows(table, facts, where)
     _require_parts(table, row, facts["fold"], where)
-    table_of_groups = _by_stimulus(table, facts) if row.keeps_stimuli else table
-    _require_apart(table_of_groups, "test", row.group, where)
-    rest = table_of_groups[table_of_groups["part"] != "test"]
+    _require_apart(table, "test", row.group, where)
+    rest = table[table["part"] != "test"]
     if (rest["part"] == "val").any():
         _require_apart(rest, "val", _validation_groups(facts, where), where)
     _require_no_overlap(table, segmentation, where)
-
-
-def _by_stimulus(table: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
-    """The table with one experiment_id for all presentations of a stimulus."""
-    first = {e: same[0] for same in facts.get("same_stimulus", []) for e in same}
-    return table.assign(experiment_id=table["experiment_id"].replace(first))
 
 
 def _require_rows(table: pd.DataFrame, facts: Mapping[str, Any], where: str) -> None:

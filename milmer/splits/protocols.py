@@ -8,7 +8,7 @@ from typing import Literal
 
 ProtocolName = Literal["segment", "trial", "loso", "stimulus"]
 
-TRIAL = ("subject", "experiment_id")
+TRIAL = ("subject", "trial")
 """Columns that name a trial."""
 
 

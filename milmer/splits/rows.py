@@ -90,7 +90,7 @@ def joined(
                 pd.DataFrame(
                     {
                         "subject": path.stem,
-                        "experiment_id": file["experiment_id"][()],
+                        "trial": file["trial"][()],
                         "position": file["position"][()],
                     }
                 )
@@ -158,7 +158,7 @@ def unknown_segment(table: pd.DataFrame, row: np.ndarray, split: Path) -> Milmer
     """The error of a split that names a segment whose ``row`` is below 0."""
     missing = table.iloc[int(np.flatnonzero(row < 0)[0])]
     return MilmerError(
-        f"names {missing.subject}, experiment_id {missing.experiment_id}, position "
+        f"names {missing.subject}, trial {missing.trial}, position "
         f"{missing.position}, which the subject's files do not hold",
         where=split,
         remedy="run snakemake again",

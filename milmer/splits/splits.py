@@ -34,8 +34,9 @@ def make_split(
 ) -> None:
     """Write the split ``fold`` of ``protocol`` over the subjects whose tables are ``trials``.
 
-    Columns ``subject, experiment_id, position, label, part``; ``part`` is train, val or test. The
-    provenance holds what the split decided: thresholds, how validation was grouped, warnings.
+    Columns ``subject, trial, position, experiment_id, label, part``; ``part`` is train, val or
+    test. The provenance holds what the split decided: thresholds, how validation was grouped,
+    warnings.
     """
     if protocol not in PROTOCOLS:
         raise MilmerError(
@@ -55,7 +56,6 @@ def make_split(
     facts: dict = {"protocol": protocol, "fold": fold, "leaky": leaky, "warnings": []}
     facts |= {"labels": label_names(options.labels), "scheme": options.labels.scheme}
     facts["permuted"] = options.labels.permuted
-    facts |= _presented_again(segments)
     if options.validation:
         candidates = segments[part == "train"]
         if group == ("subject",):
@@ -72,9 +72,8 @@ def make_split(
         part[candidates.index[held_out]] = "val"
     segments["part"] = part
     _relabel(segments, rated, options.labels, facts)
-    columns = ["subject", "experiment_id", "position", "label", "part"]
-    kept = segments.loc[segments["label"] != DROPPED, columns]
-    table = kept.sort_values(columns[:3], ignore_index=True)
+    columns = ["subject", "trial", "position", "experiment_id", "label", "part"]
+    table = segments.loc[segments["label"] != DROPPED, columns].reset_index(drop=True)
     require_sound(table, facts, options.segmentation, f"{protocol} {fold}")
     facts["warnings"] += _warnings(table, facts["labels"])
     for warning in facts["warnings"]:
@@ -107,32 +106,12 @@ def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
     rated = rated.assign(stratum=label(rated, thresholds(rated, fixed), fixed))
     rows = []
     for subject, table in rated[rated["stratum"] != DROPPED].groupby("subject", sort=True):
-        grid = segment_grid(
-            zip(table["experiment_id"], table["eeg_seconds"], strict=True), options.segmentation
-        )
-        stratum = dict(zip(table["experiment_id"], table["stratum"], strict=True))
-        rows += [(subject, s.experiment_id, s.position, stratum[s.experiment_id]) for s in grid]
-    segments = pd.DataFrame(rows, columns=["subject", "experiment_id", "position", "stratum"])
-    return segments.assign(stimulus=segments["experiment_id"].map(_stimuli(rated)))
-
-
-def _stimuli(rated: pd.DataFrame) -> pd.Series:
-    """What was shown in a trial, by its experiment_id: the least one that showed the same.
-
-    That is the experiment_id itself, but for trials of a manifest in which a subject saw a stimulus
-    again.
-    """
-    trials = rated.drop_duplicates("experiment_id").set_index("experiment_id", drop=False)
-    if "stimulus" not in trials:
-        return trials["experiment_id"]
-    return trials.groupby("stimulus")["experiment_id"].transform("min")
-
-
-def _presented_again(segments: pd.DataFrame) -> dict[str, list[list[int]]]:
-    """For the guard: experiment_ids that showed the same, where there are such."""
-    stimuli = segments.drop_duplicates("experiment_id").groupby("stimulus", sort=True)
-    same = [sorted(map(int, ids)) for _, ids in stimuli["experiment_id"] if len(ids) > 1]
-    return {"same_stimulus": same} if same else {}
+        lengths = zip(table["trial"], table["eeg_seconds"], strict=True)
+        rows += [
+            (subject, s.trial, s.position) for s in segment_grid(lengths, options.segmentation)
+        ]
+    segments = pd.DataFrame(rows, columns=["subject", "trial", "position"])
+    return segments.merge(rated[[*TRIAL, "experiment_id", "stratum"]], on=list(TRIAL))
 
 
 def _test_rows(
@@ -179,10 +158,9 @@ def _hold_out(
 
 def _grouped(segments: pd.DataFrame, group: Sequence[str]) -> pd.DataFrame:
     """One row a group: its most common stratum and the positions of its segments."""
-    by = list(group) if "subject" in group else ["stimulus"]
     positions = segments.assign(row=np.arange(len(segments)))
     return (
-        positions.groupby(by, sort=True)
+        positions.groupby(list(group), sort="subject" not in group)
         .agg(stratum=("stratum", lambda s: s.mode().iloc[0]), rows=("row", np.array))
         .reset_index()
     )
@@ -204,14 +182,12 @@ def _relabel(
     segments: pd.DataFrame, rated: pd.DataFrame, options: LabelsOptions, facts: dict
 ) -> None:
     """Set ``label``; a median is that of the trials that train, and of no other."""
-    training = segments.loc[segments["part"] == "train", ["subject", "experiment_id"]]
-    trials = rated.merge(training.drop_duplicates(), on=["subject", "experiment_id"])
+    training = segments.loc[segments["part"] == "train", list(TRIAL)]
+    trials = rated.merge(training.drop_duplicates(), on=list(TRIAL))
     border = thresholds(trials, options)
     facts["thresholds"] = border
-    labelled = rated.assign(label=label(rated, border, options)).set_index(
-        ["subject", "experiment_id"]
-    )["label"]
-    keys = pd.MultiIndex.from_frame(segments[["subject", "experiment_id"]])
+    labelled = rated.assign(label=label(rated, border, options)).set_index(list(TRIAL))["label"]
+    keys = pd.MultiIndex.from_frame(segments[list(TRIAL)])
     segments["label"] = labelled.reindex(keys).to_numpy().astype(np.int64)
 
 

@@ -47,7 +47,7 @@ def initial_network(
 
     table = data.table.iloc[rows]
     group = list(PROTOCOLS[data.facts["protocol"]].group)
-    groups = table.groupby(group, sort=True).ngroup().to_numpy()
+    groups = table.groupby(group, sort="subject" not in group).ngroup().to_numpy()
     batches = partial(data.inputs, rows, _AT_ONCE, device)
     fit_linear_path(network, batches, table["label"].to_numpy(), groups)
     return network

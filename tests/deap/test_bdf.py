@@ -57,7 +57,7 @@ def table(root, subject="s01", source="bdf", out=None):
 
 
 def trials_of(root, subject, source, out, band=(4, 45)):
-    """Band-passed and average-referenced trials by experiment_id."""
+    """Band-passed and average-referenced trials by their number."""
     trials = table(root, subject, source, out)
     recording = read_recording(root, trials)
     return {

@@ -1,4 +1,4 @@
-"""Each trial's EEG and EOG of DEAP's files are those of its own experiment_id."""
+"""Each trial's EEG and EOG of DEAP's files are its own."""
 
 import pickle
 
@@ -16,7 +16,7 @@ from milmer.deap.recordings import read_recording
 
 def trials(file):
     """Of five trials the first, the fourth and the last have EEG."""
-    table = pd.DataFrame({"experiment_id": [5, 2, 1, 3, 4]})
+    table = pd.DataFrame({"experiment_id": [5, 2, 1, 3, 4], "trial": [7, 6, 5, 9, 8]})
     with_eeg = table["experiment_id"].isin([1, 4, 5])
     starts = table["experiment_id"].map({5: 300.5, 1: 610.0, 4: 80.25})
     seconds = table["experiment_id"].map({5: 60.0, 1: 41.5, 4: 59.0})
@@ -30,10 +30,10 @@ def test_a_row_of_a_preprocessed_file_is_its_experiment_id(tmp_path):
     content = {"data": data, "labels": np.ones((5, 4))}
     (tmp_path / "s01.dat").write_bytes(pickle.dumps(content, 2))
     recording = read_recording(tmp_path, trials("s01.dat"))
-    assert set(recording.eeg) == set(recording.eog) == {1, 4, 5}
-    for experiment_id in (1, 4, 5):
-        np.testing.assert_array_equal(recording.eeg[experiment_id], data[experiment_id - 1, :32])
-        np.testing.assert_array_equal(recording.eog[experiment_id], data[experiment_id - 1, 32:34])
+    assert set(recording.eeg) == set(recording.eog) == {7, 5, 8}
+    for trial, experiment_id in ((7, 5), (5, 1), (8, 4)):
+        np.testing.assert_array_equal(recording.eeg[trial], data[experiment_id - 1, :32])
+        np.testing.assert_array_equal(recording.eog[trial], data[experiment_id - 1, 32:34])
     assert (recording.referenced, recording.channels) == (True, tuple(GENEVA))
     assert (recording.sfreq, recording.before(4)) == (128, 3)
 
@@ -44,7 +44,7 @@ def test_each_trial_of_an_original_recording_is_read_where_it_starts(tmp_path, m
     recording = Recording(eeg, None, referenced=False, channels=tuple(GENEVA), sfreq=128.0)
     monkeypatch.setattr(bdf, "read_trials", lambda *place: asked.append(place) or recording)
     assert read_recording(tmp_path, trials("x/s01.bdf"), margin=2) is recording
-    starts, seconds = {5: 300.5, 1: 610.0, 4: 80.25}, {5: 60.0, 1: 41.5, 4: 59.0}
+    starts, seconds = {7: 300.5, 5: 610.0, 8: 80.25}, {7: 60.0, 5: 41.5, 8: 59.0}
     assert asked == [(tmp_path / "x/s01.bdf", starts, seconds, 2)]
 
 

@@ -325,7 +325,7 @@ def test_a_bad_channel_is_made_from_its_neighbours(real_background, referenced, 
         {
             "channel": "FC1",
             "why": why,
-            "experiment_ids": list(recording["eeg"]),
+            "trials": list(recording["eeg"]),
             "done": "interpolated",
         }
     ]
@@ -351,9 +351,7 @@ def test_a_channel_that_is_bad_in_one_trial_is_made_anew_there_and_nowhere_else(
     eeg[2, 5] = 0
     recording = {"eeg": dict(enumerate(eeg, 1)), "eog": None}
     cleaned, report = cleaned_with(recording, referenced=True)
-    assert [(bad["channel"], bad["experiment_ids"]) for bad in report["bad_channels"]] == [
-        (GENEVA[5], [3])
-    ]
+    assert [(bad["channel"], bad["trials"]) for bad in report["bad_channels"]] == [(GENEVA[5], [3])]
     assert report["average_reference"] == [3]
     assert [cleaned[e] is recording["eeg"][e] for e in cleaned] == [True, True, False, True]
     assert cleaned[3][5].std() > 1
@@ -375,7 +373,7 @@ def test_a_trial_with_too_many_bad_channels_is_left_out_and_recorded():
     recording = {"eeg": dict(enumerate(eeg, 1)), "eog": None}
     cleaned, report = cleaned_with(recording, referenced=True)
     assert list(cleaned) == [1, 3]
-    assert [(row["channel"], row["why"], row["experiment_ids"], row["done"])
+    assert [(row["channel"], row["why"], row["trials"], row["done"])
             for row in report["bad_channels"] if row["channel"] in ("Fp1", "CP5")] == [
         ("Fp1", "flat", [1], "interpolated"),
         ("Fp1", "flat", [2], "rejected"),
@@ -438,7 +436,7 @@ def test_a_method_without_eog_is_refused(method, eog, problem, refused):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_eeg_and_eog_go_together_by_experiment_id(method):
+def test_eeg_and_eog_go_together_by_trial(method):
     recording = planted(brain(4), referenced=False)
     expected, _ = cleaned_with(recording, referenced=False, artefacts=method)
     recording["eog"] = dict(reversed(recording["eog"].items()))

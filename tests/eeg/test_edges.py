@@ -46,7 +46,7 @@ def continuous(path, picks, chosen, sfreq=128.0):
 
 def trials_table(path):
     rows = [(e, path.name, start, 6.0) for e, start in STARTS.items()]
-    return pd.DataFrame(rows, columns=["experiment_id", "eeg_file", "eeg_start", "eeg_seconds"])
+    return pd.DataFrame(rows, columns=["trial", "eeg_file", "eeg_start", "eeg_seconds"])
 
 
 @pytest.mark.parametrize("sfreq", [160.0, 200.0, 512.0])
@@ -68,9 +68,9 @@ def test_segments_of_a_file_are_those_of_mne_on_the_whole_of_it(tmp_path, write,
     segments, _, _ = cut_segments(recording, grid, chosen)
     whole = continuous(path, NAMES, chosen.eeg)
     for segment, x in zip(grid, segments, strict=True):
-        first = round((STARTS[segment.experiment_id] + segment.start) * 128)
+        first = round((STARTS[segment.trial] + segment.start) * 128)
         # The last trial ends so near the recording's end that no filter can know what followed.
-        settled = slice(0, 250 if segment.experiment_id == 7 and segment.position else None)
+        settled = slice(0, 250 if segment.trial == 7 and segment.position else None)
         expected = whole[:, first : first + 384]
         assert np.abs(x - expected)[:, settled].max() < 0.05
 
@@ -79,12 +79,12 @@ def test_segments_of_an_original_recording_are_those_of_mne_on_the_whole_of_it(t
     trials, chosen = tmp_path / "s01.parquet", options().updated({"recording": None})
     make_trials(twin, "s01", TrialsOptions(source="bdf"), trials)
     make_segments(trials, twin, chosen, tmp_path / "s01.h5", read_deap)
-    table = storage.read_table(trials).set_index("experiment_id")
+    table = storage.read_table(trials).set_index("trial")
     whole = continuous(twin / table["eeg_file"].iloc[0], GENEVA, chosen.eeg)
     with storage.open_h5(tmp_path / "s01.h5", "segments") as file:
-        rows = zip(file["experiment_id"][()], file["start"][()], file["eeg"][()], strict=True)
-        for experiment_id, start, x in rows:
-            first = round((table.loc[experiment_id, "eeg_start"] + start) * 128)
+        rows = zip(file["trial"][()], file["start"][()], file["eeg"][()], strict=True)
+        for trial, start, x in rows:
+            first = round((table.loc[trial, "eeg_start"] + start) * 128)
             assert np.abs(x - whole[:, first : first + 384]).max() < 0.05
         assert len(file["start"]) == 16
 

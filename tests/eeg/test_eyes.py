@@ -28,7 +28,7 @@ def prepared(recordings):
             {"eeg": eeg, "recording": RecordingOptions(heog=heog, veog=veog).model_dump()}
         )
         starts = [3.0 * i for i in range(1, 78)]  # trials of 3 s, side by side
-        columns = ["experiment_id", "eeg_file", "eeg_start", "eeg_seconds"]
+        columns = ["trial", "eeg_file", "eeg_start", "eeg_seconds"]
         rows = [(i, "eeglab_data.set", start, 3.0) for i, start in enumerate(starts, 1)]
         table = pd.DataFrame(rows, columns=columns)
         folder, margin = recordings / "eeglab", margin_of(chosen)

@@ -36,7 +36,7 @@ def cut(recorded, **eeg):
     options = SegmentsOptions.model_validate({"eeg": {"band": [1, 40]} | eeg})
     grid = segment_grid(SECONDS.items(), options.segmentation)
     segments, words, report = cut_segments(recorded, grid, options)
-    rejected = {(s.experiment_id, s.position): w for s, w in zip(grid, words.tolist(), strict=True)}
+    rejected = {(s.trial, s.position): w for s, w in zip(grid, words.tolist(), strict=True)}
     return segments, {key: why.decode() for key, why in rejected.items() if why}, report
 
 
@@ -59,7 +59,7 @@ def test_a_trial_with_a_gap_is_rejected_whole_and_need_not_be_read():
     assert (segments[3:5] == 0).all()
     assert (np.ptp(segments[[0, 1, 2, 5, 6, 7, 8]], axis=2) > 1).all()
     detail = "not recorded from 1.50 to 4.25 s"
-    row = {"experiment_id": 2, "positions": [0, 1], "why": "gap", "detail": detail}
+    row = {"trial": 2, "positions": [0, 1], "why": "gap", "detail": detail}
     assert report["rejected"] == [row]
 
 
@@ -78,7 +78,7 @@ def test_marks_reject_the_segments_that_they_overlap_and_can_be_switched_off():
     marks = {5: [(2.9, 3.1, "BAD_movement"), (9.0, 9.0, "boundary")], 1: [(3.0, 6.0, "BAD_blink")]}
     _, rejected, report = cut(recording(marks=marks))
     assert rejected == dict.fromkeys([(1, 1), (5, 0), (5, 1), (5, 3)], "mark")
-    details = {(r["experiment_id"], *r["positions"]): r["detail"] for r in report["rejected"]}
+    details = {(r["trial"], *r["positions"]): r["detail"] for r in report["rejected"]}
     assert details == {(1, 1): "BAD_blink", (5, 0, 1): "BAD_movement", (5, 3): "boundary"}
     assert cut(recording(marks=marks), reject={"marks": False})[1] == {}
 
@@ -149,9 +149,11 @@ def test_the_segments_file_says_what_was_rejected_and_the_log_counts_it(twin, tm
         rows = json.loads(file.attrs["cleaned"])["rejected"]
     assert rejected.tolist() == [b""] * 4 + [b"not finite"] * 2 + [b""] * 10
     assert (eeg[4:6] == 0).all()
-    assert rows == [{"experiment_id": 3, "positions": [0, 1], "why": "not finite", "detail": "FC1"}]
+    shown = storage.read_table(trials).set_index("experiment_id")["trial"]
+    trial = shown[3]  # the third row of the file
+    assert rows == [{"trial": trial, "positions": [0, 1], "why": "not finite", "detail": "FC1"}]
     published = SegmentsOptions.model_validate(
         {"eeg": {"layout": "as_published", "artefacts": "none", "bad_channels": "keep"}}
     )
-    with pytest.raises(MilmerError, match=r"experiment_id 3 is unusable: not finite \(FC1\)"):
+    with pytest.raises(MilmerError, match=rf"trial {trial} is unusable: not finite \(FC1\)"):
         make_segments(trials, root, published, tmp_path / "other.h5", read_recording)

@@ -80,6 +80,8 @@ def test_segments_of_a_file_are_those_of_its_trials(twin, twin_results):
         assert json.loads(file.attrs["channels"]) == GENEVA
         assert file.attrs["sfreq"] == 128
     assert stored["experiment_id"].tolist() == [e for e in range(1, 9) for _ in range(2)]
+    trials = storage.read_table(twin_results / "trials/s01.parquet")
+    assert stored["trial"].tolist() == [t for t in trials["trial"] for _ in range(2)]
     assert stored["position"].tolist() == [0, 1] * 8
     assert stored["start"].tolist() == [0.0, 3.0] * 8
     filtered = mne.filter.filter_data(
@@ -256,6 +258,7 @@ def test_segments_of_an_original_recording_are_those_of_the_preprocessed_one(
     for source in ("dat", "bdf"):
         trials = tmp_path / f"{source}.parquet"
         make_trials(twin, subject, TrialsOptions(source=source), trials)
+        shown = storage.read_table(trials)["trial"].tolist()
         # Within the twin's own band, whose edges are brick walls.
         make_segments(
             trials, twin, options(band=(6, 40)), tmp_path / f"{source}.h5", read_recording
@@ -266,8 +269,8 @@ def test_segments_of_an_original_recording_are_those_of_the_preprocessed_one(
             cleaned = json.loads(file.attrs["cleaned"])
         assert channels == GENEVA
         assert sfreq == 128
-        assert cleaned["average_reference"] == (list(range(1, 9)) if source == "bdf" else [])
-    for name in ("experiment_id", "position", "start"):
+        assert cleaned["average_reference"] == (shown if source == "bdf" else [])
+    for name in ("trial", "experiment_id", "position", "start"):
         np.testing.assert_array_equal(stored["dat"][name], stored["bdf"][name])
     inner = [x["eeg"].reshape(8, 2, 32, 384) for x in stored.values()]
     for a, b in ((inner[0][:, 0, :, 128:], inner[1][:, 0, :, 128:]),

@@ -25,7 +25,7 @@ def predictions(experiment, fold, strength, subjects=None):
             pd.DataFrame(
                 {
                     "subject": subject,
-                    "experiment_id": np.repeat(np.arange(trials), segments)
+                    "trial": np.repeat(np.arange(trials), segments)
                     + (100 * int(fold[-1]) if "-k" in fold else 0),
                     "position": np.tile(np.arange(segments), trials),
                     "label": label,

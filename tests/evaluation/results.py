@@ -80,7 +80,7 @@ def _run(runs, experiment, protocol, fold, subjects, with_faces):
     table = pd.DataFrame(
         {
             "subject": subject,
-            "experiment_id": first + np.repeat(np.arange(1, TRIALS + 1), SEGMENTS_A_TRIAL),
+            "trial": first + np.repeat(np.arange(1, TRIALS + 1), SEGMENTS_A_TRIAL),
             "position": np.tile(np.arange(SEGMENTS_A_TRIAL), TRIALS),
             "label": label,
         }
@@ -137,7 +137,7 @@ def _trials(folder, subject, without_video):
 def _segments(folder, variant, subject):
     rng = np.random.default_rng([*subject.encode()])
     count = TRIALS * SEGMENTS_A_TRIAL
-    bad = {"channel": "T7", "why": "flat", "experiment_ids": [2, 5], "done": "interpolated"}
+    bad = {"channel": "T7", "why": "flat", "trials": [2, 5], "done": "interpolated"}
     cleaned = {"bad_channels": [bad] if subject in ("s01", "s02") else [], "average_reference": []}
     by_channel = {c: float(v) for c, v in zip(CHANNELS, rng.random(len(CHANNELS)), strict=True)}
     if variant == "default":
@@ -150,9 +150,8 @@ def _segments(folder, variant, subject):
         folder / "segments" / variant / f"{subject}.h5", SEGMENTS, made("segments")
     ) as file:
         file["eeg"] = np.zeros((count, len(CHANNELS), 2), np.float32)
-        file["experiment_id"] = np.repeat(
-            np.arange(1, TRIALS + 1, dtype=np.int32), SEGMENTS_A_TRIAL
-        )
+        file["trial"] = np.repeat(np.arange(1, TRIALS + 1, dtype=np.int32), SEGMENTS_A_TRIAL)
+        file["experiment_id"] = TRIALS + 1 - file["trial"][()]
         file["position"] = np.tile(np.arange(SEGMENTS_A_TRIAL, dtype=np.int32), TRIALS)
         file["start"] = np.zeros(count, np.float32)
         file["rejected"] = np.zeros(count, "S16")
@@ -182,7 +181,5 @@ def _faces(folder, subject):
         bag = np.tile(np.arange(INSTANCES, dtype=np.int32), (count, 1))
         bag[-2:] = -1
         file["bag"] = bag
-        file["experiment_id"] = np.repeat(
-            np.arange(1, TRIALS + 1, dtype=np.int32), SEGMENTS_A_TRIAL
-        )
+        file["trial"] = np.repeat(np.arange(1, TRIALS + 1, dtype=np.int32), SEGMENTS_A_TRIAL)
         file["position"] = np.tile(np.arange(SEGMENTS_A_TRIAL, dtype=np.int32), TRIALS)

@@ -92,8 +92,8 @@ def test_a_class_that_was_not_trained_has_no_probability():
 def test_it_tests_each_segment_of_the_test_parts_once(tested, subject):
     table, made = tested("trial")
     with storage.open_h5(subject[1]) as file:
-        held = set(zip(file["experiment_id"][()], file["position"][()], strict=True))
-    found = list(zip(table["experiment_id"], table["position"], strict=True))
+        held = set(zip(file["trial"][()], file["position"][()], strict=True))
+    found = list(zip(table["trial"], table["position"], strict=True))
     assert len(found) == len(held)
     assert set(found) == held
     assert sum(made["facts"]["shares"]) == pytest.approx(1)
@@ -104,13 +104,13 @@ def test_it_learns_from_the_training_part_alone(subject, tmp_path):
     trials, segments = subject
     split = tmp_path / "split.parquet"
     make_split([trials], "trial", "s01-k0", SplitOptions(folds=4), split)
-    parts = storage.read_table(split).set_index(["experiment_id", "position"])["part"]
+    parts = storage.read_table(split).set_index(["trial", "position"])["part"]
 
     def probabilities(changed):
         out = tmp_path / "s01.h5"
         out.write_bytes(segments.read_bytes())
         with storage.open_h5(out) as file:
-            key = list(zip(file["experiment_id"][()], file["position"][()], strict=True))
+            key = list(zip(file["trial"][()], file["position"][()], strict=True))
         chosen = np.array([parts[k] == changed for k in key])
         with h5py.File(out, "r+") as file:
             eeg = file["eeg"][()]
@@ -143,7 +143,7 @@ def test_a_split_that_leaks_is_refused(subject, tmp_path, refused):
     table, made = storage.read_table(split), storage.read_provenance(split)
     table.loc[(table["part"] == "test").idxmax(), "part"] = "train"
     storage.write_table(split, table, made)
-    with refused("leaks: s01, experiment_id", nothing_in=tmp_path):
+    with refused("leaks: s01, trial", nothing_in=tmp_path):
         make_baseline("band_power", split, [segments], BandPowerOptions(), tmp_path / "out.parquet")
 
 

@@ -68,7 +68,7 @@ def read(results, experiment, protocol, fold, name):
 def accuracy(table, level="segment"):
     p = [c for c in table if c.startswith("p_")]
     if level == "trial":
-        table = table.groupby(["subject", "experiment_id"])[["label", *p]].mean()
+        table = table.groupby(["subject", "trial"])[["label", *p]].mean()
     return (table[p].to_numpy().argmax(1) == table["label"]).mean()
 
 
@@ -78,7 +78,7 @@ def epochs(results, protocol, fold, level):
     p = [c for c in table if c.startswith("p_")]
     for flat in read(results, "best", protocol, fold, "history")["test_probabilities"]:
         table[p] = np.reshape(flat, (len(table), len(p)))
-        by_trial = table.groupby(["subject", "experiment_id"])[["label", *p]].mean()
+        by_trial = table.groupby(["subject", "trial"])[["label", *p]].mean()
         yield (table if level == "segment" else by_trial)[["label", *p]].to_numpy(float)
 
 

@@ -81,7 +81,7 @@ def of_subject(made, experiment, protocol, subject):
 def by_level(predictions, level):
     if level == "segment":
         return predictions
-    return predictions.groupby("experiment_id")[["label", *P]].mean().reset_index()
+    return predictions.groupby("trial")[["label", *P]].mean().reset_index()
 
 
 def by_hand(predictions):
@@ -136,7 +136,7 @@ def test_subjects_and_summary_are_recomputed_from_the_predictions(
 @pytest.mark.parametrize("level", ["segment", "trial"])
 @pytest.mark.parametrize("experiment", ["milmer", "weak"])
 def test_baselines_are_of_exactly_the_segments_of_the_row(made, experiment, level):
-    keys = ["subject", "experiment_id", "position"]
+    keys = ["subject", "trial", "position"]
     summary, right = table(made, "summary"), []
     for subject in SUBJECTS:
         own = of_subject(made, experiment, "trial", subject)

@@ -134,7 +134,7 @@ def test_rows_are_those_of_the_eeg_segments(twin_results):
     for subject in ("s01", "s02"):
         data, _ = read(twin_results / "faces/default" / f"{subject}.h5")
         with storage.open_h5(twin_results / "segments/default" / f"{subject}.h5") as segments:
-            for name in ("experiment_id", "position"):
+            for name in ("trial", "position"):
                 np.testing.assert_array_equal(data[name], segments[name][()])
         assert data["bag"].shape == (16, 10)
 
@@ -143,13 +143,13 @@ def test_every_bag_holds_the_frames_of_its_segment_and_its_trial(twin_results, t
     data, about = read(twin_results / "faces/default/s01.h5")
     number = numbers(data)
     assert sorted(data["bag"].ravel()) == list(range(len(number)))
-    for bag, e, position in zip(data["bag"], data["experiment_id"], data["position"], strict=True):
-        trial = twin_truth["s01"]["experiment_id"].index(e) + 1
+    for bag, trial, position in zip(data["bag"], data["trial"], data["position"], strict=True):
+        e = twin_truth["s01"]["experiment_id"][trial - 1]
         assert trial == about["clip_trial"][e - 1]
         frames = twin_truth["s01"]["videos"][str(trial)]["frames"]
         assert about["clip_frames"][e - 1] == frames
         clip = Clip(FPS, frames, 360, 288)
-        expected = frame_numbers(Segment(e, position, 3.0 * position), clip, 3.0, 10)
+        expected = frame_numbers(Segment(trial, position, 3.0 * position), clip, 3.0, 10)
         np.testing.assert_array_equal(number[bag], expected)
     assert about["clip_fps"] == pytest.approx(FPS)
 
@@ -159,9 +159,9 @@ def test_frames_without_a_face_borrow_the_nearest_box_and_are_marked(twin_result
     for subject, truth in twin_truth.items():
         data, _ = read(twin_results / "faces/default" / f"{subject}.h5")
         number = numbers(data)
-        for e in range(1, 9):
-            video = truth["videos"][str(truth["experiment_id"].index(e) + 1)]
-            bags = data["bag"][data["experiment_id"] == e].ravel()
+        for trial in range(1, 9):
+            video = truth["videos"][str(trial)]
+            bags = data["bag"][data["trial"] == trial].ravel()
             seen, at, box = data["detected"][bags], number[bags], data["box"][bags]
             faceless = flags(video["faceless"], video["frames"])[at]
             assert not seen[faceless].any()
@@ -213,15 +213,15 @@ def test_another_number_of_instances_and_seconds(make):
 
 def test_frames_that_segments_share_are_stored_once(make, monkeypatch):
     def overlapping(trials, _):
-        return [Segment(e, p, 1.5 * p) for e, _ in sorted(trials) for p in range(3)]
+        return [Segment(t, p, 1.5 * p) for t, _ in trials for p in range(3)]
 
     monkeypatch.setattr(crops, "segment_grid", overlapping)
     data, _ = read(make([1, 2], instances=6))
     number = numbers(data)
-    for e in (1, 2):
-        bags = data["bag"][data["experiment_id"] == e]
+    for trial in np.unique(data["trial"]):
+        bags = data["bag"][data["trial"] == trial]
         for position, bag in enumerate(bags):
-            segment = Segment(e, position, 1.5 * position)
+            segment = Segment(trial, position, 1.5 * position)
             expected = frame_numbers(segment, Clip(FPS, 50, 360, 288), 3.0, 6)
             np.testing.assert_array_equal(number[bag], expected)
         shared = set(bags[0]) & set(bags[1])
@@ -319,7 +319,7 @@ def lacking(twin_results, twin, tmp_path):
 
 def test_a_video_of_a_trial_without_eeg_is_passed_over(lacking):
     data, _, table = lacking("eeg_seconds", np.nan)
-    assert set(data["experiment_id"]) == {table["experiment_id"].iloc[1]}
+    assert set(data["trial"]) == {table["trial"].iloc[1]}
     assert (data["bag"] >= 0).all()
 
 
@@ -327,11 +327,11 @@ def test_a_clip_without_any_face_has_no_frames_and_is_told(make, changed, caplog
     root = changed(2, blank)
     data, about = read(make([1, 2], root))
     trial = twin_truth["s01"]["experiment_id"].index(2) + 1
-    assert (data["bag"][data["experiment_id"] == 2] == -1).all()
+    assert (data["bag"][data["trial"] == trial] == -1).all()
     assert about["trials_without_face"].tolist() == [trial]
     assert f"no face in the videos of trials [{trial}]" in caplog.text
     alone, _ = read(make([1], out="alone.h5"))
-    rows = data["experiment_id"] == 1
+    rows = data["trial"] == twin_truth["s01"]["experiment_id"].index(1) + 1
     np.testing.assert_array_equal(data["bag"][rows], alone["bag"])
     for ours, theirs in zip(data["image"], alone["image"], strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -352,10 +352,11 @@ def test_a_missing_clip_has_no_frames(lacking):
     assert about["trials_without_face"].size == 0
 
 
-def test_a_clip_that_ends_early_leaves_its_last_segments_without_frames(make, changed):
+def test_a_clip_that_ends_early_leaves_its_last_segments_without_frames(make, changed, twin_truth):
     root = changed(1, lambda path: blank(path, 2))
+    trial = twin_truth["s01"]["experiment_id"].index(1) + 1
     data, about = read(make([1, 2], root))
-    assert (data["bag"][data["experiment_id"] == 1] == -1).all()
+    assert (data["bag"][data["trial"] == trial] == -1).all()
     assert about["clip_frames"].tolist() == [20, 50]
 
 

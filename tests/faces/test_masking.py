@@ -89,7 +89,7 @@ def test_the_model_never_chooses_a_frame_without_a_face_while_it_has_another(fil
     faces, tokens, split = files
     data = read_fold(split, [], [tokens])
     with storage.open_h5(faces, "faces") as file:
-        grid = list(zip(file["experiment_id"][()], file["position"][()], strict=True))
+        grid = list(zip(file["trial"][()], file["position"][()], strict=True))
         bag, detected = file["bag"][()], file["detected"][()]
     instances, (count, dim) = bag.shape[1], data.tokens.shape
     torch.manual_seed(0)
@@ -109,7 +109,7 @@ def test_the_model_never_chooses_a_frame_without_a_face_while_it_has_another(fil
     fewest = instances
     for row, chosen in zip(rows, output.selected.numpy(), strict=True):
         entry = data.table.iloc[row]
-        frames = bag[grid.index((entry.experiment_id, entry.position))]
+        frames = bag[grid.index((entry.trial, entry.position))]
         seen = np.flatnonzero((frames >= 0) & detected[frames])
         fewest = min(fewest, len(seen))
         assert len(set(chosen) & set(seen)) == min(3, len(seen))

@@ -130,7 +130,7 @@ def test_classes_and_channels_go_through_to_model_and_tables(project, done):
         storage.read_table(project / f"results/trials/{s}.parquet", "trials")
         for s in ("p01", "p02")
     )
-    joined = tested.merge(trials, on=["subject", "experiment_id"], suffixes=("", "_name"))
+    joined = tested.merge(trials, on=["subject", "trial"], suffixes=("", "_name"))
     assert (joined["label_name"] == joined["label"].map({0: "left", 1: "right"})).all()
     card = (run / "model/README.md").read_text()
     assert "as one of left, right" in card

@@ -71,7 +71,7 @@ def test_a_whole_file_and_a_part_of_one_are_trials(lab):
 
 
 def test_ratings_labels_and_videos_come_with_their_trial(lab):
-    """By experiment_id, which is another order than that of trials."""
+    """In the order of presentation, whatever that of the rows and stimuli."""
     (lab.folder / "v").mkdir()
     first = {"valence": 2.5, "label": "joy", "video_file": "./v/x.mp4", "video_start": 7}
     table = lab.trials(
@@ -79,16 +79,16 @@ def test_ratings_labels_and_videos_come_with_their_trial(lab):
         {"stimulus": "ant", "trial": 9, "video_file": "v/y.mp4", "valence": 0, "arousal": 3},
         {"stimulus": "emu", "trial": 4, "video_start": 5, "liking": 1.5, "eeg_start": 4},
     )
-    assert table["stimulus"].tolist() == ["ant", "emu", "zoo"]
-    assert table["experiment_id"].tolist() == [1, 2, 3]
-    assert table["trial"].tolist() == [9, 4, 8]
-    assert table["eeg_start"].tolist() == [0, 4, 2]
-    assert table["video_file"].fillna("none").tolist() == ["v/y.mp4", "none", "v/x.mp4"]
-    assert table["video_start"].fillna(-1).tolist() == [0, -1, 7]
-    assert table["valence"].fillna(-1).tolist() == [0, -1, 2.5]
-    assert table["arousal"].fillna(-1).tolist() == [3, -1, -1]
-    assert table["liking"].fillna(-1).tolist() == [-1, 1.5, -1]
-    assert table["label"].fillna("none").tolist() == ["none", "none", "joy"]
+    assert table["stimulus"].tolist() == ["emu", "zoo", "ant"]
+    assert table["experiment_id"].tolist() == [2, 3, 1]
+    assert table["trial"].tolist() == [4, 8, 9]
+    assert table["eeg_start"].tolist() == [4, 2, 0]
+    assert table["video_file"].fillna("none").tolist() == ["none", "v/x.mp4", "v/y.mp4"]
+    assert table["video_start"].fillna(-1).tolist() == [-1, 7, 0]
+    assert table["valence"].fillna(-1).tolist() == [-1, 2.5, 0]
+    assert table["arousal"].fillna(-1).tolist() == [-1, -1, 3]
+    assert table["liking"].fillna(-1).tolist() == [1.5, -1, -1]
+    assert table["label"].fillna("none").tolist() == ["none", "joy", "none"]
 
 
 def test_videos_that_lack_are_told_where_others_are_there(lab, caplog):
@@ -138,7 +138,7 @@ def test_trials_of_several_files_are_of_one_subject(lab):
     found, about = lab.segments(
         {"eeg_start": 4, "eeg_stop": 10}, {"eeg_file": "b.edf", "eeg_start": 4, "eeg_stop": 7}
     )
-    assert found["experiment_id"].tolist() == [1, 1, 2]
+    assert found["trial"].tolist() == [0, 0, 1]
     assert json.loads(about["channels"]) == NAMES
     assert about["sfreq"] == 128
     for row, name, start in ((0, "a", 4), (1, "a", 7), (2, "b", 4)):
@@ -167,7 +167,7 @@ def test_what_is_recorded_around_a_trial_comes_with_it_up_to_3_s(lab):
     recording = lab.recording(
         *({"eeg_start": start, "eeg_stop": stop} for start, stop in spans), {}
     )
-    assert list(recording.eeg) == [1, 2, 3, 4, 5, 6, 7]
+    assert list(recording.eeg) == [0, 1, 2, 3, 4, 5, 6]
     assert [recording.before(e) for e in recording.eeg] == [0, 1.5, 3, 3, 3, 3, 0]
     lengths = [eeg.shape[1] / 128 for eeg in recording.eeg.values()]
     assert lengths == pytest.approx([8, 10, 14, 13, 14.7, 7.5, 20], abs=1 / 64)
@@ -237,7 +237,7 @@ def test_the_eog_of_a_trial_is_the_horizontal_then_the_vertical(lab):
     expected = np.stack([eyes[0], eyes[1] - eyes[2]])[:, 200 : 15 * 200]  # 3 s around it
     expected -= expected.mean(axis=1, keepdims=True)
     # At 128 and 200 Hz every 16th and 25th sample are at the same time.
-    assert recording.eog[1][:, ::16] == pytest.approx(expected[:, ::25], abs=2)
+    assert recording.eog[0][:, ::16] == pytest.approx(expected[:, ::25], abs=2)
     assert lab.recording({}, channels=NAMES).eog is None
 
 
@@ -247,7 +247,7 @@ def test_a_channel_that_a_file_lacks_is_interpolated_only_where_that_is_asked_fo
         lab.recording({}, channels=names)
     recording = lab.recording({}, channels=names, missing_channels="interpolate")
     assert recording.channels == tuple(names)
-    assert recording.eeg[1].shape == (7, 20 * 128)
+    assert recording.eeg[0].shape == (7, 20 * 128)
 
 
 def test_an_eog_channel_that_is_not_there_is_named(lab, refused):
@@ -274,5 +274,5 @@ def test_a_bad_channel_of_a_montage_of_its_own_is_made_from_its_neighbours(lab):
 def test_a_trial_without_eeg_is_told_and_has_no_segments(lab, caplog):
     with caplog.at_level(logging.WARNING):
         found, _ = lab.segments({}, {"eeg_file": ""})
-    assert set(found["experiment_id"]) == {1}
+    assert set(found["trial"]) == {0}
     assert "p1: no EEG of 1 trials: [1]" in caplog.text

@@ -89,11 +89,11 @@ def test_crops_are_of_the_time_at_which_their_trial_is_in_the_video(lab, tmp_pat
     face = bright / bright.max()
     wanted, seen = [], []
     for row, bag in enumerate(found["bag"]):
-        experiment, position = found["experiment_id"][row], found["position"][row]
+        trial, position = found["trial"][row], found["position"][row]
         times = found["time"][bag]
         middles = 3 * position + (np.arange(5) + 0.5) * 3 / 5
         assert ((times <= middles + 1e-3) & (times > middles - 0.11)).all()
-        wanted += [light(starts[experiment] + time) for time in times]
+        wanted += [light(starts[trial] + time) for time in times]
         seen += face[bag].tolist()
     assert np.corrcoef(wanted, seen)[0, 1] > 0.99
 

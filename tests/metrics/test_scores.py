@@ -24,7 +24,7 @@ def predictions():
     p = [[60, 30, 10], [20, 70, 10], [10, 20, 70], [10, 50, 40], [10, 35, 55], [80, 15, 5]]
     table = pd.DataFrame(np.array(p) / 100, columns=[f"p_{n}" for n in LABELS])
     table.insert(0, "subject", ["s02", "s01", "s01", "s02", "s02", "s01"])
-    table.insert(1, "experiment_id", [1, 1, 2, 1, 1, 1])
+    table.insert(1, "trial", [1, 1, 2, 1, 1, 1])
     return table.assign(label=[0, 1, 2, 0, 0, 1])
 
 
@@ -33,14 +33,14 @@ def test_a_trial_is_the_mean_of_its_segments_and_of_no_other_subjects():
     # By segment: a, b, c, b, c, a of a, b, c, a, a, b.
     assert measured["segment"]["accuracy"] == pytest.approx(3 / 6)
     trials = by_trials(predictions(), LABELS)
-    assert trials[["subject", "experiment_id", "label"]].to_numpy().tolist() == [
-        *(["s01", 1, 1], ["s01", 2, 2], ["s02", 1, 0])
+    assert trials[["subject", "trial", "label"]].to_numpy().tolist() == [
+        *(["s02", 1, 0], ["s01", 1, 1], ["s01", 2, 2])
     ]
     np.testing.assert_allclose(
         probabilities(trials, LABELS),
-        [[0.5, 0.425, 0.075], [0.1, 0.2, 0.7], [0.8 / 3, 1.15 / 3, 1.05 / 3]],
+        [[0.8 / 3, 1.15 / 3, 1.05 / 3], [0.5, 0.425, 0.075], [0.1, 0.2, 0.7]],
     )
-    # By trial: a, c, b of b, c, a.
+    # By trial: b, a, c of a, b, c.
     assert measured["trial"]["accuracy"] == pytest.approx(1 / 3)
     loss = -np.log([0.425, 0.7, 0.8 / 3]).mean()
     assert measured["trial"]["loss"] == pytest.approx(loss)

@@ -36,11 +36,11 @@ def own(twin, tmp_path_factory):
     return run, trials, manifest.parent
 
 
-def same(run, found, experiment_id=None):
+def same(run, found, trial=None):
     expected = storage.read_table(run / "predictions.parquet")
-    if experiment_id is not None:
-        found = found.assign(experiment_id=experiment_id)
-    both = expected.merge(found, on=["experiment_id", "position"], suffixes=("_run", ""))
+    if trial is not None:
+        found = found.assign(trial=trial)
+    both = expected.merge(found, on=["trial", "position"], suffixes=("_run", ""))
     for name in NAMES:
         assert np.array_equal(both[f"raw_{name}"].astype("float32"), both[f"p_{name}_run"])
     return len(both)
@@ -52,13 +52,13 @@ def test_a_subjects_trials_and_a_stretch_of_its_file_give_the_folds_predictions(
     expected = storage.read_table(run / "predictions.parquet")
     found = storage.read_table(tmp_path / "all/predictions.parquet")
     assert same(run, found) == len(expected)
-    experiment_id = int(expected["experiment_id"].iloc[-1])
-    row = storage.read_table(trials).set_index("experiment_id").loc[experiment_id]
+    trial = int(expected["trial"].iloc[-1])
+    row = storage.read_table(trials).set_index("trial").loc[trial]
     start = float(row["eeg_start"])
     options = PredictOptions(start=start, stop=start + float(row["eeg_seconds"]))
     predict(run, RecordingFiles(eeg=bdf), options, tmp_path / "one")
     found = storage.read_table(tmp_path / "one/predictions.parquet")
-    assert same(run, found, experiment_id) == len(found) == 2
+    assert same(run, found, trial) == len(found) == 2
 
 
 def test_a_baseline_that_was_not_recorded_is_one_clear_line(own, tmp_path, refused):

@@ -78,7 +78,7 @@ def test_a_number_of_instances_below_the_cached_one_is_taken_alike(
     options = PredictOptions(backbone=str(twin_backbone))
     predict(run, RecordingFiles(trials=made[0], root=twin), options, tmp_path / "out")
     found = storage.read_table(tmp_path / "out/predictions.parquet")
-    both = expected.merge(found, on=["experiment_id", "position"], suffixes=("_run", ""))
+    both = expected.merge(found, on=["trial", "position"], suffixes=("_run", ""))
     assert both["chosen"].map(list).tolist() == both["chosen_run"].map(list).tolist()
     assert {len(s) for s in both["scores"]} == {4}
     np.testing.assert_allclose(both["raw_HAHV"], both["p_HAHV_run"], atol=2e-3)
@@ -103,7 +103,7 @@ def test_a_model_that_holds_its_backbone_needs_no_other(twin, made, twin_backbon
     )
     expected = storage.read_table(tmp_path / "run/predictions.parquet")
     found = storage.read_table(tmp_path / "out/predictions.parquet")
-    both = expected.merge(found, on=["experiment_id", "position"], suffixes=("_run", ""))
+    both = expected.merge(found, on=["trial", "position"], suffixes=("_run", ""))
     assert both["chosen"].map(list).tolist() == both["chosen_run"].map(list).tolist()
     np.testing.assert_allclose(both["raw_HAHV"], both["p_HAHV_run"], atol=2e-3)
     for path in (tmp_path / "run/model").glob("*.json"):  # where the backbone lay, and who it saw

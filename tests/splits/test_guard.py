@@ -17,9 +17,10 @@ from milmer.splits.rows import read_split
 from tests.asymmetric import TRIALS, segments_of
 from tests.splits.test_splits import split
 
-SUBJECT, TRIAL, STIMULUS = ["subject"], ["subject", "experiment_id"], ["experiment_id"]
+SUBJECT, TRIAL, STIMULUS = ["subject"], ["subject", "trial"], ["experiment_id"]
 SEGMENT = [*TRIAL, "position"]
 GROUPS = {"segment": SEGMENT, "trial": TRIAL, "stimulus": STIMULUS, "loso": SUBJECT}
+STIMULI = {(s, trial): e for s, rows in TRIALS.items() for e, trial, *_ in rows}
 FOLDS = {"segment": "s03", "trial": "s03-k0", "stimulus": "k0", "loso": "s03"}
 
 
@@ -32,6 +33,7 @@ def sound(protocol):
     subjects = ["s03"] if PROTOCOLS[protocol].within_subject else list(TRIALS)
     rows = [(s, *segment) for s in subjects for segment in segments_of(s)]
     table = pd.DataFrame(rows, columns=SEGMENT)
+    table["experiment_id"] = [STIMULI[row[:2]] for row in rows]
     table["label"] = (table["experiment_id"] + (table["subject"] == "s02")) % 3
     stimulus = table["experiment_id"].map({5: "test", 8: "test", 2: "val"})
     left = table.groupby(TRIAL).cumcount(ascending=False)
@@ -84,8 +86,8 @@ def whole(text):
 
 OUTSIDE = " stands in {} and outside of it"
 TESTED, HELD_OUT = OUTSIDE.format("test"), OUTSIDE.format("val")
-TWICE = whole("s03, experiment_id 5, position 0 stands twice")
-ANOTHER_LABEL = "s03, experiment_id 4, position {} has the label {} and there are 3 classes"
+TWICE = whole("s03, trial 1, position 0 stands twice")
+ANOTHER_LABEL = "s03, trial 5, position {} has the label {} and there are 3 classes"
 
 # What is done to the table or to the facts, and what each protocol says of it; those that are not
 # named accept it.
@@ -94,7 +96,7 @@ BAD = {
     "a tested segment trains": (
         put("train", "s03", 8, 3),
         {
-            "trial": "leaks: s03, experiment_id 8" + TESTED,
+            "trial": "leaks: s03, trial 4" + TESTED,
             "stimulus": "leaks: experiment_id 8" + TESTED,
             "loso": "leaks: s03" + TESTED,
         },
@@ -110,14 +112,14 @@ BAD = {
     "a training segment tests": (
         put("test", "s03", 4, 0),
         {
-            "trial": "leaks: s03, experiment_id 4" + TESTED,
+            "trial": "leaks: s03, trial 5" + TESTED,
             "stimulus": "leaks: experiment_id 4" + TESTED,
         },
     ),
     "a training segment validates": (
         put("val", "s03", 4, 1),
         {
-            "trial": "leaks: s03, experiment_id 4" + HELD_OUT,
+            "trial": "leaks: s03, trial 5" + HELD_OUT,
             "stimulus": "leaks: experiment_id 4" + HELD_OUT,
             "loso": "leaks: s03" + TESTED,
         },
@@ -171,10 +173,10 @@ BAD = {
         {
             name: f"{segment} is in the part 'Test' and not in one of test, train, val"
             for name, segment in {
-                "segment": "s03, experiment_id 1, position 0",
-                "trial": "s03, experiment_id 5, position 0",
-                "stimulus": "s01, experiment_id 5, position 0",
-                "loso": "s03, experiment_id 1, position 0",
+                "segment": "s03, trial 6, position 0",
+                "trial": "s03, trial 1, position 0",
+                "stimulus": "s01, trial 2, position 0",
+                "loso": "s03, trial 6, position 0",
             }.items()
         },
     ),
@@ -183,7 +185,7 @@ BAD = {
     "a segment twice with two labels": (again("s03", 5, 0, label=0), TWICE),
     "a label too high": (labelled(3, "s03", 4), whole(ANOTHER_LABEL.format(0, 3))),
     "no label": (labelled(-1, "s03", 4, 1), whole(ANOTHER_LABEL.format(1, -1))),
-    "two labels": (labelled(2, "s03", 4, 1), whole("s03, experiment_id 4 has two labels")),
+    "two labels": (labelled(2, "s03", 4, 1), whole("s03, trial 5 has two labels")),
 }  # fmt: skip
 
 
@@ -211,7 +213,7 @@ def test_what_a_split_says_of_itself_is_checked_too(protocol):
     leaks = not facts["leaky"]
     assert problem_of(table, facts | {"leaky": leaks}) == f"{protocol} is not marked as it leaks"
     assert problem_of(table, facts | {"protocol": "day"}) == "there is no protocol 'day'"
-    few = "s03, experiment_id 5, position 0 has the label 2 and there are 2 classes"
+    few = "s03, trial 1, position 0 has the label 2 and there are 2 classes"
     only = table[table["subject"].eq("s03") & table["experiment_id"].isin([4, 5])]
     assert problem_of(only, facts | {"labels": ["a", "b"]}) == few
     other = {"segment": "s02", "trial": "s02-k0", "loso": "s02"}.get(protocol)
@@ -240,20 +242,7 @@ def test_trials_that_validate_a_loso_fold_are_whole_trials_of_those_who_train():
     table["part"] = table["part"].replace("val", "train")
     assert problem_of(put("val", "s01", 5)(table), facts) is None
     torn = problem_of(put("val", "s01", 5, 1)(table), facts)
-    assert torn == "leaks: s01, experiment_id 5" + HELD_OUT
-
-
-@pytest.mark.parametrize(("same", "problem"), [([[5, 8]], None), ([[3, 8], [2, 7]], 3)], ids=str)
-def test_presentations_of_a_stimulus_count_as_one_under_protocol_stimulus_alone(same, problem):
-    for protocol in PROTOCOLS:
-        table, facts = sound(protocol)
-        told = f"leaks: experiment_id {problem}" + TESTED if problem else None
-        told = told if protocol == "stimulus" else None
-        assert problem_of(table, facts | {"same_stimulus": same}) == told
-    moved = renamed("val", "train")(sound("stimulus")[0])
-    facts = sound("stimulus")[1] | {"same_stimulus": [[1, 2, 3]]}
-    held_out = put("val", "s01", 2)(put("val", "s02", 2)(put("val", "s03", 2)(moved)))
-    assert problem_of(held_out, facts) == "leaks: experiment_id 1" + HELD_OUT
+    assert torn == "leaks: s01, trial 2" + HELD_OUT
 
 
 @pytest.mark.parametrize("overlap", [0.0, 1.0, 1.5, 2.0])
@@ -266,7 +255,7 @@ def test_windows_that_share_time_are_found_where_segments_may_be_drawn(overlap, 
     table = pd.DataFrame(rows, columns=[*SEGMENT, "label", "part"])
     facts = sound("segment")[1]
     shares = gap * (3 - overlap) < 3
-    name = f"s03, experiment_id 7, position {4 + gap}"
+    name = f"s03, trial 7, position {4 + gap}"
     text = f"{name} shares time with the one before, which is in another part"
     problem = problem_of(table, facts, SegmentationOptions(overlap=overlap))
     assert problem == (text if shares else None)
@@ -312,16 +301,16 @@ def test_a_split_is_guarded_when_it_is_read(study, tmp_path, refused):
     split(tmp_path, [study.trials["s03"]], "trial", "s03-k0", **options)
     path = tmp_path / "trial-s03-k0.parquet"
     table, provenance = read_split(path)
-    first = table.loc[table["part"] == "test", "experiment_id"].iloc[0]
-    torn = table.assign(part=table["part"].where(table["experiment_id"] != first, "train"))
-    torn.loc[torn["experiment_id"].eq(first) & torn["position"].eq(0), "part"] = "test"
+    first = table.loc[table["part"] == "test", "trial"].iloc[0]
+    torn = table.assign(part=table["part"].where(table["trial"] != first, "train"))
+    torn.loc[torn["trial"].eq(first) & torn["position"].eq(0), "part"] = "test"
     storage.write_table(path, torn, provenance)
-    with refused(f"{path}: leaks: s03, experiment_id {first} stands in test"):
+    with refused(f"{path}: leaks: s03, trial {first} stands in test"):
         read_split(path)
     drawn = provenance["facts"] | {"protocol": "segment", "fold": "s03", "leaky": True}
     drawn["validation_groups"] = SEGMENT
     storage.write_table(path, torn, provenance | {"facts": drawn})
-    with refused(f"{path}: s03, experiment_id", "shares time"):
+    with refused(f"{path}: s03, trial", "shares time"):
         read_split(path)
     with refused(f"{study.trials['s03']}: holds trials, not split"):
         read_split(study.trials["s03"])

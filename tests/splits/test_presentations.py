@@ -16,9 +16,7 @@ LABELS = {"scheme": "label", "classes": ["a", "b", "c"]}
 def write_trials(folder, subject, shown=4, times=3, named=True):
     """Trials of ``shown`` stimuli, each seen that often, the second once less; of a class each."""
     pairs = [(s, k) for s in range(shown) for k in range(max(1, times - (s == 1)))]
-    table = pd.DataFrame({"subject": subject, "experiment_id": range(len(pairs))})
-    table["experiment_id"] = np.array([1000 * (s + 1) + k + 1 for s, k in pairs], np.int32)
-    table["stimulus"] = [f"s{s}" for s, _ in pairs]
+    table = pd.DataFrame({"subject": subject, "experiment_id": [s + 1 for s, _ in pairs]})
     table["label"] = ["abc"[s % 3] if named else None for s, _ in pairs]
     table["trial"] = np.arange(1, len(pairs) + 1, dtype=np.int32)
     table["eeg_seconds"], table["eeg_file"], table["video_file"] = 6.0, f"{subject}.edf", None
@@ -41,27 +39,23 @@ def paths(tmp_path):
 
 def test_all_times_of_a_stimulus_stand_on_one_side(tmp_path, paths):
     for fold in ("k0", "k1"):
-        table, facts = split(tmp_path, paths, "stimulus", fold)
-        sides = table.assign(stimulus=table["experiment_id"] // 1000).groupby("stimulus")["part"]
-        assert (sides.nunique() == 1).all()
+        table, _ = split(tmp_path, paths, "stimulus", fold)
+        assert (table.groupby("experiment_id")["part"].nunique() == 1).all()
         assert set(table["part"]) == {"train", "val", "test"}
-        same = [[1001, 1002, 1003], [2001, 2002], [3001, 3002, 3003], [4001, 4002, 4003]]
-        assert facts["same_stimulus"] == same
 
 
 def test_the_guard_finds_a_stimulus_on_two_sides_by_another_of_its_times(tmp_path, paths, refused):
     table, facts = split(tmp_path, paths, "stimulus", "k0")
-    tested = table.loc[table["part"] == "test", "experiment_id"].min()
-    moved = table["part"].where(table["experiment_id"] != tested, "train")
+    tested = table.loc[table["part"] == "test", "trial"].min()
+    moved = table["part"].where(table["trial"] != tested, "train")
     with refused("leaks", "in test and outside of it"):
         require_sound(table.assign(part=moved), facts, SegmentationOptions(), "x")
 
 
 def test_each_time_is_a_trial_of_its_own_under_protocol_trial(tmp_path, paths):
     table, _ = split(tmp_path, paths[:1], "trial", "p1-k0")
-    sides = table.assign(stimulus=table["experiment_id"] // 1000).groupby("stimulus")["part"]
-    assert sides.nunique().max() > 1
-    assert (table.groupby("experiment_id")["part"].nunique() == 1).all()
+    assert table.groupby("experiment_id")["part"].nunique().max() > 1
+    assert (table.groupby("trial")["part"].nunique() == 1).all()
 
 
 def test_classes_are_those_of_the_options_also_where_a_subject_lacks_one(tmp_path):
@@ -75,10 +69,7 @@ def test_the_names_of_a_control_are_exchanged(tmp_path):
     paths = [write_trials(tmp_path, "p1", shown=6, times=1)]
     plain, _ = split(tmp_path, paths, "segment", "p1")
     mixed, facts = split(tmp_path, paths, "segment", "p1", labels=LABELS | {"permuted": True})
-    labels = [
-        t.drop_duplicates("experiment_id").set_index("experiment_id")["label"]
-        for t in (plain, mixed)
-    ]
+    labels = [t.drop_duplicates("trial").set_index("trial")["label"] for t in (plain, mixed)]
     assert sorted(labels[0]) == sorted(labels[1])
     assert not labels[0].sort_index().equals(labels[1].sort_index())
     assert facts["permuted"]

@@ -16,20 +16,20 @@ from tests import asymmetric
 from tests.asymmetric import TRIALS, segments_of
 
 GROUPS = {
-    "trial": ["subject", "experiment_id"],
+    "trial": ["subject", "trial"],
     "loso": ["subject"],
     "stimulus": ["experiment_id"],
 }
 
 
-KEYS = ["subject", "experiment_id", "position"]
+KEYS = ["subject", "trial", "position"]
 
 
 def trials_table(subject, ratings, seconds=12.0, video=True):
     trials = pd.DataFrame(ratings, columns=["valence", "arousal"])
     trials.insert(0, "subject", subject)
     trials["experiment_id"] = np.arange(1, len(trials) + 1, dtype=np.int32)
-    trials["trial"], trials["eeg_file"] = trials["experiment_id"], f"{subject}.bdf"
+    trials["trial"], trials["eeg_file"] = 50 - trials["experiment_id"], f"{subject}.bdf"
     trials["eeg_seconds"] = seconds
     return trials.assign(video_file=f"{subject}.avi" if video else None)
 
@@ -63,7 +63,7 @@ def test_no_group_stands_on_two_sides_and_each_segment_is_tested_once(
     folder = tmp_path_factory.mktemp("splits")
     rng = np.random.default_rng(seed)
     names = [f"s{i + 1:02d}" for i in range(subjects)]
-    paths, segments = [], set()
+    paths, segments = [], []
     for name in names:
         seconds = rng.permutation([2.5] * 2 + [3] * 4 + [7] * 4 + [12] * 4)
         table = trials_table(name, ratings(rng, 14), seconds=seconds)
@@ -72,7 +72,7 @@ def test_no_group_stands_on_two_sides_and_each_segment_is_tested_once(
         table = table.iloc[np.sort(rng.choice(14, rng.integers(11, 15), replace=False))]
         paths.append(asymmetric.write_trials(folder, table))
         for row in table.dropna(subset=["eeg_seconds", "arousal"]).itertuples():
-            segments |= {(name, row.experiment_id, p) for p in range(int(row.eeg_seconds // 3))}
+            segments += [(name, row.trial, p) for p in range(int(row.eeg_seconds // 3))]
     tested = []
     for fold in fold_names(protocol, names, folds):
         used = fold_subjects(protocol, fold, names)
@@ -81,7 +81,7 @@ def test_no_group_stands_on_two_sides_and_each_segment_is_tested_once(
             folder, chosen, protocol, fold, folds=folds, validation=validation, seed=seed
         )
         keys = list(table[KEYS].itertuples(index=False, name=None))
-        assert keys == sorted(key for key in segments if key[0] in used)
+        assert keys == [key for key in segments if key[0] in used]
         sides = table.assign(test=table["part"] == "test").groupby(GROUPS[protocol])["test"]
         assert (sides.nunique() == 1).all()
         inner = table[table["part"] != "test"]
@@ -100,7 +100,7 @@ def test_overlapping_segments_of_a_trial_stay_together(tmp_path, protocol):
     own = paths[:1] if protocol == "trial" else paths
     cutting = {"seconds": 3, "overlap": 2}
     table, _ = split(tmp_path, own, protocol, fold, folds=3, segmentation=cutting)
-    trials = table.groupby(["subject", "experiment_id"])
+    trials = table.groupby(["subject", "trial"])
     assert (trials["part"].nunique() == 1).all()
     assert (trials["position"].count() == 10).all()
 
@@ -154,15 +154,16 @@ def quadrant(valence, arousal):
 
 @pytest.mark.parametrize("order", [["s01", "s02", "s03"], ["s03", "s01", "s02"]], ids=str)
 def test_a_split_has_each_segment_once_with_the_label_of_its_trial(study, tmp_path, order):
-    """Trial 7 of s03 is not rated, trial 4 of s02 has no EEG; the order of the files is nothing."""
+    """Trial 3 of s03 is not rated, trial 2 of s02 has no EEG; the order of the files is nothing."""
     paths = [study.trials[s] for s in order]
     table, facts = split(tmp_path, paths, "loso", "s03", validation=0)
-    ratings = {(s, e): rated for s, trials in TRIALS.items() for e, _, _, *rated in trials}
+    trials = {(s, t): (e, rated) for s, rows in TRIALS.items() for e, t, _, *rated in rows}
     expected = [
-        (s, e, position, quadrant(*ratings[s, e]), "test" if s == "s03" else "train")
+        (s, t, position, e, quadrant(*rated), "test" if s == "s03" else "train")
         for s in TRIALS
-        for e, position in segments_of(s)
-        if (s, e) != ("s03", 7)
+        for t, position in segments_of(s)
+        for e, rated in [trials[s, t]]
+        if (s, t) != ("s03", 3)
     ]
     assert list(table.itertuples(index=False, name=None)) == expected
     assert facts == {
@@ -286,14 +287,14 @@ def test_as_many_folds_as_groups_test_one_each_and_an_unknown_protocol_is_named(
     ("filmed", "unseen", "groups"),
     [
         ("1234", "", ["subject"]),  # s1 tests
-        ("134", "2", ["subject", "experiment_id"]),  # two of those who train are filmed
+        ("134", "2", ["subject", "trial"]),  # two of those who train are filmed
         ("345", "12", ["subject"]),
         ("1345", "2", ["subject"]),
-        ("2", "1345", ["subject", "experiment_id"]),
-        ("1", "2345", ["subject", "experiment_id"]),
+        ("2", "1345", ["subject", "trial"]),
+        ("1", "2345", ["subject", "trial"]),
         ("", "1234", ["subject"]),  # nobody is: no experiment has faces
-        ("", "123", ["subject", "experiment_id"]),
-        ("123", "", ["subject", "experiment_id"]),
+        ("", "123", ["subject", "trial"]),
+        ("123", "", ["subject", "trial"]),
     ],
 )
 def test_subjects_with_video_validate_a_loso_fold_where_three_train_else_trials(

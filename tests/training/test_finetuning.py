@@ -89,9 +89,7 @@ def test_the_saved_model_and_processor_repeat_the_predictions(run, files):
     processor = AutoImageProcessor.from_pretrained(run / "model")
     row = table.iloc[0]
     with storage.open_h5(files[2][0]) as faces, storage.open_h5(files[1][0]) as segments:
-        here = (faces["experiment_id"][()] == row.experiment_id) & (
-            faces["position"][()] == row.position
-        )
+        here = (faces["trial"][()] == row.trial) & (faces["position"][()] == row.position)
         bag = faces["bag"][()][here][0][[1, 5, 8]]  # 3 of 10, evenly spaced
         frames = processor(list(decode_crops(faces["image"][np.sort(bag)])), return_tensors="pt")
         eeg = torch.from_numpy(segments["eeg"][()][here])

@@ -82,7 +82,7 @@ def frames_of(row, borrowed):
     if row.subject == "s02":
         return np.full(4, -1), np.zeros(4, bool)
     bag, detected = bags_of(row.subject)
-    frames = bag[segments_of(row.subject).index((row.experiment_id, row.position))]
+    frames = bag[segments_of(row.subject).index((row.trial, row.position))]
     return frames, (frames >= 0) & (borrowed | detected[frames])
 
 
@@ -101,7 +101,7 @@ def require_each_at_its_place(data, table, instances, borrowed=False):
     assert batch["valid"].tolist() == valid[kept][order].tolist()
     assert batch["labels"].tolist() == data.table["label"].iloc[order].tolist()
     for i, row in enumerate(data.table.iloc[order].itertuples()):
-        expected = eeg_of(row.subject, row.experiment_id, row.position)
+        expected = eeg_of(row.subject, row.trial, row.position)
         np.testing.assert_array_equal(batch["eeg"][i], expected)
         frames, usable = frames_of(row, borrowed)
         for n, instance in enumerate(chosen):
@@ -188,7 +188,7 @@ def test_rejected_segments_are_left_out_where_eeg_is_looked_at_and_counted(study
     why = {1: b"gap", 3: b"mark"}  # the first of them shows no face either
     other = asymmetric.write_segments(tmp_path, "s03", study.trials["s03"], rejected=why)
     data = read_with(study, path, "segments", other)
-    segments = list(zip(table["experiment_id"], table["position"], strict=True))
+    segments = list(zip(table["trial"], table["position"], strict=True))
     in_s03 = (table["subject"] == "s03").to_numpy()
     left_out = in_s03 & np.array([s in (places[1], places[3]) for s in segments])
     assert (data.rejected, left_out.sum()) == ({"test": 2}, 2)
@@ -268,7 +268,7 @@ def test_a_damaged_file_is_refused(study, split, tmp_path, stage):
 def test_a_subject_without_eeg_is_refused_where_eeg_is_looked_at(study, split):
     path, _ = split()
     given_segments = [study.segments[s] for s in ("s01", "s03")]
-    missing = "names s02, experiment_id 2, position 0, which the subject's files do not hold"
+    missing = "names s02, trial 3, position 0, which the subject's files do not hold"
     with pytest.raises(MilmerError, match=rf"^{path}: {missing}; run snakemake again"):
         read_fold(path, given_segments, [])
 
@@ -277,8 +277,8 @@ def test_a_subject_without_eeg_is_refused_where_eeg_is_looked_at(study, split):
 def test_a_segment_that_a_subjects_file_lacks_is_named(study, split, stage):
     """The first of them, also where other subjects may have no file at all."""
     path, table = split()
-    gone = (table["subject"] == "s03") & table["experiment_id"].isin([4, 5])
-    table.loc[gone, "experiment_id"] += 100
+    gone = (table["subject"] == "s03") & table["trial"].isin([4, 5])
+    table.loc[gone, "trial"] += 100
     storage.write_table(path, table, storage.read_provenance(path))
     names = ("s01", "s02", "s03") if stage == "segments" else ("s01", "s03")
     files = [getattr(study, stage)[s] for s in names]
@@ -287,7 +287,7 @@ def test_a_segment_that_a_subjects_file_lacks_is_named(study, split, stage):
         "faces": lambda: read_fold_with_pictures(path, [], files, torch.Tensor.float),
         "tokens": lambda: read_fold(path, [], files),
     }[stage]
-    missing = "names s03, experiment_id 104, position 0, which the subject's files do not hold"
+    missing = "names s03, trial 105, position 0, which the subject's files do not hold"
     with pytest.raises(MilmerError, match=rf"^{path}: {missing}"):
         read_stage()
 

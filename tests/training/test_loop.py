@@ -264,7 +264,7 @@ def test_the_saved_model_makes_the_saved_predictions(files, run):
 def test_predictions_hold_each_test_segment_once_with_its_choice(files, run):
     predictions = storage.read_table(run / "predictions.parquet", "predictions")
     split = storage.read_table(files[0], "split")
-    keys = ["subject", "experiment_id", "position", "label"]
+    keys = ["subject", "trial", "position", "label"]
     expected = split.loc[split["part"] == "test", keys].reset_index(drop=True)
     pd.testing.assert_frame_equal(predictions[keys], expected)
     chosen, scores = np.stack(predictions["chosen"]), np.stack(predictions["scores"])
@@ -276,7 +276,7 @@ def test_predictions_hold_each_test_segment_once_with_its_choice(files, run):
 def test_validation_predictions_are_those_that_chose_the_epoch(files, run):
     validation = storage.read_table(run / "validation.parquet", "validation")
     split = storage.read_table(files[0], "split")
-    keys = ["subject", "experiment_id", "position", "label"]
+    keys = ["subject", "trial", "position", "label"]
     expected = split.loc[split["part"] == "val", keys].reset_index(drop=True)
     pd.testing.assert_frame_equal(validation[keys], expected)
     history = storage.read_table(run / "history.parquet", "history")
@@ -438,9 +438,9 @@ def test_the_scale_of_the_eeg_is_that_of_the_training_part_alone(files, tmp_path
         out = tmp_path / "-".join(["changed", *changed_parts]) / "s01.h5"
         out.parent.mkdir()
         shutil.copy(segments, out)
-        parts = storage.read_table(split).set_index(["experiment_id", "position"])["part"]
+        parts = storage.read_table(split).set_index(["trial", "position"])["part"]
         with h5py.File(out, "r+") as file:
-            key = zip(file["experiment_id"][()], file["position"][()], strict=True)
+            key = zip(file["trial"][()], file["position"][()], strict=True)
             chosen = np.array([parts[k] in changed_parts for k in key])
             eeg = file["eeg"][()]
             eeg[chosen] = eeg[chosen] * 50 + 7

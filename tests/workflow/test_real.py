@@ -120,28 +120,26 @@ def crops_match(faces, truth) -> bool:
     The luminance of a video encodes its trial, its red the segment.
     """
     with storage.open_h5(faces, "faces") as file:
-        bag, experiment_id = file["bag"][()], file["experiment_id"][()]
+        bag, trial = file["bag"][()], file["trial"][()]
         detected, position = file["detected"][()], file["position"][()]
         colours = np.array(  # (frame, RGB)
             [cv2.imdecode(b, cv2.IMREAD_COLOR)[..., ::-1].mean((0, 1)) for b in file["image"][()]]
         )
     seen = (bag >= 0) & detected[bag]
     rows = [
-        (experiment_id[i], position[i], *colours[bag[i][seen[i]]].mean(0))
+        (trial[i], position[i], *colours[bag[i][seen[i]]].mean(0))
         for i in range(len(bag))
         if seen[i].any()
     ]
-    table = pd.DataFrame(rows, columns=["experiment_id", "position", "r", "g", "b"])
-    trial_of = {e: int(t) for t, e in truth["experiment_id_of_trial"].items()}
-    gain = {trial_of[e]: truth["gain_of_trial"][str(trial_of[e])] for e in trial_of}
-    luminance = table.groupby("experiment_id")["g"].mean()
-    expected = [gain[trial_of[e]] for e in luminance.index]
+    table = pd.DataFrame(rows, columns=["trial", "position", "r", "g", "b"])
+    luminance = table.groupby("trial")["g"].mean()
+    expected = [truth["gain_of_trial"][str(t)] for t in luminance.index]
     right_video = np.corrcoef(luminance, expected)[0, 1] > 0.95
     # Within a trial the face's own colour is the same, so red to green follows the segment.
     ratio = table["r"] / table["g"]
-    ratio = ratio / ratio.groupby(table["experiment_id"]).transform("mean")
+    ratio = ratio / ratio.groupby(table["trial"]).transform("mean")
     red = 0.75 + 0.25 * (table["position"] % 4) / 3
-    red = red / red.groupby(table["experiment_id"]).transform("mean")
+    red = red / red.groupby(table["trial"]).transform("mean")
     right_time = np.corrcoef(ratio, red)[0, 1] > 0.95
     return bool(right_video and right_time)
 

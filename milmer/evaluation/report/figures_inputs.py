@@ -181,7 +181,7 @@ def cleaning(results: Results) -> Figure:
 
 def _cleaning_panels(cleaned: Cleaning) -> Iterator[Panel]:
     bad = {
-        (subject, entry["channel"]): len(entry["experiment_ids"])
+        (subject, entry["channel"]): len(entry["trials"])
         for subject, about in cleaned.subjects.items()
         for entry in about.get("bad_channels", [])
     }

@@ -48,7 +48,7 @@ def bags(results: Results) -> list[Bag]:
 
 def _bag(results: Results, title: str, variant: str, row: tuple, how: str) -> Bag:
     with storage.open_h5(results.faces_file(variant, row.subject), FACES) as file:
-        same_trial = file["experiment_id"][()] == row.experiment_id
+        same_trial = file["trial"][()] == row.trial
         segment = np.flatnonzero(same_trial & (file["position"][()] == row.position))[0]
         bag = file["bag"][segment]  # (instance,)
         pictures = [decode_crop(file["image"][i]) if i >= 0 else None for i in bag]
@@ -59,7 +59,7 @@ def _bag(results: Results, title: str, variant: str, row: tuple, how: str) -> Ba
         ".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]
     )
     assert done
-    heading = f"{title}: {row.subject}, experiment_id {row.experiment_id}, segment {row.position}"
+    heading = f"{title}: {row.subject}, trial {row.trial}, segment {row.position}"
     description = f"{len(bag)} frames, of which {', '.join(map(str, sorted(chosen)))} were chosen"
     uri = "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode()
     return Bag(heading, description, uri, strip.shape[1], strip.shape[0])

@@ -146,7 +146,7 @@ def cleaning(results: Results) -> PageTable:
     for cleaned in results.cleaning:
         for subject, about in cleaned.subjects.items():
             bad = [
-                f"{entry['channel']} ({entry['why']}, {len(entry['experiment_ids'])} trials, "
+                f"{entry['channel']} ({entry['why']}, {len(entry['trials'])} trials, "
                 f"{entry['done']})"
                 for entry in about.get("bad_channels", [])
             ]
