@@ -78,7 +78,7 @@ def _lock_free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]"
     while True:
         for slot in range(jobs_per_gpu):  # outer loop: jobs spread over GPUs before sharing one
             for gpu in gpus:
-                lock = FileLock(folder / f"{gpu}.{slot}.lock")
+                lock = FileLock(folder / f"{_lease_name(gpu)}.{slot}.lock")
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:
@@ -88,6 +88,20 @@ def _lock_free_gpu(gpus: list[str], jobs_per_gpu: int) -> "tuple[str, FileLock]"
             _log.info("waits for one of %d GPUs", len(gpus))
             waited = True
         time.sleep(_POLL_SECONDS)
+
+
+def _lease_name(gpu: str) -> str:
+    """A name of a GPU that no other one on this machine has.
+
+    Two SLURM jobs on one node may both see their own GPUs as 0 and 1: the UUID tells them apart, or
+    else the job's number.
+    """
+    if not gpu.isdecimal():
+        return gpu
+    installed = _installed_gpus()
+    if int(gpu) < len(installed):
+        return installed[int(gpu)]
+    return f"{gpu}-{os.environ.get('SLURM_JOB_ID', '')}"
 
 
 def _lease_folder() -> Path:

@@ -254,3 +254,24 @@ def test_an_nvidia_smi_that_hangs_is_not_waited_for(machine, tmp_path, monkeypat
     monkeypatch.setattr(gpus, "_ANSWER_SECONDS", 0.2)
     assert visible_gpus() == []
     assert "nvidia-smi does not answer" in caplog.text
+
+
+def test_two_allocations_on_a_node_have_gpus_of_their_own(machine, monkeypatch, tmp_path):
+    machine(0, ["GPU 0: NVIDIA A100 (UUID: GPU-a)", "GPU 1: NVIDIA A100 (UUID: GPU-b)"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with gpu_lease("auto"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+        machine(0, ["GPU 0: NVIDIA A100 (UUID: GPU-c)", "GPU 1: NVIDIA A100 (UUID: GPU-b)"])
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        assert leased() == "0"  # another one
+    machine(0, ["no GPU is listed"])
+    for job, expected in (("7", "0"), ("8", "0"), ("7", "1")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        held = gpu_lease("auto")
+        held.__enter__()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
+        monkeypatch.setitem(_HELD, len(_HELD), held)  # until the test ends
+
+
+_HELD = {}

@@ -203,3 +203,73 @@ def test_kill_9_at_any_moment_and_one_command_leads_to_the_same_bytes(
         hit.append(stage)
         shutil.rmtree(folder)
     print(kind, hit)
+
+
+def kill_all(folder, command, seconds, cwd=None):
+    """Begin a run and kill it with its jobs after some of its time, while it holds the lock."""
+    run = psutil.Process(start(cwd or folder, command).pid)
+    time.sleep(seconds)
+    wait_for(lambda: ended(run) or snakemake_state.locked(folder))
+    assert not ended(run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert snakemake_state.locked(folder)
+
+
+def times(folder):
+    """When each result was written."""
+    return {name: (folder / "results" / name).stat().st_mtime_ns for name in content(folder)}
+
+
+@pytest.mark.long
+def test_a_run_started_elsewhere_that_moved_and_lost_its_configuration_goes_on(
+    fresh, undisturbed, tmp_path
+):
+    seconds, expected = undisturbed
+    folder, begun = fresh(), tmp_path / "begun/here"
+    begun.mkdir(parents=True)
+    (folder / "mine.yaml").rename(begun / "mine.yaml")
+    kill_all(folder, [*COMMAND, "--directory", str(folder)], seconds / 2, begun)
+    shutil.rmtree(tmp_path / "begun")
+    moved = folder.rename(tmp_path / "moved")
+    done = resume(tmp_path, "--directory", "moved")
+    assert done.returncode == 0, done.stderr
+    said = f"milmer: {begun}/mine.yaml is gone; the configuration that the run had is used"
+    assert done.stderr.splitlines()[0] == said
+    assert content(moved) == expected
+
+
+@pytest.mark.long
+def test_an_interrupted_forceall_keeps_what_it_has_finished(fresh, undisturbed):
+    seconds, expected = undisturbed
+    folder = fresh()
+    assert start(folder).wait(300) == 0
+    before, began = times(folder), time.time_ns()
+    kill_all(folder, [*COMMAND, "--forceall"], seconds / 2)
+    kept = {name: written for name, written in times(folder).items() if written > began}
+    assert 0 < len(kept) < len(before)
+    done = resume(folder)
+    assert done.returncode == 0, done.stderr
+    after = times(folder)
+    assert content(folder) == expected
+    assert {name for name in before if after[name] < began} == set()  # all were made again
+    finished = {name for name in kept if "parquet" in name or name.endswith(".h5")}
+    assert {name: after[name] for name in finished} == {name: kept[name] for name in finished}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("put_back", [True, False])
+def test_a_configuration_that_is_edited_before_it_goes_on_counts(fresh, undisturbed, put_back):
+    seconds, expected = undisturbed
+    folder = fresh()
+    kill_all(folder, COMMAND, seconds / 2)
+    text = (folder / "mine.yaml").read_text()
+    assert "epochs: 60" in text
+    (folder / "mine.yaml").write_text(text.replace("epochs: 60", "epochs: 2"))
+    done = resume(folder, "--config", "protocols={names: [segment]}")
+    assert done.returncode == 0, done.stderr
+    assert content(folder) != expected
+    if put_back:
+        (folder / "mine.yaml").write_text(text)
+        assert start(folder).wait(300) == 0
+        assert content(folder) == expected
