@@ -113,6 +113,27 @@ def resume(
     os.execv(command[0], command)
 
 
+@app.command(rich_help_panel=START)
+def fetch(
+    file: Annotated[
+        Path | None, typer.Argument(help="Configuration; default: the one beside the Snakefile.")
+    ] = None,
+) -> None:
+    """Download the configured backbones, for jobs on nodes without a network."""
+    from milmer import config_files
+    from milmer.backbone.fetching import fetch_backbones
+    from milmer.config import load_config
+
+    user = config_files.workflow_config(config_files.read_yaml(file) if file else {})
+    config = load_config(user)
+    variants = ["default", *config.variants.backbone]
+    fetched = fetch_backbones(config.variant("backbone", name) for name in variants)
+    for name, commit in fetched:
+        typer.echo(f"{name}: commit {commit} is in the Hugging Face cache")
+    if not fetched:
+        typer.echo("nothing to download: all backbones are directories")
+
+
 @app.command(rich_help_panel=RESULTS)
 def summary(
     tables: Annotated[Path, typer.Argument(help="Folder of the tables.")],

@@ -167,6 +167,7 @@ MODULES = {
     "milmer/faces/contact_sheet.py": "",
     "milmer/faces/face_detection_*": "",  # another model is refused by its digest
     "milmer/backbone/*.py": "pretrain tokens train explain",
+    "milmer/backbone/fetching.py": "",
     "milmer/backbone/class_folders.py": "pretrain",
     "milmer/backbone/pretraining.py": "pretrain",
     "milmer/backbone/resuming.py": "pretrain",
