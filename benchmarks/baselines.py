@@ -7,8 +7,9 @@
 A seed draws a twin of one subject, its folds, weights and order. Protocol ``trial``; the epoch is
 chosen on the validation part. Baselines learn from the training part alone, as the model does:
 logistic regression (C = 1) and shrinkage LDA on log band power for the EEG, shrinkage LDA on the
-mean token for faces, and for both these two LDA stacked. Where no face video is at hand (the real
-EEG), only the EEG is measured. What is trained is kept in the folder: the same command goes on.
+mean token for faces, and for both these two LDA stacked, and logistic regression on the features of
+both. Where no face video is at hand (the real EEG), only the EEG is measured. What is trained is
+kept in the folder: the same command goes on; ``--folds`` also limits how many folds are measured.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +48,13 @@ SIZES = {
 MODALITIES = {"EEG": ["eeg"], "faces": ["face"], "both": ["eeg", "face"]}
 TWIN = {"subjects": 1, "trials": 24, "seconds": 12, "eeg_signal": 0.25, "informative": 0.3}
 VIDEO = {"width": 240, "height": 192, "fps": 5, "faceless": 0, "video_missing": 0}
-FOLDS, FIRST_SEED = 8, 201
+FOLDS = 8
 REAL = ("s01", "s02")
 
 
-def prepare(folder: Path, seeds: int, folds: int, trials: int) -> None:
+def prepare(folder: Path, seeds: Sequence[int], folds: int, trials: int) -> None:
     """Write segments, tokens and splits of all datasets, as the stages write them."""
-    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+    for seed in seeds:
         _prepare_twin(folder / f"twin-{seed}", seed, folds, trials)
     _prepare_real(folder, seeds, folds)
 
@@ -76,7 +78,7 @@ def _prepare_twin(out: Path, seed: int, folds: int, trials: int) -> None:
     (out / "done").touch()
 
 
-def _prepare_real(folder: Path, seeds: int, folds: int) -> None:
+def _prepare_real(folder: Path, seeds: Sequence[int], folds: int) -> None:
     tool = Path(__file__).resolve().parents[1] / "tools/make_deap_from_real.py"
     with tempfile.TemporaryDirectory() as name:
         size = ["--subjects", "1", "2", "--trials", "32", "--seconds", "12"]
@@ -85,7 +87,7 @@ def _prepare_real(folder: Path, seeds: int, folds: int) -> None:
             print(f"without the real EEG: {done.stderr.splitlines()[-1]}")
             return
         for subject in REAL:
-            for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+            for seed in seeds:
                 _write_eeg(Path(name), subject, folder / f"real-{subject}-{seed}", seed, folds)
 
 
@@ -136,8 +138,8 @@ def baselines(data: FoldData, modalities: list[str]) -> dict[str, float]:
     kinds = {name: x[train] for name, x in features.items()}
     fit = fit_classifier(kinds, label[train], groups[train], len(data.labels))
     guesses = {"shrinkage LDA": fit.logits({n: x[test] for n, x in features.items()}).argmax(1)}
-    if modalities == ["eeg"]:
-        x, c = features["eeg"], BandPowerOptions().c
+    if "eeg" in modalities:
+        x, c = np.concatenate(list(features.values()), axis=1), BandPowerOptions().c
         probability = class_probabilities(x[train], label[train], x[test], len(data.labels), c)
         guesses["logistic regression"] = probability.argmax(1)
     return {name: float((guess == label[test]).mean()) for name, guess in guesses.items()}
@@ -161,7 +163,7 @@ def model(
     return float((probability.argmax(1) == predictions["label"]).mean())
 
 
-def measure(folder: Path, size: str) -> list[list[object]]:
+def measure(folder: Path, size: str, folds: int) -> list[list[object]]:
     """Rows of the table: a kind of dataset and a modality."""
     accuracy: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
     for dataset in sorted(path.parent for path in folder.glob("*/splits")):
@@ -175,7 +177,7 @@ def measure(folder: Path, size: str) -> list[list[object]]:
                 segments if "eeg" in modalities else [],
                 tokens if "face" in modalities else [],
             )
-            for split in sorted((dataset / "splits").glob("k*.parquet")):
+            for split in sorted((dataset / "splits").glob("k*.parquet"))[:folds]:
                 found = baselines(read_fold(split, *files), modalities)
                 found["model"] = model(split, files, size, modalities, int(seed))
                 logging.info("%s %s %s %s", dataset.name, name, split.stem, found)
@@ -205,6 +207,7 @@ def main() -> None:
     parser.add_argument("--prepare", action="store_true", help="write the datasets")
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=301, help="other than those of tuning")
     parser.add_argument("--folds", type=int, default=FOLDS)
     parser.add_argument("--trials", type=int, default=TWIN["trials"], help="of a twin")
     args = parser.parse_args()
@@ -212,10 +215,11 @@ def main() -> None:
     logging.getLogger("milmer").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     if args.prepare:
-        prepare(args.folder, args.seeds, args.folds, args.trials)
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        prepare(args.folder, seeds, args.folds, args.trials)
         return
     header = ["data", "looks at", "model %", "best baseline", "its %", "difference"]
-    print(table(header, measure(args.folder, args.size)))
+    print(table(header, measure(args.folder, args.size, args.folds)))
     print()
     print(machine(1, ["torch"]))
 

@@ -19,7 +19,14 @@ from milmer.evaluation.band_power import class_probabilities, log_band_power
 from milmer.evaluation.baseline_options import BandPowerOptions
 from milmer.metrics.scores import class_shares
 from milmer.options import Options
-from milmer.splits.rows import joined, read_split, require_fit, sampling_rate, without_rejected
+from milmer.splits.rows import (
+    joined,
+    nothing_left,
+    read_split,
+    require_fit,
+    sampling_rate,
+    without_rejected,
+)
 
 
 @dataclass(frozen=True)
@@ -82,14 +89,11 @@ def make_baseline(
         parts = [method.features(array, sfreq, options) for array in eeg]
         features = np.concatenate(parts)[row]  # (row, feature)
         label, facts = table["label"].to_numpy(), split_provenance["facts"]
-        reason = None
-        if empty := [name for name, part in (("train", train), ("test", test)) if not part.any()]:
-            reason = (
-                f"no segment is left for {', '.join(empty)} ({sum(rejected.values())} rejected)"
-            )
+        rows = {"train": train.sum(), "test": test.sum()}
+        if reason := nothing_left(rows, {"rejected": rejected}):
             test = np.zeros(len(table), bool)
-        probability = np.empty((0, len(facts["labels"])))
-        if reason is None:
+            probability = np.empty((0, len(facts["labels"])))
+        else:
             probability = method.classifier(
                 features[train], label[train], features[test], len(facts["labels"]), options
             )

@@ -26,6 +26,7 @@ from milmer.contracts.arrays import attribute
 from milmer.contracts.explanation import EXPLANATION
 from milmer.contracts.run import PREDICTIONS
 from milmer.contracts.segments import SEGMENTS
+from milmer.errors import MilmerError
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.model.network import MilmerNetwork
 from milmer.model.shares import logit_shares
@@ -60,8 +61,8 @@ def explain_run(
     device = choose_device(options.device)
     channel, attention, count = np.zeros(0, np.float32), np.zeros((0, 0), np.float32), 0
     shares: dict[str, float] = {}
+    trained = _trained(run, split, segments, faces)
     if "skipped" not in storage.read_provenance(run / "predictions.parquet", PREDICTIONS)["facts"]:
-        trained = _trained(run)
         model = load_trained(run / "model").to(device)
         data = _read(model, trained, split, segments, faces, run, device)
         rows = data.rows("test")
@@ -81,11 +82,25 @@ def explain_run(
         file.attrs["logit_shares"] = json.dumps(shares)
 
 
-def _trained(run: Path) -> TrainOptions:
-    """The options that the run was trained with."""
+def _trained(
+    run: Path, split: Path, segments: Sequence[Path], faces: Sequence[Path]
+) -> TrainOptions:
+    """The options that the run was trained with; refuses files that it was not trained with."""
     path = run / "predictions.parquet"
-    options = storage.read_provenance(path)["options"]
-    return read_options(TrainOptions, {k: v for k, v in options.items() if k != "seed"}, str(path))
+    provenance = storage.read_provenance(path)
+    options = {k: v for k, v in provenance["options"].items() if k != "seed"}
+    trained = read_options(TrainOptions, options, str(path))
+    kind = "tokens" if trained.finetune is None else "faces"
+    given = {"split": split} | {f"segments_{path.stem}": path for path in segments}
+    given |= {f"{kind}_{path.stem}": path for path in faces}
+    for name, file in given.items():
+        if storage.digest(file) != provenance["inputs"].get(name):
+            raise MilmerError(
+                f"not what {run} was trained with",
+                where=file,
+                remedy="give the files of its training, or train again",
+            )
+    return trained
 
 
 def _read(

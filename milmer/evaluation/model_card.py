@@ -12,6 +12,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from milmer.metrics.epoch_score import BEFORE
+
 FILE = "evaluation.json"
 """The file with the model's results, beside the card in its folder."""
 
@@ -92,7 +94,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "## Data and protocol",
         _parts(facts),
         f"`{protocol}`: {PROTOCOLS[protocol]}. Epoch kept: {SELECTIONS[facts['select']]} "
-        f"({facts['epoch']}, counted from 0)." + (_REFIT if facts.get("refit") else ""),
+        f"({_epoch(facts)})." + (_REFIT if facts.get("refit") else ""),
         shares_text(facts.get("logit_shares", {})),
         "## Results on the test part",
         _results(metrics),
@@ -107,6 +109,15 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "\n".join(f"* {stage}: `{_json(values)}`" for stage, values in sorted(options.items())),
     ]
     return "\n\n".join(filter(None, lines)) + "\n"
+
+
+def _epoch(facts: Mapping[str, Any]) -> str:
+    if facts["epoch"] != BEFORE:
+        return f"{facts['epoch']}, counted from 0"
+    text = "before the first step: no epoch was better than the linear path alone"
+    if "face" in facts["modalities"]:
+        text += ", and nothing was learned about which frames to choose"
+    return text
 
 
 def shares_text(shares: Mapping[str, float]) -> str:

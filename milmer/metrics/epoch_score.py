@@ -8,6 +8,9 @@ import numpy as np
 
 NAMES = ("loss", "accuracy", "macro_f1")
 
+BEFORE = -1
+"""The epoch of a model before its first step, which may be the one that is kept."""
+
 
 def epoch_scores(truth: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     """Cross-entropy, accuracy and macro-F1 of ``truth`` (row,) and ``probability`` (row, class).

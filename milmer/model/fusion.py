@@ -53,16 +53,18 @@ class CrossAttention(nn.Module):
         """Draw the queries anew."""
         nn.init.normal_(self.queries, std=0.02)
 
-    def forward(self, tokens: Tensor, present: Tensor, weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, present: Tensor, weight: Tensor | None = None, most: int | None = None
+    ) -> Tensor:
         """Visual tokens (batch, query, dim) of ``tokens`` (batch, instance, token, dim).
 
         Instances are masked out where ``present`` (batch, instance) is False; if ``weight`` is
-        given, where that is zero.
+        given, where that is zero, as it is for all but ``most`` of each bag.
         """
         if weight is None:
             attended, *_ = self._attend(tokens, present)
         else:
-            attended = self._attend_to_all(tokens, weight)
+            attended = self._attend_to_all(tokens, weight, most)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def shares(self, tokens: Tensor, present: Tensor) -> Tensor:
@@ -86,12 +88,11 @@ class CrossAttention(nn.Module):
         p = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p), q, k, v
 
-    def _attend_to_all(self, tokens: Tensor, weight: Tensor) -> Tensor:
+    def _attend_to_all(self, tokens: Tensor, weight: Tensor, most: int | None) -> Tensor:
+        most = tokens.shape[1] if most is None else most
         chosen = weight.detach() > 0  # (batch, instance)
         order = chosen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
         weight, chosen = weight.gather(1, order), chosen.gather(1, order)  # the chosen first
-        # Of a bag: K, or all where no instance is valid; of an empty batch none can be told.
-        most = int(chosen.sum(1).max()) if len(chosen) else chosen.shape[1]
         attended, q, k, v = self._attend(_instances(tokens, order[:, :most]), chosen[:, :most])
         if not weight.requires_grad:
             return attended

@@ -143,12 +143,13 @@ class VisualBranch(nn.Module):
         count = tokens.shape[2]
         tokens = self.project(tokens)
         if self.fusion == "cross_attention":
-            # In a bag without any valid instance, which holds zeros, attend to all: avoids a NaN.
-            attended = present | ~present.any(1, keepdim=True)
-            if weight is not None:
-                empty = (~valid.any(1, keepdim=True)).to(weight.dtype)
-                weight = weight + empty
-            visual = self.attend(tokens, attended, weight)
+            # A bag without any valid instance holds zeros; attending to K of them avoids a NaN.
+            attended, most = present | ~present.any(1, keepdim=True), None
+            if weight is not None and selection is not None:
+                empty = ~valid.any(1, keepdim=True).expand_as(selection.selected)
+                weight = weight.scatter_add(1, selection.selected, empty.to(weight.dtype))
+                most = selection.selected.shape[1]
+            visual = self.attend(tokens, attended, weight, most)
             counts = None
         else:
             visual = tokens.flatten(1, 2)  # (batch, K * token, width)

@@ -1,6 +1,6 @@
 """A fold's split, and the rows of its subjects' files that it names; loads no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,18 @@ def count_parts(table: pd.DataFrame, left_out: np.ndarray) -> dict[str, int]:
     """How many rows of a split are ``left_out`` (row,), by part."""
     counts = table.loc[left_out, "part"].value_counts().sort_index()
     return {str(part): int(n) for part, n in counts.items()}
+
+
+def nothing_left(rows: Mapping[str, int], left_out: Mapping[str, Mapping[str, int]]) -> str | None:
+    """Why a fold is skipped of which the parts in ``rows`` are needed; None if each has rows.
+
+    ``left_out`` counts, by reason, the rows that were left out of each part.
+    """
+    empty = [part for part, count in rows.items() if not count]
+    if not empty:
+        return None
+    counts = [f"{sum(parts.values())} {why}" for why, parts in left_out.items() if parts]
+    return f"no segment is left for {', '.join(empty)} ({', '.join(counts) or 'none left out'})"
 
 
 def _other_channels(

@@ -23,7 +23,7 @@ from milmer import storage
 from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import TokensOptions
 from milmer.errors import MilmerError, Stopped
-from milmer.metrics.epoch_score import epoch_scores
+from milmer.metrics.epoch_score import BEFORE, epoch_scores
 from milmer.model.network import NetworkOutput
 from milmer.model.shares import logit_shares
 from milmer.runtime.device import choose_device, describe, fast_bfloat16
@@ -55,8 +55,10 @@ def train_fold(
     crops where the backbone is trained too (``options.finetune``), which then lies where
     ``backbone_name`` says if the options do not. Writes ``model/``, ``predictions.parquet`` and
     ``validation.parquet`` (one row a segment of the test and the validation part) and
-    ``history.parquet`` (one row an epoch). The test part is read once, after the epoch was chosen;
-    only ``select: best_on_test`` looks at it in every epoch, and keeps what it saw in the history.
+    ``history.parquet`` (one row an epoch, and one of the model before its first step where it may
+    be kept: with a linear path, under ``select: validation``). The test part is read once, after
+    the epoch was chosen; only ``select: best_on_test`` looks at it in every epoch, and keeps what
+    it saw in the history.
     """
     require_free(out, [split, *segments, *faces, *map(Path, filter(None, [backbone_name]))])
     torch.set_num_threads(options.training.threads)
@@ -171,7 +173,14 @@ class Training:
         began = time.monotonic()
         with stop_requests() as stop_requested:
             if not self.refitting:
-                for epoch in track(range(len(self.history), self.training.epochs), self._name):
+                if (
+                    not self.history
+                    and self.select == "validation"
+                    and self.model.linear is not None
+                ):
+                    self._end_epoch(BEFORE)
+                done = self.history[-1]["epoch"] + 1 if self.history else 0
+                for epoch in track(range(done, self.training.epochs), self._name):
                     self._train_epoch(epoch, epoch, state, stop_requested)
                     self._end_epoch(epoch)
                 self._choose()
@@ -183,10 +192,10 @@ class Training:
                     schedule = epoch * batches // self.first_batches
                     self._train_epoch(epoch, schedule, state, stop_requested)
         _log.info(
-            "%d epochs in %.1f s, kept epoch %d",
+            "%d epochs in %.1f s, kept %s",
             self.training.epochs,
             time.monotonic() - began,
-            self.best["epoch"],
+            "the model before them" if self.best["epoch"] == BEFORE else self.best["epoch"],
         )
 
     def _train_epoch(
@@ -242,11 +251,11 @@ class Training:
             )
 
     def _end_epoch(self, epoch: int) -> None:
-        entry: dict[str, Any] = {
-            "epoch": epoch,
-            "lr": self._lr(epoch),
-            "train_loss": self.loss_sum / len(self.rows["train"]),
-        }
+        """Note what an epoch came to, and keep the model where none was better."""
+        entry: dict[str, Any] = {"epoch": epoch, "lr": None, "train_loss": None}
+        if epoch != BEFORE:
+            entry["lr"] = self._lr(epoch)
+            entry["train_loss"] = self.loss_sum / len(self.rows["train"])
         self.loss_sum = 0.0
         watched = {"validation": "val", "best_on_test": "test"}.get(self.select)
         for part in ("val", "test"):
@@ -259,9 +268,11 @@ class Training:
                     # The published numbers are each the best of all epochs by itself.
                     entry["test_probabilities"] = probability.astype(np.float32).ravel()
         self.history.append(entry)
-        # Of equal epochs the one with the lower loss is kept, then the earlier.
+        # Of equal epochs the one with the lower loss is kept, then the earlier; training that names
+        # no more segments rightly than the linear path did before it is not worth its changes.
         metric = {"val": "val_macro_f1", "test": "test_accuracy"}.get(watched)
         rank = (entry[metric], -entry[f"{watched}_loss"]) if metric else (epoch, 0.0)
+        rank = (rank[0], math.inf) if epoch == BEFORE else rank
         if not self.best or rank > tuple(self.best["rank"]):
             weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
             self.best = {"epoch": epoch, "rank": list(rank), "model": weights}
@@ -353,6 +364,11 @@ class Training:
     def _forward(self, inputs: dict[str, Tensor]) -> NetworkOutput:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.model(**inputs)
+
+    @property
+    def _is_classifier(self) -> bool:
+        """Whether the model is one before its first step, which validation may find the best."""
+        return self.model.linear is not None and self.select == "validation"
 
     @property
     def _columns(self) -> list[str]:

@@ -24,8 +24,9 @@ class TrainingOptions(Options):
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     select: Literal["validation", "last", "best_on_test"] = Field(
         "validation",
-        description="Epoch that is kept: the best macro-F1 on the validation part, the last, or "
-        "(as published) the best accuracy on the test part.",
+        description="Epoch that is kept: the best macro-F1 on the validation part (with a linear "
+        "path, none if none is better than before the first step), the last, or (as published) the "
+        "best accuracy on the test part.",
     )
     refit: bool = Field(
         False,

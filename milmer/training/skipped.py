@@ -12,6 +12,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from milmer import folders, storage
+from milmer.splits.rows import nothing_left
 from milmer.training.fold_data import FoldData
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import FILE
@@ -25,18 +26,7 @@ def skip_reason(data: FoldData, options: TrainOptions) -> str | None:
         rows["train"] += rows.pop("val")
     elif options.training.select != "validation":
         del rows["val"]
-    empty = [part for part, count in rows.items() if not count]
-    if not empty:
-        return None
-    counts = [
-        f"{sum(left_out.values())} {why}"
-        for why, left_out in (
-            ("rejected", data.rejected),
-            ("without a valid face", data.dropped),
-        )
-        if left_out
-    ]
-    return f"no segment is left for {', '.join(empty)} ({', '.join(counts) or 'none left out'})"
+    return nothing_left(rows, {"rejected": data.rejected, "without a valid face": data.dropped})
 
 
 def write_skipped(

@@ -1,7 +1,9 @@
 """What explains a model: the channels with the class, and where the queries attend."""
 
 import json
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -121,3 +123,37 @@ def test_faces_alone_have_no_channels(files, tmp_path):
 def test_a_folder_that_is_no_run_is_one_line(files, tmp_path, refused):
     with refused("predictions.parquet: no such file", nothing_in=tmp_path):
         explain_run(tmp_path, *files, ExplainOptions(), tmp_path / "a.h5")
+
+
+def changed(path, folder, dataset):
+    """A copy of a file of the pipeline whose ``dataset`` holds another value, by its digest too."""
+    copy = folder / path.name
+    shutil.copy(path, copy)
+    with h5py.File(copy, "r+") as file:
+        file[dataset][0, 0] += 1
+        file.attrs["digest"] = storage.content_digest(file)
+    return copy
+
+
+@pytest.mark.parametrize("kind", ["split", "segments", "tokens"])
+def test_other_files_than_the_runs_are_refused(files, refused, tmp_path, kind):
+    train(tmp_path / "run", *files)
+    split, segments, tokens = files
+    if kind == "split":
+        split = tmp_path / "other.parquet"
+        trials = segments[0].parents[2] / "trials/s01.parquet"
+        make_split([trials], "trial", "s01-k1", SplitOptions(folds=2, validation=0), split)
+    elif kind == "segments":
+        segments = [changed(segments[0], tmp_path, "eeg")]
+    else:
+        tokens = [changed(tokens[0], tmp_path, "tokens")]
+    with refused(f"not what {tmp_path / 'run'} was trained with; give the files of its training"):
+        explain_run(tmp_path / "run", split, segments, tokens, ExplainOptions(), tmp_path / "a.h5")
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_a_subject_that_the_run_was_not_trained_with_is_refused(files, refused, tmp_path):
+    split, segments, tokens = files
+    train(tmp_path / "run", split, [], tokens, modalities=["face"])
+    with refused(f"{segments[0]}: not what {tmp_path / 'run'} was trained with"):
+        explain_run(tmp_path / "run", split, segments, tokens, ExplainOptions(), tmp_path / "a.h5")

@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
+from milmer import storage
 from milmer.evaluation import model_card
 from milmer.evaluation.evaluate import evaluate_run
 from milmer.evaluation.options import METRIC_TITLES
@@ -46,6 +47,33 @@ def cells(text, name):
     return [cell.strip() for cell in row.split("|")[2:-1]]
 
 
+@pytest.fixture(scope="module")
+def trained(train):
+    """The facts and the metrics of a run."""
+    _, metrics = train("trial", "s01-k0")
+    return storage.read_provenance(train.folder / "predictions.parquet")["facts"], metrics
+
+
+def epoch_kept(text):
+    return re.search(r"Epoch kept: that with [^(]*\((.*)\)\.", text)[1]
+
+
+def epoch_in_words(epoch, modalities):
+    if epoch != -1:
+        return f"{epoch}, counted from 0"
+    text = "before the first step: no epoch was better than the linear path alone"
+    frames = ", and nothing was learned about which frames to choose"
+    return text + (frames if "face" in modalities else "")
+
+
+@pytest.mark.parametrize("epoch", [-1, 1])
+@pytest.mark.parametrize("modalities", [["eeg"], ["eeg", "face"]], ids="-".join)
+def test_it_tells_which_epoch_was_kept(trained, epoch, modalities):
+    facts, metrics = trained
+    text = model_card.model_card(facts | {"epoch": epoch, "modalities": modalities}, metrics)
+    assert epoch_kept(text) == epoch_in_words(epoch, modalities)
+
+
 def test_it_tells_the_data_the_protocol_and_the_metrics(train):
     text, metrics = train("trial", "s01-k0")
     assert ModelCard(text).data.to_dict()["tags"] == [
@@ -64,7 +92,7 @@ def test_it_tells_the_data_the_protocol_and_the_metrics(train):
     assert (
         cells(text, "accuracy of the majority class")[0] == f"{metrics['majority']['segment']:.3f}"
     )
-    assert f"({metrics['epoch']}, counted from 0)" in text
+    assert epoch_kept(text) == epoch_in_words(metrics["epoch"], ["eeg", "face"])
     assert '"layout": "channels_by_time"' in text
     assert "/tmp" not in text
     assert "Leaky" not in text

@@ -4,7 +4,9 @@ import base64
 import io
 import re
 import xml.dom.minidom
+from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from PIL import Image
 from milmer import storage
 from milmer.drawing.svg import Figure, ticks
 from milmer.evaluation.report.figures import FIGURES
-from milmer.evaluation.report.figures_results import inflation
+from milmer.evaluation.report.figures_results import inflation, learning
 from milmer.evaluation.report.markdown import html
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.report.page import DRAWN_IN, make_report
@@ -111,6 +113,21 @@ def test_band_power_stands_beside_where_it_was_measured(work):
     drawn = inflation(results).panels[0]
     assert drawn.description.count("band power 0.33") == 2
     assert drawn.body.count("l5 5l-5 5l-5 -5z") == 2
+
+
+def test_the_model_before_its_first_step_stands_in_the_learning_curve(work):
+    group = Results(*work).groups[0]
+    runs = group.history["run"].unique()
+    before = pd.DataFrame({"epoch": -1, "val_macro_f1": 0.875, "run": runs})
+    longer = replace(group, history=pd.concat([before, group.history]))
+    plain, with_it = (
+        learning(SimpleNamespace(groups=[g])).panels[0].description.partition("; ")
+        for g in (group, longer)
+    )
+    # There is no training loss before the first step.
+    assert with_it[0] == plain[0]
+    assert with_it[2].startswith("validation macro f1 0.88 to")
+    assert not plain[2].startswith("validation macro f1 0.88")
 
 
 def test_every_drawing_says_what_it_shows_and_ids_are_single(page):

@@ -121,6 +121,25 @@ def test_one_graph_serves_batches_with_and_without_missing_faces(how, fusion):
             torch.testing.assert_close(graph(**some).logits, network(**some).logits)
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_compiled_model_learns_as_the_model_does(fusion):
+    """Also where a bag has fewer valid frames than are chosen, or none."""
+    network = model(fusion=fusion)
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    torch._dynamo.reset()
+    for inputs in (batch(seed=5) | {"valid": torch.ones(3, 6, dtype=torch.bool)}, batch()):
+        gradients = []
+        for either in (network, compiled):
+            network.zero_grad()
+            either(**inputs).logits.square().sum().backward()
+            named = network.named_parameters()
+            gradients.append({n: p.grad.clone() for n, p in named if p.grad is not None})
+        assert any(name.startswith("visual.score") for name in gradients[0])
+        assert gradients[0].keys() == gradients[1].keys()
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradients[1][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
 def test_tokens_in_half_precision_and_masks_of_numbers_are_taken_as_they_are():
     network, inputs = model(), batch()
     half = inputs["face_tokens"].half()

@@ -12,12 +12,15 @@ import torch
 
 from milmer import storage
 from milmer.errors import MilmerError, Stopped
+from milmer.metrics.epoch_score import BEFORE, epoch_scores
 from milmer.metrics.scores import measure
 from milmer.model.huggingface import MilmerForEmotionClassification
+from milmer.model.trained import load_trained
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training import loop
 from milmer.training.fold_data import read_fold
+from milmer.training.initial import initial_network
 from milmer.training.loop import train_fold
 from milmer.training.options import TrainOptions
 
@@ -96,6 +99,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monk
 
 # ---------------------------------------------------------------------- refit
 
+DEEP = {"linear_path": False}  # so that an epoch is kept
+
 
 @pytest.fixture(scope="module")
 def refitted(files, tmp_path_factory):
@@ -109,7 +114,7 @@ def refitted(files, tmp_path_factory):
     loop.Training._train_on = noted
     try:
         out = tmp_path_factory.mktemp("refit") / "seed0"
-        train_fold(*files, options(refit=True), 0, out)
+        train_fold(*files, options(DEEP, refit=True), 0, out)
     finally:
         loop.Training._train_on = plain
     return out, steps
@@ -137,13 +142,17 @@ def test_refit_trains_on_both_parts_for_as_many_steps_as_led_to_the_chosen_epoch
     assert facts(out)["segments"]["train"] == len(train | val)
 
 
-def test_what_a_refitted_run_says_of_the_validation_part_comes_from_before(run, refitted):
+def test_what_a_refitted_run_says_of_the_validation_part_comes_from_before(
+    files, refitted, tmp_path
+):
+    plain = tmp_path / "plain"
+    train_fold(*files, options(DEEP), 0, plain)
     before, after = (
         storage.read_table(folder / "validation.parquet", "validation")
-        for folder in (run, refitted[0])
+        for folder in (plain, refitted[0])
     )
     pd.testing.assert_frame_equal(before, after)
-    weights = [(folder / "model/model.safetensors").read_bytes() for folder in (run, refitted[0])]
+    weights = [(folder / "model/model.safetensors").read_bytes() for folder in (plain, refitted[0])]
     assert weights[0] != weights[1]
 
 
@@ -164,9 +173,9 @@ def test_a_refit_that_was_interrupted_goes_on_to_the_same_bytes(
 
     monkeypatch.setattr(loop.Training, "_train_on", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train_fold(*files, options(refit=True, checkpoint_minutes=0), 0, out)
+        train_fold(*files, options(DEEP, refit=True, checkpoint_minutes=0), 0, out)
     left = len(steps)
-    train_fold(*files, options(refit=True, checkpoint_minutes=0), 0, out)
+    train_fold(*files, options(DEEP, refit=True, checkpoint_minutes=0), 0, out)
     assert left == len(steps) - back
     assert same_bytes(whole, out)
 
@@ -280,12 +289,111 @@ def test_validation_predictions_are_those_that_chose_the_epoch(files, run):
     expected = split.loc[split["part"] == "val", keys].reset_index(drop=True)
     pd.testing.assert_frame_equal(validation[keys], expected)
     history = storage.read_table(run / "history.parquet", "history")
+    history = history.set_index("epoch")
     kept = facts(run)["epoch"]
+    history.loc[BEFORE, "val_loss"] = -np.inf  # kept unless an epoch names more segments rightly
     best = history.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).index[0]
     assert kept == best
+    history = storage.read_table(run / "history.parquet", HISTORY).set_index("epoch")
     scores = measure(validation, facts(run)["labels"])["segment"]
     for name in ("loss", "accuracy", "macro_f1"):
         assert history.loc[kept, f"val_{name}"] == pytest.approx(scores[name])
+
+
+def epochs_of(out):
+    return storage.read_table(out / "history.parquet", HISTORY).set_index("epoch")
+
+
+def keep_macro_f1(monkeypatch, macro_f1):
+    """Validation says ``macro_f1`` (of the model before its first step, of epoch 0, …)."""
+    scores = iter(macro_f1)
+    monkeypatch.setattr(
+        loop, "epoch_scores", lambda *part: epoch_scores(*part) | {"macro_f1": next(scores)}
+    )
+
+
+def test_the_model_before_its_first_step_is_kept_where_no_epoch_is_better(
+    files, tmp_path, monkeypatch
+):
+    keep_macro_f1(monkeypatch, [0.5, 0.25, 0.5, 0.5, 0.25])
+    train_fold(*files, options(), 0, tmp_path / "seed0")
+    assert facts(tmp_path / "seed0")["epoch"] == BEFORE
+    history = epochs_of(tmp_path / "seed0")
+    assert history.index.tolist() == [BEFORE, 0, 1, 2, 3]
+    assert history[["lr", "train_loss"]].isna().all(axis=1).tolist() == [True, *4 * [False]]
+    kept = load_trained(tmp_path / "seed0/model")
+    assert not kept.classifier.weight.any()
+    data = read_fold(*files)
+    torch.manual_seed(0)
+    begun = initial_network(data, data.rows("train"), options(), torch.device("cpu"), None)
+    for name in ("eeg", "face"):
+        torch.testing.assert_close(
+            getattr(kept.linear, name).weight, getattr(begun.linear, name).weight
+        )
+    # Nothing comes from the deep path, and nothing says otherwise.
+    shares = facts(tmp_path / "seed0")["logit_shares"]
+    assert shares["linear_eeg"] + shares["linear_face"] == pytest.approx(1)
+    assert (shares["frames"], shares["eeg"]) == pytest.approx((0, 0), abs=1e-6)
+
+
+def test_an_epoch_that_is_better_than_before_the_first_step_is_kept(files, tmp_path, monkeypatch):
+    keep_macro_f1(monkeypatch, [0.5, 0.25, 0.75, 0.5, 0.25])
+    train_fold(*files, options(), 0, tmp_path / "seed0")
+    assert facts(tmp_path / "seed0")["epoch"] == 1
+
+
+def test_refit_of_the_model_before_its_first_step_takes_no_step(files, tmp_path, monkeypatch):
+    keep_macro_f1(monkeypatch, [0.5, 0.25, 0.5, 0.5, 0.25])
+    train_fold(*files, options(refit=True), 0, tmp_path / "seed0")
+    data = read_fold(*files)
+    both = np.sort(np.concatenate([data.rows("train"), data.rows("val")]))
+    begun = initial_network(data, both, options(), torch.device("cpu"), None)
+    kept = load_trained(tmp_path / "seed0/model")
+    torch.testing.assert_close(kept.linear.bias, begun.linear.bias)
+    assert (facts(tmp_path / "seed0")["epoch"], facts(tmp_path / "seed0")["refit"]) == (
+        BEFORE,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "training"),
+    [
+        ({"linear_path": False}, {}),
+        ({}, {"select": "last"}),
+        ({}, {"select": "best_on_test"}),
+    ],
+    ids=["no linear path", "last", "best_on_test"],
+)
+def test_otherwise_only_epochs_are_chosen_from(files, tmp_path, model, training):
+    train_fold(*files, options(model, epochs=1, **training), 0, tmp_path / "seed0")
+    assert epochs_of(tmp_path / "seed0").index.tolist() == [0]
+    assert facts(tmp_path / "seed0")["epoch"] == 0
+
+
+def test_a_run_that_was_interrupted_keeps_the_model_before_its_first_step(
+    files, tmp_path, monkeypatch
+):
+    """It is noted once, not again when the run goes on."""
+    plain = loop.Training._train_on
+
+    def interrupted(self, rows):
+        if self.step == 1:
+            raise KeyboardInterrupt
+        plain(self, rows)
+
+    low = [0.5, *4 * [0.25]]
+    keep_macro_f1(monkeypatch, low)
+    train_fold(*files, options(), 0, tmp_path / "whole")
+    keep_macro_f1(monkeypatch, low)
+    monkeypatch.setattr(loop.Training, "_train_on", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(*files, options(checkpoint_minutes=0), 0, tmp_path / "seed0")
+    monkeypatch.setattr(loop.Training, "_train_on", plain)
+    keep_macro_f1(monkeypatch, low[1:])
+    train_fold(*files, options(checkpoint_minutes=0), 0, tmp_path / "seed0")
+    assert facts(tmp_path / "seed0")["epoch"] == BEFORE
+    assert same_bytes(tmp_path / "whole", tmp_path / "seed0")
 
 
 def test_facts_say_what_was_trained_and_tested_on(files, run):
@@ -384,7 +492,7 @@ def test_without_validation_its_part_trains_too(files, run, tmp_path):
 
 
 def test_the_rate_falls_along_the_published_cosine(run):
-    rate = storage.read_table(run / "history.parquet", "history")["lr"].to_numpy()
+    rate = epochs_of(run)["lr"].drop(BEFORE).to_numpy()
     epochs = np.arange(4)
     expected = 1e-3 * ((1 + np.cos(np.pi * epochs / 4)) / 2 * 0.9 + 0.1)
     np.testing.assert_allclose(rate, expected)

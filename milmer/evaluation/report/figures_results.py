@@ -7,6 +7,7 @@ from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.report.sources import Group, Results, caveats
 from milmer.metrics.calibration import expected_calibration_error
+from milmer.metrics.epoch_score import BEFORE
 
 _SHARES = (0, 0.25, 0.5, 0.75, 1)
 _PEEKS = "best_on_test"
@@ -162,7 +163,8 @@ def learning(results: Results) -> Figure:
         "Learning",
         "The line is the median over runs, the band their middle 80 %. Triangles mark the epochs "
         "that were kept; the larger, the more runs kept that epoch. The second metric is measured "
-        "on the validation part, or on the test part where the epoch was chosen there.",
+        "on the validation part, or on the test part where the epoch was chosen there. Epoch −1 is "
+        "the model before its first step.",
         [_learning_panel(group) for group in results.groups],
         "There are no runs.",
     )
@@ -175,18 +177,21 @@ def _learning_panel(group: Group) -> Panel:
         None,
     )
     columns = ["train_loss", *([watched] if watched else [])]
-    epochs = np.sort(history["epoch"].unique())
+    every = np.sort(history["epoch"].unique())
     drawing, medians = Drawing(height=165 * len(columns) + 18), []
     for i, column in enumerate(columns):
-        wide = history.pivot(index="epoch", columns="run", values=column).to_numpy(float)
+        trained = history[history["epoch"] != BEFORE]  # before the first step there is no loss yet
+        rows = trained if column == "train_loss" else history
+        table = rows.pivot(index="epoch", columns="run", values=column)
+        epochs, wide = table.index.to_numpy(), table.to_numpy(float)  # (epoch,), (epoch, run)
         low, middle, high = np.nanquantile(wide, [0.1, 0.5, 0.9], axis=1)
         top = max(float(np.nanmax(high)), 1e-6) if column == "train_loss" else 1.0
         box = (44, 24 + 165 * i, WIDTH - 56, 118)
-        axes = Axes(drawing, box, (epochs[0], epochs[-1]), (0, top))
+        axes = Axes(drawing, box, (every[0], every[-1]), (0, top))
         part, _, metric = column.partition("_")
         name = f"{ {'val': 'validation'}.get(part, part) } {metric.replace('_', ' ')}"
         last = i == len(columns) - 1
-        xs = [e for e in ticks(epochs[0], epochs[-1], 5) if e == int(e)] if last else []
+        xs = [e for e in ticks(every[0], every[-1], 5) if e == int(e)] if last else []
         axes.grid(xs, ticks(0, top), "epoch" if last else "", name)
         band = list(zip(epochs, high, strict=True)) + list(zip(epochs, low, strict=True))[::-1]
         drawing.path([axes.at(x, y) for x, y in band], "faint")
@@ -199,8 +204,8 @@ def _learning_panel(group: Group) -> Panel:
         size = 3 + 4 * count / len(kept)
         drawing.path([(x, y - 2 * size), (x - size, y), (x + size, y)], "wedge")
     description = (
-        f"Medians from the first to the last of {len(epochs)} epochs: {'; '.join(medians)}. "
-        f"Median epoch kept: {np.median(kept):g}."
+        f"Medians from the first to the last of {trained['epoch'].nunique()} epochs: "
+        f"{'; '.join(medians)}. Median epoch kept: {np.median(kept):g}."
     )
     return drawing.panel(group.title, description)
 
