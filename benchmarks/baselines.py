@@ -82,6 +82,7 @@ def _prepare_real(folder: Path, seeds: Sequence[int], folds: int) -> None:
     tool = Path(__file__).resolve().parents[1] / "tools/make_deap_from_real.py"
     with tempfile.TemporaryDirectory() as name:
         size = ["--subjects", "1", "2", "--trials", "32", "--seconds", "12"]
+        size += ["--formats", "dat", "--no-video", "1", "2"]  # the EEG alone is measured
         done = subprocess.run([sys.executable, tool, name, *size], capture_output=True, text=True)
         if done.returncode:
             print(f"without the real EEG: {done.stderr.splitlines()[-1]}")
