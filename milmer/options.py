@@ -42,7 +42,11 @@ class Options(BaseModel):
     """A configuration section: unknown keys are errors, and values are immutable."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        defer_build=True,  # a stage reads few of the sections that it imports
     )
 
     @model_validator(mode="before")

@@ -10,7 +10,7 @@ from tests.conftest import REPOSITORY
 
 LIBRARIES = [
     *("torch", "torch._dynamo", "sympy", "transformers", "lightning_fabric", "accelerate"),
-    *("huggingface_hub", "sklearn", "scipy", "matplotlib", "mne", "skimage", "snakemake"),
+    *("huggingface_hub", "sklearn", "scipy", "matplotlib", "mne", "skimage", "snakemake", "PIL"),
 ]
 MODEL = {"torch"}
 STAGES = {

@@ -14,7 +14,8 @@ AGAIN = "delete it and run again"
 class Facts(BaseModel):
     """Plain values by name; what no reader counts on may be there too."""
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    # Not built before it is needed: a stage reads few of the files that have a contract.
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class Origin(Facts):

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from milmer.errors import MilmerError
-from milmer.readers.pictures import require_pixels
 
 LARGEST_CROP = 1024
 """Width and height in px, as many as faces.size allows."""
@@ -21,7 +20,9 @@ def decode_crop(image: np.ndarray) -> np.ndarray:
 
     Raises :class:`MilmerError` where it is none, or larger than any crop.
     """
-    import cv2  # which training on tokens does without
+    import cv2  # which training on tokens does without, as it does without Pillow
+
+    from milmer.readers.pictures import require_pixels
 
     picture = None
     if require_pixels(image.tobytes(), LARGEST_CROP**2, "a stored crop"):

@@ -294,14 +294,14 @@ def test_validation_predictions_are_those_that_chose_the_epoch(files, run):
     history.loc[BEFORE, "val_loss"] = -np.inf  # kept unless an epoch names more segments rightly
     best = history.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).index[0]
     assert kept == best
-    history = storage.read_table(run / "history.parquet", HISTORY).set_index("epoch")
+    history = storage.read_table(run / "history.parquet", "history").set_index("epoch")
     scores = measure(validation, facts(run)["labels"])["segment"]
     for name in ("loss", "accuracy", "macro_f1"):
         assert history.loc[kept, f"val_{name}"] == pytest.approx(scores[name])
 
 
 def epochs_of(out):
-    return storage.read_table(out / "history.parquet", HISTORY).set_index("epoch")
+    return storage.read_table(out / "history.parquet", "history").set_index("epoch")
 
 
 def keep_macro_f1(monkeypatch, macro_f1):
