@@ -15,6 +15,7 @@ from milmer.check.findings import Facts, Problem
 from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions, segment_grid
+from milmer.faces.clocks import read_times
 from milmer.manifest.dataset import missing_labels
 from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
 from milmer.manifest.trials import span_of
@@ -130,7 +131,9 @@ def _inspect_subject(facts: ManifestFacts, subject: str) -> None:
                 if not facts.quick:
                     path = manifest.at(name)
                     if kind == "video":
-                        contents[name] = probe(path)
+                        manifest.require_file(row, "video_times")
+                        times = row.video_times and read_times(manifest.at(row.video_times))
+                        contents[name] = probe(path, times=times)
                     else:
                         contents[name], files[name] = _open(path, facts.dataset)
         if row.eeg_file and facts.eeg[row.eeg_file]:

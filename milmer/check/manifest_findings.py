@@ -6,6 +6,7 @@ Each check looks at one thing and yields findings; add a new one beside them and
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from milmer.check.findings import Finding, note_at, note_on, small_classes, too_
 from milmer.check.manifest import ManifestFacts
 from milmer.check.ranges import span
 from milmer.data.segmentation import SegmentationOptions
+from milmer.errors import MilmerError
+from milmer.faces.clocks import on_trial
 from milmer.manifest.table import Row
+from milmer.manifest.trials import video_clock
 
 _BARELY = 0.05  # s of video that a trial may lack without a note
 
@@ -155,25 +159,36 @@ def _without_video(facts: ManifestFacts) -> Iterator[Finding]:
     yield from note_on("eeg_without_video", "no face video; only EEG is used: {}", without)
 
 
-def _video_ends(facts: ManifestFacts) -> Iterator[Finding]:
-    """Videos that end before the trial begins, or before its EEG ends."""
-    short, lacking = [], []
+def _video_covers(facts: ManifestFacts) -> Iterator[Finding]:
+    """Videos that show nothing of a trial, or not all of it."""
+    late, missed, short, lost = [], [], [], []
     for row in facts.rows:
         clip = facts.video.get(row.video_file or "")
         if clip is None:
             continue
-        start = row.video_start or 0.0
-        seconds = clip.seconds - start
-        if seconds <= 0:
-            text = f"video_start {start:g} s lies beyond the end of {row.video_file}"
-            error = facts.manifest.error(row, f"{text} ({clip.seconds:.2f} s)")
+        seconds = facts.seconds_of(row)
+        clock = video_clock(facts.manifest, row, row.eeg_start or 0.0)
+        about = {"eeg_start": row.eeg_start or 0.0, "eeg_seconds": seconds, "trial": row.trial}
+        try:
+            path = facts.manifest.at(row.video_file or "")
+            video = on_trial(SimpleNamespace(**clock, **about), clip, path)
+        except MilmerError as error:
             yield Finding("video", str(error), (row.subject,), stops=True)
-        elif facts.seconds_of(row) - seconds > _BARELY:
-            short.append(row)
-            lacking.append(facts.seconds_of(row) - seconds)
-    if short:
-        text = f"video ends {span(lacking, '{:.2f}')} s before the EEG: {{}}"
-        yield from note_at("lengths", text, _by_subject(short))
+            continue
+        for lack, rows, lacking in (
+            (video.time(0), late, missed),
+            (seconds - video.seconds, short, lost),
+        ):
+            if lack > _BARELY:
+                rows.append(row)
+                lacking.append(lack)
+    for what, rows, lacking in (
+        ("begins {} s after", late, missed),
+        ("ends {} s before", short, lost),
+    ):
+        if rows:
+            text = f"video {what.format(span(lacking, '{:.2f}'))} the EEG: {{}}"
+            yield from note_at("lengths", text, _by_subject(rows))
 
 
 def _video_notes(facts: ManifestFacts) -> Iterator[Finding]:
@@ -198,7 +213,7 @@ CHECKS: tuple[Callable[[ManifestFacts], Iterator[Finding]], ...] = (
     _without_eeg,
     _short_trials,
     _without_video,
-    _video_ends,
+    _video_covers,
     _video_notes,
 )
 """All checks, in the order of the report."""

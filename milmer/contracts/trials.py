@@ -10,7 +10,8 @@ TRIALS = Table(
     },
     optional={  # those of some datasets
         **dict.fromkeys(("valence", "arousal", "dominance", "liking", "familiarity"), "measure?"),
-        **{"eeg_start": "measure?", "video_start": "measure?", "stimulus": "text?"},
+        **dict.fromkeys(("eeg_start", "video_start", "video_rate"), "measure?"),
+        **dict.fromkeys(("video_times", "stimulus"), "text?"),
     },
     key=("subject", "trial"),
 )

@@ -17,8 +17,9 @@ from milmer.contracts.faces import FACES, FOUND
 from milmer.contracts.trials import TRIALS
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
+from milmer.faces.clocks import on_trial, times_of
 from milmer.faces.cropper import Cropper, Found
-from milmer.faces.crops import numbers_of, probe_of, starts_of, union
+from milmer.faces.crops import numbers_of, probe_of, union
 from milmer.faces.detection import Face
 from milmer.faces.options import FaceStageOptions
 from milmer.faces.people import same
@@ -103,18 +104,19 @@ def draw_subject_sheets(trials: Path, root: Path, faces: Path, folder: Path) -> 
     clips = clips.sort_values("trial")
     names = {number: f"{faces.stem}_trial{number:02d}.png" for number in clips["trial"]}
     folders.claim(folder, "faces", names.values(), [root, trials, faces])
-    probe_clip, starts = probe_of(options.faces), starts_of(clips)
+    probe_clip = probe_of(options.faces)
     for row in track(clips.itertuples(), "sheets", len(clips)):
         video = Path(root) / row.video_file
         if provenance["inputs"].get(f"video{row.trial:02d}") != storage.digest(video):
             raise MilmerError(
                 f"made from another file than {video}", where=faces, remedy="crop it again"
             )
-        clip, start = probe_clip(video), starts[row.trial]
-        searched = union(numbers_of(grid, row.trial, clip, options, start))
+        clip = probe_clip(video, times_of(row, root))
+        timed = on_trial(row, clip, video)
+        searched = union(numbers_of(grid, row.trial, timed, options))
         bag = crops["bag"][trial == row.trial]
         looks = {
-            clip.number(float(crops["time"][i]) + start): Look(
+            timed.number(float(crops["time"][i])): Look(
                 Face(*map(float, crops["box"][i]), float(crops["score"][i])),
                 *(crops[name][i].item() for name in ("detected", "faces_seen", "track")),
             )

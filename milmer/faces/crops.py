@@ -20,6 +20,7 @@ from milmer.contracts.faces import FACES, FOUND
 from milmer.contracts.trials import TRIALS
 from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
+from milmer.faces.clocks import on_trial, read_times, times_of
 from milmer.faces.cropper import Crop, Cropper, Found
 from milmer.faces.detection import model_digest
 from milmer.faces.options import FacesOptions, FaceStageOptions
@@ -64,7 +65,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     provenance = storage.provenance(
         "faces", __name__, options.result(), _inputs(trials, clips, root, options)
     )
-    probe_clip, starts = probe_of(options.faces), starts_of(clips)
+    probe_clip = probe_of(options.faces)
     bag = np.full((len(grid), options.faces.instances), -1, np.int32)
     facts = {"trial": [], "fps": [], "width": [], "height": [], "frames": []}
     found = []
@@ -76,18 +77,12 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         frames = _Frames(file)
         for row in track(clips.itertuples(), table["subject"].iloc[0], len(clips)):
             path = Path(root) / row.video_file
-            clip, start = probe_clip(path), starts[row.trial]
-            if start >= clip.seconds:
-                raise MilmerError(
-                    f"ends at {clip.seconds:.2f} s, and trial {row.trial} starts at {start:g} s",
-                    where=path,
-                    remedy="correct video_start in the manifest",
-                )
-            numbers = numbers_of(grid, row.trial, clip, options, start)
+            clip = on_trial(row, probe_clip(path, times_of(row, root)), path)
+            numbers = numbers_of(grid, row.trial, clip, options)
             wanted = union(numbers)
             in_clip, crops = cropper.crops(path, clip, wanted, place_of(row))
             found.append(in_clip)
-            index_of = {c.number: frames.add(c, clip.time(c.number) - start) for c in crops}
+            index_of = {c.number: frames.add(c, clip.time(c.number)) for c in crops}
             if wanted.size and not index_of:
                 faceless.append(int(row.trial))
             for i, in_segment in numbers.items():
@@ -119,7 +114,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         )
     if uncovered:
         _log.info(
-            "%d segments lie beyond the end of their video, of trials %s",
+            "%d segments are not covered by their video, of trials %s",
             len(uncovered),
             sorted(set(uncovered)),
         )
@@ -129,23 +124,21 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         )
 
 
-def probe_of(options: FacesOptions) -> Callable[[Path], Clip]:
-    """The function that probes a video and logs what is unusual, once for all of its trials."""
+def probe_of(options: FacesOptions) -> Callable[[Path, Path | None], Clip]:
+    """The function that probes a video and logs what is unusual, once for all of its trials.
+
+    With a table of when its frames are shown on the clock of the EEG, the clip is on that clock.
+    """
 
     @functools.cache
-    def probed(path: Path) -> Clip:
-        clip = probe(path, options.video_stream)
+    def probed(path: Path, times: Path | None = None) -> Clip:
+        stamps = None if times is None else read_times(times)
+        clip = probe(path, options.video_stream, stamps)
         for note in clip.notes:
             _log.warning("%s: %s", path.name, note)
         return clip
 
     return probed
-
-
-def starts_of(clips: pd.DataFrame) -> dict[int, float]:
-    """Where each trial starts in its clip, in s, by trial."""
-    starts = clips["video_start"] if "video_start" in clips else [0.0] * len(clips)
-    return dict(zip(clips["trial"], starts, strict=True))
 
 
 def place_of(row: tuple) -> str | None:
@@ -159,12 +152,8 @@ def numbers_of(
     trial: int,
     clip: Clip,
     options: FaceStageOptions,
-    start: float = 0.0,
 ) -> dict[int, np.ndarray]:
-    """The frame numbers of each segment of a trial, by the segment's row in ``grid``.
-
-    ``start`` is where the trial starts in the clip, in s.
-    """
+    """The frame numbers of each segment of a trial, by the segment's row in ``grid``."""
     return {
         row: frame_numbers(
             segment,
@@ -172,7 +161,6 @@ def numbers_of(
             options.segmentation.seconds,
             options.faces.instances,
             options.faces.min_coverage,
-            start,
         )
         for row, segment in enumerate(grid)
         if segment.trial == trial
@@ -199,7 +187,7 @@ def frame_numbers(
     ``seconds``. ``start`` is where the trial starts in the clip, in s.
     """
     begin = start + segment.start
-    first, last = max(begin, 0.0), min(begin + seconds, clip.seconds)
+    first, last = max(begin, clip.time(0)), min(begin + seconds, clip.seconds)
     if first >= last:
         return np.array([], int)
     times = first + (np.arange(instances) + 0.5) / instances * (last - first)  # (instance,)
@@ -217,6 +205,8 @@ def _inputs(
     digest = functools.cache(storage.digest)  # one video may hold many trials
     for clip in clips.itertuples():
         inputs[f"video{clip.trial:02d}"] = digest(Path(root) / clip.video_file)
+        if isinstance(times := getattr(clip, "video_times", None), str):
+            inputs[f"times{clip.trial:02d}"] = digest(Path(root) / times)
     model = model_digest(options.faces)
     return inputs | ({"detector_model": model} if model else {})
 

@@ -60,8 +60,9 @@ class ManifestDataset(Dataset):
         return [str(part) for part in parts if not part.is_dir()]
 
     def video_files(self, subject: str) -> list[str]:
-        """The subject's videos."""
-        files = self._files(row.video_file for row in self._manifest.of(subject))
+        """The subject's videos, and the times of their frames."""
+        rows = self._manifest.of(subject)
+        files = self._files(name for row in rows for name in (row.video_file, row.video_times))
         return [str(file) for file in files]
 
     def trials_files(self) -> list[str]:
@@ -87,7 +88,7 @@ class ManifestDataset(Dataset):
         self._manifest.require_eeg(subject)
         checked: set[str | None] = set()
         for row in self._manifest.of(subject):
-            for column in ("eeg_file", "video_file"):
+            for column in ("eeg_file", "video_file", "video_times"):
                 if (name := getattr(row, column)) not in checked:
                     self._manifest.require_file(row, column)
                     checked.add(name)

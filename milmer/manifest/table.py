@@ -24,7 +24,8 @@ REQUIRED = ("subject", "trial", "stimulus", "eeg_file")
 RATING_COLUMNS = ("valence", "arousal", "dominance", "liking", "familiarity")
 COLUMNS = (
     *REQUIRED,
-    *("eeg_start", "eeg_stop", "video_file", "video_start"),
+    *("eeg_start", "eeg_stop", "video_file"),
+    *("video_start", "video_offset", "video_rate", "video_times"),
     *RATING_COLUMNS,
     "label",
 )
@@ -36,7 +37,9 @@ SUBJECT = "[A-Za-z0-9_]+"
 _GREATEST = 2**31 - 1  # numbers of trials and stimuli are stored in 32 bits
 _EMPTY = ("", "n/a", "nan", "null", "none")
 _EMPTY_NAMES = ("", "n/a", "nan")  # a label may be called none
-_TIMES = ("eeg_start", "eeg_stop", "video_start")
+_RATES = 0.5, 2.0  # of two clocks: frames/s in that column are a mistake
+_CLOCKS = ("video_start", "video_offset", "video_times")  # one of them says when a video begins
+_TIMES = {"eeg_start": ("eeg_start",), "eeg_stop": ("eeg_stop",), **dict.fromkeys(_CLOCKS, _CLOCKS)}
 _ALSO_CALLED = {
     **{"onset": "eeg_start", "eeg_onset": "eeg_start", "start": "eeg_start", "begin": "eeg_start"},
     **{"end": "eeg_stop", "eeg_end": "eeg_stop", "stop": "eeg_stop", "offset": "eeg_stop"},
@@ -50,8 +53,11 @@ class Row:
     """A trial of the manifest; None is an empty cell.
 
     ``eeg_start`` and ``eeg_stop`` are times in s in the EEG file (None: its beginning, its end),
-    ``video_start`` is the time in s in the video file at which the trial starts. ``experiment_id``
-    is the number of the stimulus. Files are relative to the manifest's folder.
+    ``video_start`` is the time in s in the video file at which the trial starts, below 0 where the
+    camera starts later. In its place, ``video_offset`` is where the video begins on the EEG's
+    clock, or ``video_times`` a table of when each frame does. A second of the video lasts
+    ``video_rate`` s of the EEG. ``experiment_id`` is the number of the stimulus. Files are relative
+    to the manifest's folder.
     """
 
     subject: str
@@ -62,6 +68,9 @@ class Row:
     eeg_stop: float | None
     video_file: str | None
     video_start: float | None
+    video_offset: float | None
+    video_rate: float | None
+    video_times: str | None
     ratings: Mapping[str, float]
     label: str | None
     line: int
@@ -221,7 +230,7 @@ def _require_times(path: Path, header: list[str], rows: list[Row]) -> None:
     """Refuse a misnamed column of times: each trial would be the whole of a file of several."""
     for name in header:
         column = nearest(name)
-        if name in COLUMNS or column not in _TIMES or column in header:
+        if name in COLUMNS or any(other in header for other in _TIMES.get(column, header)):
             continue
         names = (getattr(row, f"{column.partition('_')[0]}_file") for row in rows)
         files = Counter(filter(None, names))
@@ -278,6 +287,20 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
     start, stop = number("eeg_start", 0), number("eeg_stop", 0)
     if stop is not None and stop <= (start or 0):
         raise wrong("eeg_stop", f"{stop:g} s is not after eeg_start ({start or 0:g} s)")
+    clock = [n for n in _CLOCKS if text(n) is not None]
+    if clock and (len(clock) > 1 or (clock[0] == "video_times" and text("video_rate"))):
+        raise wrong(
+            clock[-1],
+            f"stands beside {clock[0] if len(clock) > 1 else 'video_rate'}",
+            remedy="give video_start, or video_offset, or video_times",
+        )
+    rate = number("video_rate")
+    if rate is not None and not _RATES[0] <= rate <= _RATES[1]:
+        raise wrong(
+            "video_rate",
+            f"{rate:g} is not the rate of a clock, which is about 1",
+            remedy="give the s of EEG that a second of video lasts",
+        )
     ratings = {scale: r for scale in RATING_COLUMNS if (r := number(scale)) is not None}
     return Row(
         subject,
@@ -287,7 +310,10 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
         start,
         stop,
         text("video_file"),
-        number("video_start", 0),
+        number("video_start"),
+        number("video_offset"),
+        rate,
+        text("video_times"),
         ratings,
         text("label"),
         line,

@@ -1,10 +1,11 @@
 """Stage ``trials`` of a manifest: one table a subject, like that of a copy of DEAP.
 
-Columns beyond DEAP's are ``stimulus`` (its name), ``label`` and ``video_start``.
+Columns beyond DEAP's are ``stimulus`` (its name), ``label`` and those on the clock of the video.
 """
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,8 +35,9 @@ def make_manifest_trials(
     Columns: ``subject, trial, experiment_id``, the five ratings (NaN where not rated),
     ``eeg_file, eeg_start, eeg_seconds, video_file`` (paths relative to the manifest's folder, null
     where there is none), ``video_start`` (time in s in the video at which the trial starts),
-    ``stimulus`` and ``label``. Raises :class:`MilmerError` where the rows are not those of
-    ``options``, or where a row does not fit its recording.
+    ``video_rate`` (s of the EEG that a second of video lasts), ``video_times`` (the table of when
+    each frame is shown, or null), ``stimulus`` and ``label``. Raises :class:`MilmerError` where the
+    rows are not those of ``options``, or where a row does not fit its recording.
     """
     described = read_manifest(manifest)
     if described.digest(subject) != options.rows:
@@ -59,7 +61,10 @@ def make_manifest_trials(
     table["eeg_start"] = [start for start, _ in spans]
     table["eeg_seconds"] = [seconds for _, seconds in spans]
     table["video_file"] = _texts([described.relative(row.video_file) for row in rows])
-    table["video_start"] = [(row.video_start or 0.0) if row.video_file else np.nan for row in rows]
+    clocks = [video_clock(described, row, span[0]) for row, span in zip(rows, spans, strict=True)]
+    table["video_start"] = [clock["video_start"] for clock in clocks]
+    table["video_rate"] = [clock["video_rate"] for clock in clocks]
+    table["video_times"] = _texts([clock["video_times"] for clock in clocks])
     table["stimulus"] = [row.stimulus for row in rows]
     table["label"] = _texts([row.label for row in rows])
     _warn(subject, table)
@@ -99,6 +104,17 @@ def span_of(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[fl
             f"eeg_stop {row.eeg_stop:g} s lies beyond the end of {row.eeg_file} "
             f"({file.seconds:g} s)",
         ) from error
+
+
+def video_clock(manifest: Manifest, row: Row, eeg_start: float) -> dict[str, Any]:
+    """The columns about the clock of a row's video, whose trial starts at ``eeg_start`` s."""
+    if row.video_file is None:
+        return {"video_start": np.nan, "video_rate": np.nan, "video_times": None}
+    rate, start = row.video_rate or 1.0, row.video_start or 0.0
+    if row.video_offset is not None:
+        start = (np.nan_to_num(eeg_start) - row.video_offset) / rate
+    times = manifest.relative(row.video_times)
+    return {"video_start": start, "video_rate": rate, "video_times": times}
 
 
 def _warn(subject: str, table: pd.DataFrame) -> None:

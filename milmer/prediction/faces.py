@@ -78,10 +78,13 @@ class BagReader:
     def __exit__(self, *error: object) -> None:
         self._cropper.__exit__(*error)
 
-    def probe(self, path: Path) -> Clip:
-        """What a video contains; raises :class:`MilmerError` where it is missing or empty."""
+    def probe(self, path: Path, times: Path | None = None) -> Clip:
+        """What a video contains; raises :class:`MilmerError` where it is missing or empty.
+
+        ``times`` is a table of when its frames are shown on the clock of the EEG.
+        """
         file_size(path)
-        return self._probe(path)
+        return self._probe(path, times)
 
     def numbers(self, grid: Sequence[Segment], clip: Clip, start: float) -> list[np.ndarray]:
         """The frame numbers of each segment of ``grid``, beginning at ``start`` s in the clip."""

@@ -17,7 +17,7 @@ from milmer.data.segmentation import Segment, SegmentationOptions, segment_grid
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import ReadRecording, subject_segments
 from milmer.errors import MilmerError
-from milmer.faces.crops import starts_of
+from milmer.faces.clocks import on_trial, times_of
 from milmer.prediction.eeg import unrejected
 from milmer.prediction.faces import BagReader
 from milmer.prediction.recipe import EEGRecipe
@@ -175,27 +175,26 @@ def table_stretches(
     lengths = zip(table["trial"], table["eeg_seconds"], strict=True)
     grid = segment_grid(lengths, segmentation)
     clips = table.dropna(subset=["video_file"])
-    starts = starts_of(clips)
-    files = dict(zip(clips["trial"], clips["video_file"], strict=True))
+    filmed = {row.trial: row for row in clips.itertuples()}
     stretches, left_out = [], []
     for trial, stimulus in zip(table["trial"], table["experiment_id"], strict=True):
         rows = [i for i, s in enumerate(grid) if s.trial == trial]
-        if not rows or (bags is not None and trial not in files):
+        if not rows or (bags is not None and trial not in filmed):
             left_out.append(int(trial))
             continue
         trial_grid, video = [grid[i] for i in rows], None
         if bags is not None:
-            path, start = Path(root) / files[trial], starts[trial]
-            clip = bags.probe(path)
-            video = VideoPart(path, clip, bags.numbers(trial_grid, clip, start))
+            row = filmed[trial]
+            path = Path(root) / row.video_file
+            clip = on_trial(row, bags.probe(path, times_of(row, root)), path)
+            video = VideoPart(path, clip, bags.numbers(trial_grid, clip, 0.0))
         about = {
             "subject": table["subject"].iloc[0],
             "trial": int(trial),
             "experiment_id": int(stimulus),
         }
-        offset = -float(starts[trial]) if video else 0.0
         eeg = _CutEEG(segments.eeg[rows], segments.rejected[rows]) if segments else None
-        stretches.append(Stretch(about, trial_grid, 0.0, eeg, video, offset))
+        stretches.append(Stretch(about, trial_grid, 0.0, eeg, video))
     if not stretches:
         raise MilmerError("no trial has all the EEG and video that the model needs", where=trials)
     if left_out:

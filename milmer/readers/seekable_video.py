@@ -99,7 +99,11 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
     lost = set(np.flatnonzero(axis.doubtful).tolist())
     if times is not None:
         if len(times) != len(seconds):
-            raise MilmerError(f"holds {len(seconds)} frames, not {len(times)}", where=path)
+            raise MilmerError(
+                f"holds {len(seconds)} frames, not {len(times)}",
+                where=path,
+                remedy="give the time of each of them in video_times",
+            )
         seconds, lost = np.asarray(times, float), set()
     elif lost:
         notes.append(f"frames left out beside a pause, where their time is not known: {len(lost)}")

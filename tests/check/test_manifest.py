@@ -56,7 +56,13 @@ def test_a_good_manifest_has_no_errors(lab):
         ({0: {"eeg_file": "x.edf"}}, "eeg", True, "line 2 (p1 trial 1): eeg_file: no such file"),
         ({0: {"video_file": "x.avi"}}, "video", True, "line 2 (p1 trial 1): video_file: no such"),
         ({3: {"eeg_stop": 21}}, "eeg", True, "line 5 (p1 trial 4): eeg_stop 21 s lies beyond"),
-        ({3: {"video_start": 14}}, "video", True, "video_start 14 s lies beyond the end of v.avi"),
+        (
+            {3: {"video_start": 14}},
+            "video",
+            True,
+            "v.avi: ends 1.00 s before trial 4 starts",
+        ),
+        ({2: {"video_start": -2.5}}, "lengths", False, "begins 2.50 s after the EEG: p1 trial 3"),
         ({3: {"video_start": 4}}, "lengths", False, "ends 3.00 s before the EEG: p1 trial 4"),
         (
             {7: {"eeg_stop": 3}},

@@ -151,6 +151,16 @@ def test_columns_that_are_not_read_are_known(read):
         ({"eeg_start": -1}, ("line 2", "eeg_start", "'-1'")),
         ({"eeg_start": 5, "eeg_stop": 5}, ("line 2", "eeg_stop", "5 s is not after")),
         ({"video_start": "inf"}, ("line 2", "video_start")),
+        (
+            {"video_start": 1, "video_offset": 2},
+            ("line 2: video_offset: stands beside video_start",),
+        ),
+        (
+            {"video_times": "t.csv", "video_rate": 1},
+            ("line 2: video_times: stands beside video_rate",),
+        ),
+        ({"video_rate": 25}, ("line 2: video_rate: 25 is not the rate of a clock",)),
+        ({"video_rate": 0}, ("line 2: video_rate: 0 is not the rate of a clock",)),
         ({"valence": "high"}, ("line 2", "valence", "'high'")),
     ],
     ids=str,

@@ -12,6 +12,7 @@ from skimage import data
 from milmer import storage
 from milmer.backbone.options import TokensOptions
 from milmer.backbone.tokens import make_tokens
+from milmer.faces.clocks import read_times
 from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
 from milmer.manifest.table import read_manifest
@@ -52,8 +53,8 @@ def lab(tmp_path_factory):
     return folder
 
 
-def made(lab, folder, *rows):
-    """Faces of trials that are rows of (eeg_start, eeg_stop, video_start)."""
+def made(lab, folder, *rows, **clock):
+    """Faces of trials that are rows of (eeg_start, eeg_stop, video_start), or on a ``clock``."""
     table = [
         {
             "subject": "p1",
@@ -63,7 +64,7 @@ def made(lab, folder, *rows):
             "eeg_start": start,
             "eeg_stop": stop,
             "video_file": "v.mkv",
-            "video_start": video,
+            **(clock or {"video_start": video}),
         }
         for i, (start, stop, video) in enumerate(rows, 1)
     ]
@@ -125,11 +126,11 @@ def test_a_video_that_ends_before_the_eeg_has_frames_as_far_as_it_goes(lab, tmp_
     with caplog.at_level(logging.INFO):
         found = made(lab, tmp_path, (1, 13, 26.5))
     assert (found["bag"] >= 0).any(axis=1).tolist() == [True, False, False, False]
-    assert "3 segments lie beyond the end of their video, of trials [1]" in caplog.text
+    assert "3 segments are not covered by their video, of trials [1]" in caplog.text
 
 
 def test_a_trial_that_begins_after_the_end_of_its_video_is_refused(lab, tmp_path, refused):
-    with refused("v.mkv", "trial 2 starts at 31 s", "video_start"):
+    with refused("v.mkv: ends 0.94 s before trial 2 starts; correct video_start"):
         made(lab, tmp_path, (1, 7, 0), (8, 14, 31))
 
 
@@ -146,3 +147,89 @@ def test_a_video_is_looked_into_once_for_all_of_its_trials(lab, tmp_path, monkey
     monkeypatch.setattr(crops, "probe", probe)
     made(lab, tmp_path, (1, 7, 0), (8, 14, 8))
     assert len(looked) == 1
+
+
+def test_a_camera_that_starts_after_the_trial_lacks_its_first_frames(lab, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        found = made(lab, tmp_path, (1, 10, -4.0))
+    assert "1 segments are not covered by their video, of trials [1]" in caplog.text
+    assert (found["bag"][0] == -1).all()
+    assert (found["bag"][1:] >= 0).all()
+    second = found["time"][found["bag"][1]]
+    assert ((second >= 4) & (second < 6)).all()  # in s of the trial
+    assert np.abs(second - (4 + (np.arange(5) + 0.5) * 2 / 5)).max() < 0.11
+    bright = np.array([brightness(image) for image in found["image"]])
+    shown = [light(time - 4) for time in found["time"]]  # by the video's own clock
+    assert np.corrcoef(bright, shown)[0, 1] > 0.99
+
+
+def test_a_camera_that_starts_after_the_end_of_the_trial_is_refused(lab, tmp_path, refused):
+    with refused("v.mkv: begins 9.50 s after the start of trial 1, when it is over"):
+        made(lab, tmp_path, (1, 7, -9.5))
+
+
+OFFSET, RATE = 5.0, 1.25
+"""EEG second = 5 + 1.25 x video second, farther than any clocks are apart."""
+
+
+def test_offset_and_rate_say_which_second_of_the_video_is_shown(lab, tmp_path):
+    found = made(lab, tmp_path, (10, 16, None), (6.25, 9.25, None),
+                 video_offset=OFFSET, video_rate=RATE)  # fmt: skip
+    bright = np.array([brightness(image) for image in found["image"]])
+    shown, seen = [], []
+    for row, bag in enumerate(found["bag"]):
+        times = found["time"][bag]
+        middles = 3 * found["position"][row] + (np.arange(5) + 0.5) * 3 / 5
+        assert ((times <= middles + 1e-3) & (times > middles - RATE * 0.11)).all()
+        start = {1: 10, 2: 6.25}[found["experiment_id"][row]]
+        shown += [light((start + time - OFFSET) / RATE) for time in times]
+        seen += bright[bag].tolist()
+    assert len(seen) == 15
+    assert np.corrcoef(shown, seen)[0, 1] > 0.99
+
+
+@pytest.fixture
+def stamps(lab):
+    """When each frame of the video is shown, on the EEG's clock."""
+    with av.open(str(lab / "v.mkv")) as container:
+        pts = sorted(frame.pts for frame in container.decode(video=0))
+    return OFFSET + RATE * np.array(pts) / 1000
+
+
+def stamp(lab, times):
+    lines = "".join(f"{time:.6f}\n" for time in times)
+    (lab / "frames.csv").write_text(f"time\n{lines}")
+
+
+def test_times_of_all_frames_say_the_same_as_offset_and_rate(lab, tmp_path, stamps):
+    rows = (10, 16, None), (6.25, 9.25, None)
+    stamp(lab, stamps)
+    found = made(lab, tmp_path, *rows, video_times="frames.csv")
+    other = made(lab, tmp_path, *rows, video_offset=OFFSET, video_rate=RATE)
+    assert (found["bag"] == other["bag"]).all()
+    assert np.allclose(found["time"], other["time"], atol=1e-5)
+    assert [len(image) for image in found["image"]] == [len(image) for image in other["image"]]
+
+
+def test_times_that_are_not_as_many_as_frames_are_refused_with_both_numbers(
+    lab, tmp_path, stamps, refused
+):
+    stamp(lab, stamps[:-1])
+    count = len(stamps)
+    with refused(f"v.mkv: holds {count} frames, not {count - 1}; give the time of each"):
+        made(lab, tmp_path, (10, 16, None), video_times="frames.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("seconds\n1\n2\n", "no column time"),
+        ("time\n1\nsoon\n", "line 3: time: 'soon' is not a number"),
+        ("time\n1\n\n3\n2.5\n", "line 5: time: 2.5 s is not after 3 s"),
+        ("time\n1\n", "holds no times"),
+    ],
+)
+def test_times_that_cannot_be_read_are_refused_by_line(tmp_path, refused, content, part):
+    (tmp_path / "frames.csv").write_text(content)
+    with refused(f"frames.csv: {part}"):
+        read_times(tmp_path / "frames.csv")

@@ -129,7 +129,7 @@ MODULES = {
     "milmer/readers/arrays.py": "trials segments",
     "milmer/readers/claims.py": "trials segments",
     "milmer/readers/pictures.py": "pretrain tokens train explain report",
-    "milmer/readers/cells.py": "trials",
+    "milmer/readers/cells.py": "trials faces",
     "milmer/readers/channels.py": "trials segments report",
     "milmer/readers/digests.py": "segments",
     "milmer/readers/descriptions.py": "trials segments",
