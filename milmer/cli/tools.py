@@ -51,14 +51,30 @@ def check(
 
 @app.command(rich_help_panel=START)
 def manifest(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings.")],
     out: Annotated[Path, typer.Argument(help="The manifest to write, a new .csv file.")],
-    bids: Annotated[Path, typer.Option("--bids", help="Folder of an EEG-BIDS dataset.")],
-    task: Annotated[str | None, typer.Option(help="Use only the recordings of this task.")] = None,
+    kind: Annotated[
+        str, typer.Option("--from", help="What DIR is: bids (EEG-BIDS), xdf (LSL) or eav (EAV).")
+    ],
+    task: Annotated[str | None, typer.Option(help="BIDS: recordings of this task only.")] = None,
+    events: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="BIDS: events of these trial types only.")
+    ] = None,
+    marker: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="LSL: markers that begin a trial.")
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option(metavar="WORD", help="A word in the names of the videos to use.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.001, help="Length of events or trials without one, in s.")
+    ] = None,
 ) -> None:
-    """Write a first manifest from an EEG-BIDS folder: one row per event or recording."""
-    from milmer.manifest.bids import write_first
+    """Write a first manifest from a folder of recordings: one row a trial."""
+    from milmer.manifest.writing import write_first
 
-    summary = write_first(bids, out, task)
+    choices = {"task": task, "events": events, "marker": marker, "camera": camera}
+    summary = write_first(kind, folder, out, **choices, seconds=seconds)
     typer.echo(f"wrote {out}: {summary}; review it, then run milmer check {out}")
 
 

@@ -1,126 +1,194 @@
-"""A first manifest from an EEG-BIDS folder (Pernet et al. 2019), read with MNE-BIDS.
+"""A first manifest from an EEG-BIDS folder (Pernet et al. 2019).
 
 BIDS does not define trials. Here a trial is an event with a duration; a recording without such
 events is one trial. The stimulus is the event's ``stim_file``, else its ``trial_type``, which is
 also the label. Review the manifest before you use it.
 """
 
-import csv
 import logging
-import os
+import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from milmer import storage
 from milmer.errors import MilmerError
-from milmer.limits import require_size
-from milmer.manifest.table import COLUMNS, RATING_COLUMNS
-from milmer.plain_text import as_cell
+from milmer.manifest.files import VIDEO, beside, compiled
+from milmer.manifest.table import RATING_COLUMNS
+from milmer.readers.cells import Cells, read_cells
 
-_EEG = [".edf", ".bdf", ".set", ".vhdr", ".fif"]
-_VIDEO = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+_EEG = (".edf", ".bdf", ".set", ".vhdr", ".fif")
 _log = logging.getLogger(__name__)
 
 
-def write_first(bids: Path, out: Path, task: str | None = None) -> str:
-    """Write a manifest of the folder ``bids`` to ``out``; return a line that says what it holds.
+def bids_rows(
+    bids: Path,
+    out: Path,
+    task: str | None = None,
+    camera: str | None = None,
+    events: str | None = None,
+    seconds: float | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of a manifest ``out``; derivatives and source data are left out.
 
-    ``task`` limits it to the recordings of one task. Paths are relative to the folder of ``out``.
-    Raises :class:`MilmerError` where the folder holds no EEG, or where ``out`` exists.
+    ``task`` limits it to the recordings of one task, ``events`` to trial types that match this
+    regular expression; ``camera`` is a word in the names of the videos to use, ``seconds`` the
+    length of events without one. Raises :class:`MilmerError` where the folder holds no such EEG,
+    where events cannot be read, or where it is not clear which video is meant.
     """
-    if os.path.lexists(out):
-        raise MilmerError("exists already", where=out, remedy="give a new name")
-    if not bids.is_dir():
-        raise MilmerError("no such folder", where=bids, remedy="give a BIDS folder")
-    rows = list(_rows(bids, out.parent, task))
-    if not rows:
+    pattern = compiled(events, "--events")
+    recordings = [
+        path
+        for path in sorted(bids.glob("sub-*/**/eeg/*_eeg.*"))
+        if path.suffix.lower() in _EEG
+        and task in (None, _entities(path).get("task"))
+        and int(_entities(path).get("split", 1)) == 1  # MNE reads what follows it
+    ]
+    if not recordings:
         of = f" of task {task}" if task else ""
         raise MilmerError(
             f"holds no EEG recording{of}",
             where=bids,
             remedy="recordings are sub-*/eeg/*_eeg.edf, .bdf, …",
         )
-    subjects = {row["subject"] for row in rows}
-    columns = [name for name in COLUMNS if any(row.get(name, "") != "" for row in rows)]
-    with (
-        storage.replacing(out) as partial,
-        open(partial, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {k: as_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
-        )
-    return f"{len(rows)} trials of {len(subjects)} subjects"
-
-
-def _rows(bids: Path, folder: Path, task: str | None) -> Iterator[dict[str, Any]]:
-    import mne_bids
-
-    recordings = mne_bids.find_matching_paths(
-        bids, datatypes="eeg", suffixes="eeg", extensions=_EEG, tasks=task, check=False
-    )
-    trial: dict[str, int] = {}
-    for path in sorted(recordings, key=lambda path: str(path.fpath)):
-        subject = re.sub("[^A-Za-z0-9_]", "", path.subject or "")
-        video = _video(path.fpath)
-        for event in _events(path.fpath) or [{"stimulus": path.task or path.fpath.stem}]:
-            trial[subject] = trial.get(subject, 0) + 1
-            row = {"subject": subject, "trial": trial[subject], **event}
-            row["eeg_file"] = _beside(path.fpath, folder)
+    rows: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for path in recordings:
+        subject, entities = path.relative_to(bids).parts[0].removeprefix("sub-"), _entities(path)
+        video = _video(path, camera)
+        begin = None if video is None else _offset(path, video)
+        if video is not None and begin is None:
+            _log.warning(
+                "%s: taken to begin with the EEG, since no _scans.tsv says when they began", video
+            )
+        trials = _events(path, pattern, seconds)
+        if not trials and pattern is None:
+            trials = [{"stimulus": entities.get("task") or path.stem}]
+        for event in trials:
+            counts[subject] += 1
+            row = {"subject": subject, "session": entities.get("ses", ""), "trial": counts[subject]}
+            row |= event | {"eeg_file": beside(path, out)}
             if video is not None:
-                row["video_file"] = _beside(video, folder)
-                row["video_start"] = event.get("eeg_start", 0)
-            yield row
+                start = event.get("eeg_start", 0)
+                row["video_file"] = beside(video, out)
+                row |= {"video_start": start} if begin is None else {"video_offset": begin}
+            rows.append(row)
+    if not rows:
+        raise MilmerError(
+            f"no event is of a type that matches {events}",
+            where=bids,
+            remedy="change --events, or give --seconds to events without a duration",
+        )
+    return rows
 
 
-def _events(eeg: Path) -> list[dict[str, Any]]:
-    """The events of a recording that have a duration, in the order of time."""
+def _entities(path: Path) -> dict[str, str]:
+    """The entities in a name: ``{"sub": "01", "task": "films"}``."""
+    return dict(re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9]+)", path.name))
+
+
+def _events(
+    eeg: Path, pattern: re.Pattern[str] | None, seconds: float | None
+) -> list[dict[str, Any]]:
+    """The events of a recording that are trials, in the order of time."""
     path = eeg.with_name(re.sub(r"_eeg$", "_events.tsv", eeg.stem))
     if not path.is_file():
         return []
-    require_size(path)
-    try:
-        table = pd.read_csv(path, sep="\t", na_values="n/a")
-        timed = table[["onset", "duration"]].apply(pd.to_numeric, errors="coerce")
-    except (OSError, ValueError, KeyError) as error:
-        raise MilmerError(
-            f"cannot be read as events ({error})",
-            where=path,
-            remedy="it needs columns onset and duration, separated by tabs",
-        ) from error
-    lasting = table[(timed["duration"] > 0) & (timed["onset"] >= 0)].sort_values("onset")
-    if lasting.empty and len(table):
-        _log.warning("%s: no event has a duration; the recording counts as one trial", path)
-    events = []
-    for i, row in lasting.iterrows():
-        kind = _text(row.get("trial_type")) or _text(row.get("value"))
-        event = {
-            "stimulus": _text(row.get("stim_file")) or kind or f"{eeg.stem} {len(events) + 1}",
-            "eeg_start": float(timed.loc[i, "onset"]),
-            "eeg_stop": round(float(timed.loc[i].sum()), 9),
-            "label": kind,
-        }
-        event |= {s: float(row[s]) for s in RATING_COLUMNS if s in row and pd.notna(row[s])}
-        events.append(event)
+    table = read_cells(path)
+    for column in ("onset", "duration"):
+        if column not in table.columns:
+            raise MilmerError(
+                f"no column {column}", where=path, remedy="events have onset and duration, in s"
+            )
+    events: list[dict[str, Any]] = []
+    for _, cells in table.rows:
+        kind = _text(cells, "trial_type") or _text(cells, "value")
+        onset, duration = (table.number(cells[column]) for column in ("onset", "duration"))
+        if not duration > 0:
+            duration = seconds or math.nan
+        if onset >= 0 and duration > 0 and (pattern is None or pattern.fullmatch(kind)):
+            events.append(_event(table, cells, kind, onset, duration))
+    if not events and table.rows and pattern is None:
+        _log.warning(
+            "%s: no event has a duration, so that the recording is one trial; --seconds gives "
+            "them one",
+            path,
+        )
+    events.sort(key=lambda event: event["eeg_start"])
+    for number, event in enumerate(events, 1):
+        event["stimulus"] = event["stimulus"] or f"{eeg.stem} {number}"
     return events
 
 
-def _video(eeg: Path) -> Path | None:
-    """A video with the entities of a recording, in a folder of the same session."""
+def _event(
+    table: Cells, cells: dict[str, str], kind: str, onset: float, duration: float
+) -> dict[str, Any]:
+    ratings = {scale: table.number(cells.get(scale, "")) for scale in RATING_COLUMNS}
+    return {
+        "stimulus": _text(cells, "stim_file") or kind,
+        "eeg_start": onset,
+        "eeg_stop": round(onset + duration, 9),
+        "label": kind,
+        **{scale: rating for scale, rating in ratings.items() if math.isfinite(rating)},
+    }
+
+
+def _video(eeg: Path, camera: str | None) -> Path | None:
+    """The video with the entities of a recording, in a folder of the same session."""
     stem = eeg.stem.removesuffix("_eeg")
-    session = eeg.parent.parent
-    files = sorted(session.glob(f"*/{stem}_*"))
-    return next((path for path in files if path.suffix.lower() in _VIDEO), None)
+    files = [
+        path for path in sorted(_session(eeg).glob(f"*/{stem}_*")) if path.suffix.lower() in VIDEO
+    ]
+    if camera is not None:
+        files = [path for path in files if camera in re.split("[_.-]", path.name[len(stem) :])]
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise MilmerError(
+            f"{len(files)} videos of one recording: {names}",
+            where=eeg,
+            remedy="choose one by a word of its name: --camera WORD",
+        )
+    return files[0] if files else None
 
 
-def _beside(file: Path, folder: Path) -> str:
-    return Path(os.path.relpath(file, folder)).as_posix()
+def _offset(eeg: Path, video: Path) -> float | None:
+    """When the video begins in s of the EEG, by ``_scans.tsv``; None where that does not say."""
+    session = _session(eeg)
+    scans = next(iter(sorted(session.glob("*_scans.tsv"))), None)
+    if scans is None:
+        return None
+    began = {}
+    for line, cells in read_cells(scans).rows:
+        for path in (eeg, video):
+            text = _text(cells, "acq_time")
+            if text and _text(cells, "filename") == path.relative_to(session).as_posix():
+                try:
+                    began[path] = datetime.fromisoformat(text)
+                except ValueError as error:
+                    raise MilmerError(
+                        f"{text} is no date and time",
+                        where=f"{scans}: line {line}: acq_time",
+                        remedy="write it as 2026-11-28T09:30:00.250",
+                    ) from error
+    if len(began) < 2:
+        return None
+    if not any(when.microsecond for when in began.values()):
+        _log.warning("%s: times to whole seconds; faces may be up to 1 s off", scans)
+    try:
+        return round((began[video] - began[eeg]).total_seconds(), 6)
+    except TypeError as error:  # one in UTC, one without a zone
+        raise MilmerError(
+            f"only one of {eeg.name} and {video.name} has a time zone",
+            where=f"{scans}: acq_time",
+            remedy="write both in the same way",
+        ) from error
 
 
-def _text(value: Any) -> str:
-    return "" if value is None or pd.isna(value) else str(value).strip()
+def _session(eeg: Path) -> Path:
+    return eeg.parent.parent
+
+
+def _text(cells: dict[str, str], column: str) -> str:
+    value = cells.get(column, "")
+    return "" if value.lower() in ("", "n/a") else value

@@ -64,6 +64,22 @@ def cut(array: Any, channels: list[int], first: int, stop: int) -> np.ndarray:
     return np.asarray(array[begin:end, :, trial], float).T[channels]
 
 
+def mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The names of the arrays in a ``.mat``, and their shapes as MATLAB sees them.
+
+    Raises :class:`MilmerError` where it is damaged.
+    """
+    try:
+        if not h5py.is_hdf5(path):
+            return array_shapes(path)
+        with h5py.File(path, "r") as file:
+            return {k: v.shape[::-1] for k, v in file.items() if isinstance(v, h5py.Dataset)}
+    except MilmerError:
+        raise
+    except Exception as error:  # a damaged header can raise anything
+        raise damaged(path, error) from error
+
+
 def _npy(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 

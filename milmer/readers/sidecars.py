@@ -7,6 +7,7 @@ from pathlib import Path
 
 from milmer.errors import MilmerError
 from milmer.limits import require_file, require_size, shortened
+from milmer.readers.bids import bids_sidecars
 from milmer.readers.eeglab import data_file
 
 COUNTS = {
@@ -25,9 +26,9 @@ def companions(path: Path) -> list[Path]:
     """The existing files beside the recording ``path`` that hold part of it.
 
     BrainVision's header names its data and markers; EEGLAB's data are beside the ``.set``; a
-    ``.fif`` of more than 2 GB continues in ``-1.fif``; a JSON file beside an array describes it. Of
-    a folder, such as EGI's ``.mff``, they are all its files. Raises :class:`MilmerError` where one
-    lies elsewhere.
+    ``.fif`` of more than 2 GB continues in ``-1.fif``; a JSON file beside an array describes it,
+    and sidecars a recording of BIDS. Of a folder, such as EGI's ``.mff``, they are all its files.
+    Raises :class:`MilmerError` where one lies elsewhere.
     """
     suffix = path.suffix.lower()
     files: list[Path] = []
@@ -48,7 +49,7 @@ def companions(path: Path) -> list[Path]:
         files = [path.with_suffix(".json")]
     elif suffix == ".fif":
         files = sorted(path.parent.glob(f"{path.stem}-[0-9]*.fif"))
-    files = [file for file in dict.fromkeys(files) if file.exists()]
+    files = [file for file in dict.fromkeys([*files, *bids_sidecars(path)]) if file.exists()]
     for file in files:
         require_beside(path, file)
         _require_part(file)

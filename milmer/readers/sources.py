@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,13 @@ from milmer.errors import MilmerError
 from milmer.limits import require_file
 from milmer.readers import eeglab
 from milmer.readers.arrays import SUFFIXES, cut, open_array
+from milmer.readers.bids import ChannelFacts, bids_sidecars, channel_facts
 from milmer.readers.channels import Positions
 from milmer.readers.claims import require_plausible, require_plausible_header
 from milmer.readers.edf import EDFFile, damaged, is_edf
 from milmer.readers.kinds import is_known_to_mne, unsupported
 from milmer.readers.parts import Mark, Part
+from milmer.readers.sidecars import require_beside
 from milmer.readers.units import microvolts
 from milmer.readers.xdf import read_xdf
 
@@ -57,7 +59,39 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """Open a recording without reading its samples; raises :class:`MilmerError`."""
+    """Open a recording without reading its samples, with what BIDS says of its channels.
+
+    Raises :class:`MilmerError` where it, or a sidecar, cannot be read.
+    """
+    source = _open(path)
+    sidecars = bids_sidecars(path)
+    for sidecar in sidecars:
+        require_beside(path, sidecar)
+    return _described(source, channel_facts(path, source.labels)) if sidecars else source
+
+
+def _described(source: Source, facts: ChannelFacts) -> Source:
+    """A recording with these ``facts``; a unit counts where the file's own is not clear."""
+    factors, units = np.ones(len(source.labels)), list(source.units)
+    for i, label in enumerate(source.labels):
+        factor = microvolts(facts.units.get(label, ""))
+        if microvolts(units[i]) is None and label in facts.units and factor is not None:
+            units[i], factors[i] = facts.units[label], factor
+
+    def read(channels: Sequence[int], first: int, stop: int) -> np.ndarray:
+        return source.read(channels, first, stop) * factors[list(channels), None]
+
+    return replace(
+        source,
+        kinds=[facts.kinds.get(n, k) for n, k in zip(source.labels, source.kinds, strict=True)],
+        units=units,
+        read=read,
+        bads=list(dict.fromkeys([*source.bads, *facts.bads])),
+        positions={**source.positions, **facts.positions},
+    )
+
+
+def _open(path: Path) -> Source:
     require_file(path)
     if path.is_dir():
         return _open_with_mne(path)

@@ -5,11 +5,12 @@ names. Clocks of the computers that took part are aligned and jitter is removed.
 """
 
 import itertools
+import re
 import struct
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from milmer.readers.parts import Part
 _STREAM, _SAMPLES = 2, 3  # tags of chunks
 _WIDTHS = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "double64": 8}
 _BREAK = 1.0  # s without a sample that are a gap; less is taken for jitter
+_CAMERA = re.compile("camera|webcam|video|frame", re.IGNORECASE)
 _LARGEST = 1 << 32  # bytes: pyxdf holds all of it in memory
 
 
@@ -36,6 +38,7 @@ class XDFStream:
     units: list[str]
     sfreq: float
     parts: list[Part]
+    first: float  # when its first sample was taken, by the clock of the file
 
 
 def read_xdf(path: Path) -> XDFStream:
@@ -44,23 +47,11 @@ def read_xdf(path: Path) -> XDFStream:
     Raises :class:`MilmerError` where the file is damaged or claims more than it holds, or where it
     is not clear which stream is EEG or which channels it has.
     """
-    import pyxdf
-
     description = read_description(path) or Description()
     streams = _streams(path)
     number = _chosen(path, streams, description.stream)
-    try:
-        stream = pyxdf.load_xdf(
-            str(path),
-            select_streams=[number],
-            jitter_break_threshold_seconds=_BREAK,
-            jitter_break_threshold_samples=1,
-            verbose=False,
-        )[0][0]
-        header, times = streams[number], np.asarray(stream["time_stamps"])
-        segments = stream["info"]["segments"]
-    except Exception as error:  # damaged chunks can raise anything
-        raise damaged(path, error) from error
+    header, stream = streams[number], _load(path, [number])[0]
+    times, segments = np.asarray(stream["time_stamps"]), stream["info"]["segments"]
     data = stream["time_series"]
     if not isinstance(data, np.ndarray) or len(data) < 2 or not np.isfinite(times).all():
         raise MilmerError("its stream of EEG holds no samples", where=path)
@@ -73,7 +64,69 @@ def read_xdf(path: Path) -> XDFStream:
     ]
     if not parts or any(a.stop > b.start + 1 for a, b in itertools.pairwise(parts)):
         raise MilmerError("its stream of EEG has no regular times", where=path)
-    return XDFStream(data, labels, kinds, units, sfreq, parts)
+    return XDFStream(data, labels, kinds, units, sfreq, parts, float(times[0]))
+
+
+@dataclass(frozen=True)
+class XDFEvents:
+    """What lies beside the EEG, which lasts ``seconds``; times are in s after its first sample.
+
+    By the name of their stream: ``markers`` are times and texts in the order of time, ``frames``
+    are when a camera took each frame, float64 (frame,).
+    """
+
+    seconds: float
+    markers: dict[str, list[tuple[float, str]]]
+    frames: dict[str, np.ndarray]
+
+
+def read_xdf_events(path: Path) -> XDFEvents:
+    """Read the markers of a file, and the times of its camera's frames.
+
+    A stream of the type Markers, or of texts, has markers; one whose name or type says camera,
+    video or frame has a sample a frame. Raises :class:`MilmerError` as :func:`read_xdf` does.
+    """
+    eeg = read_xdf(path)
+    first, streams = eeg.first, _streams(path)
+    texts, cameras = [], []
+    for number, header in streams.items():
+        name, kind = _text(header, "name"), _text(header, "type").lower()
+        camera = _CAMERA.search(f"{name} {kind}")
+        if kind.startswith("marker") or (
+            _text(header, "channel_format") == "string" and not camera
+        ):
+            texts.append(number)
+        elif camera and kind != "eeg":
+            cameras.append(number)
+    markers: dict[str, list[tuple[float, str]]] = {}
+    frames: dict[str, np.ndarray] = {}
+    loaded = _load(path, [*texts, *cameras], regular=False) if texts or cameras else []
+    for stream in loaded:
+        number, name = stream["info"]["stream_id"], stream["info"]["name"][0]
+        times = np.asarray(stream["time_stamps"], float) - first
+        if number in cameras:
+            frames[name] = times
+        else:
+            words = [str(np.ravel(value)[0]).strip() for value in stream["time_series"]]
+            markers[name] = sorted(zip(times.tolist(), words, strict=True))
+    return XDFEvents(eeg.parts[-1].stop, markers, frames)
+
+
+def _load(path: Path, numbers: list[int], regular: bool = True) -> list[dict[str, Any]]:
+    """These streams with aligned clocks; times of ``regular`` ones are without jitter."""
+    import pyxdf
+
+    try:
+        return pyxdf.load_xdf(
+            str(path),
+            select_streams=numbers,
+            dejitter_timestamps=regular,
+            jitter_break_threshold_seconds=_BREAK,
+            jitter_break_threshold_samples=1,
+            verbose=False,
+        )[0]
+    except Exception as error:  # damaged chunks can raise anything
+        raise damaged(path, error) from error
 
 
 def _chosen(path: Path, streams: dict[int, ET.Element], wanted: str | None) -> int:

@@ -112,10 +112,20 @@ def array(path: Path, eeg, names=NAMES, sfreq=200.0):
     return described(path, channels=list(names), sfreq=sfreq, unit="uV")
 
 
-def xdf(path: Path, eeg, names=NAMES, sfreq=200.0, times=None, offset=0.0, unit="microvolts"):
-    """A recording of LSL: a stream of markers, and one of EEG as float32.
+def xdf(
+    path: Path,
+    eeg,
+    names=NAMES,
+    sfreq=200.0,
+    times=None,
+    offset=0.0,
+    unit="microvolts",
+    beside=(),
+):
+    """A recording of LSL: a stream of markers, one of EEG as float32, and those ``beside`` them.
 
-    ``times`` are its time stamps on its own computer, whose clock is ``offset`` s behind.
+    ``times`` are its time stamps on its own computer, whose clock is ``offset`` s behind. Other
+    streams are (name, type, format, times, values, offset), of one channel.
     """
     times = 1000 + np.arange(eeg.shape[1]) / sfreq if times is None else times
     labels = "".join(
@@ -146,6 +156,18 @@ def xdf(path: Path, eeg, names=NAMES, sfreq=200.0, times=None, offset=0.0, unit=
         )
         content += _chunk(3, struct.pack("<IBI", 2, 4, len(block)) + samples)
         content += _chunk(4, struct.pack("<Idd", 2, times[first], offset))
+    for number, (name, kind, form, stamps, values, behind) in enumerate(beside, 3):
+        head = header.format(name, kind, 1, 0, form, "").encode()
+        content += _chunk(2, struct.pack("<I", number) + head)
+        for time, value in zip(stamps, values, strict=True):
+            if form == "string":
+                text = value.encode()
+                sample = struct.pack("<BB", 1, len(text)) + text
+            else:
+                sample = struct.pack("<i", value)
+            stamp = struct.pack("<IBIBd", number, 4, 1, 8, time)
+            content += _chunk(3, stamp + sample)
+            content += _chunk(4, struct.pack("<Idd", number, time, behind))
     path.write_bytes(content)
     return path
 

@@ -1,12 +1,15 @@
 """A first manifest from an EEG-BIDS folder, made here by hand as the standard lays it out."""
 
 import csv
+import shutil
 
+import numpy as np
 import pytest
 
-from milmer.manifest.bids import write_first
-from milmer.manifest.table import read_manifest
+from milmer.manifest.table import COLUMNS, read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
+from milmer.manifest.writing import write_first
+from milmer.readers.eeg import EEGFile
 from milmer.storage import read_table
 from tests.manifest.recordings import brainvision, edf, waves
 
@@ -37,12 +40,14 @@ def bids(tmp_path):
 
 
 def test_events_of_some_duration_are_trials_and_a_recording_without_is_one(bids, tmp_path):
-    said = write_first(bids, tmp_path / "mine/m.csv")
+    said = write_first("bids", bids, tmp_path / "mine/m.csv")
     assert said == "4 trials of 2 subjects"
     with open(tmp_path / "mine/m.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     rest = "../bids/sub-Eve/ses-2/eeg/sub-Eve_ses-2_task-rest_eeg.vhdr"
     run = "../bids/sub-01/eeg/sub-01_task-films_run-"
+    for row in rows:
+        row.pop("session", None)
     assert [tuple(row.values()) for row in rows] == [
         ("01", "1", "sad", f"{run}1_eeg.edf", "1.5", "7.5", "", "sad"),
         ("01", "2", "happy", f"{run}1_eeg.edf", "12.0", "18.0", "7.5", "happy"),
@@ -54,7 +59,7 @@ def test_events_of_some_duration_are_trials_and_a_recording_without_is_one(bids,
 
 def test_what_is_written_is_read(bids, tmp_path):
     path = tmp_path / "m.csv"
-    write_first(bids, path)
+    write_first("bids", bids, path)
     manifest = read_manifest(path)
     assert (manifest.subjects, manifest.classes) == (["01", "Eve"], ["happy", "sad"])
     for subject, seconds in (("01", [6, 6, 6]), ("Eve", [8])):
@@ -66,7 +71,7 @@ def test_what_is_written_is_read(bids, tmp_path):
 def test_a_video_of_a_recording_begins_with_it(bids, tmp_path):
     (bids / "sub-01/video").mkdir()
     (bids / "sub-01/video/sub-01_task-films_run-1_video.mp4").touch()
-    write_first(bids, tmp_path / "m.csv")
+    write_first("bids", bids, tmp_path / "m.csv")
     rows = read_manifest(tmp_path / "m.csv").trials["01"]
     assert [row.video_file for row in rows] == [
         *["bids/sub-01/video/sub-01_task-films_run-1_video.mp4"] * 2,
@@ -76,24 +81,24 @@ def test_a_video_of_a_recording_begins_with_it(bids, tmp_path):
 
 
 def test_a_task_alone_can_be_taken(bids, tmp_path):
-    assert write_first(bids, tmp_path / "m.csv", "rest") == "1 trials of 1 subjects"
+    assert write_first("bids", bids, tmp_path / "m.csv", task="rest") == "1 trials of 1 subjects"
 
 
 def test_a_link_that_leads_nowhere_is_not_replaced(bids, tmp_path, refused):
     (tmp_path / "m.csv").symlink_to("gone.csv")
     with refused("m.csv: exists already"):
-        write_first(bids, tmp_path / "m.csv")
+        write_first("bids", bids, tmp_path / "m.csv")
     assert (tmp_path / "m.csv").is_symlink()
 
 
 def test_the_command_writes_it_and_overwrites_nothing(bids, tmp_path, inside):
     out = tmp_path / "m.csv"
-    status, said, _ = inside("manifest", "--bids", bids, out)
+    status, said, _ = inside("manifest", "--from", "bids", bids, out)
     assert (status, out.is_file()) == (0, True)
     assert f"wrote {out}: 4 trials of 2 subjects" in said
     assert f"milmer check {out}" in said
     before = out.read_bytes()
-    status, _, told = inside("manifest", "--bids", bids, out)
+    status, _, told = inside("manifest", "--from", "bids", bids, out)
     assert status == 1
     assert "exists already" in told
     assert out.read_bytes() == before
@@ -101,20 +106,149 @@ def test_the_command_writes_it_and_overwrites_nothing(bids, tmp_path, inside):
 
 def test_a_folder_without_eeg_is_told(tmp_path, refused):
     with refused("absent", "no such folder"):
-        write_first(tmp_path / "absent", tmp_path / "m.csv")
+        write_first("bids", tmp_path / "absent", tmp_path / "m.csv")
     with refused("holds no EEG recording of task x"):
-        write_first(tmp_path, tmp_path / "m.csv", "x")
+        write_first("bids", tmp_path, tmp_path / "m.csv", task="x")
 
 
 def test_events_that_cannot_be_read_are_told(bids, tmp_path, refused):
     path = bids / "sub-01/eeg/sub-01_task-films_run-1_events.tsv"
     path.write_text("start\tlength\n1\t2\n")
-    with refused(path.name, "cannot be read as events"):
-        write_first(bids, tmp_path / "m.csv")
+    with refused(f"{path.name}: no column onset"):
+        write_first("bids", bids, tmp_path / "m.csv")
 
 
 def test_events_without_a_duration_are_told(bids, tmp_path, caplog):
     path = bids / "sub-01/eeg/sub-01_task-films_run-1_events.tsv"
     events(path, [EVENTS[0], EVENTS[3]])
-    write_first(bids, tmp_path / "m.csv")
+    write_first("bids", bids, tmp_path / "m.csv")
     assert "no event has a duration" in caplog.text
+
+
+def test_derivatives_and_source_data_are_no_recordings(bids, tmp_path):
+    for place in ("derivatives/clean", "sourcedata"):
+        shutil.copytree(bids / "sub-01", bids / place / "sub-01")
+    assert write_first("bids", bids, tmp_path / "m.csv") == "4 trials of 2 subjects"
+    files = {row["eeg_file"] for row in rows_of(tmp_path / "m.csv")}
+    assert not any("derivatives" in file or "sourcedata" in file for file in files)
+
+
+def test_hard_inputs_bids(bids, tmp_path):
+    """Two trials, Fp2 is no EEG, C3 is bad: as it is in the folder of hard inputs."""
+    shutil.rmtree(bids)
+    names = ["Fp1", "Fp2", "F3", "F4", "C3", "C4", "O1", "O2"]
+    for place in ("sub-01/eeg", "derivatives/clean/sub-01/eeg", "sourcedata/sub-01/eeg"):
+        (bids / place).mkdir(parents=True)
+        x = np.random.default_rng(0).normal(size=(8, 200 * 30)) * 20
+        edf(bids / place / "sub-01_task-film_eeg.edf", x, names)
+        (bids / place / "sub-01_task-film_events.tsv").write_text(
+            "onset\tduration\ttrial_type\n4.5\t6\tjoy\n18\t6\tfear\n"
+        )
+    lines = [
+        f"{n}\t{'EOG' if n == 'Fp2' else 'EEG'}\tuV\t{'bad' if n == 'C3' else 'good'}"
+        for n in names
+    ]
+    (bids / "sub-01/eeg/sub-01_task-film_channels.tsv").write_text(
+        "\n".join(["name\ttype\tunits\tstatus", *lines]) + "\n"
+    )
+    assert write_first("bids", bids, tmp_path / "m.csv") == "2 trials of 1 subjects"
+    row = rows_of(tmp_path / "m.csv")[0]
+    file = EEGFile(tmp_path / row["eeg_file"])
+    assert file.channels == tuple(name for name in names if name != "Fp2")
+    assert file.bads == ("C3",)
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_label_none_is_a_label(bids, tmp_path):
+    path = bids / "sub-01/eeg/sub-01_task-films_run-1_events.tsv"
+    events(path, [EVENTS[0], (3.0, 2.0, "none", "n/a", "n/a"), (6.0, 2.0, "NA", "n/a", "n/a")])
+    write_first("bids", bids, tmp_path / "m.csv")
+    assert [row["label"] for row in rows_of(tmp_path / "m.csv")][:2] == ["none", "NA"]
+
+
+def test_events_are_chosen_by_their_type_and_get_a_length(bids, tmp_path, refused):
+    path = bids / "sub-01/eeg/sub-01_task-films_run-2_events.tsv"
+    events(path, [EVENTS[0], (2.0, "n/a", "film/1", "n/a", "n/a"), (9.5, 0, "film/2", "n/a", "n/a"),
+                  (5.0, 0, "button", "n/a", "n/a")])  # fmt: skip
+    write_first("bids", bids, tmp_path / "m.csv", events="film/.*", seconds=4.5)
+    rows = rows_of(tmp_path / "m.csv")
+    assert [(r["label"], r["eeg_start"], r["eeg_stop"]) for r in rows] == [
+        ("film/1", "2.0", "6.5"),
+        ("film/2", "9.5", "14.0"),
+    ]
+    with refused("no event is of a type that matches film/.*; change --events, or give --seconds"):
+        write_first("bids", bids, tmp_path / "n.csv", events="film/.*")
+    write_first("bids", bids, tmp_path / "o.csv", events="sad", seconds=4.5)
+    assert [r["eeg_stop"] for r in rows_of(tmp_path / "o.csv")] == ["7.5"]  # its own length
+
+
+def filmed(bids, *names):
+    (bids / "sub-01/video").mkdir()
+    for name in names:
+        (bids / f"sub-01/video/sub-01_task-films_run-1_{name}").touch()
+
+
+def test_several_cameras_are_told_and_one_is_chosen(bids, tmp_path, refused):
+    filmed(bids, "recording-left_video.mp4", "recording-right_video.MTS")
+    with refused("run-1_eeg.edf: 2 videos of one recording: ", "left_video.mp4, ", "--camera WORD"):
+        write_first("bids", bids, tmp_path / "m.csv")
+    write_first("bids", bids, tmp_path / "m.csv", camera="right")
+    files = [row["video_file"].rpartition("_run-")[2] for row in rows_of(tmp_path / "m.csv")]
+    assert files == ["1_recording-right_video.MTS"] * 2 + [""] * 2
+
+
+def scans(bids, eeg, video):
+    (bids / "sub-01/sub-01_scans.tsv").write_text(
+        f"filename\tacq_time\neeg/sub-01_task-films_run-1_eeg.edf\t{eeg}\n"
+        f"video/sub-01_task-films_run-1_video.mp4\t{video}\n"
+    )
+
+
+def test_times_of_the_scans_link_the_clocks_of_eeg_and_video(bids, tmp_path, caplog):
+    filmed(bids, "video.mp4")
+    scans(bids, "2026-11-28T09:59:58.250", "2026-11-28T10:00:01.500")
+    write_first("bids", bids, tmp_path / "m.csv")
+    rows = read_manifest(tmp_path / "m.csv").trials["01"]
+    assert [(row.video_start, row.video_offset) for row in rows] == [
+        *[(None, 3.25)] * 2,
+        (None, None),
+    ]
+    assert "taken to begin with the EEG" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("eeg", "video", "told"),
+    [
+        ("2026-11-28T10:00:00", "2026-11-28T10:00:02", "faces may be up to 1 s off"),
+        ("2026-11-28T10:00:00", "n/a", "taken to begin with the EEG"),
+    ],
+)
+def test_times_that_say_little_are_told(bids, tmp_path, caplog, eeg, video, told):
+    filmed(bids, "video.mp4")
+    scans(bids, eeg, video)
+    write_first("bids", bids, tmp_path / "m.csv")
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("eeg", "part"),
+    [
+        ("yesterday", "sub-01_scans.tsv: line 2: acq_time: yesterday is no date and time"),
+        ("2026-11-28T10:00:00.5Z", "acq_time: only one of"),
+    ],
+)
+def test_times_that_are_wrong_are_refused(bids, tmp_path, refused, eeg, part):
+    filmed(bids, "video.mp4")
+    scans(bids, eeg, "2026-11-28T10:00:00.75")
+    with refused(part):
+        write_first("bids", bids, tmp_path / "m.csv")
+
+
+@pytest.mark.skipif("session" not in COLUMNS, reason="the manifest has no column session")
+def test_sessions_become_the_column_session(bids, tmp_path):
+    write_first("bids", bids, tmp_path / "m.csv")
+    assert [row["session"] for row in rows_of(tmp_path / "m.csv")] == ["", "", "", "2"]

@@ -17,6 +17,9 @@ import yaml
 from milmer import storage
 from tests.conftest import REPOSITORY
 from tests.manifest.recordings import edf, waves
+from tests.manifest.test_eav import eav
+from tests.manifest.test_xdf import film as clip
+from tests.manifest.test_xdf import frame_times, record
 from tests.workflow.runner import SMALL, to_run
 
 PAGE = REPOSITORY / "docs" / "own-data.md"
@@ -61,6 +64,18 @@ def film(path, source, seconds, seed):
         container.mux(stream.encode())
 
 
+def lsl(folder):
+    """A recording of LabRecorder: twelve films of 4 s, and a camera of its own clock."""
+    markers = []
+    for i in range(12):
+        emotion = ("joy", "fear")[i % 2]
+        markers += [(2 + 4.8 * i, f"start film{i} {emotion}"), (6 + 4.8 * i, "end")]
+    times = frame_times(last=61.0)
+    path = folder / "sub-P1/ses-S1/eeg/sub-P1_ses-S1_task-Default_run-001_eeg.xdf"
+    record(path, times, markers, seconds=60)
+    clip(path.with_name(f"{path.stem}_cam.avi"), len(times))
+
+
 @pytest.fixture(scope="module")
 def project(recordings, twin_backbone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
@@ -74,6 +89,8 @@ def project(recordings, twin_backbone, tmp_path_factory):
         shutil.copy(recordings / f"eegmmidb/S001R0{3 + i}.edf", folder / f"lab/eeg/{subject}.edf")
         film(folder / f"lab/video/{subject}.mp4", foreman, 50, i)
     edf(folder / "bids/sub-01/eeg/sub-01_task-x_eeg.edf", waves())
+    lsl(folder / "lsl")
+    eav(folder / "EAV", subjects=[1])
     shutil.copytree(twin_backbone, folder / "swin")
     user = yaml.safe_load(blocks("yaml")[0])
     user |= {
@@ -96,7 +113,7 @@ def done(project):
 
 
 def test_each_command_goes_well(done):
-    assert len(done) == 4
+    assert len(done) == 8
     for command, told in done.items():
         assert told.returncode == 0, (command, told.stdout[-2000:], told.stderr[-4000:])
 
@@ -105,6 +122,22 @@ def test_a_first_manifest_comes_from_bids(project, done):
     assert (project / "lab/first.csv").read_text().splitlines()[1:] == [
         "01,1,x,../bids/sub-01/eeg/sub-01_task-x_eeg.edf"
     ]
+
+
+def test_trials_come_from_the_markers_of_lsl(project, done):
+    lines = (project / "lsl.csv").read_text().splitlines()
+    assert len(lines) == 13
+    assert "film11,lsl/sub-P1/ses-S1/eeg/" in lines[-1]
+    assert lines[-1].endswith(",fear")
+    times = project / "lsl_times/sub-P1_ses-S1_task-Default_run-001_eeg.csv"
+    assert len(times.read_text().splitlines()) == 1 + len(frame_times(last=61.0))
+    assert "Usable: no error" in done["milmer check lsl.csv"].stdout
+
+
+def test_trials_come_from_the_arrays_of_eav(project, done):
+    lines = (project / "eav.csv").read_text().splitlines()
+    assert len(lines) == 13
+    assert "Usable: no error" in done["milmer check eav.csv"].stdout
 
 
 def test_the_check_tells_of_the_recordings(done):
