@@ -142,7 +142,7 @@ def test_a_video_is_looked_into_once_for_all_of_its_trials(lab, tmp_path, monkey
 
     def probe(path, stream):
         looked.append(path)
-        return seekable_video.probe(path, stream)
+        return seekable_video.probe(path, stream, times)
 
     monkeypatch.setattr(crops, "probe", probe)
     made(lab, tmp_path, (1, 7, 0), (8, 14, 8))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from milmer import storage
-from milmer.faces.clocks import trial_video
+from milmer.faces.clocks import on_trial, read_times
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.manifest.writing import write_first
@@ -100,7 +100,9 @@ def test_frames_have_their_times_on_the_clock_of_the_eeg(lab, tmp_path):
     make_manifest_trials(out, "P1", options, tmp_path / "P1.parquet")
     table = storage.read_table(tmp_path / "P1.parquet", "trials").sort_values("trial")
     for trial in table.itertuples():
-        video = trial_video(trial, probe(tmp_path / trial.video_file), tmp_path)
+        path = tmp_path / trial.video_file
+        clip = probe(path, times=read_times(tmp_path / trial.video_times))
+        video = on_trial(trial, clip, path)
         shown = video.at(np.array([1.0, 2.5]))
         expected = np.searchsorted(frame_times(), trial.eeg_start + np.array([1.0, 2.5])) - 1
         assert np.abs(shown - expected).max() <= 1  # 2 ms of jitter may be the next frame
