@@ -140,7 +140,7 @@ def test_a_video_is_looked_into_once_for_all_of_its_trials(lab, tmp_path, monkey
 
     looked = []
 
-    def probe(path, stream):
+    def probe(path, stream, times=None):
         looked.append(path)
         return seekable_video.probe(path, stream, times)
 
