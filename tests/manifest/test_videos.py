@@ -181,7 +181,7 @@ def test_offset_and_rate_say_which_second_of_the_video_is_shown(lab, tmp_path):
         times = found["time"][bag]
         middles = 3 * found["position"][row] + (np.arange(5) + 0.5) * 3 / 5
         assert ((times <= middles + 1e-3) & (times > middles - RATE * 0.11)).all()
-        start = {1: 10, 2: 6.25}[found["experiment_id"][row]]
+        start = {1: 10, 2: 6.25}[found["trial"][row]]
         shown += [light((start + time - OFFSET) / RATE) for time in times]
         seen += bright[bag].tolist()
     assert len(seen) == 15
