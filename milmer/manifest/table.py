@@ -247,7 +247,7 @@ def _require_times(path: Path, header: list[str], rows: list[Row]) -> None:
 
 
 def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
-    def wrong(column: str, problem: str, *, remedy: str = "") -> MilmerError:
+    def wrong(column: str, problem: str, *, remedy: str = "correct the cell") -> MilmerError:
         return MilmerError(problem, where=f"{table.path}: line {line}: {column}", remedy=remedy)
 
     def text(column: str) -> str | None:

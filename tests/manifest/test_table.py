@@ -147,7 +147,10 @@ def test_columns_that_are_not_read_are_known(read):
         ({"stimulus": ""}, ("line 2", "stimulus", "empty")),
         ({"trial": "1.5"}, ("line 2", "trial", "'1.5'", "whole number")),
         ({"trial": ""}, ("line 2", "trial")),
-        ({"eeg_start": "1,5"}, ("line 2", "eeg_start", "'1,5' is not a number")),
+        (
+            {"eeg_start": "1,5"},
+            ("line 2: eeg_start: '1,5' is not a number from 0 on; correct the cell",),
+        ),
         ({"eeg_start": -1}, ("line 2", "eeg_start", "'-1'")),
         ({"eeg_start": 5, "eeg_stop": 5}, ("line 2", "eeg_stop", "5 s is not after")),
         ({"video_start": "inf"}, ("line 2", "video_start")),
