@@ -20,7 +20,9 @@ from milmer.limits import read_json
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-_MOST = {"image_size": 2048, "window_size": 64}
+MOST = {"image_size": 2048, "window_size": 64}
+"""The largest sizes of a backbone: px of a picture, tokens along a window."""
+
 _MOST_OTHERS = 10**6  # of any other whole number in a configuration
 _ELSEWHERE = ("auto_map", "configuration_files", "quantization_config", "transformers_weights")
 _LAYERS = ("depths", "num_layers")
@@ -122,7 +124,7 @@ def _read(path: Path, auto_map: dict[str, str] | None = None) -> dict[str, Any]:
                 where=path,
                 remedy="give a model without it",
             )
-        if isinstance(value, int | float) and not abs(value) <= _MOST.get(key, _MOST_OTHERS):
+        if isinstance(value, int | float) and not abs(value) <= MOST.get(key, _MOST_OTHERS):
             raise MilmerError(f"{key[:80]} is {str(value)[:20]}, which is too large", where=path)
     return config
 

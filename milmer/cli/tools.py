@@ -158,11 +158,10 @@ def summary(
     """Print balanced accuracies by segment beside the best baseline, or the whole summary table."""
     import shutil
 
-    from milmer.evaluation.screen import COLUMNS, summary_screen
+    from milmer.evaluation.screen import COLUMNS, summary_screen, whole_table
 
-    path = tables / "summary.md"
-    if everything and path.is_file():
-        typer.echo(path.read_text(encoding="utf-8"))
+    if everything:
+        typer.echo(whole_table(tables))
     else:
         columns = shutil.get_terminal_size((COLUMNS, 24)).columns
         typer.echo(summary_screen(tables, min(COLUMNS, columns)))

@@ -5,8 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts.facts import AGAIN
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
+from milmer.limits import require_size
+from milmer.plain_text import escaped
 
 COLUMNS = 100
 _NAMES, _NOTE, _LEAST = 24, 40, 12  # columns of a name and of a note; longer ones are wrapped
@@ -15,6 +18,17 @@ _ABOUT = (
     "Balanced accuracy by segment: mean ± standard deviation over subjects, or its [interval] "
     "where there are six. Best baseline: the best simple method on the same segments."
 )
+_COLUMNS = {
+    "summary": {
+        **dict.fromkeys(("experiment", "protocol", "level", "metric"), "text"),
+        **dict.fromkeys(("mean", "sd", "low", "high"), "number?"),
+        **{f"{name}_balanced_accuracy": "number?" for name in BASELINES},
+        "note": "text?",
+    },
+    "folds": {"experiment": "text"},
+    "confusion": {"experiment": "text", "label": "text", "count": "number"},
+}
+"""The columns that are read of each table, with their kinds."""
 
 
 def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
@@ -26,12 +40,15 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
 
     from tabulate import tabulate
 
-    summary, folds, confusion = (_read(tables, n) for n in ("summary", "folds", "confusion"))
+    summary, folds, confusion = (_read(tables, name) for name in _COLUMNS)
     summary = summary.query("level == 'segment' and metric == 'balanced_accuracy'")
     summary = summary[summary["experiment"].isin(folds["experiment"])]  # others are baselines
     occurring = confusion[confusion["count"] > 0].groupby("experiment")["label"].nunique()
     rows = []
     for row in summary.to_dict("records"):
+        if row["experiment"] not in occurring:
+            problem = f"tells no class of {row['experiment']}"
+            raise MilmerError(problem, where=tables / "confusion.parquet", remedy=AGAIN)
         rivals = {n: row[f"{n}_balanced_accuracy"] for n in BASELINES}
         rivals = {name: value for name, value in rivals.items() if not pd.isna(value)}
         best = max(rivals, key=rivals.__getitem__, default=None)
@@ -40,12 +57,14 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
             spread = f" [{row['low']:.2f}, {row['high']:.2f}]"
         rows.append(
             [
-                row["experiment"],
-                row["protocol"],
+                escaped(row["experiment"]),
+                escaped(row["protocol"]),
                 f"{row['mean']:.2f}{spread}",
                 f"{rivals[best]:.2f} {best}" if best else "–",
                 f"{1 / occurring[row['experiment']]:.2f}",
-                "; ".join(text.partition(":")[0] for text in row["note"].split("; ")),
+                "; ".join(
+                    text.partition(":")[0] for text in escaped(row["note"] or "").split("; ")
+                ),
             ]
         )
     widths = [_NAMES, None, None, None, None, _NOTE]
@@ -57,8 +76,17 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
     return f"{lines}\n\n{textwrap.fill(_ABOUT, columns)}"
 
 
+def whole_table(tables: Path) -> str:
+    """The summary table of ``tables`` as Markdown. Raises :class:`MilmerError` if there is none."""
+    path = tables / "summary.md"
+    require_size(path)
+    with storage.read_errors(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    return "\n".join(map(escaped, text.splitlines()))
+
+
 def _read(tables: Path, name: str) -> pd.DataFrame:
     path = tables / f"{name}.parquet"
     if not path.is_file():
         raise MilmerError("no such file", where=path, remedy="run snakemake first")
-    return storage.read_table(path, "tables")
+    return storage.read_table(path, "tables", _COLUMNS[name])

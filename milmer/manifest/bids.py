@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from milmer.errors import MilmerError
+from milmer.limits import shortened
 from milmer.manifest.files import VIDEO, beside, compiled
 from milmer.manifest.table import RATING_COLUMNS
 from milmer.readers.cells import Cells, read_cells
@@ -102,13 +103,14 @@ def _events(
                 f"no column {column}", where=path, remedy="events have onset and duration, in s"
             )
     events: list[dict[str, Any]] = []
-    for _, cells in table.rows:
+    for line, cells in table.rows:
         kind = _text(cells, "trial_type") or _text(cells, "value")
         onset, duration = (table.number(cells[column]) for column in ("onset", "duration"))
         if not duration > 0:
             duration = seconds or math.nan
-        if onset >= 0 and duration > 0 and (pattern is None or pattern.fullmatch(kind)):
-            events.append(_event(table, cells, kind, onset, duration))
+        lasting = onset >= 0 and duration > 0 and math.isfinite(onset + duration)
+        if lasting and (pattern is None or pattern.fullmatch(kind)):
+            events.append(_event(table, line, cells, kind, onset, duration))
     if not events and table.rows and pattern is None:
         _log.warning(
             "%s: no event has a duration, so that the recording is one trial; --seconds gives "
@@ -122,15 +124,19 @@ def _events(
 
 
 def _event(
-    table: Cells, cells: dict[str, str], kind: str, onset: float, duration: float
+    table: Cells, line: int, cells: dict[str, str], kind: str, onset: float, duration: float
 ) -> dict[str, Any]:
-    ratings = {scale: table.number(cells.get(scale, "")) for scale in RATING_COLUMNS}
+    rated = {scale: text for scale in RATING_COLUMNS if (text := _text(cells, scale))}
+    ratings = {scale: table.number(text) for scale, text in rated.items()}
+    if wrong := [scale for scale, rating in ratings.items() if not math.isfinite(rating)]:
+        problem = f"{wrong[0]} {shortened(rated[wrong[0]])} is not a number"
+        raise MilmerError(problem, where=f"{table.path}: line {line}")
     return {
         "stimulus": _text(cells, "stim_file") or kind,
         "eeg_start": onset,
         "eeg_stop": round(onset + duration, 9),
         "label": kind,
-        **{scale: rating for scale, rating in ratings.items() if math.isfinite(rating)},
+        **ratings,
     }
 
 

@@ -2,17 +2,19 @@
 
 import csv
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.limits import shortened
 from milmer.manifest.bids import bids_rows
 from milmer.manifest.eav import eav_rows
-from milmer.manifest.table import COLUMNS
+from milmer.manifest.table import COLUMNS, SUBJECT
 from milmer.manifest.xdf import xdf_rows
-from milmer.plain_text import as_cell
+from milmer.plain_text import as_cell, unseen_character
 
 MAKERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], tuple[str, ...]]] = {
     "bids": (bids_rows, ("task", "camera", "events", "seconds")),
@@ -43,6 +45,8 @@ def write_first(kind: str, folder: Path, out: Path, **choices: Any) -> str:
     if not folder.is_dir():
         raise MilmerError("no such folder", where=folder, remedy="give the folder of recordings")
     rows = make(folder, out, **choices)
+    for row in rows:
+        _require_names(row)
     columns = [name for name in COLUMNS if any(row.get(name, "") != "" for row in rows)]
     with (
         storage.replacing(out) as partial,
@@ -54,3 +58,20 @@ def write_first(kind: str, folder: Path, out: Path, **choices: Any) -> str:
             {k: as_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
         )
     return f"{len(rows)} trials of {len({row['subject'] for row in rows})} subjects"
+
+
+def _require_names(row: dict[str, Any]) -> None:
+    """Refuse names that no manifest can hold, before they are written and another has to."""
+    for column, value in row.items():
+        if isinstance(value, str) and (character := unseen_character(value)):
+            raise MilmerError(
+                f"{column} {shortened(value)} holds the character {character}",
+                where=row["eeg_file"],
+                remedy="give it another name",
+            )
+    if not re.fullmatch(SUBJECT, row["subject"]):
+        raise MilmerError(
+            f"{shortened(row['subject'])} is not a name of letters, digits and underscores",
+            where=row["eeg_file"],
+            remedy="give the subject another name",
+        )

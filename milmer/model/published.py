@@ -1,16 +1,11 @@
 """Checkpoints of the authors' code: their weights under our names, giving the same logits."""
 
-import io
 import math
-import os
-import pickle
-import pickletools
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -22,12 +17,14 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from milmer import folders, storage
+from milmer import folders
 from milmer.backbone.loading import FAMILIES, encoder_with
-from milmer.backbone.model_folder import loading_errors, require_config
+from milmer.backbone.model_folder import MOST, loading_errors, require_config
 from milmer.data.labels import QUADRANTS
 from milmer.errors import MilmerError
+from milmer.limits import shortened
 from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
+from milmer.model.state_dicts import read_state_dict
 
 _NAMES = {
     "token_type_embeddings": "token_type",
@@ -51,18 +48,16 @@ _SELECTION_NAMES = {
         "topk_weight_proj": "visual.score.scorer.score",
     },
 }
+_BLOCK = re.compile(r"encoder\.layers\.(\d)\.blocks\.(\d+)\.")
 _BIAS = "encoder.layers.{}.blocks.0.attention.self.relative_position_bias_table"
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _FUSION_NAMES = {"mlp": {"mlp_up": "visual.mlp.up", "mlp_down": "visual.mlp.down"}}
 _OF_FUSION = {"cross_attention": "query_tokens", "mlp": "mlp_up.weight"}  # saved with it alone
+_MOST_LAYERS = 100  # of a transformer; theirs has 2, a large Swin 24
 _FIRST_RELEASE = "attention_V.weight"  # the scorer's name in January 2025
 _AS_TRAINED = "give selection, fusion and num_heads as it was trained with"
-_ALLOWED = re.compile(
-    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage"
-)
 _THEIR_TRAINING = "give a state_dict that their training saved"
 _SAME_SHAPE = "give --backbone, a model of the same shape"
-_SAVE_STATE_DICT = "save the model's state_dict() with torch.save"
 
 
 def from_state_dict(
@@ -88,6 +83,7 @@ def from_state_dict(
     try:
         width, samples = _shape(state, "eeg_proj.weight", 2)
         layers = {k.split(".")[2] for k in state if k.startswith("transformer_encoder.layers.")}
+        _require_few(len(layers), "layers")
         tokens = _shape(state, "topk_weight_proj.weight", 2)[1] // width
         queries = {}
         if "query_tokens" in state:
@@ -142,6 +138,14 @@ def from_state_dict(
                 where="checkpoint",
                 remedy=_AS_TRAINED,
             )
+    if model.backbone is not None:
+        needed = sum(parameter.numel() for parameter in model.backbone.parameters())
+        if needed > (count := sum(value.numel() for value in _backbone_state(state).values())):
+            raise MilmerError(
+                f"its backbone has no fitting tensors: {count:,} weights of {needed:,}",
+                where="checkpoint",
+                remedy=_SAME_SHAPE,
+            )
     model.to_empty(device="cpu")
     ours.setdefault("cls", torch.zeros_like(model.cls))
     if backbone_config is not None and model.backbone is not None:
@@ -177,7 +181,7 @@ def convert(
     """
     inputs = [checkpoint, *map(Path, filter(None, [backbone]))]
     folders.require_replaceable(out, "convert", inputs)
-    state = _tensors(checkpoint)
+    state = read_state_dict(checkpoint)
     has_backbone = any(_backbone_key(key) for key in state)
     backbone_config = backbone_config_of(state, backbone) if has_backbone else None
     model = from_state_dict(
@@ -218,86 +222,30 @@ def backbone_config_of(
             remedy=f"{_SAME_SHAPE} such as microsoft/swinv2-tiny-patch4-window8-256",
         )
     try:
-        embedding = swin["embeddings.patch_embeddings.projection.weight"]
-        blocks = {tuple(key.split(".")[2:5:2]) for key in swin if ".blocks." in key}
-        depths = Counter(int(stage) for stage, _ in blocks)
-        tables = [swin[_BIAS.format(stage)] for stage in sorted(depths)]
-    except KeyError as error:
+        width, _, _, patch = _shape(swin, "embeddings.patch_embeddings.projection.weight", 4)
+        blocks = {match.groups() for key in swin if (match := _BLOCK.match(key))}
+        _require_few(len(blocks), "blocks of its backbone")
+        depths = Counter(stage for stage, _ in blocks)
+        tables = [_shape(swin, _BIAS.format(stage), 2) for stage in sorted(depths)]
+        window = (math.isqrt(tables[0][0]) + 1) // 2
+    except (KeyError, IndexError) as error:
+        missing = error.args[0] if isinstance(error, KeyError) else "encoder.layers.0.blocks.0"
         raise MilmerError(
-            f"no tensor swin_model.{error.args[0]}", where="checkpoint", remedy=_SAME_SHAPE
+            f"no tensor swin_model.{missing}", where="checkpoint", remedy=_SAME_SHAPE
         ) from error
-    window = (math.isqrt(tables[0].shape[0]) + 1) // 2
-    patch = embedding.shape[-1]
+    # In the checkpoints that the authors begin from, the last stage is one window wide.
+    sizes = {"image_size": window * patch * 2 ** (len(depths) - 1), "window_size": window}
+    for name, most in MOST.items():
+        if sizes[name] > most:
+            problem = f"its backbone has the {name} {shortened(sizes[name])}; at most {most}"
+            raise MilmerError(problem, where="checkpoint", remedy=_SAME_SHAPE)
     return SwinConfig(
-        # In the checkpoints that the authors begin from, the last stage is one window wide.
-        image_size=window * patch * 2 ** (len(depths) - 1),
+        **sizes,
         patch_size=patch,
-        embed_dim=embedding.shape[0],
+        embed_dim=width,
         depths=[depths[stage] for stage in sorted(depths)],
-        num_heads=[table.shape[1] for table in tables],
-        window_size=window,
+        num_heads=[table[1] for table in tables],
     )
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, on the CPU."""
-    with storage.read_errors(path):
-        try:
-            _require_tensors_only(path)
-            state = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
-        except OSError:
-            raise
-        except Exception as error:  # of any type: what the file asks for reaches far into torch
-            reason = (str(error) or type(error).__name__).split(". ")[0].splitlines()[0]
-            raise MilmerError(
-                f"holds more than tensors, or is no checkpoint ({reason})",
-                where=path,
-                remedy=_SAVE_STATE_DICT,
-            ) from error
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise MilmerError(
-            "is not a state_dict, a tensor by name", where=path, remedy=_SAVE_STATE_DICT
-        )
-    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-    if claimed > 2 * path.stat().st_size:  # twice: tensors may share their values
-        raise MilmerError(
-            f"its tensors claim {claimed:,} bytes, more than the file holds",
-            where=path,
-            remedy=_SAVE_STATE_DICT,
-        )
-    return dict(state)
-
-
-def _require_tensors_only(path: Path) -> None:
-    """Refuse a checkpoint that asks for anything but tensors, or is larger inside than outside.
-
-    PyTorch's allow-list keeps code out; some of what it allows takes memory without limit.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
-                sum(entry.file_size for entry in entries) > path.stat().st_size
-            ):
-                raise pickle.UnpicklingError("it is compressed")
-            pickles = [e for e in entries if os.path.basename(e.filename) == "data.pkl"]
-            for entry in pickles:
-                _require_names(io.BytesIO(archive.read(entry)))
-    else:
-        with open(path, "rb") as file:
-            for _ in range(5):  # PyTorch's number, version, machine, content, and storages
-                _require_names(file)
-
-
-def _require_names(file: BinaryIO) -> None:
-    for opcode, name, _ in pickletools.genops(file):
-        if opcode.name == "GLOBAL" and not _ALLOWED.fullmatch(str(name)):
-            raise pickle.UnpicklingError(f"it names {name}")
 
 
 def _backbone_key(key: str) -> str | None:
@@ -355,6 +303,15 @@ def _require_fusion(state: Mapping[str, Tensor], selection: str, fusion: str) ->
             f"does not fit {selection} and {fusion}: its fusion is {trained[0]}",
             where="checkpoint",
             remedy=f"give --fusion {trained[0]}",
+        )
+
+
+def _require_few(count: int, what: str) -> None:
+    if count > _MOST_LAYERS:
+        raise MilmerError(
+            f"{count:,} {what}, so it is not one of the authors' code",
+            where="checkpoint",
+            remedy=_THEIR_TRAINING,
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from milmer.errors import MilmerError
-from milmer.limits import require_size
+from milmer.limits import require_file, require_size
 from milmer.plain_text import from_cell
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def _parquet(path: Path) -> list[Line]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    require_file(path)
     try:
         with pq.ParquetFile(path) as file:
             _require_rows(path, file.metadata.num_rows)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from milmer import storage
-from milmer.evaluation.screen import summary_screen
+from milmer.evaluation.screen import summary_screen, whole_table
 
 LEAKY = "leaky: segments of one trial on both sides; best epoch chosen on the test part"
 
@@ -73,6 +73,64 @@ def test_the_screen_holds_each_number_beside_the_best_baseline(tables, columns):
 
 
 def test_all_of_the_summary_is_the_whole_table(tables, inside):
-    assert inside("summary", "--all", tables)[1] == "| all |\n\n"
+    assert inside("summary", "--all", tables)[1] == "| all |\n"
     code, text, _ = inside("summary", tables)
     assert (code, text.split()[:2]) == (0, ["experiment", "protocol"])
+
+
+def change(tables, name, edit):
+    """Write a table again, changed, as one of ours."""
+    path = tables / f"{name}.parquet"
+    table = edit(storage.read_table(path))
+    storage.write_table(path, table, storage.provenance("tables", "milmer.storage", {}, {}))
+
+
+SUMMARY = ["experiment", "protocol", "level", "metric", "mean", "sd", "low", "high", "note"]
+LACKING = [("summary", name) for name in (*SUMMARY, "band_power_balanced_accuracy")]
+LACKING += [("folds", "experiment"), ("confusion", "experiment"), ("confusion", "label")]
+LACKING += [("confusion", "count")]
+
+
+@pytest.mark.parametrize(
+    "value", [None, [["x"]], "5"], ids=["without", "as lists", "as another kind"]
+)
+@pytest.mark.parametrize(("name", "column"), LACKING)
+def test_a_table_that_is_none_of_ours_is_one_line(name, column, value, tables, refused):
+    texts = ("experiment", "protocol", "level", "metric", "note", "label")
+    if value == "5" and column in texts:
+        value = 5.5
+    if value is None:
+        change(tables, name, lambda table: table.drop(columns=column))
+    else:
+        values = value if isinstance(value, list) else [value]
+        change(tables, name, lambda table: table.assign(**{column: values * len(table)}))
+    with refused(f"{name}.parquet: ", column):
+        summary_screen(tables)
+
+
+def test_an_experiment_without_classes_is_one_line(tables, refused):
+    change(tables, "confusion", lambda table: table.assign(count=0))
+    with refused("confusion.parquet: tells no class of milmer"):
+        summary_screen(tables)
+
+
+def test_names_and_notes_do_not_reach_the_terminal_as_codes(tables, inside):
+    for name in ("summary", "folds", "confusion"):
+        change(tables, name, lambda table: table.replace("milmer", "red\x1b[31m"))
+    change(tables, "summary", lambda table: table.assign(protocol="a\nb", note="\u202ebad"))
+    screen = summary_screen(tables)
+    assert r"red\x1b[31m" in screen
+    assert r"a\nb" in screen
+    assert r"\u202ebad" in screen
+    (tables / "summary.md").write_bytes(b"| red\x1b[31m |\n| \xff |\n")
+    assert inside("summary", tables, "--all")[1] == "| red\\x1b[31m |\n| \ufffd |\n"
+
+
+def test_a_summary_of_gigabytes_and_none_at_all_are_one_line(tables, refused):
+    (tables / "summary.md").unlink()
+    with refused("summary.md: no such file"):
+        whole_table(tables)
+    with open(tables / "summary.md", "wb") as file:
+        file.truncate(10**11)
+    with refused("summary.md: 100,000,000,000 bytes; at most 20,000,000 are read"):
+        whole_table(tables)

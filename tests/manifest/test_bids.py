@@ -1,6 +1,7 @@
 """A first manifest from an EEG-BIDS folder, made here by hand as the standard lays it out."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
@@ -252,3 +253,86 @@ def test_times_that_are_wrong_are_refused(bids, tmp_path, refused, eeg, part):
 def test_sessions_become_the_column_session(bids, tmp_path):
     write_first("bids", bids, tmp_path / "m.csv")
     assert [row["session"] for row in rows_of(tmp_path / "m.csv")] == ["", "", "", "2"]
+
+
+HEADER = "onset\tduration\ttrial_type\tstim_file\tvalence\n"
+HOSTILE = {
+    "a rating in words": (
+        HEADER + "1\t5\tsad\tn/a\thigh\n",
+        "line 2: valence 'high' is not a number",
+    ),
+    "an endless rating": (
+        HEADER + "1\t5\tsad\tn/a\tinf\n",
+        "line 2: valence 'inf' is not a number",
+    ),
+    "a terminal code": (HEADER + "1\t5\tred\x1b[31m\tn/a\t3\n", "holds the character U+001B"),
+    "another direction": (HEADER + "1\t5\ta\u202eb\tn/a\t3\n", "holds the character U+202E"),
+    "two lines": (HEADER + '1\t5\t"a\nb"\tn/a\t3\n', "holds the character U+000A"),
+    "a column twice": ("onset\tonset\tduration\n1\t2\t5\n", "the column onset is there twice"),
+    "cells without a column": ("onset\tduration\n1\t5\t7\t8\n", "line 2: 4 values for 2 columns"),
+    "a long line": (HEADER + "1\t5\t" + "x" * 10**6 + "\tn/a\t3\n", "a line of 1,000,000"),
+    "many columns": (
+        "\t".join(["onset", "duration", *map(str, range(10**5))]) + "\n1\t5\n" * 10**3,
+        "cells; at most 20,000,000 are read",
+    ),
+    "an open quote": (HEADER + '1\t5\t"a\tn/a\t3\n', "not a readable table"),
+    "another encoding": (HEADER.encode("utf-16"), "not a readable table"),
+    "zeros": (bytes(1000), "no column onset"),
+    "nothing": ("", "no column onset"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_events_are_one_line(what, bids, tmp_path, refused):
+    content, part = HOSTILE[what]
+    path = bids / "sub-01/eeg/sub-01_task-films_run-1_events.tsv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with refused(path.stem.removesuffix("_events"), part, nothing_in=tmp_path):
+        write_first("bids", bids, tmp_path / "m.csv")
+
+
+def test_events_of_gigabytes_and_pipes_are_not_read(bids, tmp_path, refused):
+    path = bids / "sub-01/eeg/sub-01_task-films_run-1_events.tsv"
+    with open(path, "wb") as file:
+        file.truncate(10**11)
+    with refused(f"{path}: 100,000,000,000 bytes; at most 100,000,000 are read"):
+        write_first("bids", bids, tmp_path / "m.csv")
+    path.unlink()
+    os.mkfifo(path)  # no file, and so no events
+    assert write_first("bids", bids, tmp_path / "m.csv") == "3 trials of 2 subjects"
+
+
+def test_events_that_never_begin_or_end_are_no_trials(bids, tmp_path):
+    rows = [("inf", 5), (1, "inf"), ("nan", 5), (1e308, 1e308), (-1, 5), ("1_0", 5), (2, 5)]
+    events(bids / "sub-01/eeg/sub-01_task-films_run-1_events.tsv", [("onset", "duration"), *rows])
+    write_first("bids", bids, tmp_path / "m.csv", task="films")
+    with open(tmp_path / "m.csv", newline="") as file:
+        spans = [(row["eeg_start"], row["eeg_stop"]) for row in csv.DictReader(file)]
+    assert spans == [("2.0", "7.0"), ("12.0", "18.0")]
+
+
+def test_formulas_and_html_of_events_stay_text(bids, tmp_path):
+    path = bids / "sub-01/eeg/sub-01_task-films_run-1_events.tsv"
+    words = ["=1+1", "@SUM(A1)", "-x", "<script>", "001", "True"]
+    lines = [f"{10 * i}\t6\t{word}\tn/a\t3\n" for i, word in enumerate(words)]
+    path.write_text(HEADER + "".join(lines))
+    write_first("bids", bids, tmp_path / "m.csv", task="films")
+    cells = list(csv.reader((tmp_path / "m.csv").read_text().splitlines()))[1:7]
+    written = ["'=1+1", "'@SUM(A1)", "'-x", "<script>", "001", "True"]
+    assert [row[2] for row in cells] == written
+    assert read_manifest(tmp_path / "m.csv").classes == sorted({*words, "happy"})
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "part"),
+    [
+        ("sub-1ü", "sub-1ü_task-x", "'1ü' is not a name of letters"),
+        ("sub-01", "sub-01_task-x\x1b[31m", "holds the character U+001B"),
+        ("sub-01", "sub-01_task-x\ny", "holds the character U+000A"),
+    ],
+)
+def test_names_that_a_manifest_cannot_hold_are_refused(folder, name, part, bids, tmp_path, refused):
+    """And sub-1ü does not become the trials of sub-1."""
+    edf(bids / folder / f"eeg/{name}_eeg.edf", waves())
+    with refused(part, nothing_in=tmp_path):
+        write_first("bids", bids, tmp_path / "m.csv")

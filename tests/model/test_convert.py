@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 from milmer.model import published
+from tests.limited import refusals
 
 WIDTH, TOKENS, INSTANCES, QUERIES, SAMPLES = 32, 49, 4, 6, 64
 HOW = {"selection": "attention_weighted_topk", "fusion": "cross_attention", "num_heads": 4}
@@ -155,6 +157,115 @@ def test_what_is_no_checkpoint_is_one_line_and_leaves_nothing(tmp_path, refused)
         published.convert(tmp_path / "good.pt", out, **HOW | {"num_heads": 5})
     with refused("selection", nothing_in=tmp_path):
         published.convert(tmp_path / "good.pt", out, **HOW | {"selection": "best"})
+
+
+def convert_hostile(path):
+    """Convert a file as `milmer convert` does, to a folder beside it."""
+    published.convert(path, path.with_suffix(".model"), **HOW)
+
+
+BIAS = "swin_model.encoder.layers.0.blocks.0.attention.self.relative_position_bias_table"
+EMBEDDING = "swin_model.embeddings.patch_embeddings.projection.weight"
+HOSTILE = {
+    "a number as a name": ({5: torch.ones(1)}, "is not a state_dict"),
+    "itself": (None, "is not a state_dict"),
+    "an escape in a name": (
+        {"red\x1b[31m\n": torch.tensor(torch.nan)},
+        r"red\x1b[31m  holds values",
+    ),
+    "strides of zero": (
+        {"classifier.weight": torch.zeros(1).expand(10**9, 32)},
+        "tensors claim 128,",
+    ),
+    "no queries": ({"query_tokens": torch.zeros(1, 10**8, 0)}, "has the shape [1, 100000000, 0]"),
+    "many layers": (
+        {f"transformer_encoder.layers.{i}.x": torch.zeros(0) for i in range(500)},
+        "500 layers, so it is not",
+    ),
+    "many blocks": (
+        {f"swin_model.encoder.layers.0.blocks.{i}.x": torch.zeros(0) for i in range(500)},
+        "501 blocks of its backbone",
+    ),
+    "a wide backbone": (
+        {EMBEDDING: torch.zeros(10**8, 3, 4, 0)},
+        "has the shape [100000000, 3, 4, 0]",
+    ),
+    "a wide window": ({BIAS: torch.zeros(10**9, 0)}, "has the shape [1000000000, 0]"),
+    "a large window": ({BIAS: torch.zeros(300**2, 1)}, "the window_size 150; at most 64"),
+    "large patches": (
+        {EMBEDDING: torch.zeros(16, 3, 1, 1000)},
+        "the image_size 14000; at most 2048",
+    ),
+    "a backbone of few weights": ({EMBEDDING: torch.zeros(500, 3, 4, 4)}, "no fitting tensors"),
+    "a backbone without blocks": ({BIAS: None}, "no tensor swin_model.encoder.layers.0.blocks.0"),
+}
+"""Tensors on top of a checkpoint with a backbone, and a part of the line that refuses it."""
+
+
+def test_a_hostile_checkpoint_is_one_line_and_takes_no_memory(tmp_path):
+    whole = head() | swin(tmp_path / "swin")[1]
+    paths = []
+    for name, (tensors, _) in HOSTILE.items():
+        state = whole | (tensors or {})
+        if tensors is None:
+            state["state_dict"] = state
+        if name == "a backbone without blocks":
+            state = {key: value for key, value in state.items() if ".blocks." not in key}
+        paths.append(tmp_path / f"{name}.pt")
+        torch.save(state, paths[-1])
+    lines = refusals("tests.model.test_convert:convert_hostile", *paths)
+    for line, (name, (_, part)) in zip(lines, HOSTILE.items(), strict=True):
+        assert part in line, name
+    assert not list(tmp_path.glob("*.model*"))
+
+
+def test_what_a_checkpoints_pickle_claims_is_not_believed(tmp_path):
+    """Sizes, texts and pipes, in the format of today and in that before torch 1.6."""
+    torch.save({"a": torch.zeros(4)}, tmp_path / "small.pt")
+    with zipfile.ZipFile(tmp_path / "small.pt") as archive:
+        entries = {entry: archive.read(entry) for entry in archive.namelist()}
+    pickled = next(name for name in entries if name.endswith("data.pkl"))
+    assert b"K\x04\x85" in entries[pickled]
+    contents = {
+        "size": entries[pickled].replace(b"K\x04\x85", b"\x8a\x05\x00\xe8\x76\x48\x17\x85"),
+        "negative": entries[pickled].replace(b"K\x04\x85", b"J\xff\xff\xff\xff\x85"),
+        "text": b"\x80\x02X" + (10**9).to_bytes(4, "little"),
+        "long": b"\x80\x02X" + (3 * 10**7).to_bytes(4, "little") + bytes(3 * 10**7) + b".",
+    }
+    for name, content in contents.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.pt", "w") as archive:
+            for entry, old in entries.items():
+                archive.writestr(entry, content if entry == pickled else old)
+    for name, start in (
+        ("old bytes", b"\x80\x04\x8e" + (29 * 10**9).to_bytes(8, "little")),
+        ("old name", b"c"),
+    ):
+        with open(tmp_path / f"{name}.pt", "wb") as file:
+            file.write(start)
+            file.truncate(30 * 10**9)
+    os.mkfifo(tmp_path / "pipe.pt")
+    (tmp_path / "folder.pt").mkdir()
+    (tmp_path / "circle.pt").symlink_to("circle.pt")
+    parts = {
+        **dict.fromkeys((*contents, "old bytes", "old name"), "holds more than tensors"),
+        "pipe": "is a pipe or a device, not a file",
+        "folder": "cannot be read (Is a directory)",
+        "circle": "cannot be read (Too many levels of symbolic links)",
+    }
+    paths = [tmp_path / f"{name}.pt" for name in parts]
+    lines = refusals("tests.model.test_convert:convert_hostile", *paths)
+    for line, path, part in zip(lines, paths, parts.values(), strict=True):
+        assert line.startswith(f"{path}: {part}")
+
+
+@pytest.mark.parametrize("place", ["checkpoint.pt", ".", "inside/checkpoint.pt"])
+def test_a_model_is_not_written_over_or_into_its_checkpoint(place, tmp_path, refused):
+    path = tmp_path / place / "checkpoint.pt" if place == "." else tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    torch.save(head(), path)
+    out = path.parent if place == "inside/checkpoint.pt" else tmp_path / place
+    with refused(nothing_in=tmp_path):
+        published.convert(path, out, **HOW)
 
 
 @pytest.mark.slow

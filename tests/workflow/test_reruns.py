@@ -177,6 +177,7 @@ MODULES = {
     "milmer/prediction/*": "",  # no stage: a person's command
     "milmer/model/published.py": "",
     "milmer/model/huggingface.py": "",
+    "milmer/model/state_dicts.py": "",  # of other programs
     "milmer/splits/*.py": "split train baseline explain",
     "milmer/splits/folds.py": "",
     "milmer/splits/options.py": "split",
