@@ -5,7 +5,9 @@ from pathlib import Path
 
 from milmer.backbone.model_folder import loading_errors
 from milmer.backbone.options import SwinOptions
+from milmer.errors import MilmerError
 
+_SECONDS = 5.0  # for the hub to answer
 _FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
@@ -29,3 +31,29 @@ def fetch_backbones(backbones: Iterable[SwinOptions]) -> list[tuple[str, str]]:
             )
         fetched[wanted] = Path(folder).name
     return [(name, commit) for (name, _), commit in fetched.items()]
+
+
+def require_at_hand(options: SwinOptions) -> None:
+    """Refuse a backbone that is no directory, not in the Hugging Face cache and not to be had now.
+
+    Nothing is downloaded.
+    """
+    from huggingface_hub import model_info, try_to_load_from_cache
+
+    name = options.name
+    if Path(name).is_dir():
+        return
+    if "/" not in name or name.startswith((".", "/")):
+        raise MilmerError(f"no such folder: {name}", where="backbone.name")
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=options.revision), str):
+        return
+    try:
+        model_info(name, revision=options.revision, timeout=_SECONDS)
+    except Exception as error:  # of the network, the hub, or the name
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MilmerError(
+            f"{name} is neither a directory nor in the Hugging Face cache, and the hub does not "
+            f"give it ({reason[:200]})",
+            where="backbone.name",
+            remedy="check the name; without a network, milmer fetch elsewhere and copy the cache",
+        ) from error

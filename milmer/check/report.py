@@ -13,8 +13,9 @@ from milmer.check.findings import Finding
 from milmer.check.manifest import ManifestFacts, inspect_manifest
 from milmer.check.manifest_findings import manifest_findings
 from milmer.check.needs import Need, needs
+from milmer.check.rehearsal import rehearse
+from milmer.check.target import Target
 from milmer.data.labels import QUADRANTS
-from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.deap.layout import EEG_KINDS
 from milmer.readers.video import Clip
 
@@ -74,17 +75,30 @@ class Report:
         }
 
 
-def check(
-    dataset: DatasetOptions, labels: LabelsOptions | None, quick: bool, directory: Path
-) -> Report:
-    """Check a dataset whose results are to go to ``directory``; see :mod:`milmer.check.target`."""
+def check(target: Target, quick: bool, directory: Path) -> Report:
+    """Check a dataset whose results are to go to ``directory``; see :mod:`milmer.check.target`.
+
+    A configuration is rehearsed too, unless ``quick``: where stages stop is then said by them.
+    """
+    dataset = target.dataset
     if dataset.kind == "manifest":
-        manifest = inspect_manifest(dataset, labels, quick)
-        return Report(manifest, manifest_findings(manifest))
+        manifest = inspect_manifest(dataset, target.labels, quick)
+        return Report(manifest, _rehearsed(target, quick, manifest_findings(manifest)))
     copy = inspect_copy(dataset.root, dataset.source, quick)
     estimate, free = needs(copy), storage.free_bytes(directory / "results")
     findings = disk(sum(need.bytes for need in estimate), free, directory) + copy_findings(copy)
-    return Report(copy, findings, estimate, directory, free)
+    return Report(copy, _rehearsed(target, quick, findings), estimate, directory, free)
+
+
+_SAID_BY_STAGES = ("dataset", "subjects", "ratings", "labels", "trials", "classes", "eeg", "onsets")
+_SAID_BY_STAGES += ("channels", "rates", "rejected", "unlabelled")
+
+
+def _rehearsed(target: Target, quick: bool, findings: list[Finding]) -> list[Finding]:
+    if quick or target.user is None:
+        return findings
+    others = [finding for finding in findings if finding.about not in _SAID_BY_STAGES]
+    return [*rehearse(target.user), *others]
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

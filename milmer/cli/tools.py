@@ -34,7 +34,7 @@ def check(
     ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check a dataset before the first run.
+    """Check a dataset before the first run; of a configuration, rehearse the run.
 
     Exit status: 0 if it can be used, 1 if something would stop the pipeline.
     """
@@ -43,7 +43,7 @@ def check(
     from milmer.check.report import check
     from milmer.check.target import read_target
 
-    report = check(*read_target(target, source), quick, directory)
+    report = check(read_target(target, source), quick, directory)
     typer.echo(json.dumps(report.as_json(), indent=1) if as_json else report.screen())
     if report.errors:
         raise typer.Exit(1)

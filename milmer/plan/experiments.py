@@ -99,6 +99,7 @@ class Experiments:
         images = self.config.variant("backbone", experiment.backbone).pretrain.images
         if experiment.needs_faces and images and not Path(images).is_dir():
             raise MilmerError(f"no such folder: {images}", where="backbone.pretrain.images")
+        self._require_enough_instances(experiment, where)
         protocols = experiment.protocols
         if len(subjects) < 2:
             protocols = [p for p in protocols if PROTOCOLS[p].within_subject]
@@ -108,6 +109,18 @@ class Experiments:
                     f"{subjects[0]} alone"
                 )
         return experiment.updated({"protocols": protocols}) if protocols else None
+
+    def _require_enough_instances(self, experiment: Experiment, where: str) -> None:
+        """Refuse to select more instances than a bag has: the name would tell what is not so."""
+        model = experiment.model
+        bag = model.num_instances or self.config.variant("faces", experiment.faces).instances
+        selects = experiment.needs_faces and model.selection not in ("none", "all")
+        if selects and model.num_select > bag:
+            raise MilmerError(
+                f"{model.num_select} instances are to be selected from bags of {bag}",
+                where=f"{where}.model.num_select",
+                remedy="lower it, or raise faces.instances",
+            )
 
     def _obstacle(self, experiment: Experiment, subjects: list[str]) -> str | None:
         """Why the dataset does not allow an experiment; None where it does."""

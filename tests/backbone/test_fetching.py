@@ -5,7 +5,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from milmer.backbone.fetching import fetch_backbones
+from milmer.backbone.fetching import fetch_backbones, require_at_hand
 from milmer.backbone.options import SwinOptions
 from milmer.cli.app import app
 from milmer.errors import MilmerError
@@ -60,3 +60,32 @@ def test_the_command_fetches_the_backbones_of_all_variants(hub, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"backbone": {"name": str(tmp_path)}}))
     said = CliRunner().invoke(app, ["fetch", str(tmp_path / "mine.yaml")])
     assert said.output == "nothing to download: all backbones are directories\n"
+
+
+def test_a_backbone_is_at_hand_in_a_folder_in_the_cache_or_on_the_hub(
+    hub, tmp_path, monkeypatch, refused
+):
+    cached, online = [("a/swin", "config.json", "v1")], ["b/swin"]
+
+    def try_to_load_from_cache(name, file, *, revision):
+        return "/cache/config.json" if (name, file, revision) in cached else None
+
+    def model_info(name, *, revision, timeout):
+        if name not in online:
+            raise OSError("Name or service not known\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", try_to_load_from_cache)
+    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
+    require_at_hand(SwinOptions(name=str(tmp_path)))
+    require_at_hand(SwinOptions(name="a/swin", revision="v1"))
+    require_at_hand(SwinOptions(name="b/swin"))
+    with refused(
+        "backbone.name: a/swin is neither a directory nor in the Hugging Face cache, and the hub "
+        "does not give it (Name or service not known); check the name; without a network, "
+        "milmer fetch elsewhere and copy the cache"
+    ):
+        require_at_hand(SwinOptions(name="a/swin"))
+    for name in ("./swin", "/data/swin", "swin"):
+        with refused(f"backbone.name: no such folder: {name}"):
+            require_at_hand(SwinOptions(name=name))
+    assert hub == []  # nothing is downloaded

@@ -1,0 +1,179 @@
+"""A rehearsal of a configuration: the stages before training, on all its files, for nothing.
+
+What `trials`, `segments` and `split` would stop at is found by running them, with the options of
+the plan, into a folder that is removed; so the words are theirs. What they would warn of is noted.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+
+from milmer.backbone.fetching import require_at_hand
+from milmer.check.findings import Finding
+from milmer.check.ranges import names
+from milmer.deap.recordings import read_recording as read_deap
+from milmer.deap.trials import TrialsOptions, make_trials
+from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.segments import make_segments
+from milmer.errors import MilmerError
+from milmer.manifest.recordings import read_recording as read_own
+from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
+from milmer.options import read_options
+from milmer.plan import Plan, contents
+from milmer.runtime.progress import track
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+
+STAGES = frozenset({"trials", "segments", "split"})
+"""What is rehearsed; an inspection of the files has nothing to add to what these say."""
+
+
+@dataclass
+class Rehearsal:
+    """What the rehearsed stages found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    """Subjects that a stage stopped at."""
+
+    @contextmanager
+    def stage(self, name: str, *subjects: str) -> Iterator[None]:
+        """Collect what a stage stops at and what it warns of, and go on."""
+        handler = _Warnings()
+        logger = logging.getLogger("milmer")
+        propagates, logger.propagate = logger.propagate, False
+        logger.addHandler(handler)
+        try:
+            yield
+        except MilmerError as error:
+            self.failed.update(subjects)
+            self.findings.append(Finding(name, str(error), subjects, stops=True))
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagates
+        self.findings += [Finding(name, text, subjects) for text in handler.texts]
+
+
+def rehearse(user: Mapping[str, Any]) -> list[Finding]:
+    """The findings of a configuration, merged as the workflow merges it, each once.
+
+    Digests of the dataset's files are remembered in the working directory, for the run to come.
+    """
+    rehearsal, plan = Rehearsal(), None
+    with rehearsal.stage("plan"):
+        plan = Plan.read(user)
+    if plan is not None:
+        rehearsal.findings += [Finding("plan", text) for text in plan.warnings]
+        _machine(rehearsal, plan)
+        with TemporaryDirectory(prefix="milmer-check-") as folder:
+            _stages(rehearsal, plan, Path(folder))
+    return _once(rehearsal.findings)
+
+
+def _machine(rehearsal: Rehearsal, plan: Plan) -> None:
+    """What a configuration asks of this machine: devices, and backbones that are at hand."""
+    from milmer.runtime.device import choose_device
+
+    experiments = plan.experiments.by_name.values()
+    devices = {experiment.training.device for experiment in experiments}
+    for variant in {experiment.backbone for experiment in experiments if experiment.needs_faces}:
+        backbone = plan.config.variant("backbone", variant)
+        devices.add(backbone.device)
+        with rehearsal.stage("backbone"):
+            require_at_hand(backbone)
+    for device in sorted(devices):
+        with rehearsal.stage("device"):
+            choose_device(device)
+
+
+def _stages(rehearsal: Rehearsal, plan: Plan, folder: Path) -> None:
+    for subject in track(plan.dataset.subjects, "rehearses subjects"):
+        _subject(rehearsal, plan, subject, folder)
+    for labels, protocols in plan.experiments.folds_by_labels().items():
+        for protocol, folds in protocols.items():
+            for fold in folds:
+                wildcards = SimpleNamespace(labels=labels, protocol=protocol, fold=fold)
+                subjects = plan.training.fold_subjects(wildcards)
+                if rehearsal.failed & set(subjects):
+                    continue  # said already
+                tables = [_table(folder, subject) for subject in subjects]
+                options = read_options(SplitOptions, plan.training.split_json(wildcards))
+                with rehearsal.stage("split"):
+                    make_split(tables, protocol, fold, options, folder / "split.parquet")
+
+
+def _subject(rehearsal: Rehearsal, plan: Plan, subject: str, folder: Path) -> None:
+    """The trials and the segments of a subject."""
+    dataset, options, table = plan.dataset, plan.config.dataset, _table(folder, subject)
+    trials = dataset.trials_json(subject)
+    own = options.kind == "manifest"
+    with rehearsal.stage("trials", subject):
+        contents.content(dataset.eeg_files(subject))
+        contents.content(dataset.video_files(subject))
+        if own:
+            manifest = read_options(ManifestTrialsOptions, trials)
+            make_manifest_trials(Path(options.manifest or ""), subject, manifest, table)
+        else:
+            make_trials(Path(options.root), subject, read_options(TrialsOptions, trials), table)
+    if not table.is_file():
+        return
+    for eeg in plan.experiments.eeg_variants():
+        path = folder / "segments.h5"
+        with rehearsal.stage("segments", subject):
+            how = read_options(SegmentsOptions, plan.config.segments_json(eeg))
+            make_segments(table, Path(dataset.root), how, path, read_own if own else read_deap)
+            rehearsal.findings += _told(subject, path)
+            path.unlink()
+
+
+def _told(subject: str, path: Path) -> Iterator[Finding]:
+    """What is in a subject's segments, in a line."""
+    with h5py.File(path) as file:
+        channels, rejected = json.loads(file.attrs["channels"]), file["rejected"].asstr()[()]
+        cleaned = json.loads(file.attrs["cleaned"])
+        text = (
+            f"{{}}: {len(rejected)} segments of {len(channels)} channels at "
+            f"{file.attrs['sfreq']:g} Hz"
+        )
+    if reasons := Counter(reason for reason in rejected if reason):
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        text += f", of which {sum(reasons.values())} are rejected ({counts})"
+    if dropped := cleaned.get("not_read"):
+        text += f"; not read: {names(sorted({name for file in dropped.values() for name in file}))}"
+    yield Finding("segments", text, (subject,))
+
+
+def _table(folder: Path, subject: str) -> Path:
+    return folder / f"{subject}.parquet"
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """Findings of the same text as one, of all its subjects."""
+    found: dict[tuple[str, str, bool], set[str]] = {}
+    for finding in findings:
+        key = finding.about, finding.text, finding.stops
+        found.setdefault(key, set()).update(finding.subjects)
+    return [
+        Finding(about, text.replace("{}", names(sorted(subjects))), tuple(sorted(subjects)), stops)
+        for (about, text, stops), subjects in found.items()
+    ]
+
+
+class _Warnings(logging.Handler):
+    """Keeps what stages warn of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())

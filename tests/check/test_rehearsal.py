@@ -1,0 +1,196 @@
+"""`milmer check` of a configuration rehearses the stages before training on what is there."""
+
+import json
+import os
+
+import edfio
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from milmer.cli.app import app
+from milmer.errors import MilmerError
+from milmer.plan import Plan
+from tests.manifest.described import write_manifest
+
+NAMES = ("Fp1", "Fp2", "C3", "C4", "O1", "O2", "Pz", "ECG")
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A working directory with noise of two subjects, and a manifest of four and five trials."""
+    monkeypatch.chdir(tmp_path)
+    record(tmp_path / "a.edf", 60)
+    record(tmp_path / "b.edf", 80)
+    rows = [row("ann", number, "a.edf", 12.0 * number) for number in range(4)]
+    rows += [row("ben", number, "b.edf", 12.0 * number) for number in range(5)]
+    write_manifest(tmp_path / "m.csv", rows)
+    return tmp_path
+
+
+def record(path, seconds, names=NAMES, rate=100.0):
+    noise = np.random.default_rng(seconds).normal(0, 20, (len(names), int(seconds * rate)))
+    signals = [
+        edfio.EdfSignal(x, rate, label=name, physical_dimension="uV", physical_range=(-500, 500))
+        for name, x in zip(names, noise.clip(-499, 499), strict=True)
+    ]
+    edfio.Edf(signals).write(path)
+
+
+def row(subject, number, file, start, seconds=7.0, label=None):
+    return {
+        "subject": subject,
+        "trial": number + 1,
+        "stimulus": f"v{number}",
+        "eeg_file": file,
+        "eeg_start": start,
+        "eeg_stop": start + seconds,
+        "label": label or ["no", "yes"][number % 2],
+    }
+
+
+def write(folder, **sections):
+    own = {
+        "dataset": {"kind": "manifest", "manifest": "m.csv"},
+        "labels": {"scheme": "label"},
+        "protocols": {"names": ["trial", "loso"], "folds": 2},
+        "experiments": {"eeg_only": {"model": {"modalities": ["eeg"]}}},
+    }
+    config = {**own, **sections}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    return config
+
+
+def checked(*arguments):
+    said = CliRunner().invoke(app, ["check", "mine.yaml", "--json", *arguments])
+    report = json.loads(said.stdout)
+    assert (said.exit_code == 0) == (not report["errors"]) == report["usable"]
+    return report
+
+
+def texts(report, about=None):
+    found = report["errors"] + report["notes"]
+    return [finding["text"] for finding in found if about in (None, finding["about"])]
+
+
+def test_a_good_configuration_has_no_error_and_says_what_will_be_there(work):
+    write(work)
+    report = checked()
+    assert report["errors"] == []
+    told = texts(report, "segments")
+    assert told == [
+        "ann: 8 segments of 7 channels at 128 Hz; not read: ECG",
+        "ben: 10 segments of 7 channels at 128 Hz; not read: ECG",
+    ]
+    assert not list(work.glob("results*"))
+    memory = json.loads((work / ".snakemake/milmer-digests.json").read_text())
+    assert {os.path.basename(path) for path in memory} == {"a.edf", "b.edf"}
+
+
+def test_it_judges_the_users_own_configuration_and_not_the_default(work):
+    """Four trials cannot make the five folds of the default, and two are what the user set."""
+    write(work)
+    assert checked()["usable"]
+    write(work, protocols={"names": ["trial"], "folds": 5})
+    report = checked()
+    assert {error["about"] for error in report["errors"]} == {"split"}
+    assert any("ann" in error["text"] and "5" in error["text"] for error in report["errors"])
+    write(work, segmentation={"seconds": 9})
+    errors = checked()["errors"]
+    assert [(error["about"], error["subjects"]) for error in errors] == [
+        ("segments", ["ann"]),
+        ("segments", ["ben"]),
+    ]
+    assert "trials of 7 s hold no segment of 9 s" in errors[0]["text"]
+    write(work, eeg={"band": [4, 70]})  # of 128 Hz
+    assert {error["about"] for error in checked()["errors"]} == {"segments"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "about", "part"),
+    [
+        ({"training": {"device": "cuda:7"}}, "device", "this machine has no cuda:7"),
+        ({"labels": {"scheme": "valence"}}, "plan", "valence"),
+    ],
+)
+def test_what_the_machine_and_the_data_do_not_allow_is_an_error(work, sections, about, part):
+    write(work, **sections)
+    found = [error["text"] for error in checked()["errors"] if error["about"] == about]
+    assert part in found[0]
+
+
+def test_more_instances_than_a_bag_has_are_refused_by_the_plan(work):
+    (work / "v.mp4").touch()
+    rows = [row("ann", n, "a.edf", 12.0 * n) | {"video_file": "v.mp4"} for n in range(4)]
+    write_manifest(work / "m.csv", rows)
+    wide = {"milmer": {"model": {"num_select": 4}}, "narrow": {"model": {"num_select": 5}}}
+    config = write(work, experiments=wide, faces={"instances": 4})
+    with pytest.raises(MilmerError) as caught:
+        Plan.read(config)
+    assert str(caught.value) == (
+        "experiments.narrow.model.num_select: 5 instances are to be selected from bags of 4; "
+        "lower it, or raise faces.instances"
+    )
+    assert texts(checked("--quick")) is not None
+    del wide["narrow"]
+    Plan.read(write(work, experiments=wide, faces={"instances": 4}))
+
+
+def faults(chance, rows, work):
+    """Change rows, or the files that they name, in a few ways at random."""
+    for kind in chance.choice(6, size=chance.integers(0, 3), replace=False):
+        at = int(chance.integers(len(rows)))
+        if kind == 0:  # shorter than a segment
+            rows[at]["eeg_stop"] = rows[at]["eeg_start"] + 2.0
+        elif kind == 1:  # beyond the end
+            rows[at]["eeg_stop"] = 500.0
+        elif kind == 2:  # no label
+            rows[at]["label"] = ""
+        elif kind == 3:  # the file is cut
+            path = work / rows[at]["eeg_file"]
+            path.write_bytes(path.read_bytes()[: int(chance.integers(200, 9000))])
+        elif kind == 4:  # a subject of one class
+            for one in rows:
+                if one["subject"] == rows[at]["subject"]:
+                    one["label"] = "yes"
+        else:  # other channels
+            record(work / rows[at]["eeg_file"], 80, ("Cz", "Fp1", "X9", "O1", "O2", "Pz", "C3"))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_check_is_free_of_errors_exactly_when_the_stages_pass(work, seed):
+    chance = np.random.default_rng(seed)
+    rows = [row("ann", number, "a.edf", 12.0 * number) for number in range(4)]
+    rows += [row("ben", number, "b.edf", 12.0 * number) for number in range(5)]
+    write_manifest(work / "m.csv", faults(chance, rows, work))
+    config = write(work)
+    said = CliRunner().invoke(app, ["check", "mine.yaml", "--json"])
+    usable = not said.exception and json.loads(said.stdout)["usable"]
+    assert usable == stages_pass(config, work)
+
+
+def stages_pass(config, work):
+    """Whether the three stages pass, run as commands one after another."""
+    try:
+        plan = Plan.read(config)
+    except MilmerError:
+        return False
+    table = "results/trials/{}.parquet".format
+    for subject in plan.dataset.subjects:
+        given = ["--manifest", "m.csv", "--options", plan.dataset.trials_json(subject)]
+        trials = ["trials", subject, table(subject), *given]
+        segments = ["segments", "--trials", table(subject), f"results/{subject}.h5", "--root", "."]
+        segments += ["--options", plan.config.segments_json("default")]
+        if any(CliRunner().invoke(app, command).exception for command in (trials, segments)):
+            return False
+    for protocol, folds in plan.experiments.folds("eeg_only").items():
+        for fold in folds:
+            subjects = plan.dataset.subjects if protocol == "loso" else [fold.split("-")[0]]
+            options = plan.config.split_json("default", protocol, plan.dataset.classes)
+            given = [word for subject in subjects for word in ("--trials", table(subject))]
+            split = ["split", protocol, fold, "results/split.parquet", *given, "--options", options]
+            if CliRunner().invoke(app, split).exception:
+                return False
+    return True
