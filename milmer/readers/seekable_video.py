@@ -22,6 +22,7 @@ from milmer.readers.time_axis import (
     decoding_axis,
     pauses,
     presentation_axis,
+    program_axis,
     require_trust,
 )
 from milmer.readers.video import (
@@ -50,7 +51,7 @@ class _Demuxed(NamedTuple):
     """What reading a file to its end gave."""
 
     packets: Packets
-    head: av.VideoFrame | None  # the first key frame, or the first frame where there is none
+    head: av.VideoFrame | None  # the first that is predicted from nothing that is missing
     sound: float  # end of the sound in s, of AVI
     lengths: list[int]  # in frames, as an AVI's index and header name them
     notes: list[str]  # why the file was not read to its end
@@ -72,7 +73,7 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
         packets, head, sound, lengths, notes = _demuxed(container, video, kind)
         if head is None:
             raise unusable(path, "; ".join(notes) or "holds no picture that can be decoded")
-        if kind == "pts" and not packets.presented:
+        if kind == "pts" and (packets.filled_in or not packets.presented):
             kind = "count"
         unit = float(video.time_base or 0)
         if kind == "count" and not packets.number_untimed():  # a bare stream, at the rate it names
@@ -82,6 +83,8 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
     try:
         if kind == "pts":
             axis = presentation_axis(packets, name)
+        elif packets.filled_in:
+            axis = program_axis(packets)
         else:
             axis = decoding_axis(packets, reordered=kind == "count")
         if times is None:
@@ -112,7 +115,7 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
     rate = float(len(steps) / steps.sum())
     require_plausible(path, rate, picture.width, picture.height)
     first = 0 if kind == "count" else int(np.searchsorted(axis.stamps, head.pts or 0))
-    if head.key_frame and 0 < first < len(seconds):
+    if 0 < first < len(seconds):
         lost.update(range(first))
         notes.append(f"its first {seconds[first] - seconds[0]:.2f} s cannot be decoded")
     late = axis.stamps[0] * unit - (begin or 0) / av.time_base
@@ -127,8 +130,7 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
         times=seconds,
         stamps=axis.stamps,
         kind=kind,
-        # What FFmpeg adds to packets without a time depends on where it begins to read.
-        seekable=kind != "count" and packets.complete and name not in BARE_STREAMS,
+        seekable=kind != "count" and name not in BARE_STREAMS,
         stream=index,
         notes=(*cut_off, *notes),
         lost=lost,
@@ -136,8 +138,9 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
 
 
 def _demuxed(container: av.container.InputContainer, video: av.VideoStream, kind: str) -> _Demuxed:
-    packets, head, sound, errors = Packets(), None, 0.0, []
-    clock = _Clock(container, video)
+    packets, head, sound, errors = Packets(container.format.name == "mpeg"), None, 0.0, []
+    clock, count = _Clock(container, video), 0
+    whole = False  # begins with a key frame, whether that is shown or not
     streams = [video]
     if container.format.name == "avi":
         streams += container.streams.audio[:1]
@@ -149,7 +152,9 @@ def _demuxed(container: av.container.InputContainer, video: av.VideoStream, kind
         dts = clock.dts(packet)
         if _shown(packet):
             packets.add(packet.pts, dts, packet.pos)
-        if head is None or not (head.key_frame or len(packets) > _SOUGHT):
+        whole = whole or (bool(packet.size) and packet.is_keyframe and not count)
+        count += 1
+        if head is None or not (whole or head.key_frame or count > _SOUGHT):
             _mark(packet, kind, dts, len(packets) - 1)
             frames = decoded(packet)
             key = next((frame for frame in frames if frame.key_frame), None)

@@ -20,6 +20,7 @@ DELAY = 2  # frames by which decoders reorder, at most, as encoders use them
 _TRUST = 2.0  # frames by which a time may be wrong
 _REORDERED = 32  # places by which packets may be out of order; FFmpeg's codecs allow 16
 _DOUBTFUL = 0.1  # share of frames without a certain time from which on a file is refused
+_VARYING = 0.1  # share of uneven stretches from which on the others are even by chance
 _OUTLASTS = 1.0  # s by which sound may outlast pictures that carry no times
 _TOLD = 3  # pauses, the longest
 _IMPOSSIBLE = 0.05  # share of packets out of order beyond which they are not damage
@@ -34,6 +35,7 @@ class UntrustedError(ValueError):
 class Packets:
     """What the packets of a video say, in the order of the file; :data:`NONE` where nothing."""
 
+    program: bool = False  # of a program stream of MPEG
     pts: list[int] = field(default_factory=list)
     dts: list[int] = field(default_factory=list)
     place: list[int] = field(default_factory=list)  # in bytes of what named the time
@@ -47,9 +49,10 @@ class Packets:
         return any(pts != NONE for pts in self.pts)
 
     @property
-    def complete(self) -> bool:
-        """Whether each packet names its time itself."""
-        return NONE not in self.place
+    def filled_in(self) -> bool:
+        """Whether FFmpeg guessed times of pictures that a stream of MPEG does not name."""
+        pairs = zip(self.pts, self.place, strict=True)
+        return any(place == NONE and (self.program or pts != NONE) for pts, place in pairs)
 
     def number_untimed(self) -> bool:
         """Whether any packet has a decoding time; where none has, they get their numbers."""
@@ -88,29 +91,46 @@ def presentation_axis(packets: Packets, container: str) -> Axis:
     if moved.any():
         notes = (f"frames left out, whose times are impossible: {moved.sum()}",)
     pts, place = pts[~moved], place[~moved]
-    unsure = np.zeros(len(pts), bool)
-    if container == "ogg":  # a page names the time of its end
-        unsure = _beside_jumps(pts, np.unique(place, return_inverse=True)[1], 0)
-    elif (place == NONE).any():  # a packet of MPEG names the time of the first picture in it
-        unsure = _beside_jumps(pts, np.cumsum(place != NONE), 1)
     stamps = np.unique(pts)
-    return Axis(stamps, np.isin(stamps, pts[unsure]), notes)
+    doubtful = np.zeros(len(stamps), bool)
+    if container == "ogg":
+        doubtful = np.isin(stamps, pts[_before_jumps(pts, place)])
+    return Axis(stamps, doubtful, notes)
 
 
-def _beside_jumps(pts: np.ndarray, group: np.ndarray, certain: int) -> np.ndarray:
-    """Bool (packet,): the packet is in a group before which, or after which, time jumps.
+def _before_jumps(pts: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """Bool (packet,): of Ogg, whose pages name the time of their end, those before a jump."""
+    _, first, group, count = np.unique(
+        page, return_index=True, return_inverse=True, return_counts=True
+    )
+    missing = np.diff(pts[first]) - count[:-1] * np.median(np.diff(pts))
+    jumps = np.abs(missing) > _TRUST * np.median(np.diff(pts))
+    return np.append(jumps, False)[group]
 
-    The first ``certain`` packets of a group name their time themselves.
+
+def program_axis(packets: Packets) -> Axis:
+    """The axis of decoding times of which some are named; raises :class:`UntrustedError`.
+
+    A packet of MPEG names the time of the first picture in it. Those in between are spread evenly,
+    unless the camera's rate was another there.
     """
-    first = np.flatnonzero(np.diff(group, prepend=group[0] - 1))  # (group,)
-    lowest = np.minimum.reduceat(pts, first)
-    count = np.diff(first, append=len(pts))
-    step = np.median(np.diff(np.unique(pts)))
-    jumps = np.abs(np.diff(lowest) - count[:-1] * step) > (_TRUST + DELAY * (count[:-1] > 1)) * step
-    unsure = np.zeros(len(pts), bool)
+    dts, place = np.array(packets.dts), np.array(packets.place)
+    named = np.unique(place, return_index=True)[1]
+    named = np.sort(named[(place[named] != NONE) & (dts[named] != NONE)])
+    if len(named) < 2 or (np.diff(dts[named]) <= 0).any():
+        raise UntrustedError("few of them are named, or the clock goes back")
+    count, time = np.diff(named), np.diff(dts[named])
+    step = np.median(time / count)
+    number = np.arange(len(dts))
+    stamps = np.interp(number, named, dts[named])
+    stamps += step * (np.minimum(number - named[0], 0) + np.maximum(number - named[-1], 0))
+    doubtful = np.zeros(len(dts), bool)
+    jumps = np.abs(time - count * step) > _TRUST * step
+    if jumps.mean() > _VARYING:
+        raise UntrustedError(f"the rate varies, and {len(named)} of {len(dts)} are named")
     for i in np.flatnonzero(jumps):
-        unsure[first[i] + certain : first[i] + count[i]] = True
-    return unsure
+        doubtful[max(0, named[i] + 1 - DELAY) : named[i + 1] + DELAY] = True
+    return Axis(np.rint(stamps).astype(np.int64), doubtful)
 
 
 def decoding_axis(packets: Packets, reordered: bool) -> Axis:

@@ -13,7 +13,7 @@ from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
 from milmer.faces.crops import frame_numbers
 from milmer.readers.seekable_video import frames_of, probe
-from milmer.readers.time_axis import Packets, UntrustedError, presentation_axis
+from milmer.readers.time_axis import Packets, UntrustedError, presentation_axis, program_axis
 from milmer.readers.video import Clip, upright
 from tests.readers.films import FRAMES, RATE, STALL, UNEVEN, film, number_in, pictures
 
@@ -120,6 +120,31 @@ def test_containers_without_all_times_are_off_by_two_frames_or_refused(
         assert shown(path, clip, wanted) == {n: found[n] for n in wanted if n in found}
 
 
+def test_containers_with_an_edit_list_show_what_it_shows(tmp_path):
+    path = film(tmp_path / "a.mp4", "libx264", 2)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    length, start, rate = struct.unpack(">Iii", data[at : at + 12])
+    data[at : at + 12] = struct.pack(">Iii", length - 1200, start + 30 * 512, rate)
+    path.write_bytes(data)  # begins within a group
+    clip = probe(path)
+    assert (clip.frames, clip.notes) == (FRAMES - 30, ())
+    assert shown(path, clip) == {n: n + 30 for n in range(FRAMES - 30)}
+    assert shown(path, clip, [3]) == {3: 33}
+    assert shown(path, clip, [13]) == {13: 43}
+
+
+@pytest.mark.parametrize("options", [{"x264-params": "open-gop=1"}, {"x264-params": "tff=1"}])
+@pytest.mark.parametrize("kind", ["mp4", "ts", "avi"])
+def test_containers_with_open_groups_or_fields_are_exact(tmp_path, kind, options):
+    path = film(tmp_path / f"a.{kind}", "libx264", 3, **options)
+    clip = probe(path)
+    assert shown(path, clip) == {n: n for n in range(FRAMES)}
+    for number in (19, 20, 38, 41):
+        assert shown(path, clip, [number]) == {number: number}
+    assert clip.times == pytest.approx(np.arange(FRAMES) / RATE)
+
+
 @pytest.mark.parametrize("kind", ["ts", "m2ts", "mpg", "vob"])
 @pytest.mark.parametrize("wanted", [[0], [1, 2], [17], [21], [FRAMES - 1]])
 def test_containers_of_broadcasts_give_any_frame(tmp_path, kind, wanted):
@@ -167,6 +192,35 @@ def test_containers_with_a_false_time_lose_that_frame():
     axis = presentation_axis(said, "mpegts")
     assert axis.stamps.tolist() == [3 * i for i in range(300) if i != 100]
     assert axis.notes == ("frames left out, whose times are impossible: 1",)
+
+
+def said_by(program, times):
+    """Packets of a program stream with these decoding times; None: not named, FFmpeg's guess."""
+    said = Packets(program)
+    last = 0
+    for i, time in enumerate(times):
+        last = last + 10 if time is None else time
+        said.add(last + 10, last, None if time is None else 2048 * i)
+    return said
+
+
+def test_containers_that_name_some_times_spread_the_others_evenly():
+    times = [100 + 10 * i if i % 7 == 3 else None for i in range(400)]
+    axis = program_axis(said_by(True, times))
+    assert axis.stamps.tolist() == [100 + 10 * i for i in range(400)]
+    assert not axis.doubtful.any()
+    # After number 17 the camera stalls for as long as 50 frames; 24 is the next that is named.
+    stalled = [time and time + 500 * (i > 17) for i, time in enumerate(times)]
+    axis = program_axis(said_by(True, stalled))
+    assert np.flatnonzero(axis.doubtful).tolist() == list(range(16, 26))
+    certain = np.flatnonzero(~axis.doubtful)
+    assert axis.stamps[certain].tolist() == [100 + 10 * i + 500 * (i > 17) for i in certain]
+    uneven = [100 + int(10 * i + 60 * np.sin(i)) if i % 7 == 3 else None for i in range(400)]
+    with pytest.raises(UntrustedError, match="the rate varies, and 57 of 400 are named"):
+        program_axis(said_by(True, uneven))
+    back = [time and (time if i < 200 else time - 1500) for i, time in enumerate(times)]
+    with pytest.raises(UntrustedError, match="the clock goes back"):
+        program_axis(said_by(True, back))
 
 
 def test_containers_of_interlaced_video_name_the_time_of_every_second_field():
