@@ -76,15 +76,16 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
         if kind == "pts" and (packets.filled_in or not packets.presented):
             kind = "count"
         unit = float(video.time_base or 0)
+        interval = 1 / float(video.codec_context.framerate or video.guessed_rate or 1)
         if kind == "count" and not packets.number_untimed():  # a bare stream, at the rate it names
-            unit = 1 / float(video.codec_context.framerate or video.guessed_rate)
+            unit = interval
         begin, index = container.start_time, video.index
     picture, cut_off = upright(head), _cut_off(path)
     try:
         if kind == "pts":
             axis = presentation_axis(packets, name)
         elif packets.filled_in:
-            axis = program_axis(packets)
+            axis = program_axis(packets, interval / unit)
         else:
             axis = decoding_axis(packets, reordered=kind == "count")
         if times is None:

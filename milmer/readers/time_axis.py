@@ -20,6 +20,7 @@ DELAY = 2  # frames by which decoders reorder, at most, as encoders use them
 _TRUST = 2.0  # frames by which a time may be wrong
 _REORDERED = 32  # places by which packets may be out of order; FFmpeg's codecs allow 16
 _DOUBTFUL = 0.1  # share of frames without a certain time from which on a file is refused
+_UNLIKE = 0.02  # share by which the rate may be another than the one that a stream names
 _VARYING = 0.1  # share of uneven stretches from which on the others are even by chance
 _OUTLASTS = 1.0  # s by which sound may outlast pictures that carry no times
 _TOLD = 3  # pauses, the longest
@@ -108,25 +109,25 @@ def _before_jumps(pts: np.ndarray, page: np.ndarray) -> np.ndarray:
     return np.append(jumps, False)[group]
 
 
-def program_axis(packets: Packets) -> Axis:
+def program_axis(packets: Packets, interval: float) -> Axis:
     """The axis of decoding times of which some are named; raises :class:`UntrustedError`.
 
     A packet of MPEG names the time of the first picture in it. Those in between are spread evenly,
-    unless the camera's rate was another there.
+    if the rate that the stream names, one frame an ``interval``, is the camera's there.
     """
     dts, place = np.array(packets.dts), np.array(packets.place)
     named = np.unique(place, return_index=True)[1]
     named = np.sort(named[(place[named] != NONE) & (dts[named] != NONE)])
-    if len(named) < 2 or (np.diff(dts[named]) <= 0).any():
-        raise UntrustedError("few of them are named, or the clock goes back")
+    if not len(named) or (np.diff(dts[named]) <= 0).any():
+        raise UntrustedError("none is named, or the clock goes back")
     count, time = np.diff(named), np.diff(dts[named])
-    step = np.median(time / count)
+    step = np.median(time / count) if len(count) else interval
     number = np.arange(len(dts))
     stamps = np.interp(number, named, dts[named])
     stamps += step * (np.minimum(number - named[0], 0) + np.maximum(number - named[-1], 0))
     doubtful = np.zeros(len(dts), bool)
     jumps = np.abs(time - count * step) > _TRUST * step
-    if jumps.mean() > _VARYING:
+    if jumps.sum() > _VARYING * len(jumps) or abs(step - interval) > _UNLIKE * interval:
         raise UntrustedError(f"the rate varies, and {len(named)} of {len(dts)} are named")
     for i in np.flatnonzero(jumps):
         doubtful[max(0, named[i] + 1 - DELAY) : named[i + 1] + DELAY] = True

@@ -206,21 +206,23 @@ def said_by(program, times):
 
 def test_containers_that_name_some_times_spread_the_others_evenly():
     times = [100 + 10 * i if i % 7 == 3 else None for i in range(400)]
-    axis = program_axis(said_by(True, times))
+    axis = program_axis(said_by(True, times), 10)
     assert axis.stamps.tolist() == [100 + 10 * i for i in range(400)]
     assert not axis.doubtful.any()
     # After number 17 the camera stalls for as long as 50 frames; 24 is the next that is named.
     stalled = [time and time + 500 * (i > 17) for i, time in enumerate(times)]
-    axis = program_axis(said_by(True, stalled))
+    axis = program_axis(said_by(True, stalled), 10)
     assert np.flatnonzero(axis.doubtful).tolist() == list(range(16, 26))
     certain = np.flatnonzero(~axis.doubtful)
     assert axis.stamps[certain].tolist() == [100 + 10 * i + 500 * (i > 17) for i in certain]
     uneven = [100 + int(10 * i + 60 * np.sin(i)) if i % 7 == 3 else None for i in range(400)]
     with pytest.raises(UntrustedError, match="the rate varies, and 57 of 400 are named"):
-        program_axis(said_by(True, uneven))
+        program_axis(said_by(True, uneven), 10)
+    with pytest.raises(UntrustedError, match="the rate varies, and 57 of 400 are named"):
+        program_axis(said_by(True, times), 5)
     back = [time and (time if i < 200 else time - 1500) for i, time in enumerate(times)]
     with pytest.raises(UntrustedError, match="the clock goes back"):
-        program_axis(said_by(True, back))
+        program_axis(said_by(True, back), 10)
 
 
 def test_containers_of_interlaced_video_name_the_time_of_every_second_field():
