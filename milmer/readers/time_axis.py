@@ -127,7 +127,8 @@ def program_axis(packets: Packets, interval: float) -> Axis:
     stamps += step * (np.minimum(number - named[0], 0) + np.maximum(number - named[-1], 0))
     doubtful = np.zeros(len(dts), bool)
     jumps = np.abs(time - count * step) > _TRUST * step
-    if jumps.sum() > _VARYING * len(jumps) or abs(step - interval) > _UNLIKE * interval:
+    unlike = max(_UNLIKE, _TRUST / max(1, count.sum()))
+    if jumps.sum() > _VARYING * len(jumps) or abs(step / interval - 1) > unlike:
         raise UntrustedError(f"the rate varies, and {len(named)} of {len(dts)} are named")
     for i in np.flatnonzero(jumps):
         doubtful[max(0, named[i] + 1 - DELAY) : named[i + 1] + DELAY] = True
