@@ -1,4 +1,4 @@
-# Baselines on the folds of the experiments, from all runs to the tables, and all of it on one page.
+# Baselines and controls on the folds of the experiments, from all runs to the tables, and all of it on one page.
 
 
 rule baseline:
@@ -22,11 +22,34 @@ rule baseline:
         " {params.segments} {output} --options {params.options:q}"
 
 
+rule controls:
+    input:
+        unpack(lambda wildcards: PLAN.results.control_inputs(wildcards)),
+    output:
+        "results/controls/{labels}/{protocol}.parquet",
+    log:
+        "results/logs/controls/{labels}/{protocol}.log",
+    benchmark:
+        "results/benchmarks/controls/{labels}/{protocol}.tsv"
+    resources:
+        mem_mb=4000,
+    params:
+        options=lambda wildcards: PLAN.results.controls_json(wildcards),
+        code=PLAN.code("milmer.evaluation.controls"),
+        data=lambda wildcards, input: PLAN.file_arguments(
+            input, "trials", "segments", "tokens"
+        ),
+    shell:
+        "milmer --log {log} controls results/splits/{wildcards.labels}/{wildcards.protocol}"
+        " {output} {params.data} --options {params.options:q}"
+
+
 rule tables:
     input:
         runs=PLAN.results.predictions(),
         evaluations=PLAN.results.evaluations(),
         baselines=PLAN.results.baselines(),
+        controls=PLAN.results.controls(),
     output:
         [table for table in TABLES if table not in READ_AS_TEXT],
         report(
@@ -43,7 +66,8 @@ rule tables:
         code=PLAN.code("milmer.evaluation.tables"),
     shell:
         "milmer --log {log} tables results/runs results/tables"
-        " --baselines results/baselines --options {params.options:q}"
+        " --baselines results/baselines --controls results/controls"
+        " --options {params.options:q}"
 
 
 rule report:

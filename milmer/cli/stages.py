@@ -259,6 +259,23 @@ def baseline(
 
 
 @app.command(rich_help_panel=STAGES)
+def controls(
+    splits: Annotated[Path, typer.Argument(help="Folder of a protocol's splits.")],
+    out: Out,
+    trials: Annotated[list[Path], typer.Option("--trials", help="Tables of all subjects' trials.")],
+    segments: Annotated[list[Path], typer.Option("--segments", help="Segments of all subjects.")],
+    tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of all subjects.")] = None,
+    options: OptionsJSON = "{}",
+) -> None:
+    """Test what permuted labels and priors reach on the folds of a protocol."""
+    from milmer.evaluation.control_options import ControlsOptions
+    from milmer.evaluation.controls import make_controls
+
+    stage = read_options(ControlsOptions, options)
+    make_controls(splits, trials, segments, tokens or [], stage, out)
+
+
+@app.command(rich_help_panel=STAGES)
 def tables(
     runs: Annotated[Path, typer.Argument(help="Folder of all runs.")],
     out: Annotated[Path, typer.Argument(help="Folder of the tables.")],
@@ -266,12 +283,15 @@ def tables(
     baselines: Annotated[
         Path | None, typer.Option(help="Folder of the baselines in the options.")
     ] = None,
+    controls: Annotated[
+        Path | None, typer.Option(help="Folder of the controls in the options.")
+    ] = None,
 ) -> None:
     """Summarise all runs in tables."""
     from milmer.evaluation.runs import TablesOptions
     from milmer.evaluation.tables import make_tables
 
-    make_tables(runs, read_options(TablesOptions, options), out, baselines)
+    make_tables(runs, read_options(TablesOptions, options), out, baselines, controls)
 
 
 @app.command(rich_help_panel=RESULTS)

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from milmer.evaluation.baseline_options import BASELINES
+from milmer.evaluation.explanations import explanations
 from milmer.evaluation.runs import TablesOptions
 from milmer.metrics.statistics import FEWEST
 from milmer.splits.protocols import HONEST, PROTOCOLS
@@ -29,6 +30,7 @@ def conclude(tables: Tables, options: TablesOptions) -> str:
         ("Is it better than simple baselines?", _above_baselines),
         ("What does a leaky protocol add?", _leaks),
         ("What does choosing the epoch on the test part add?", _chosen_on_test),
+        ("What else could explain it?", explanations),
         ("Do the controls find anything?", _controls),
         ("Can the probabilities be trusted?", _calibration),
     ]
@@ -190,11 +192,16 @@ def _chosen_on_test(tables: Tables, options: TablesOptions) -> list[str]:
 
 
 def _controls(tables: Tables, options: TablesOptions) -> list[str]:
-    """For each control an exact binomial test over its trials, whose ratings were permuted."""
+    """For each control an exact binomial test over its trials, whose ratings were permuted.
+
+    It is tested against what guessing each class as often as the control does would give: with
+    uneven classes a control can follow their shares, and recognise something that lies below the
+    share of the largest.
+    """
     sentences, rows = [], _rows(tables, "trial")
     for (experiment, protocol), row in rows[rows["permuted"]].iterrows():
         right, total = _right_trials(tables["confusion"], experiment, protocol, row["seeds"])
-        chance = max(row["majority"], row["chance"])
+        chance = _agreement(tables["confusion"], experiment, protocol)
         p = float(binom.sf(right - 1, total, chance))
         text = (
             f"The control `{experiment}`, whose ratings were permuted among trials, classifies "
@@ -226,6 +233,14 @@ def _right_trials(
     counts = confusion[(confusion[list(key)] == list(key.values())).all(axis=1)]
     right = counts.loc[counts["label"] == counts["predicted"], "count"].sum()
     return round(right / seeds), round(counts["count"].sum() / seeds)
+
+
+def _agreement(confusion: pd.DataFrame, experiment: str, protocol: str) -> float:
+    """The share of trials right by chance if classes are guessed as often, but at random."""
+    key = {"experiment": experiment, "protocol": protocol, "level": "trial"}
+    counts = confusion[(confusion[list(key)] == list(key.values())).all(axis=1)]
+    labels, guesses = (counts.groupby(side)["count"].sum() for side in ("label", "predicted"))
+    return float((labels * guesses).sum() / counts["count"].sum() ** 2)
 
 
 def _calibration(tables: Tables, options: TablesOptions) -> list[str]:

@@ -25,6 +25,10 @@ NOTES = {
     f"that differs only in `training.select`. {_BASELINES}\n",
     "ablation": "Each experiment and its difference from the first, over the subjects that both "
     f"have. {_LOSO}\n",
+    "controls": "Balanced accuracy by segment, mean over subjects. Observed: with the true labels; "
+    "drawn: mean over labels that are permuted so that a link survives (any_trial: none; by_trial: "
+    "the subject; shifted: also blocks and drift; by_stimulus: what was shown), with the 5 % and "
+    "95 % quantiles. Stimulus, subject and position are priors, which look at no signal.\n",
     "tests": "Two-sided sign-flip tests over the subjects that both have, none below six; p-values "
     "are Holm-corrected over the experiments that are tested against the same. "
     f"{_BASELINES} {_LOSO}\n",
@@ -49,7 +53,8 @@ _LATEX = {
 def as_texts(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A table as texts: numbers with three decimals, a dash for null."""
     table = _summary(table) if name == "summary" else table
-    table = table.drop(columns="more_data", errors="ignore")  # the note says it
+    hidden = ["more_data", "all", "leaky", "trials", "stimuli", "stimuli_on_both_sides"]
+    table = table.drop(columns=hidden, errors="ignore")  # notes and conclusions say it
     table = table.rename(columns=lambda column: str(column).replace("_", " "))
     return table.map(_text)
 

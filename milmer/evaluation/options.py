@@ -8,10 +8,10 @@ from pydantic import Field
 from milmer.options import Options
 
 TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
-TABLES += ("calibration", "confusion", "literature", "skipped")
+TABLES += ("controls", "calibration", "confusion", "literature", "skipped")
 """All tables, each written as CSV and Parquet."""
 
-READABLE = ("summary", "inflation", "ablation", "tests")
+READABLE = ("summary", "inflation", "ablation", "tests", "controls")
 """Tables that are also written as Markdown and LaTeX."""
 
 METRIC_TITLES = {

@@ -40,11 +40,15 @@ class ExperimentRuns(Options):
 
 
 class TablesOptions(Options):
-    """The options of the stage ``tables``; ``baselines`` are folds by labels and protocol."""
+    """The options of the stage ``tables``.
+
+    ``baselines`` are folds by labels and protocol, ``controls`` pairs of labels and protocol.
+    """
 
     report: SummaryOptions = SummaryOptions()
     experiments: dict[str, ExperimentRuns] = Field({})
     baselines: dict[str, dict[str, list[str]]] = Field({})
+    controls: list[tuple[str, str]] = Field([])
     seeds: list[int] = Field([0])
 
 

@@ -18,6 +18,7 @@ from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
 from milmer.evaluation.comparisons import ablation_table, inflation_table, tests_table
 from milmer.evaluation.conclusions import conclude
+from milmer.evaluation.control_table import control_files, controls_table
 from milmer.evaluation.formats import NOTES, as_texts, latex, markdown
 from milmer.evaluation.literature import literature_table
 from milmer.evaluation.options import SummaryOptions
@@ -44,13 +45,18 @@ _RIVAL_METRICS = ("macro_f1", "balanced_accuracy")  # of the baselines that pred
 
 
 def make_tables(
-    runs: Path, options: TablesOptions, out: Path, baselines: Path | None = None
+    runs: Path,
+    options: TablesOptions,
+    out: Path,
+    baselines: Path | None = None,
+    controls: Path | None = None,
 ) -> None:
     """Read the runs below ``runs`` that ``options`` names and write all tables into ``out``.
 
-    ``baselines`` is the folder of the stage ``baseline``; without it the columns of baselines are
-    null. Each table is written as CSV and Parquet, some also as Markdown and LaTeX, and
-    ``conclusions.md`` says in prose what follows from them.
+    ``baselines`` is the folder of the stage ``baseline``, ``controls`` that of ``controls``;
+    without them the columns of baselines are null and there are no controls. Each table is written
+    as CSV and Parquet, some also as Markdown and LaTeX, and ``conclusions.md`` says in prose what
+    follows from them.
     """
     if not any(experiment.folds for experiment in options.experiments.values()):
         raise MilmerError(
@@ -66,12 +72,15 @@ def make_tables(
         "inflation": inflation_table(summary, options),
         "ablation": ablation_table(subjects, summary, options),
         "tests": tests_table(subjects, summary, options),
+        "controls": controls_table(controls, options),
         "calibration": calibration,
         "confusion": confusion_table(all_runs),
         "literature": literature_table(),
         "skipped": skipped_table(runs, options, all_runs),
     }
     inputs = {run.name: run.digest for run in all_runs}
+    if controls is not None:
+        inputs |= {f"{p.parent.name}/{p.stem}": p for p in control_files(controls, options)}
     provenance = storage.provenance("tables", __name__, options.result(), inputs)
     readable = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
     arrays = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
@@ -79,7 +88,7 @@ def make_tables(
         out,
         "tables",
         {*readable, *arrays, "conclusions.md"},
-        [*(runs / name for name in options.experiments), *filter(None, [baselines])],
+        [*(runs / name for name in options.experiments), *filter(None, [baselines, controls])],
     )
     for name, table in tables.items():
         text = as_cells(table).to_csv(index=False, float_format="%.6g")

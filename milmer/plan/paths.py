@@ -57,5 +57,10 @@ def baseline(name: str, eeg: str, labels: str, protocol: str, fold: str) -> str:
     return f"results/baselines/{name}/{eeg}/{labels}/{protocol}/{fold}.parquet"
 
 
+def controls(labels: str, protocol: str) -> str:
+    """What controls and priors reach under a protocol."""
+    return f"results/controls/{labels}/{protocol}.parquet"
+
+
 TABLES = "results/tables"
 REPORT = "results/report/index.html"

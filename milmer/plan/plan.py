@@ -71,6 +71,8 @@ class Plan:
         for key in self.results.baseline_keys():
             name, _, labels, protocol, fold = key
             yield f"baseline {name} {labels} {protocol}", fold, paths.baseline(*key)
+        for labels, protocol in self.results.control_keys():
+            yield f"controls {labels}", protocol, paths.controls(labels, protocol)
         yield "tables", "all", f"{paths.TABLES}/summary.parquet"
         yield "report", "all", paths.REPORT
 

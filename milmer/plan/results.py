@@ -9,6 +9,7 @@ from milmer import drawing
 from milmer.config import Experiment
 from milmer.evaluation import report
 from milmer.evaluation.baseline_options import BASELINES, VARIANT
+from milmer.evaluation.control_options import ControlsOptions
 from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import READABLE, TABLES, SummaryOptions
@@ -105,6 +106,49 @@ class ResultsPlan:
         """Options of the stage ``baseline``."""
         return BASELINES[wildcards.baseline].options.result_json()
 
+    # ------------------------------------------------------------- controls
+
+    def control_keys(self) -> list[tuple[str, str]]:
+        """Labels and protocol of each table of controls: those of experiments, but permuted ones'.
+
+        Labels that are permuted already have nothing that could explain them.
+        """
+        return [
+            (labels, protocol)
+            for labels, protocols in self._experiments.folds_by_labels().items()
+            for protocol in protocols
+            if not self._config.variant("labels", labels).permuted
+        ]
+
+    def controls(self) -> list[str]:
+        """Their files."""
+        return [paths.controls(*key) for key in self.control_keys()]
+
+    def control_inputs(self, wildcards: Any) -> dict[str, list[str]]:
+        """What controls read: all folds of a protocol, and the trials, EEG and faces of them."""
+        labels, protocol = wildcards.labels, wildcards.protocol
+        subjects = self._dataset.subjects
+        seen = [e for e in self._experiments.by_name.values() if e.needs_faces and not e.finetune]
+        filmed = self._dataset.with_video if seen else []
+        return {
+            "splits": [paths.split(labels, protocol, f) for f in self._folds(labels, protocol)],
+            "trials": [paths.trials(s) for s in subjects],
+            "segments": [paths.segments(VARIANT, s) for s in subjects],
+            "tokens": [paths.tokens(seen[0].faces, seen[0].backbone, s) for s in filmed],
+        }
+
+    def controls_json(self, wildcards: Any) -> str:
+        """Options of the stage ``controls``."""
+        report = self._config.report
+        return ControlsOptions(
+            folds=self._folds(wildcards.labels, wildcards.protocol),
+            control_draws=report.control_draws,
+            seed=report.seed,
+        ).result_json()
+
+    def _folds(self, labels: str, protocol: str) -> list[str]:
+        return self._experiments.folds_by_labels()[labels][protocol]
+
     # ------------------------------------------------------ tables and report
 
     def tables(self) -> list[str]:
@@ -123,6 +167,7 @@ class ResultsPlan:
             "report": self._config.report.narrowed_to(SummaryOptions).result(),
             "experiments": experiments,
             "baselines": self._experiments.folds_by_labels(),
+            "controls": self.control_keys(),
             "seeds": self._experiments.seeds,
         }
         return json.dumps(options, separators=(",", ":"))

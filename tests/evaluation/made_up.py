@@ -40,14 +40,20 @@ def write_run(runs, experiment, protocol, fold, strength, seed=0, **how):
     """A run's files; ``how``: on_test, permuted, dropped (rows without a face)."""
     table = predictions(f"{experiment}{seed or ''}", fold, strength, how.get("subjects"))
     table = table.iloc[how.get("dropped", 0) :].reset_index(drop=True)
-    on_test = how.get("on_test", False)
+    return write_predictions(runs, experiment, protocol, fold, table, seed, **how)
+
+
+def write_predictions(runs, experiment, protocol, fold, table, seed=0, **how):
+    """The files of a run that predicted ``table``."""
+    on_test, labels = how.get("on_test", False), how.get("labels", LABELS)
+    shares = class_shares(how.get("trained", TRAINED), len(labels))
     folder = runs / experiment / protocol / fold / f"seed{seed}"
     made = storage.provenance("predictions", "milmer.errors", {}, {})
     storage.write_table(folder / "predictions.parquet", table, made)
-    metrics = measure(table, LABELS) | baselines(class_shares(TRAINED, 4), table, LABELS)
-    metrics |= {"labels": LABELS, "epoch": 3, "leaky": protocol == "segment", "warnings": []}
+    metrics = measure(table, labels) | baselines(shares, table, labels)
+    metrics |= {"labels": labels, "epoch": 3, "leaky": protocol == "segment", "warnings": []}
     metrics |= {"select": "best_on_test" if on_test else "validation", "selected_on_test": on_test}
-    metrics |= {"shares": class_shares(TRAINED, 4).tolist(), "provenance": made}
+    metrics |= {"shares": shares.tolist(), "provenance": made}
     metrics |= {"without_valid_face": {}, "rejected": {}}
     metrics["permuted"] = how.get("permuted", False)
     if on_test:

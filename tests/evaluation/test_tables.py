@@ -263,7 +263,7 @@ def test_literature_names_a_source_for_each_number(made):
 
 def test_csv_and_parquet_hold_the_same(made):
     names = sorted(path.stem for path in made[0].glob("*.parquet"))
-    assert len(names) == 10
+    assert len(names) == 11
     for name in names:
         text = pd.read_csv(made[0] / f"{name}.csv")
         assert list(text.columns) == list(table(made, name).columns)

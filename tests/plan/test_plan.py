@@ -495,6 +495,7 @@ def test_a_complete_run_makes_each_of_these(uneven):
         **{f"baseline {n} high trial": 4 for n in BASELINES},
         **{f"baseline {n} permuted loso": 2 for n in BASELINES},
         **{f"baseline {n} permuted trial": 4 for n in BASELINES},
+        **{"controls default": 2, "controls high": 1},  # none of labels that are permuted
         **{"tables": 1, "report": 1},
     }
     assert ("train both trial", "s03-k0/seed6", paths.run("both", "trial", "s03-k0", 6)

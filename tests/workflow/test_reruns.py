@@ -54,13 +54,13 @@ CONFIG = {
 }
 
 FOLLOWS = {
-    "trials": "segments faces split report",
-    "segments/default": "train explain baseline report",
+    "trials": "segments faces split controls report",
+    "segments/default": "train explain baseline controls report",
     "faces/default": "tokens train/tuned explain/tuned report",
     "pretrain/fer": "tokens/fer",
-    "tokens/default": "train/milmer explain/milmer",
+    "tokens/default": "train/milmer explain/milmer controls",
     "tokens/fer": "train/fer explain/fer",
-    "split/default": "train explain baseline",
+    "split/default": "train explain baseline controls",
     "train/milmer": "evaluate/milmer explain/milmer tables report",
     "train/tuned": "evaluate/tuned explain/tuned tables report",
     "train/fer": "evaluate/fer explain/fer tables report",
@@ -68,6 +68,7 @@ FOLLOWS = {
     "evaluate/tuned": "tables report",
     "evaluate/fer": "tables report",
     "baseline/default": "tables",
+    "controls/default": "tables",
     "explain/milmer": "report",
     "explain/tuned": "report",
     "explain/fer": "report",
@@ -77,7 +78,8 @@ FOLLOWS = {
 """What reads the files of a kind of job. A kind is a rule and what it takes: a variant, or for what
 is trained its experiment. A rule alone stands for all its kinds."""
 
-ALL = "trials segments faces pretrain tokens split train baseline evaluate explain tables report"
+ALL = "trials segments faces pretrain tokens split train baseline controls evaluate explain"
+ALL += " tables report"
 MODEL = "train explain"  # what a model learns and what it goes by come from the same code
 
 MODULES = {
@@ -93,11 +95,11 @@ MODULES = {
     "milmer/contracts/arrays.py": ALL,
     "milmer/contracts/facts.py": ALL,
     "milmer/contracts/tables.py": ALL,
-    "milmer/contracts/trials.py": "segments faces split report",
-    "milmer/contracts/segments.py": "segments train baseline explain report",
+    "milmer/contracts/trials.py": "segments faces split controls report",
+    "milmer/contracts/segments.py": "segments train baseline controls explain report",
     "milmer/contracts/faces.py": "faces tokens train explain report",
-    "milmer/contracts/tokens.py": "train explain tokens",
-    "milmer/contracts/split.py": "train baseline explain evaluate tables report",
+    "milmer/contracts/tokens.py": "train controls explain tokens",
+    "milmer/contracts/split.py": "train baseline controls explain evaluate tables report",
     "milmer/contracts/run.py": "evaluate explain tables report",
     "milmer/contracts/baseline.py": "tables report",
     "milmer/contracts/explanation.py": "explain report",
@@ -111,19 +113,21 @@ MODULES = {
     "milmer/runtime/ownership.py": "",
     "milmer/runtime/progress.py": "faces pretrain tokens train explain",
     "milmer/runtime/stopping.py": "pretrain train",
-    "milmer/metrics/__init__.py": "pretrain train baseline evaluate tables report",
+    "milmer/metrics/__init__.py": "pretrain train baseline controls evaluate tables report",
     "milmer/metrics/calibration.py": "evaluate tables report",
     "milmer/metrics/epoch_score.py": "pretrain train",
     "milmer/metrics/scores.py": "baseline evaluate tables report",
-    "milmer/metrics/shrinkage_lda.py": "train",
+    "milmer/metrics/relabelled_lda.py": "controls",
+    "milmer/metrics/shrinkage_lda.py": "train controls",
     "milmer/metrics/statistics.py": "tables",
     "milmer/drawing/*": "report",
-    "milmer/data/__init__.py": "trials segments faces tokens split train baseline explain report",
+    "milmer/data/__init__.py": "trials segments faces tokens split train baseline controls explain"
+    " report",
     "milmer/data/dataset.py": "",
     "milmer/data/labels.py": "split",
     "milmer/data/options.py": "trials segments split",
     "milmer/data/recording.py": "trials segments",
-    "milmer/data/segmentation.py": "segments faces tokens split train baseline explain",
+    "milmer/data/segmentation.py": "segments faces tokens split train baseline controls explain",
     "milmer/readers/__init__.py": "trials segments faces pretrain tokens train explain report",
     "milmer/readers/amplitude.py": "segments",
     "milmer/readers/arrays.py": "trials segments",
@@ -178,10 +182,10 @@ MODULES = {
     "milmer/model/published.py": "",
     "milmer/model/huggingface.py": "",
     "milmer/model/state_dicts.py": "",  # of other programs
-    "milmer/splits/*.py": "split train baseline explain",
+    "milmer/splits/*.py": "split train baseline controls explain",
     "milmer/splits/folds.py": "",
     "milmer/splits/options.py": "split",
-    "milmer/splits/rows.py": "train baseline explain",
+    "milmer/splits/rows.py": "train baseline controls explain",
     "milmer/splits/splits.py": "split",
     "milmer/training/*.py": "train",
     "milmer/training/__init__.py": f"{MODEL} evaluate",
@@ -189,11 +193,14 @@ MODULES = {
     "milmer/training/options.py": MODEL,
     "milmer/training/recipe.py": "train evaluate",
     "milmer/evaluation/*.py": "tables",
-    "milmer/evaluation/__init__.py": "baseline evaluate explain tables report",
+    "milmer/evaluation/__init__.py": "baseline controls evaluate explain tables report",
     "milmer/evaluation/options.py": "tables report",
-    "milmer/evaluation/band_power.py": "baseline",
+    "milmer/evaluation/band_power.py": "baseline controls",
     "milmer/evaluation/baselines.py": "baseline",
-    "milmer/evaluation/baseline_options.py": "baseline tables report",
+    "milmer/evaluation/baseline_options.py": "baseline controls tables report",
+    "milmer/evaluation/controls.py": "controls",
+    "milmer/evaluation/control_options.py": "controls report",
+    "milmer/evaluation/labellings.py": "controls",
     "milmer/evaluation/evaluate*.py": "evaluate",
     "milmer/evaluation/explain.py": "explain",
     "milmer/evaluation/explain_options.py": "explain report",
@@ -235,7 +242,7 @@ KEYS = {
     ),
     "labels.threshold": (4.5, "split"),
     "labels.ties": ("low", "split"),
-    "labels.permuted": (True, "split -explain"),
+    "labels.permuted": (True, "split -explain -controls"),
     "segmentation.seconds": (2.0, "segments faces split"),
     "segmentation.overlap": (0.5, "segments faces split", {"protocols.names": ["trial"]}),
     "eeg.bad_channels": ("keep", "segments"),
@@ -271,7 +278,7 @@ KEYS = {
     "backbone.threads": (1, "pretrain tokens train/tuned"),
     "backbone.device": ("cpu", ""),
     "backbone.batch_size": (16, "tokens train/tuned"),
-    "backbone.finetune": (True, "train/milmer train/fer"),
+    "backbone.finetune": (True, "train/milmer train/fer controls"),
     "backbone.pretrain.images": (
         "images",
         "+pretrain/default +pretrain/tuned tokens/default train/tuned",
@@ -332,7 +339,8 @@ KEYS = {
     ),
     "experiments.milmer.preset": (
         "published",
-        "+segments/as_published +split/as_published +baseline/as_published train/milmer"
+        "+segments/as_published +split/as_published +baseline/as_published +controls/as_published"
+        " train/milmer controls"
         " -explain/milmer",
     ),
     "experiments.milmer.model": ({"num_select": 2}, "train/milmer"),
@@ -344,10 +352,10 @@ KEYS = {
     "experiments.milmer.eeg": ("as_published", "+segments/as_published train/milmer"),
     "experiments.milmer.faces": (
         "other",
-        "+faces/other +tokens/other-default train/milmer",
+        "+faces/other +tokens/other-default train/milmer controls",
         {"variants.faces": {"other": {"instances": 5}}},
     ),
-    "experiments.milmer.backbone": ("fer", "train/milmer"),
+    "experiments.milmer.backbone": ("fer", "train/milmer controls"),
     "experiments.milmer.grid": (
         {"model.num_select": [2, 4]},
         "+train/milmer-num_select-2 +train/milmer-num_select-4"
@@ -360,9 +368,10 @@ KEYS = {
         "train/milmer",
         {"experiments.milmer.training": {"select": "last"}},
     ),
+    "report.control_draws": (50, "controls"),
     "report.confidence": (0.9, "tables"),
     "report.resamples": (500, "tables"),
-    "report.seed": (1, "tables"),
+    "report.seed": (1, "controls"),
     "report.faces": ("blurred", "report"),
     "report.explain": (32, "explain"),
 }
@@ -381,6 +390,7 @@ KINDS = {
     "train": "{experiment}",
     "evaluate": "{experiment}",
     "baseline": "{labels}",
+    "controls": "{labels}",
     "explain": "{experiment}",
 }
 

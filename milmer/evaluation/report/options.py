@@ -4,12 +4,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from milmer.evaluation.control_options import DrawsOptions
 from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.options import SummaryOptions
 from milmer.options import Options
 
 
-class ReportOptions(SummaryOptions):
+class ReportOptions(DrawsOptions, SummaryOptions):
     """How results are summarised and shown."""
 
     faces: Literal["none", "blurred", "shown"] = Field(

@@ -1,0 +1,180 @@
+"""On noise the conclusions name what a result comes from; of an honest one they name nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from milmer import storage
+from milmer.evaluation.baseline_options import BASELINES
+from milmer.evaluation.baselines import make_baseline
+from milmer.evaluation.control_table import links
+from milmer.evaluation.explanations import explanations
+from milmer.evaluation.runs import TablesOptions
+from milmer.evaluation.tables import make_tables
+from milmer.splits.folds import fold_subjects
+from tests.evaluation import noise
+from tests.evaluation.made_up import write_predictions
+
+SECTION = "What else could explain it?"
+
+
+@pytest.fixture
+def concluded(tmp_path):
+    """``concluded(protocol, **how)``: the sentences about controls, and their table.
+
+    The experiment is logistic regression on band power.
+    """
+
+    def make(protocol, folds=4, draws=49, with_faces=False, **what):
+        study = noise.make_noise(tmp_path, **what)
+        study.split(protocol, folds)
+        controls = study.controls(protocol, draws, with_faces=with_faces)
+        for fold in study.folds[protocol]:
+            split = tmp_path / "splits/default" / protocol / f"{fold}.parquet"
+            wanted = fold_subjects(protocol, fold, study.subjects)
+            segments = [p for p in study.files("segments") if p.stem in wanted]
+            out = tmp_path / "predicted.parquet"
+            make_baseline("band_power", split, segments, BASELINES["band_power"].options, out)
+            labels = storage.read_provenance(out)["facts"]["labels"]
+            trained = storage.read_table(split).query("part == 'train'")["label"].to_numpy()
+            write_predictions(
+                tmp_path / "runs", "model", protocol, fold,
+                storage.read_table(out, "baseline"), labels=labels, trained=trained,
+            )  # fmt: skip
+        options = TablesOptions(
+            experiments={"model": {"folds": study.folds}},
+            controls=[("default", protocol)],
+            report={"resamples": 200},
+        )
+        make_tables(tmp_path / "runs", options, tmp_path / "tables", controls=tmp_path / "controls")
+        text = (tmp_path / "tables/conclusions.md").read_text()
+        return text.split(f"## {SECTION}\n\n")[1].partition("\n\n##")[0], controls
+
+    return make
+
+
+def percent(value):
+    return f"{100 * value:.1f} %"
+
+
+def test_a_class_that_is_half_of_the_session_is_its_position(concluded):
+    text, controls = concluded("trial", **noise.HALF)
+    position, shifted = (
+        controls.loc[("position", "any_trial")],
+        controls.loc["band_power", "shifted"],
+    )
+    assert position["observed"] > 0.9
+    assert "can be explained without the class: the position in the session alone gives " in text
+    assert f"alone gives {percent(position['observed'])}, and log band power knows it" in text
+    assert f"shifted in presentation order, LDA still reaches {percent(shifted['drawn'])}" in text
+    assert shifted["drawn"] > controls.loc[("band_power", "by_trial"), "drawn_high"]
+    assert "stimulus" not in text
+    assert "who was recorded" not in text
+
+
+def test_blocks_over_a_drift_are_their_position(concluded):
+    text, controls = concluded("trial", **noise.DRIFT)
+    position = controls.loc[("position", "any_trial")]
+    assert position["observed"] > 0.8
+    assert f"class: the position in the session alone gives {percent(position['observed'])}" in text
+    assert "stimulus" not in text
+
+
+def test_videos_that_leave_a_trace_are_what_was_shown(concluded):
+    text, controls = concluded("loso", **noise.TRACE)
+    kept = controls.loc[("band_power", "by_stimulus"), "drawn"]
+    assert "explained without the class: which stimulus was shown alone gives 100.0 %, and" in text
+    assert f"labels exchanged between stimuli, LDA still reaches {percent(kept)}" in text
+    assert "16 of 16 stimuli are on both sides of a split" in text
+    assert "position" not in text
+
+
+def test_a_class_that_is_the_subject_is_who_was_recorded(concluded):
+    text, controls = concluded("stimulus", **noise.SUBJECTS)
+    assert controls.loc[("band_power", "by_trial"), "draws"] == 1  # there is no other order
+    assert "explained without the class: who was recorded alone gives 100.0 %, and" in text
+    assert "position" not in text
+    assert "which stimulus" not in text
+
+
+def test_of_few_trials_any_result_can_be_chance(concluded):
+    few = {"subjects": 1, "trials": 6, "seed": 11}
+    text, controls = concluded("trial", folds=3, **few, **noise.NOTHING)
+    assert controls.loc[("band_power", "by_trial"), "draws"] == 20
+    assert controls.loc[("band_power", "by_trial"), "smallest_p"] == 1 / 20
+    assert "(balanced accuracy 83.3 %) can be chance: the labels of 6 trials have only 20" in text
+    assert "explained without" not in text
+
+
+@pytest.mark.parametrize(("result", "said"), [(0.58, True), (0.63, False), (0.5, False)])
+def test_what_permuted_labels_give_too_can_be_chance(result, said):
+    rows = [("band_power", "by_trial", 0.6), ("mean_token", "by_trial", 0.62)]
+    rows += [(name, "any_trial", 0.7) for name in ("stimulus", "subject", "position")]
+    controls = pd.DataFrame(rows, columns=["features", "control", "drawn_high"]).assign(
+        labels="default", protocol="trial", observed=0.49, drawn=0.5, drawn_low=0.4, draws=99,
+        p=0.5, smallest_p=0.01, chance=0.5, leaky=False, trials=32, stimuli=8,
+        stimuli_on_both_sides=0,
+    )  # fmt: skip
+    row = {"experiment": "model", "protocol": "trial", "level": "segment", "mean": result}
+    summary = pd.DataFrame([row | {"metric": "balanced_accuracy"}])
+    options = TablesOptions(experiments={"model": {"folds": {}}})
+    (text,) = explanations({"summary": summary, "controls": controls}, options)
+    chance = "can be chance: with 32 trials, permuted labels give 62.0 % in one of 20 draws" in text
+    assert chance == said
+    assert ("Nothing that was looked for" in text) == (result > 0.62)
+    assert ("not above chance (50.0 %)" in text) == (result == 0.5)
+
+
+def test_few_trials_that_lie_near_their_like_are_not_told_from_their_position(concluded):
+    few = {"subjects": 1, "trials": 8, "seed": 2}
+    text, controls = concluded("trial", **few, **noise.NOTHING)
+    prior = controls.loc[("position", "any_trial")]
+    assert prior["p"] > 0.01
+    assert "(balanced accuracy 62.5 %) cannot be told from the position in the session" in text
+    assert f"alone gives 87.5 %, as permuted labels do too (p = {prior['p']:.3f})" in text
+
+
+@pytest.mark.parametrize("protocol", ["trial", "loso"])
+def test_of_an_honest_result_nothing_is_named(concluded, protocol):
+    text, controls = concluded(protocol, **noise.EMOTION)
+    assert "Nothing that was looked for explains `model`" in text
+    assert "can be explained" not in text
+    assert controls.loc[("band_power", "by_trial"), "p"] == 0.02
+
+
+def test_of_nothing_nothing_is_named(concluded):
+    text, controls = concluded("loso", **noise.NOTHING)
+    assert "not above chance" in text or "can be chance" in text
+    assert "explained without" not in text
+    assert controls.loc[("band_power", "by_trial"), "p"] > 0.05
+
+
+def test_a_leak_is_told_by_how_well_trials_are_recognised(concluded):
+    fingerprint = {
+        "label": noise.NOTHING["label"],
+        "eeg": lambda subject, order, stimulus, label: np.stack(
+            [3 * noise.pattern(subject, s) for s in stimulus]
+        ),
+    }
+    text, controls = concluded("segment", **fingerprint)
+    drawn = controls.loc[("band_power", "by_trial"), "drawn"]
+    assert drawn > 0.58
+    assert f"reaches {percent(drawn)} of labels that are permuted among trials" in text
+    assert "it recognises trials" in text
+
+
+def test_faces_are_looked_at_too(concluded):
+    faces = {
+        "label": noise.TRACE["label"],
+        "face": lambda subject, order, stimulus, label: np.stack(
+            [np.random.default_rng(s).normal(0, 2, 5) for s in stimulus]
+        ),
+    }
+    text, controls = concluded("loso", with_faces=True, **faces)
+    kept = controls.loc[("mean_token", "by_stimulus")]
+    assert kept["drawn"] > controls.loc[("mean_token", "by_trial"), "drawn_high"]
+    assert controls.loc[("band_power", "by_stimulus"), "drawn"] < 0.6
+    (link,) = links(controls.reset_index())
+    assert (link.name, link.prior, link.signal) == ("stimulus", 1.0, "mean_token")
+    assert link.kept == kept["drawn"]
+    assert "mean token" not in text  # there is nothing to be explained in what looks at the EEG
