@@ -38,6 +38,21 @@ def predict(
         typer.Option(help="Predict all trials of a subject's table, instead of --eeg and --video."),
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset, for --trials.")] = None,
+    face: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of several people in the video: left, right, or a box in px as "
+            "'LEFT TOP WIDTH HEIGHT'; default: who is seen longest and largest."
+        ),
+    ] = None,
+    detection_size: Annotated[
+        int | None,
+        typer.Option(help="px of pictures searched for faces; default: as in training."),
+    ] = None,
+    second_detection_size: Annotated[
+        int | None,
+        typer.Option(help="px of the second search, for small faces; default: as in training."),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Directory or hub name of the backbone used in training.")
     ] = None,
@@ -67,6 +82,9 @@ def predict(
             trial=trial,
             missing_channels=missing_channels,
             use_eog=not without_eog,
+            face=face,
+            detection_size=detection_size,
+            second_detection_size=second_detection_size,
             backbone=backbone,
             detector_model=detector_model,
             device=device,

@@ -78,6 +78,10 @@ def faces(
         ),
     ] = None,
     video: Annotated[Path | None, typer.Option(help="Video to draw a --sheet of.")] = None,
+    face: Annotated[
+        str | None,
+        typer.Option(help="Which of several people in --video, as in a manifest's column face."),
+    ] = None,
 ) -> None:
     """Crop the faces in a subject's videos, or draw contact sheets of their detection."""
     from milmer.faces.crops import make_faces
@@ -89,7 +93,7 @@ def faces(
     if video is not None and sheet is not None and not inputs:
         from milmer.faces.contact_sheet import draw_video_sheet
 
-        draw_video_sheet(video, stage, sheet)
+        draw_video_sheet(video, stage, sheet, face)
         typer.echo(f"wrote {sheet}")
     elif video is not None or len(inputs) < 3:
         raise MilmerError(

@@ -11,7 +11,7 @@ TRIALS = Table(
     optional={  # those of some datasets
         **dict.fromkeys(("valence", "arousal", "dominance", "liking", "familiarity"), "measure?"),
         **dict.fromkeys(("eeg_start", "video_start", "video_rate"), "measure?"),
-        **dict.fromkeys(("video_times", "stimulus"), "text?"),
+        **dict.fromkeys(("video_times", "stimulus", "face"), "text?"),
     },
     key=("subject", "trial"),
 )

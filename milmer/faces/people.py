@@ -7,7 +7,7 @@ no picture is kept.
 
 The participant is the person who is seen longest and largest. A picture on a wall, which neither
 moves nor changes, is passed over where somebody else does. Where frames show one face at a time,
-each of them is taken: there is nobody to confuse it with.
+each is taken that is not certainly somebody else's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from milmer.data.place import parse_place
 from milmer.faces.detection import Face
 
 # The faces of two people hardly overlap; those of a lively head, 0.3 s apart, do by 0.17 or more.
 _SAME = 0.1
 _SAME_PLACE = 0.3  # overlap of a face with the place of a track that was lost
-_ALIKE = 0.6  # correlation of what two tracks of one person look like on average
-_UNLIKE = 0.2
+# Correlation of looks: a face with its own average has 0.33 at least, three successive ones 0.44,
+# halves of one track 0.55 to 0.65; those of others 0 to 0.4, seldom more (docs/data.md).
+_UNLIKE, _UNLIKE_FOR_LONG, _ALIKE = 0.3, 0.4, 0.55
+_LONG = 3  # successive faces
 _STILL = 0.05, 0.02  # range of the centre in widths, and change of looks, of a picture on a wall
 _LIVELY = 0.25  # share of a still person's frames in which another has to be seen
 _SEVERAL = 2  # frames that show several faces before it matters who is who
@@ -35,19 +38,33 @@ class Track:
     numbers: list[int] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
     looks: np.ndarray | float = 0.0  # their sum
-    last: np.ndarray | None = None
+    recent: list[np.ndarray] = field(default_factory=list)  # the last ones
     changes: list[float] = field(default_factory=list)  # of looks, between successive frames
     weight: float = 0.0  # for how long and how large it is seen
 
     def add(self, number: int, face: Face, look: np.ndarray, follows: bool) -> None:
         """Append a frame; ``follows``: the track has the searched frame before it too."""
         if follows:
-            self.changes.append(1 - float(self.last @ look))
+            self.changes.append(1 - float(self.recent[-1] @ look))
         self.numbers.append(number)
         self.faces.append(face)
         self.looks = self.looks + look
-        self.last = look
+        self.recent = [*self.recent, look][-_LONG:]
         self.weight += face.area**0.5
+
+    def split(self) -> "Track | None":
+        """Take the last faces off as a track of their own, where they are somebody else's."""
+        if len(self.numbers) < 2 * _LONG:
+            return None
+        end, before = Track(), Track(looks=self.looks - sum(self.recent))
+        if before.likeness(sum(self.recent)) >= _UNLIKE_FOR_LONG:
+            return None
+        for i, look in enumerate(self.recent, -_LONG):
+            end.add(self.numbers[i], self.faces[i], look, follows=False)
+        self.looks, self.weight = before.looks, self.weight - end.weight
+        self.recent, self.changes = [], self.changes[:-_LONG]
+        del self.numbers[-_LONG:], self.faces[-_LONG:]
+        return end
 
     def likeness(self, look: np.ndarray) -> float:
         """Correlation of a sum of looks with that of the track, −1..1."""
@@ -77,6 +94,11 @@ class Person:
         return sum(track.weight for track in self.tracks)
 
     @property
+    def looks(self) -> np.ndarray:
+        """The sum of looks."""
+        return sum(track.looks for track in self.tracks)
+
+    @property
     def centre(self) -> np.ndarray:
         """The median centre of the face in px: x, y."""
         return np.median(self._centres(), axis=0)
@@ -94,9 +116,14 @@ class Person:
         """How well a track goes with this person's; below 0 where it is not of this person."""
         if not self.numbers.isdisjoint(track.numbers):
             return -1.0
-        likeness = Track(looks=sum(t.looks for t in self.tracks)).likeness(track.looks)
-        here = likeness >= _UNLIKE and self._is_in_place(track)
+        likeness = track.likeness(self.looks)
+        here = likeness >= _UNLIKE_FOR_LONG and self._is_in_place(track)
         return likeness if likeness >= _ALIKE or here else -1.0
+
+    def differs_from(self, other: "Person") -> bool:
+        """Whether this is certainly somebody else, by looks alone."""
+        likeness = Track(looks=self.looks).likeness(other.looks)
+        return len(self.numbers) >= _LONG and likeness < _UNLIKE
 
     def join(self, track: Track) -> None:
         """Add a track."""
@@ -148,8 +175,19 @@ class Tracks:
             track.add(number, face, looks[i], follows)
             frame.append((face, track))
         self.seen[number] = frame
+        for _, track in frame:
+            self._split(track)
         self.several += len(frame) > 1
         self._before = number
+
+    def _split(self, track: Track) -> None:
+        end = track.split()
+        if end is not None:
+            self._live.append(end)
+            self.tracks.append(end)
+            for number in end.numbers:
+                faces = self.seen[number]
+                self.seen[number] = [(face, end if t is track else t) for face, t in faces]
 
     def _links(
         self, number: int, faces: Sequence[Face], looks: np.ndarray
@@ -162,7 +200,7 @@ class Tracks:
                 likeness = track.likeness(looks[i])
                 if not lost:
                     share = max(share, overlap(track.ahead(number), face))
-                elif likeness < _UNLIKE:
+                if likeness < _UNLIKE and (lost or len(track.numbers) >= _LONG):
                     continue
                 if share >= (_SAME_PLACE if lost else _SAME):
                     yield not lost, share + likeness / 2, i, j
@@ -190,15 +228,19 @@ class Tracks:
         ``rule`` is that of ``faces.choice``, ``place`` that of the manifest's column ``face``, and
         ``width`` that of the picture in px.
         """
-        shown = {number: faces for number, faces in self.seen.items() if faces}
-        if place is None and rule == "largest":
-            return {number: max(faces, key=_area) for number, faces in shown.items()}
-        people = self.people()
-        if place is None and self.several < _SEVERAL:
-            return {number: max(faces, key=_area) for number, faces in shown.items()}
-        person = participant(people if place is None else at_place(people, place, width))
-        own = set(person.tracks) if person is not None else ()
-        return {number: face for number, faces in shown.items() for face in faces if face[1] in own}
+        own = set(self.tracks)
+        if place is not None or rule == "participant":
+            people = self.people()
+            person = participant(people if place is None else at_place(people, place, width))
+            alone = place is None and self.several < _SEVERAL
+            own = {
+                track
+                for other in people
+                for track in other.tracks
+                if other is person or (alone and not other.differs_from(person))
+            }
+        shown = ((n, [face for face in faces if face[1] in own]) for n, faces in self.seen.items())
+        return {number: max(faces, key=_area) for number, faces in shown if faces}
 
     def people(self) -> list[Person]:
         """The people in the clip, the one who is seen longest and largest first."""
@@ -243,28 +285,18 @@ def at_place(people: Sequence[Person], place: str, width: int) -> list[Person]:
     ``left`` and ``right`` are the outermost of the people filmed; a single one has to be in that
     half. Else it is a box, which holds the centre of the face.
     """
-    if place in ("left", "right"):
+    where = parse_place(place)
+    if isinstance(where, str):
         main = [p for p in people if p.weight >= _MAIN * people[0].weight]
-        main.sort(key=lambda person: person.centre[0], reverse=place == "right")
-        half = [p for p in main if (p.centre[0] < width / 2) == (place == "left")]
+        main.sort(key=lambda person: person.centre[0], reverse=where == "right")
+        half = [p for p in main if (p.centre[0] < width / 2) == (where == "left")]
         return (main if len(main) > 1 else half)[:1]
-    left, top, across, down = parse_box(place)
+    left, top, across, down = where
     return [
         person
         for person in people
         if left <= person.centre[0] < left + across and top <= person.centre[1] < top + down
     ]
-
-
-def parse_box(place: str) -> tuple[float, float, float, float]:
-    """Left, top, width and height of a box in px of the picture, separated by blanks.
-
-    Raises ValueError where it is none.
-    """
-    left, top, width, height = map(float, place.split())
-    if not (left >= 0 and top >= 0 and 0 < width < 1e6 and 0 < height < 1e6):
-        raise ValueError(place)
-    return left, top, width, height
 
 
 def _area(shown: tuple[Face, Track]) -> float:

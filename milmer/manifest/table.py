@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from milmer.data.place import parse_place
 from milmer.errors import MilmerError
 from milmer.limits import shortened
 from milmer.plain_text import unseen_character
@@ -25,7 +26,7 @@ RATING_COLUMNS = ("valence", "arousal", "dominance", "liking", "familiarity")
 COLUMNS = (
     *REQUIRED,
     *("eeg_start", "eeg_stop", "video_file"),
-    *("video_start", "video_offset", "video_rate", "video_times"),
+    *("video_start", "video_offset", "video_rate", "video_times", "face"),
     *RATING_COLUMNS,
     "label",
 )
@@ -56,8 +57,9 @@ class Row:
     ``video_start`` is the time in s in the video file at which the trial starts, below 0 where the
     camera starts later. In its place, ``video_offset`` is where the video begins on the EEG's
     clock, or ``video_times`` a table of when each frame does. A second of the video lasts
-    ``video_rate`` s of the EEG. ``experiment_id`` is the number of the stimulus. Files are relative
-    to the manifest's folder.
+    ``video_rate`` s of the EEG. ``experiment_id`` is the number of the stimulus, ``face`` which
+    of several people in the video it is (:mod:`milmer.data.place`). Files are relative to the
+    manifest's folder.
     """
 
     subject: str
@@ -75,6 +77,7 @@ class Row:
     label: str | None
     line: int
     experiment_id: int = 0
+    face: str | None = None
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,16 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
             f"{rate:g} is not the rate of a clock, which is about 1",
             remedy="give the s of EEG that a second of video lasts",
         )
+    face = text("face")
+    try:
+        face = face and " ".join(face.lower().split())
+        parse_place(face or "left")
+    except ValueError as error:
+        raise wrong(
+            "face",
+            f"{shortened(face)} is not left, right or a box",
+            remedy="give the box as left, top, width and height in px, separated by blanks",
+        ) from error
     ratings = {scale: r for scale in RATING_COLUMNS if (r := number(scale)) is not None}
     return Row(
         subject,
@@ -317,6 +330,7 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
         ratings,
         text("label"),
         line,
+        face=face,
     )
 
 

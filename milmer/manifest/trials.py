@@ -1,6 +1,6 @@
 """Stage ``trials`` of a manifest: one table a subject, like that of a copy of DEAP.
 
-Columns beyond DEAP's are ``stimulus`` (its name), ``label`` and those on the clock of the video.
+Columns beyond DEAP's are ``stimulus`` (its name), ``label``, ``face`` and those on the video's clock.
 """
 
 import logging
@@ -36,8 +36,9 @@ def make_manifest_trials(
     ``eeg_file, eeg_start, eeg_seconds, video_file`` (paths relative to the manifest's folder, null
     where there is none), ``video_start`` (time in s in the video at which the trial starts),
     ``video_rate`` (s of the EEG that a second of video lasts), ``video_times`` (the table of when
-    each frame is shown, or null), ``stimulus`` and ``label``. Raises :class:`MilmerError` where the
-    rows are not those of ``options``, or where a row does not fit its recording.
+    each frame is shown, or null), ``face`` (which of several people in the video it is),
+    ``stimulus`` and ``label``. Raises :class:`MilmerError` where the rows are not those of
+    ``options``, or where a row does not fit its recording.
     """
     described = read_manifest(manifest)
     if described.digest(subject) != options.rows:
@@ -65,6 +66,7 @@ def make_manifest_trials(
     table["video_start"] = [clock["video_start"] for clock in clocks]
     table["video_rate"] = [clock["video_rate"] for clock in clocks]
     table["video_times"] = _texts([clock["video_times"] for clock in clocks])
+    table["face"] = _texts([row.face for row in rows])
     table["stimulus"] = [row.stimulus for row in rows]
     table["label"] = _texts([row.label for row in rows])
     _warn(subject, table)

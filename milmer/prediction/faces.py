@@ -4,9 +4,10 @@ The video is decoded once, in order. Crops are encoded in batches, and the featu
 kept as long as a later segment needs them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,28 +45,29 @@ class BagReader:
 
     ``encode`` turns ``batch_size`` pictures at a time into rows of the shape and type of ``row``,
     the row of a frame that is not valid. ``instances`` are the model's choice of the
-    ``faces.instances`` frames of a bag. Raises :class:`MilmerError` where the detector's model file
+    ``faces.instances`` frames of a bag; ``changes`` take the place of options of the training.
+    Raises :class:`MilmerError` where the detector's model file
     is not that of the training data.
     """
 
     def __init__(
         self,
         preparation: FaceRecipe,
-        detector_model: str | None,
+        changes: Mapping[str, Any],
         encode: Encode,
         batch_size: int,
         row: Tensor,
         instances: np.ndarray,
     ):
-        options = preparation.options.faces.updated({"detector_model": detector_model})
+        options = preparation.options.faces.updated(changes)
         if model_digest(options) != preparation.detector_model:
             raise MilmerError(
                 "not the face detector's model file of the training data",
-                where=detector_model or "",
+                where=options.detector_model or "",
                 remedy="give that one (--detector-model)",
             )
         self._encode, self._batch, self._row = encode, batch_size, row
-        self._stage = preparation.options.updated({"faces": {"detector_model": detector_model}})
+        self._stage = preparation.options.updated({"faces": changes})
         self._probe = probe_of(self._stage.faces)
         self._use_borrowed_boxes = preparation.use_borrowed_boxes
         self._instances = instances

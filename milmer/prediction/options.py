@@ -2,9 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from milmer.data.place import parse_place
 from milmer.options import FilePath, Options, execution
+
+SIZES = ("detection_size", "second_detection_size")
 
 
 class PredictOptions(Options):
@@ -18,6 +21,30 @@ class PredictOptions(Options):
         None, description="What to do if the EEG lacks channels; null: as in training."
     )
     use_eog: bool = Field(True, description="Remove eye artefacts as in training.")
+    face: str | None = Field(
+        None, description="Which of several people in the video: left, right or a box in px."
+    )
+    detection_size: int | None = Field(
+        None, ge=64, description="px of pictures searched for faces; null: as in training."
+    )
+    second_detection_size: int | None = Field(
+        None, ge=64, description="px of the second search; null: as in training."
+    )
     backbone: str | None = execution(None, description="Directory or hub name of the backbone.")
     detector_model: FilePath | None = execution(None, description="The face detector's model file.")
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
+
+    @field_validator("face")
+    @classmethod
+    def _place(cls, face: str | None) -> str | None:
+        try:
+            parse_place(face or "left")
+        except ValueError as error:
+            raise ValueError("neither left, right nor 'LEFT TOP WIDTH HEIGHT' in px") from error
+        return face
+
+    @property
+    def faces(self) -> dict[str, int]:
+        """Options of the section ``faces`` that are not those of the training."""
+        sizes = {name: getattr(self, name) for name in SIZES}
+        return {name: size for name, size in sizes.items() if size is not None}

@@ -21,7 +21,7 @@ from milmer.model.network import MilmerNetwork
 from milmer.model.trained import load_trained
 from milmer.plain_text import as_cells
 from milmer.prediction.faces import BagReader
-from milmer.prediction.options import PredictOptions
+from milmer.prediction.options import SIZES, PredictOptions
 from milmer.prediction.page import page
 from milmer.prediction.processor import MilmerProcessor, Prepared, Source
 from milmer.prediction.stretches import Span, Stretch, table_stretches
@@ -73,6 +73,7 @@ def predict(
         backbone=options.backbone,
         detector_model=options.detector_model,
         device=options.device,
+        faces=options.faces,
     )
     computed = processor.recipe.computed
     torch.set_num_threads(computed.threads)
@@ -117,6 +118,7 @@ def _stretches(
             trial=options.trial,
             missing=options.missing_channels,
             use_eog=options.use_eog,
+            face=options.face,
         )
         stretch = processor.stretch(source, Span(options.start, options.stop, options.offset), bags)
         inputs: dict[str, Path | str] = {}
@@ -129,7 +131,7 @@ def _stretches(
         raise MilmerError(
             "requires --root and cannot be combined with --eeg or --video", where="--trials"
         )
-    parts = options.result() | {"use_eog": None}
+    parts = options.result() | {"use_eog": None, **dict.fromkeys(SIZES)}
     if excluded := [name for name, value in parts.items() if value is not None]:
         raise MilmerError(
             "cannot be combined with --trials",
@@ -246,7 +248,8 @@ def _gap_notes(table: pd.DataFrame, files: RecordingFiles) -> list[str]:
         raise MilmerError(
             f"no face was seen in any of {faceless} segments",
             where=files.video or files.trials,
-            remedy="the model requires video of the face",
+            remedy="a face that is small in the picture is found with a larger "
+            "--second-detection-size",
         )
     if table["class"].isna().all():
         raise MilmerError(

@@ -5,7 +5,7 @@ channels, rate, filters, segmentation, face and backbone options from the file t
 beside the weights, so that a new recording is treated as the training data was.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,7 +56,8 @@ class Source:
     ``eog`` (2, sample) are hEOG and vEOG that belong to an array. ``trial`` is the number of a
     trial in a ``.dat`` or ``.mat`` of DEAP. ``missing`` says what is done where a file lacks
     channels (None: as the training data did), ``use_eog`` whether eye artefacts are removed by
-    EOG where the training data's were.
+    EOG where the training data's were, ``face`` which of several people in the video it is, as in
+    the manifest's column of this name.
     """
 
     eeg: Path | np.ndarray | None = None
@@ -67,6 +68,7 @@ class Source:
     trial: int | None = None
     missing: Missing | None = None
     use_eog: bool = True
+    face: str | None = None
 
     @property
     def name(self) -> str:
@@ -103,7 +105,8 @@ class MilmerProcessor:
 
     ``backbone`` is where the Swin lies that made the training data's tokens, if not where it lay
     then; one with other weights is refused. ``detector_model`` is the file of the face detector,
-    ``device`` where the backbone computes.
+    ``device`` where the backbone computes; ``faces`` are options of this section that take the
+    place of the training's, such as ``detection_size``.
     """
 
     def __init__(
@@ -114,10 +117,12 @@ class MilmerProcessor:
         backbone: str | None = None,
         detector_model: str | None = None,
         device: str = "auto",
+        faces: Mapping[str, Any] | None = None,
     ):
         self.recipe, self.config = recipe, config
         self._image_processor, self._backbone = image_processor, backbone
-        self._detector_model, self._device = detector_model, device
+        self._device = device
+        self._faces = {**(faces or {}), "detector_model": detector_model}
 
     @classmethod
     def from_pretrained(
@@ -168,22 +173,24 @@ class MilmerProcessor:
         offset: float | None = None,
         start: float | None = None,
         stop: float | None = None,
+        face: str | None = None,
     ) -> "BatchFeature":
         """The model's inputs for all segments of a recording: ``model(**inputs)``.
 
         ``eeg`` is a file, or (channel, sample) in µV at ``sfreq`` Hz whose rows are ``channels``;
         see :class:`Source`. The video begins at ``offset`` s of the EEG; ``start`` and ``stop`` in
-        s bound what is taken. Returns ``eeg`` (segment, channel, sample) in µV, and ``face_tokens``
-        (segment, instance, token, dim) or ``pixel_values`` (segment, instance, 3, height, width)
-        with ``valid`` (segment, instance), as the model takes them. What it says of a segment
-        without a valid instance means nothing. All of it lies in memory; `milmer predict` does
-        not need that. Raises :class:`MilmerError` in one line.
+        s bound what is taken, and ``face`` says which of several people it is. Returns ``eeg``
+        (segment, channel, sample) in µV, and ``face_tokens`` (segment, instance, token, dim) or
+        ``pixel_values`` (segment, instance, 3, height, width) with ``valid``
+        (segment, instance), as the model takes them. What it says of a segment without a valid
+        instance means nothing. All of it lies in memory; `milmer predict` does not need that.
+        Raises :class:`MilmerError` in one line.
         """
         from transformers import BatchFeature
 
         eeg = Path(eeg) if isinstance(eeg, str) else eeg
         video = Path(video) if video is not None else None
-        source = Source(eeg, video, sfreq, channels, eog, trial)
+        source = Source(eeg, video, sfreq, channels, eog, trial, face=face)
         bags = self.bags(source.video is not None)
         if bags is None:
             stretch = self.stretch(source, Span(start, stop, offset))
@@ -244,7 +251,8 @@ class MilmerProcessor:
         grid, video = whole_segments(source.name, end - begin, segmentation), None
         offset = (span.offset or 0.0) if eeg is not None else 0.0
         if clip is not None:
-            video = VideoPart(source.video, clip, bags.numbers(grid, clip, begin - offset))
+            frames = bags.numbers(grid, clip, begin - offset)
+            video = VideoPart(source.video, clip, frames, source.face)
             grid, video, short = covered(grid, video)
             remarks = remarks + short
         return Stretch(about, grid, begin, eeg, video, offset, notes + remarks)
@@ -253,7 +261,9 @@ class MilmerProcessor:
         """The segments of a stretch in their order, each prepared when it is asked for."""
         eeg = stretch.eeg.segments(stretch.grid) if stretch.eeg is not None else None
         video = stretch.video
-        faces = bags.bags(video.path, video.clip, video.numbers) if video is not None else None
+        faces = None
+        if video is not None:
+            faces = bags.bags(video.path, video.clip, video.numbers, video.face)
         for segment in stretch.grid:
             x = next(eeg) if eeg is not None else None
             bag = next(faces) if faces is not None else None
@@ -282,9 +292,7 @@ class MilmerProcessor:
         if recipe is None or not with_video:
             return None
         batch = _CROPS_AT_ONCE if recipe.backbone is None else recipe.backbone.batch_size
-        return BagReader(
-            recipe, self._detector_model, self._encode, batch, self._row, self.instances
-        )
+        return BagReader(recipe, self._faces, self._encode, batch, self._row, self.instances)
 
     @cached_property
     def instances(self) -> np.ndarray:

@@ -5,7 +5,7 @@ of trials each trial is one.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import ReadRecording, subject_segments
 from milmer.errors import MilmerError
 from milmer.faces.clocks import on_trial, times_of
+from milmer.faces.crops import place_of
 from milmer.prediction.eeg import unrejected
 from milmer.prediction.faces import BagReader
 from milmer.prediction.recipe import EEGRecipe
@@ -33,11 +34,12 @@ class EEGPart(Protocol):
 
 @dataclass(frozen=True)
 class VideoPart:
-    """A video, and the frames of each segment."""
+    """A video, the frames of each segment, and which of several people's faces it is."""
 
     path: Path
     clip: Clip
     numbers: list[np.ndarray]
+    face: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def covered(grid: list[Segment], video: VideoPart) -> tuple[list[Segment], Video
     count = filmed[-1] + 1
     if count == len(grid):
         return grid, video, []
-    kept = VideoPart(video.path, video.clip, video.numbers[:count])
+    kept = replace(video, numbers=video.numbers[:count])
     lost = len(grid) - count
     note = f"The video ends {lost} segments before the EEG: nothing is predicted there."
     return grid[:count], kept, [note]
@@ -187,7 +189,8 @@ def table_stretches(
             row = filmed[trial]
             path = Path(root) / row.video_file
             clip = on_trial(row, bags.probe(path, times_of(row, root)), path)
-            video = VideoPart(path, clip, bags.numbers(trial_grid, clip, 0.0))
+            numbers = bags.numbers(trial_grid, clip, 0.0)
+            video = VideoPart(path, clip, numbers, place_of(row))
         about = {
             "subject": table["subject"].iloc[0],
             "trial": int(trial),

@@ -72,3 +72,93 @@ def test_a_longer_video_holds_no_more_frames(most_alive, has_face, smoothing, cr
     assert long <= short + 8
     assert long <= 130
     assert produced == crops
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """``decoded(faces, …)``: the numbers of frames that each pass decoded, and the crops.
+
+    ``faces`` maps a frame's number to its faces and what each looks like.
+    """
+
+    def run(faces, count=60, **options):
+        passes = []
+
+        def frames_of(path, clip, wanted, threads):
+            passes.append(list(wanted))
+            yield from ((number, Picture(number)) for number in wanted)
+
+        def find_in(frame, larger):
+            found = faces(frame.number)
+            looks = np.array([np.eye(4)[kind] for _, kind in found], np.float32)
+            return Search([face for face, _ in found], looks, False, 1)
+
+        monkeypatch.setattr(module, "frames_of", frames_of)
+        finder = SimpleNamespace(find_in=find_in, close=lambda: None)
+        monkeypatch.setattr(module, "FaceFinder", lambda _: finder)
+        with Cropper(FacesOptions(detector="haar", size=32, **options)) as cropper:
+            found, crops = cropper.crops("a.avi", CLIP, np.arange(count))
+            return passes, list(crops), found
+
+    return run
+
+
+SMALL, LARGE = Face(5, 5, 10, 10, 0.9), Face(30, 30, 24, 24, 0.9)
+
+
+def test_a_clip_of_one_person_is_decoded_once(decoded):
+    passes, crops, _ = decoded(lambda n: [(LARGE, 0)] if n % 9 > 2 else [])
+    assert passes == [list(range(60))]
+    assert len(crops) == 60
+
+
+def test_only_frames_of_another_choice_are_decoded_again(decoded):
+    def faces(number):  # one who is there first, and one who is there longer and larger
+        return [(SMALL, 0)] * int(number < 30) + [(LARGE, 1)] * int(number >= 20)
+
+    passes, crops, found = decoded(faces)
+    assert passes[0] == list(range(60))
+    assert 0 < len(passes[1]) <= 32
+    assert passes[1] == sorted(passes[1])
+    assert [c.number for c in crops] == list(range(60))
+    assert all(c.box == LARGE[:4] for c in crops)
+    assert [c.detected for c in crops] == [n >= 20 for n in range(60)]
+    assert [c.faces_seen for c in crops] == [1] * 20 + [2] * 10 + [1] * 30
+    assert [c.track for c in crops] == [0] * 20 + [2] * 40
+    assert (found.detected, found.several, found.tracks, found.switches) == (40, 10, 2, 0)
+
+
+def test_crops_wait_in_a_file_where_there_are_many(decoded, monkeypatch):
+    _, plain, _ = decoded(lambda n: [(LARGE, 0)])
+    monkeypatch.setattr(module, "_IN_MEMORY", 100)
+    _, spooled, _ = decoded(lambda n: [(LARGE, 0)])
+    for a, b in zip(plain, spooled, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        assert a[1:] == b[1:]
+
+
+@pytest.mark.parametrize(
+    ("found_at", "second"),
+    [
+        (lambda n: "first", 0),
+        (lambda n: "second", 8 + 15),  # until it leads by 8, and 15 that are on their way
+        (lambda n: "second" if n < 5 else "first", 5),
+        (lambda n: "second" if n < 40 else "first", 23 + 9 + 15),
+        (lambda n: "neither", 100),
+    ],
+    ids=["near", "far", "mostly near", "comes near", "nobody"],
+)
+def test_the_size_that_worked_goes_first(monkeypatch, found_at, second):
+    def find_in(frame, larger):
+        order = ("second", "first") if larger else ("first", "second")
+        at = found_at(frame.number)
+        faces, searches = ([], 2) if at == "neither" else ([LARGE], 1 + order.index(at))
+        return Search(faces, np.ones((len(faces), 4), np.float32), at == "second", searches)
+
+    monkeypatch.setattr(module, "frames_of", lambda *a: ((n, Picture(n)) for n in a[2]))
+    finder = SimpleNamespace(find_in=find_in, close=lambda: None)
+    monkeypatch.setattr(module, "FaceFinder", lambda _: finder)
+    for threads in (1, 3):
+        with Cropper(FacesOptions(detector="haar", size=32, threads=threads)) as cropper:
+            found, _ = cropper.crops("a.avi", CLIP, np.arange(100))
+        assert found.second_searches == second

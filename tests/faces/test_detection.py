@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from milmer.faces import detection
-from milmer.faces.detection import DETECTORS, YUNET_FILE, Face, FaceFinder
+from milmer.faces.detection import DETECTORS, YUNET_FILE, Face, FaceFinder, look
 from milmer.faces.options import FacesOptions
 
 
@@ -67,6 +67,77 @@ def test_all_faces_are_found_that_score_enough(monkeypatch):
     assert FaceFinder(FacesOptions(detector="haar")).find(picture) == [faces[0], faces[2]]
     assert finders[0.1].find(picture) == faces
     assert finders[2].find(picture) == []
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Widths that a detector was given, which finds one face in pictures of 600 px or more."""
+    given = []
+
+    class Far:
+        default_min_score = 0.5
+        grey = False
+        searches = 2
+
+        def __init__(self, _):
+            pass
+
+        def detect(self, picture):
+            given.append(picture.shape[1])
+            return [Face(60, 30, 20, 10, 0.9)] if picture.shape[1] >= 600 else []
+
+        def close(self):
+            given.append("closed")
+
+    monkeypatch.setitem(DETECTORS, "yunet", Far)
+    return given
+
+
+def frame_of(width, height):
+    return av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), "rgb24")
+
+
+@pytest.mark.parametrize(
+    ("options", "larger", "expected"),
+    [
+        ({}, False, [256, 640]),
+        ({}, True, [640]),
+        ({"second_detection_size": None}, False, [256]),
+        ({"second_detection_size": None}, True, [256]),
+        ({"second_detection_size": 200}, False, [256]),
+        ({"second_detection_size": 960, "detection_size": 320}, False, [320, 960]),
+        ({"second_detection_size": 5000}, False, [256, 1200]),  # never more than there is
+        ({"detection_size": 1300}, False, [1200]),  # no larger than it is
+    ],
+)
+def test_where_no_face_is_found_the_picture_is_searched_again_larger(
+    sizes, options, larger, expected
+):
+    finder = FaceFinder(FacesOptions(**options))
+    search = finder.find_in(frame_of(1200, 600), larger)
+    assert sizes == expected
+    assert search.searches == len(expected)
+    assert search.larger == (expected[-1] > options.get("detection_size", 256))
+    if search.faces:
+        scale = 1200 / expected[-1]
+        np.testing.assert_allclose(search.faces[0][:4], np.multiply((60, 30, 20, 10), scale))
+        assert search.looks.shape == (1, 12 * 12 * 3)
+    finder.close()
+    assert sizes[-1] == "closed"
+
+
+def test_a_look_is_of_the_face_and_not_of_the_light():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 100, (80, 100, 3)).astype(np.uint8)
+    face = Face(20, 10, 48, 48, 1)
+    first = look(picture, face)
+    assert first.mean() == pytest.approx(0, abs=1e-6)
+    assert np.linalg.norm(first) == pytest.approx(1)
+    np.testing.assert_allclose(first @ look(picture + 50, face), 1, atol=1e-2)
+    np.testing.assert_allclose(first @ look(2 * picture, face), 1, atol=1e-2)
+    assert first @ look(picture, Face(50, 30, 48, 48, 1)) < 0.5
+    for outside in (Face(-30, -30, 20, 20, 1), Face(200, 10, 5, 5, 1)):
+        assert np.isfinite(look(picture, outside)).all()
 
 
 @pytest.mark.parametrize("size", [(16, 16), (8192, 16), (16, 8192), (17, 31)])

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from milmer.data.place import parse_place
 from milmer.faces.detection import Face
-from milmer.faces.people import Tracks, overlap, parse_box
+from milmer.faces.people import Tracks, overlap
 
 STEP = 8  # frames of 25 a second from one searched frame to the next
 HOLD = 125
@@ -93,6 +94,23 @@ def test_the_participant_who_leaves_and_returns_is_known_again(returns_to):
     assert len(scene.tracks(70).tracks) == 3  # 9 s are longer than any place is held
 
 
+def test_somebody_who_takes_the_participants_place_is_not_taken():
+    scene = Scene(anna=during(sways(100), (0, 30)), bert=during(sways(104), (30, 50)))
+    assert scene.chosen(50) == ["anna"] * 30 + [""] * 20
+    # nor where it is seen only afterwards that these are two
+    late = Scene(anna=during(sways(100), (20, 60)), bert=during(sways(104), (0, 20)))
+    assert late.chosen(60) == [""] * 20 + ["anna"] * 40
+
+
+def test_a_face_that_slowly_changes_its_looks_stays_the_same():
+    first, last = next(looks(1)), next(looks(2))
+    tracks = Tracks(HOLD)
+    for i in range(60):
+        look = (60 - i) * first + i * last
+        tracks.add(STEP * i, [face(100)], look[None] / np.linalg.norm(look))
+    assert len(tracks.chosen("participant", None, WIDTH)) == 60
+
+
 def test_a_larger_picture_on_the_wall_is_passed_over():
     scene = Scene(anna=sways(100), poster=lambda i: face(400, side=90.0))
     assert scene.chosen(40, still=["poster"]) == ["anna"] * 40
@@ -140,12 +158,12 @@ def test_where_nobody_is_at_the_place_nobody_is_taken(place):
     assert Scene(anna=sways(100)).chosen(20, place) == [""] * 20
 
 
-@pytest.mark.parametrize(
-    "text", ["1 2 3", "a b c d", "1 2 0 4", "1 2 3 nan", "-1 2 3 4", "1,2,3,4"]
-)
-def test_what_is_no_box_is_no_box(text):
-    with pytest.raises(ValueError, match=r"."):
-        parse_box(text)
+def test_a_place_is_a_side_or_a_box():
+    assert parse_place("left") == "left"
+    assert parse_place(" 1 2.5  3 4 ") == (1, 2.5, 3, 4)
+    for text in ("1 2 3", "a b c d", "1 2 0 4", "1 2 3 nan", "-1 2 3 4", "1,2,3,4", "Left", ""):
+        with pytest.raises(ValueError, match=r"."):
+            parse_place(text)
 
 
 def test_the_guess_is_the_choice_where_one_person_is_filmed():

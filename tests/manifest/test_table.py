@@ -91,6 +91,7 @@ def test_each_cell_is_read_into_its_row(tmp_path_factory, seed, stimuli, names):
                 "stimulus": f"s{number:02d}" if names else str(number + 3),
                 "eeg_file": f"{subject}.edf", "eeg_start": start, "eeg_stop": start + 1 + trial,
                 "video_file": f"{subject}.mp4", "video_start": video,
+                "face": rng.choice(["left", "right", "12 7.5 300 200", ""]),
                 "valence": rng.integers(0, 3), "familiarity": rng.integers(0, 3) / 2,
                 "label": "abc"[number % 3],
             })  # fmt: skip
@@ -110,6 +111,7 @@ def test_each_cell_is_read_into_its_row(tmp_path_factory, seed, stimuli, names):
         for name in ("stimulus", "eeg_file", "eeg_start", "eeg_stop", "video_file", "label"):
             assert getattr(read, name) == row[name]
         assert read.video_start == row["video_start"]
+        assert read.face == row["face"]
         rated = {name: row[name] for name in ("valence", "familiarity")}
         assert read.ratings == {name: value for name, value in rated.items() if value is not None}
         stimulus = kinds.index(row["stimulus"]) + 1 if names else int(row["stimulus"])
@@ -164,6 +166,9 @@ def test_columns_that_are_not_read_are_known(read):
         ),
         ({"video_rate": 25}, ("line 2: video_rate: 25 is not the rate of a clock",)),
         ({"video_rate": 0}, ("line 2: video_rate: 0 is not the rate of a clock",)),
+        ({"face": "middle"}, ("line 2", "face", "'middle' is not left, right or a box", "height")),
+        ({"face": "1 2 3"}, ("line 2", "face", "'1 2 3'")),
+        ({"face": "1 2 3 0"}, ("line 2", "face", "'1 2 3 0'")),
         ({"valence": "high"}, ("line 2", "valence", "'high'")),
     ],
     ids=str,

@@ -74,9 +74,17 @@ def test_ratings_labels_and_videos_come_with_their_trial(lab):
     """In the order of presentation, whatever that of the rows and stimuli."""
     (lab.folder / "v").mkdir()
     first = {"valence": 2.5, "label": "joy", "video_file": "./v/x.mp4", "video_start": 7}
+    first |= {"face": " 10  20 300 200"}
     table = lab.trials(
         first | {"stimulus": "zoo", "trial": 8, "eeg_start": 2},
-        {"stimulus": "ant", "trial": 9, "video_file": "v/y.mp4", "valence": 0, "arousal": 3},
+        {
+            "stimulus": "ant",
+            "trial": 9,
+            "video_file": "v/y.mp4",
+            "valence": 0,
+            "arousal": 3,
+            "face": "Left",
+        },
         {"stimulus": "emu", "trial": 4, "video_start": 5, "liking": 1.5, "eeg_start": 4},
     )
     assert table["stimulus"].tolist() == ["emu", "zoo", "ant"]
@@ -85,6 +93,7 @@ def test_ratings_labels_and_videos_come_with_their_trial(lab):
     assert table["eeg_start"].tolist() == [4, 2, 0]
     assert table["video_file"].fillna("none").tolist() == ["none", "v/x.mp4", "v/y.mp4"]
     assert table["video_start"].fillna(-1).tolist() == [-1, 7, 0]
+    assert table["face"].fillna("none").tolist() == ["none", "10 20 300 200", "left"]
     assert table["valence"].fillna(-1).tolist() == [-1, 2.5, 0]
     assert table["arousal"].fillna(-1).tolist() == [-1, -1, 3]
     assert table["liking"].fillna(-1).tolist() == [1.5, -1, -1]

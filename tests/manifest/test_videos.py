@@ -1,6 +1,7 @@
 """One long video of many trials: faces come from each trial's own time, and what lacks is told."""
 
 import logging
+import os
 from fractions import Fraction
 
 import av
@@ -17,6 +18,7 @@ from milmer.faces.crops import make_faces
 from milmer.faces.options import FaceStageOptions
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
+from tests.faces.scenes import another, blank, film, paste, real_face
 from tests.manifest.described import write_manifest
 from tests.manifest.recordings import edf, waves
 
@@ -53,8 +55,8 @@ def lab(tmp_path_factory):
     return folder
 
 
-def made(lab, folder, *rows, **clock):
-    """Faces of trials that are rows of (eeg_start, eeg_stop, video_start), or on a ``clock``."""
+def made(lab, folder, *rows, video="v.mkv", detector="haar", **clock):
+    """Faces of trials: (eeg_start, eeg_stop, video_start[, face]), or on a ``clock``."""
     table = [
         {
             "subject": "p1",
@@ -63,15 +65,16 @@ def made(lab, folder, *rows, **clock):
             "eeg_file": "a.edf",
             "eeg_start": start,
             "eeg_stop": stop,
-            "video_file": "v.mkv",
-            **(clock or {"video_start": video}),
+            "video_file": video,
+            "face": "".join(face),
+            **(clock or {"video_start": begin}),
         }
-        for i, (start, stop, video) in enumerate(rows, 1)
+        for i, (start, stop, begin, *face) in enumerate(rows, 1)
     ]
     path = write_manifest(lab / "m.csv", table)
     options = ManifestTrialsOptions(rows=read_manifest(path).digest("p1"))
     make_manifest_trials(path, "p1", options, folder / "trials.parquet")
-    stage = FaceStageOptions(faces={"detector": "haar", "instances": 5})
+    stage = FaceStageOptions(faces={"detector": detector, "instances": 5})
     make_faces(folder / "trials.parquet", lab, stage, folder / "p1.h5")
     with storage.open_h5(folder / "p1.h5", "faces") as file:
         return {name: file[name][()] for name in file} | {"attrs": dict(file.attrs)}
@@ -233,3 +236,26 @@ def test_times_that_cannot_be_read_are_refused_by_line(tmp_path, refused, conten
     (tmp_path / "frames.csv").write_text(content)
     with refused(f"frames.csv: {part}"):
         read_times(tmp_path / "frames.csv")
+
+
+def test_the_column_face_says_which_of_two_people_it_is(lab, tmp_path, recordings, caplog):
+    pictures = []
+    for frame in real_face(recordings, 160):
+        picture = blank()
+        paste(picture, frame[:, 40:], 0, 30)
+        paste(picture, another(150), 430, 60)
+        pictures.append(picture)
+    film(lab / "two.mkv", pictures)
+    caplog.set_level(logging.INFO)
+    trials = [(i, i + 3, i, face) for i, face in enumerate(("right", "left", "430 60 150 150", ""))]
+    faces = made(lab, tmp_path, *trials, video="two.mkv", detector="yunet")
+    for trial, bag in zip(faces["trial"], faces["bag"], strict=True):
+        lefts = faces["box"][bag, 0]
+        assert ((lefts > 430) if trial in (1, 3) else (lefts < 250)).all()
+        assert (faces["faces_seen"][bag] == 2).all()
+        assert (faces["track"][bag] > 0).all()
+    assert faces["clip_several"].tolist() == faces["clip_searched"].tolist() == [5] * 4
+    assert faces["clip_tracks"].tolist() == [2] * 4
+    assert "p1: 20 frames searched  ·  a face in 20 of them (100 %)" in caplog.text
+    assert "p1: several faces in the videos of trials [1, 2, 3, 4]" in caplog.text
+    os.remove(lab / "two.mkv")

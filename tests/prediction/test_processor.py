@@ -8,6 +8,9 @@ from milmer import storage
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.deap.layout import GENEVA
 from milmer.eeg.options import SegmentsOptions
+from milmer.errors import MilmerError
+from milmer.faces.cropper import Cropper
+from milmer.faces.options import FacesOptions
 from milmer.model.huggingface import MilmerForEmotionClassification
 from milmer.prediction.eeg import ArrayEEG, ContinuousEEG
 from milmer.prediction.faces import BagReader
@@ -222,3 +225,27 @@ def test_transformers_finds_the_processor(run, twin_backbone):
     assert type(processor) is MilmerProcessor
     assert processor.recipe == MilmerProcessor.from_pretrained(run / "model").recipe
     assert processor.modalities == ["eeg", "face"]
+
+
+def test_faces_are_searched_and_chosen_as_asked(
+    face_run, twin, made, twin_backbone, tmp_path, monkeypatch
+):
+    asked = []
+
+    class Asked(Cropper):
+        def crops(self, path, clip, wanted, place=None):
+            asked.append((self._options.detection_size, self._options.second_detection_size, place))
+            return super().crops(path, clip, wanted, place)
+
+    monkeypatch.setattr("milmer.prediction.faces.Cropper", Asked)
+    video = RecordingFiles(video=clip(twin, made, 1))
+    options = PredictOptions(backbone=str(twin_backbone), face="right", second_detection_size=1280)
+    with pytest.raises(MilmerError, match="no face was seen") as error:  # it is in the middle
+        predict(face_run, video, options.updated({"face": "0 0 20 20"}), tmp_path / "out")
+    assert "--second-detection-size" in str(error.value)
+    trained = FacesOptions()
+    predict(face_run, video, PredictOptions(backbone=str(twin_backbone)), tmp_path / "out")
+    assert asked == [
+        (trained.detection_size, 1280, "0 0 20 20"),
+        (trained.detection_size, trained.second_detection_size, None),
+    ]

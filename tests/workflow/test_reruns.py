@@ -126,6 +126,7 @@ MODULES = {
     "milmer/data/dataset.py": "",
     "milmer/data/labels.py": "split",
     "milmer/data/options.py": "trials segments split",
+    "milmer/data/place.py": "faces",
     "milmer/data/recording.py": "trials segments",
     "milmer/data/segmentation.py": "segments faces tokens split train baseline controls explain",
     "milmer/readers/__init__.py": "trials segments faces pretrain tokens train explain report",
