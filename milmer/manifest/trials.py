@@ -1,6 +1,6 @@
 """Stage ``trials`` of a manifest: one table a subject, like that of a copy of DEAP.
 
-Columns beyond DEAP's are ``stimulus`` (its name), ``label``, ``face`` and those on the video's clock.
+Columns beyond DEAP's: ``stimulus`` (its name), ``label``, ``face``, those on the video's clock.
 """
 
 import logging
