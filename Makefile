@@ -15,7 +15,7 @@ QUICK := tests/data tests/metrics tests/splits tests/plan tests/model tests/read
 # As `python -P`: no module is imported from the working directory.
 demo teeth lint docs: export PYTHONSAFEPATH := 1
 
-.PHONY: env demo quick test test-long teeth lint docs lock clean
+.PHONY: env demo quick mediapipe test test-long teeth lint docs lock clean
 
 env: $(VENV)/.ready
 
@@ -45,6 +45,15 @@ $(DEMO)/deap/truth.json: | env
 # Whether the code holds, in two minutes on two cores: units, golden values, one tiny pipeline.
 quick: env
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(QUICK)
+
+# The published face detector for real, where its package installs. Without its dependencies: one of
+# them is an OpenCV that would take the place of the pinned one.
+MEDIAPIPE := $(VENV)/face_detection_short_range.tflite
+mediapipe: env
+	@if $(PIP) --no-deps --only-binary=:all: mediapipe absl-py flatbuffers; then \
+	  $(BIN)/milmer fetch-detector mediapipe $(MEDIAPIPE) && \
+	  MILMER_MEDIAPIPE_MODEL=$(CURDIR)/$(MEDIAPIPE) $(BIN)/pytest -rs tests/faces/test_mediapipe.py; \
+	else echo "skipped: mediapipe does not install here"; fi
 
 test: env
 	$(BIN)/pytest -n auto --dist loadfile -m "not long"

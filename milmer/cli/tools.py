@@ -7,6 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from milmer.cli.app import RESULTS, START, TOOLS, OptionsJSON, app
+from milmer.errors import MilmerError
 from milmer.options import options_error, read_options
 
 Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
@@ -192,6 +193,22 @@ def convert(
         backbone=backbone,
     )
     typer.echo(f"wrote {out}")
+
+
+@app.command(rich_help_panel=TOOLS)
+def fetch_detector(
+    name: Annotated[str, typer.Argument(help="The detector: mediapipe.")],
+    out: Annotated[Path, typer.Argument(help="The model file to write, a new .tflite file.")],
+) -> None:
+    """Download the model file of the published face detector with pip."""
+    from milmer.faces import published_detector
+
+    if name != "mediapipe":
+        raise MilmerError(
+            f"{name!r} needs no model file", where="fetch-detector", remedy="give mediapipe"
+        )
+    published_detector.fetch_detector(out)
+    typer.echo(f"wrote {out}; use it with faces: {{detector: mediapipe, detector_model: {out}}}")
 
 
 @app.command(rich_help_panel=START)

@@ -195,7 +195,7 @@ def mediapipe_model(options: FacesOptions) -> bytes:
         raise MilmerError(
             "mediapipe needs a model file",
             where="faces.detector",
-            remedy="give a BlazeFace model (.tflite), such as MediaPipe's short-range one, as "
+            remedy="get the published one (milmer fetch-detector mediapipe FILE) and give it as "
             "faces.detector_model",
         )
     return _content(options.detector_model)
@@ -208,7 +208,8 @@ def _mediapipe() -> ModuleType:
         raise MilmerError(
             f"mediapipe cannot be imported ({error})",
             where="faces.detector",
-            remedy="install the package mediapipe, or set faces.detector to yunet",
+            remedy="install the package mediapipe (pip install --no-deps mediapipe absl-py "
+            "flatbuffers), or set faces.detector to yunet",
         ) from error
     return mediapipe
 

@@ -1,15 +1,22 @@
 """The detector ``mediapipe``, whose package and model file are not part of this project."""
 
 import dataclasses
+import hashlib
 import json
+import os
+import subprocess
 import sys
+import zipfile
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from skimage.data import astronaut
 
 from milmer import storage
+from milmer.faces import published_detector
 from milmer.faces.crops import make_faces
 from milmer.faces.detection import YUNET_SHA256, Face, FaceFinder, model_digest
 from milmer.faces.options import FacesOptions, FaceStageOptions
@@ -126,7 +133,7 @@ def test_without_the_package_the_way_out_is_told(monkeypatch, model, refused):
 
 
 def test_without_a_model_file_the_way_out_is_told(package, tmp_path, refused):
-    with refused("faces.detector_model", ".tflite"):
+    with refused("faces.detector_model", "milmer fetch-detector mediapipe"):
         FaceFinder(FacesOptions(detector="mediapipe"))
     for path in (tmp_path / "gone.tflite", tmp_path):
         with refused("faces.detector_model", str(path)):
@@ -189,13 +196,80 @@ def test_the_real_package_refuses_a_file_that_is_no_model(model, refused):
         FaceFinder(options(model))
 
 
-def test_the_real_detector_finds_the_face_of_a_real_video(recordings):
+def test_the_real_detector_finds_a_real_face():
     pytest.importorskip("mediapipe", reason="the package mediapipe is not installed")
-    models = sorted((recordings / "models").glob("*.tflite"))
-    if not models:
-        pytest.skip("no BlazeFace model is among the third-party test data")
-    with av.open(str(recordings / "video/foreman_cif.264")) as container:
-        frame = next(container.decode(video=0))
-    (face,) = FaceFinder(options(models[0])).find_in(frame).faces
-    assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
-    assert 60 < face.top + face.height / 2 < 200
+    path = os.environ.get("MILMER_MEDIAPIPE_MODEL")
+    if not path:
+        pytest.skip("MILMER_MEDIAPIPE_MODEL names no file; milmer fetch-detector gets it")
+    picture = np.full((420, 560, 3), 120, np.uint8)
+    picture[100:400, 200:540] = astronaut()[:300, 40:380]
+    finder = FaceFinder(options(path))
+    (face,) = finder.find_in(av.VideoFrame.from_ndarray(picture, "rgb24")).faces
+    finder.close()
+    assert 200 + 155 < face.left + face.width / 2 < 200 + 215
+    assert 100 + 80 < face.top + face.height / 2 < 100 + 160
+    assert 70 < face.width < 170
+
+
+# ------------------------------------------------------------------- getting the model file
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """What a stand-in of pip puts into the wheel, and the commands that it was called with."""
+    wheel = {"files": {published_detector.MEMBER: b"TFL3 published"}, "calls": [], "status": 0}
+    monkeypatch.setattr(published_detector, "SIZE", 14)
+    digest = hashlib.sha256(b"TFL3 published").hexdigest()
+    monkeypatch.setattr(published_detector, "SHA256", digest)
+
+    def run(command, **how):
+        wheel["calls"].append(command)
+        path = Path(command[command.index("--dest") + 1]) / "mediapipe-0.10.21-x.whl"
+        if not wheel["status"]:
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, content in wheel["files"].items():
+                    archive.writestr(name, content)
+        stderr = "WARNING: x\nERROR: No matching distribution found for mediapipe\n"
+        return subprocess.CompletedProcess(command, wheel["status"], "", stderr)
+
+    monkeypatch.setattr(published_detector.subprocess, "run", run)
+    return wheel
+
+
+def test_the_published_model_is_taken_out_of_its_wheel(pip, inside, tmp_path):
+    out = tmp_path / "new" / "short.tflite"
+    status, told, _ = inside("fetch-detector", "mediapipe", out)
+    assert (status, "detector_model" in told) == (0, True)
+    assert out.read_bytes() == b"TFL3 published"
+    assert [path.name for path in out.parent.iterdir()] == ["short.tflite"]
+    (command,) = pip["calls"]
+    assert command[:5] == [sys.executable, "-P", "-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary=:all:", "mediapipe==0.10.21"} < {*command}
+    assert "install" not in command
+    # once it is there, nothing is downloaded; what is another's is left alone
+    assert inside("fetch-detector", "mediapipe", out)[0] == 0
+    assert len(pip["calls"]) == 1
+    out.write_bytes(b"mine")
+    status, _, told = inside("fetch-detector", "mediapipe", out)
+    assert (status, "is there already" in told, out.read_bytes()) == (1, True, b"mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"status": 1}, "No matching distribution found"),
+        ({"files": {}}, "does not hold mediapipe/modules"),
+        ({"files": {published_detector.MEMBER: b"TFL3 another.."}}, "not the published one"),
+        ({"files": {published_detector.MEMBER: bytes(99)}}, "not the published one"),
+    ],
+    ids=["no wheel", "no file", "another file", "too long"],
+)
+def test_what_is_not_the_published_model_is_refused(pip, refused, tmp_path, change, part):
+    pip |= change
+    with refused("mediapipe", part, nothing_in=tmp_path):
+        published_detector.fetch_detector(tmp_path / "a.tflite")
+
+
+def test_no_other_detector_needs_a_file(inside, tmp_path):
+    status, _, told = inside("fetch-detector", "yunet", tmp_path / "a")
+    assert (status, "give mediapipe" in told) == (1, True)
