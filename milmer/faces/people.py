@@ -10,6 +10,7 @@ moves nor changes, is passed over where somebody else does. Where frames show on
 each is taken that is not certainly somebody else's.
 """
 
+import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -131,10 +132,13 @@ class Person:
         self.numbers.update(track.numbers)
 
     def _is_in_place(self, track: Track) -> bool:
-        """Whether a track begins where the one before it ended, or ends where the next begins."""
+        """Whether a track begins, or ends, where this person is just before, or after, it."""
         for own in self.tracks:
-            earlier, later = (own, track) if own.numbers[-1] < track.numbers[0] else (track, own)
-            if overlap(earlier.faces[-1], later.faces[0]) >= _SAME_PLACE:
+            after = bisect.bisect(own.numbers, track.numbers[0])
+            before, after = own.faces[max(after - 1, 0) : after], own.faces[after : after + 1]
+            if any(overlap(face, track.faces[0]) >= _SAME_PLACE for face in before):
+                return True
+            if any(overlap(face, track.faces[-1]) >= _SAME_PLACE for face in after):
                 return True
         return False
 
