@@ -41,6 +41,32 @@ def test_a_benchmark_prints_its_table(arguments):
     assert "cores" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
+def test_the_model_stands_beside_the_best_simple_baseline(tmp_path, monkeypatch):
+    """Of EEG, faces and both, on the same folds; what was trained is not trained again."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    import baselines
+
+    monkeypatch.setattr(baselines, "_prepare_real", lambda *_: None)
+    baselines.prepare(tmp_path, [7], folds=2, trials=8)
+    rows = baselines.measure(tmp_path, "quick", folds=2)
+    assert [row[:2] for row in rows] == [["twin", "EEG"], ["twin", "faces"], ["twin", "both"]]
+    monkeypatch.setattr(baselines, "train_fold", None)
+    assert baselines.measure(tmp_path, "quick", folds=2) == rows
+    data = baselines.read_fold(
+        tmp_path / "twin-7/splits/k0.parquet",
+        [tmp_path / "twin-7/segments/s01.h5"],
+        [tmp_path / "twin-7/tokens/s01.h5"],
+    )
+    both = {"shrinkage LDA", "logistic regression"}
+    for modalities, methods in (
+        (["eeg"], both),
+        (["face"], {"shrinkage LDA"}),
+        (["eeg", "face"], both),
+    ):
+        assert baselines.baselines(data, modalities).keys() == methods
+
+
 def test_planted_frames_differ_from_the_others_of_their_bag(
     twin_results, twin_truth, twin, monkeypatch
 ):

@@ -6,6 +6,7 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.dummy import DummyClassifier
 
+from milmer.metrics.epoch_score import epoch_scores
 from milmer.metrics.scores import (
     baselines,
     by_trials,
@@ -99,6 +100,21 @@ def test_metrics_are_scikit_learns(seed):
             "kappa": sk.cohen_kappa_score(truth, guess),
             "auroc": sk.roc_auc_score(truth, p, multi_class="ovr", average="macro"),
             "loss": sk.log_loss(truth, p),
+        }
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_scores_that_choose_an_epoch_are_scikit_learns_over_the_classes_that_occur(seed):
+    rng = np.random.default_rng(seed)
+    truth, p = rng.choice([0, 2, 3], 40), rng.dirichlet(np.ones(5), 40)
+    guess = p.argmax(1)
+    assert 1 in guess  # a class that does not occur
+    assert epoch_scores(truth, p) == pytest.approx(
+        {
+            "loss": sk.log_loss(truth, p, labels=range(5)),
+            "accuracy": sk.accuracy_score(truth, guess),
+            "macro_f1": sk.f1_score(truth, guess, labels=[0, 2, 3], average="macro"),
         }
     )
 

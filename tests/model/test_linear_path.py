@@ -12,7 +12,13 @@ from milmer.model.network import MilmerNetwork
 from milmer.model.options import ModelOptions
 from milmer.model.shares import logit_shares
 from milmer.model.trained import load_trained, save_trained
-from milmer.training.initial import fit_linear_path
+from milmer.splits.options import SplitOptions
+from milmer.splits.splits import make_split
+from milmer.training import initial
+from milmer.training.fold_data import read_fold
+from milmer.training.initial import fit_linear_path, parameter_groups
+from milmer.training.options import TrainOptions
+from tests import asymmetric
 
 SMALL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 6}
 ROWS, CLASSES = 60, 3
@@ -203,3 +209,44 @@ def test_of_one_modality_the_deep_path_is_its_own(data, modality, part):
 def test_equal_segments_have_no_shares(data):
     same = {name: x[:1].expand_as(x) for name, x in data[0].items()}
     assert logit_shares(build(modalities=["face"]), batches(same)()) == {}
+
+
+def test_it_learns_at_a_tenth_of_the_rate_and_all_else_at_the_whole(data):
+    network = fitted(data)
+    share = {id(p): group["share"] for group in parameter_groups(network) for p in group["params"]}
+    named = dict(network.named_parameters())
+    assert {name for name, p in named.items() if share[id(p)] == 0.1} == {
+        *("linear.eeg.weight", "linear.face.weight", "linear.bias"),
+    }
+    assert {share[id(p)] for name, p in named.items() if not name.startswith("linear.")} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fold", "unit"),
+    [("trial", "s01-k0", ["subject", "trial"]), ("loso", "s03", ["subject"])],
+)
+def test_what_the_protocol_keeps_whole_is_left_out(
+    study, tmp_path, monkeypatch, protocol, fold, unit
+):
+    """Under ``loso`` subjects, so that the temperature is that of new people."""
+    subjects = list(study.trials) if protocol == "loso" else ["s01"]
+    trials = [study.trials[subject] for subject in subjects]
+    make_split(
+        trials, protocol, fold, SplitOptions(folds=2, validation=0), tmp_path / "split.parquet"
+    )
+    segments = [
+        asymmetric.write_segments(tmp_path / "segments", subject, study.trials[subject])
+        for subject in subjects
+    ]
+    data = read_fold(tmp_path / "split.parquet", segments, [])
+    monkeypatch.setattr(initial, "fit_linear_path", lambda *arguments: seen.extend(arguments[2:]))
+    seen = []
+    options = TrainOptions.model_validate({"model": SMALL | {"modalities": ["eeg"]}})
+    rows = data.rows("train")
+    initial.initial_network(data, rows, options, torch.device("cpu"), None)
+    label, groups = seen
+    table = data.table.iloc[rows]
+    assert label.tolist() == table["label"].tolist()
+    expected = table.groupby(unit, sort=True).ngroup()
+    assert groups.tolist() == expected.tolist()
+    assert len(set(groups)) > 1
