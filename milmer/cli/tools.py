@@ -159,10 +159,10 @@ def summary(
     """Print balanced accuracies by segment beside the best baseline, or the whole summary table."""
     import shutil
 
-    from milmer.evaluation.screen import COLUMNS, summary_screen, whole_table
+    from milmer.evaluation.screen import COLUMNS, skipped_lines, summary_screen, whole_table
 
     if everything:
-        typer.echo(whole_table(tables))
+        typer.echo("\n\n".join([whole_table(tables), *skipped_lines(tables)]))
     else:
         columns = shutil.get_terminal_size((COLUMNS, 24)).columns
         typer.echo(summary_screen(tables, min(COLUMNS, columns)))

@@ -57,12 +57,18 @@ def _left_out(tables: Tables, options: TablesOptions) -> list[str]:
                 f"`{experiment}` left out segments whose EEG could not be used: {count} over all "
                 "parts of all folds."
             )
-    for (experiment, protocol), rows in tables["skipped"].groupby(
-        ["experiment", "protocol"], sort=False
+    tests = tables["tests"].query("level == 'segment' and metric == 'accuracy' and left_out > 0")
+    for row in tests.itertuples():
+        sentences.append(
+            f"`{row.experiment}` and `{row.against}` under `{row.protocol}` are compared on the "
+            f"{row.segments} test segments that both have; {row.left_out} that only one of them "
+            "has are left out."
+        )
+    for (experiment, protocol, reason), rows in tables["skipped"].groupby(
+        ["experiment", "protocol", "reason"], sort=False
     ):
-        reasons = "; ".join(dict.fromkeys(rows["reason"]))
         folds = ", ".join(dict.fromkeys(rows["fold"]))
-        sentences.append(f"`{experiment}` under `{protocol}` skipped {folds}: {reasons}.")
+        sentences.append(f"`{experiment}` under `{protocol}` skipped {folds}: {reason}.")
     return sentences
 
 

@@ -23,14 +23,15 @@ NOTES = {
     "inflation": "Accuracy by segment. Reference: the result under an honest protocol, with the "
     "epoch not chosen on the test part; chosen honestly: the experiment under the same protocol "
     f"that differs only in `training.select`. {_BASELINES}\n",
-    "ablation": "Each experiment and its difference from the first, over the subjects that both "
-    f"have. {_LOSO}\n",
+    "ablation": "Each experiment and its difference from the first, on the subjects and test "
+    f"segments that both have; left out: the segments that only one of them has. {_LOSO}\n",
     "controls": "Balanced accuracy by segment, mean over subjects. Observed: with the true labels; "
     "drawn: mean over labels that are permuted so that a link survives (any_trial: none; by_trial: "
     "the subject; shifted: also blocks and drift; by_stimulus: what was shown), with the 5 % and "
     "95 % quantiles. Stimulus, subject and position are priors, which look at no signal.\n",
-    "tests": "Two-sided sign-flip tests over the subjects that both have, none below six; p-values "
-    "are Holm-corrected over the experiments that are tested against the same. "
+    "tests": "Two-sided sign-flip tests over the subjects that both have, none below six, each "
+    "measured on the test segments that both have; left out: the segments that only one has. "
+    "p-values are Holm-corrected over the experiments that are tested against the same. "
     f"{_BASELINES} {_LOSO}\n",
 }
 """The line below each table that is written as Markdown."""

@@ -27,6 +27,7 @@ _COLUMNS = {
     },
     "folds": {"experiment": "text"},
     "confusion": {"experiment": "text", "label": "text", "count": "number"},
+    "skipped": dict.fromkeys(("experiment", "protocol", "fold", "reason"), "text"),
 }
 """The columns that are read of each table, with their kinds."""
 
@@ -40,7 +41,7 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
 
     from tabulate import tabulate
 
-    summary, folds, confusion = (_read(tables, name) for name in _COLUMNS)
+    summary, folds, confusion = (_read(tables, n) for n in ("summary", "folds", "confusion"))
     summary = summary.query("level == 'segment' and metric == 'balanced_accuracy'")
     summary = summary[summary["experiment"].isin(folds["experiment"])]  # others are baselines
     occurring = confusion[confusion["count"] > 0].groupby("experiment")["label"].nunique()
@@ -73,7 +74,20 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
     while max(map(len, lines.splitlines())) > columns and widths[0] > _LEAST:
         widths[0], widths[-1] = max(_LEAST, widths[0] - 4), max(_LEAST, widths[-1] - 14)
         lines = tabulate(cells, tablefmt="plain", disable_numparse=True, maxcolwidths=widths)
-    return f"{lines}\n\n{textwrap.fill(_ABOUT, columns)}"
+    return "\n\n".join([lines, textwrap.fill(_ABOUT, columns), *skipped_lines(tables, columns)])
+
+
+def skipped_lines(tables: Path, columns: int = COLUMNS) -> list[str]:
+    """Which runs were skipped, and why: a paragraph an experiment, protocol and reason."""
+    import textwrap
+
+    groups = _read(tables, "skipped").groupby(["experiment", "protocol", "reason"], sort=False)
+    lines = [
+        f"Skipped: {experiment} under {protocol}, {', '.join(dict.fromkeys(rows['fold']))}: "
+        f"{reason}."
+        for (experiment, protocol, reason), rows in groups
+    ]
+    return [textwrap.fill(escaped(line), columns) for line in lines]
 
 
 def whole_table(tables: Path) -> str:

@@ -16,7 +16,7 @@ from milmer.contracts.tables import SEGMENT
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
-from milmer.evaluation.comparisons import ablation_table, inflation_table, tests_table
+from milmer.evaluation.comparisons import Pairs, ablation_table, inflation_table, tests_table
 from milmer.evaluation.conclusions import conclude
 from milmer.evaluation.control_table import control_files, controls_table
 from milmer.evaluation.formats import NOTES, as_texts, latex, markdown
@@ -65,13 +65,14 @@ def make_tables(
     all_runs = read_runs(runs, options, baselines)
     subjects, calibration = subjects_table(all_runs), calibration_table(all_runs)
     summary = summary_table(subjects, calibration, all_runs, options.report)
+    pairs = Pairs(subjects, all_runs)
     tables = {
         "folds": folds_table(all_runs),
         "subjects": subjects,
         "summary": summary,
-        "inflation": inflation_table(summary, options),
-        "ablation": ablation_table(subjects, summary, options),
-        "tests": tests_table(subjects, summary, options),
+        "inflation": inflation_table(summary, pairs, options),
+        "ablation": ablation_table(subjects, summary, pairs, options),
+        "tests": tests_table(subjects, summary, pairs, options),
         "controls": controls_table(controls, options),
         "calibration": calibration,
         "confusion": confusion_table(all_runs),

@@ -14,7 +14,7 @@ import pytest
 
 from milmer.evaluation import comparisons
 from milmer.evaluation.baseline_options import BASELINES
-from milmer.evaluation.comparisons import ablation_table, inflation_table
+from milmer.evaluation.comparisons import Pairs, ablation_table, inflation_table
 from milmer.evaluation.runs import TablesOptions
 
 # In 64ths, where sums are exact. Two subjects have no video, so `milmer` has no row of them.
@@ -90,7 +90,7 @@ def summary():
 
 @pytest.fixture(scope="module")
 def tested(subjects, summary):
-    return comparisons.tests_table(subjects, summary, OPTIONS)
+    return comparisons.tests_table(subjects, summary, Pairs(subjects), OPTIONS)
 
 
 def p_value(differences):
@@ -191,7 +191,7 @@ def test_the_majority_has_no_macro_f1_and_nothing_is_tested_against_itself(teste
 
 def test_a_table_without_tests_has_their_columns(subjects, summary):
     rows = subjects[(subjects["experiment"] == "eeg") & (subjects["subject"] == "none")]
-    empty = comparisons.tests_table(rows, summary, OPTIONS)
+    empty = comparisons.tests_table(rows, summary, Pairs(rows), OPTIONS)
     assert len(empty) == 0
     numbers = empty[["difference", "p", "p_holm"]].dtypes.tolist()
     assert numbers == ["float64"] * 3
@@ -202,7 +202,7 @@ def test_more_patterns_than_resamples_are_drawn_by_the_seed(subjects, summary):
 
     def p(**report):
         options = OPTIONS.updated({"report": report})
-        table = comparisons.tests_table(rows, summary, options)
+        table = comparisons.tests_table(rows, summary, Pairs(rows), options)
         return table.loc[table["subjects"] == 9, "p"].to_list()
 
     first = p(resamples=100, seed=1)
@@ -222,7 +222,7 @@ def test_remarks_are_of_both_experiments_each_by_its_name(tested):
 def test_an_ablation_has_its_own_mean_and_the_difference_over_common_subjects(
     subjects, summary, protocol, level
 ):
-    table = ablation_table(subjects, summary, OPTIONS)
+    table = ablation_table(subjects, summary, Pairs(subjects), OPTIONS)
     assert "band_power" not in set(table["experiment"])
     rows = table[(table["protocol"] == protocol) & (table["level"] == level)]
     assert set(rows["experiment"]) == set(CHANGES) - ({"late"} if protocol == "loso" else set())
@@ -247,10 +247,12 @@ def test_an_experiment_of_other_subjects_is_above_by_nothing(subjects, summary):
     other = subjects[(subjects["experiment"] == "eeg") & (subjects["subject"] == "s03")]
     other = other.assign(experiment="few")
     lonely = pd.concat([lonely, other])
-    row = ablation_table(lonely, summary, OPTIONS).query("experiment == 'few'").iloc[0]
+    row = (
+        ablation_table(lonely, summary, Pairs(lonely), OPTIONS).query("experiment == 'few'").iloc[0]
+    )
     assert (row["subjects"], row["common_subjects"]) == (1, 0)
     assert pd.isna(row["accuracy_above_milmer"])
-    tests = comparisons.tests_table(lonely, summary, OPTIONS)
+    tests = comparisons.tests_table(lonely, summary, Pairs(lonely), OPTIONS)
     assert "few" not in set(tests.loc[tests["against"] == "milmer", "experiment"])
 
 
@@ -291,7 +293,7 @@ def inflated(names=INFLATED):
                         "note": f"on {name}",
                     }
                 )
-    table = inflation_table(pd.DataFrame(rows), options)
+    table = inflation_table(pd.DataFrame(rows), Pairs(pd.DataFrame()), options)
     return table.set_index(["experiment", "protocol"])
 
 

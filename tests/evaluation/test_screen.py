@@ -7,6 +7,16 @@ from milmer import storage
 from milmer.evaluation.screen import summary_screen, whole_table
 
 LEAKY = "leaky: segments of one trial on both sides; best epoch chosen on the test part"
+WHY = "no segment is left for test (16 rejected)"
+SKIPPED = pd.DataFrame(
+    [
+        ("milmer", "trial", "s02-k0", 0, WHY),
+        ("milmer", "trial", "s02-k0", 1, WHY),
+        ("milmer", "trial", "s07-k1", 0, WHY),
+        ("eeg_only", "loso", "s02", 0, "no segment is left for train (9 rejected)"),
+    ],
+    columns=["experiment", "protocol", "fold", "seed", "reason"],
+)
 
 
 @pytest.fixture
@@ -37,6 +47,7 @@ def tables(tmp_path):
         ("summary", pd.concat([*others, summary])),
         ("folds", folds),
         ("confusion", confusion),
+        ("skipped", SKIPPED),
     ):
         storage.write_table(tmp_path / f"{name}.parquet", table, provenance)
     (tmp_path / "summary.md").write_text("| all |\n")
@@ -73,7 +84,7 @@ def test_the_screen_holds_each_number_beside_the_best_baseline(tables, columns):
 
 
 def test_all_of_the_summary_is_the_whole_table(tables, inside):
-    assert inside("summary", "--all", tables)[1] == "| all |\n"
+    assert inside("summary", "--all", tables)[1].startswith("| all |\n\nSkipped: ")
     code, text, _ = inside("summary", tables)
     assert (code, text.split()[:2]) == (0, ["experiment", "protocol"])
 
@@ -88,7 +99,7 @@ def change(tables, name, edit):
 SUMMARY = ["experiment", "protocol", "level", "metric", "mean", "sd", "low", "high", "note"]
 LACKING = [("summary", name) for name in (*SUMMARY, "band_power_balanced_accuracy")]
 LACKING += [("folds", "experiment"), ("confusion", "experiment"), ("confusion", "label")]
-LACKING += [("confusion", "count")]
+LACKING += [("confusion", "count"), ("skipped", "fold"), ("skipped", "reason")]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +107,7 @@ LACKING += [("confusion", "count")]
 )
 @pytest.mark.parametrize(("name", "column"), LACKING)
 def test_a_table_that_is_none_of_ours_is_one_line(name, column, value, tables, refused):
-    texts = ("experiment", "protocol", "level", "metric", "note", "label")
+    texts = ("experiment", "protocol", "level", "metric", "note", "label", "fold", "reason")
     if value == "5" and column in texts:
         value = 5.5
     if value is None:
@@ -115,7 +126,7 @@ def test_an_experiment_without_classes_is_one_line(tables, refused):
 
 
 def test_names_and_notes_do_not_reach_the_terminal_as_codes(tables, inside):
-    for name in ("summary", "folds", "confusion"):
+    for name in ("summary", "folds", "confusion", "skipped"):
         change(tables, name, lambda table: table.replace("milmer", "red\x1b[31m"))
     change(tables, "summary", lambda table: table.assign(protocol="a\nb", note="\u202ebad"))
     screen = summary_screen(tables)
@@ -123,7 +134,9 @@ def test_names_and_notes_do_not_reach_the_terminal_as_codes(tables, inside):
     assert r"a\nb" in screen
     assert r"\u202ebad" in screen
     (tables / "summary.md").write_bytes(b"| red\x1b[31m |\n| \xff |\n")
-    assert inside("summary", tables, "--all")[1] == "| red\\x1b[31m |\n| \ufffd |\n"
+    text = inside("summary", tables, "--all")[1]
+    assert text.startswith("| red\\x1b[31m |\n| \ufffd |\n")
+    assert "Skipped: red\\x1b[31m under" in " ".join(text.split())
 
 
 def test_a_summary_of_gigabytes_and_none_at_all_are_one_line(tables, refused):
@@ -134,3 +147,11 @@ def test_a_summary_of_gigabytes_and_none_at_all_are_one_line(tables, refused):
         file.truncate(10**11)
     with refused("summary.md: 100,000,000,000 bytes; at most 20,000,000 are read"):
         whole_table(tables)
+
+
+@pytest.mark.parametrize("option", [(), ("--all",)])
+def test_the_screen_says_which_runs_were_skipped_and_why(tables, inside, option):
+    text = inside("summary", *option, tables)[1]
+    assert f"Skipped: milmer under trial, s02-k0, s07-k1: {WHY}." in " ".join(text.split())
+    why = "no segment is left for train (9 rejected)"
+    assert f"Skipped: eeg_only under loso, s02: {why}." in " ".join(text.split())

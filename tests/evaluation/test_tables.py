@@ -427,3 +427,60 @@ def test_a_baseline_that_lacks_more_than_it_rejected_is_refused(tmp_path, refuse
     options = TablesOptions(experiments={"milmer": {"folds": fold}}, baselines={"default": fold})
     with refused("tested on segments that the baseline band_power of fold s01-k0 was not"):
         make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
+
+
+def test_experiments_are_compared_on_the_segments_that_both_have_and_the_others_are_counted(
+    tmp_path,
+):
+    """Each rejects other segments: `raw` those that `milmer` gets right; of s03 none is shared."""
+    folds = ["s01-k0", "s02-k0", "s03-k0"]
+    names = ("milmer", "raw")
+    runs = {
+        (name, fold): write_run(tmp_path / "runs", name, "trial", fold, 1.0)
+        for name in names
+        for fold in folds
+    }
+    hits = {key: t[P].to_numpy().argmax(1) == t["label"].to_numpy() for key, t in runs.items()}
+    of_milmer, of_raw = (hits[name, "s01-k0"] for name in names)
+    kept = {key: np.ones(len(table), bool) for key, table in runs.items()}
+    kept["raw", "s01-k0"][np.flatnonzero(of_milmer)[:5]] = False
+    kept["milmer", "s01-k0"][np.flatnonzero(~of_milmer & ~of_raw)[:2]] = False
+    kept["raw", "s03-k0"][:20] = False
+    kept["milmer", "s03-k0"][20:] = False
+    for (name, fold), rows in kept.items():
+        path = tmp_path / f"runs/{name}/trial/{fold}/seed0/predictions.parquet"
+        table = runs[name, fold][rows].reset_index(drop=True)
+        storage.write_table(path, table, storage.read_provenance(path))
+    about = {"folds": {"trial": folds}}
+    options = TablesOptions(experiments={"milmer": about, "raw": about | {"changes": {"eeg": "r"}}})
+    make_tables(tmp_path / "runs", options, tmp_path / "tables")
+    both = kept["milmer", "s01-k0"] & kept["raw", "s01-k0"]
+    assert (~both).sum() == 7
+    on_both = of_raw[both].mean() - of_milmer[both].mean()
+    on_own = of_raw[kept["raw", "s01-k0"]].mean() - of_milmer[kept["milmer", "s01-k0"]].mean()
+    assert abs(on_own - on_both) > 0.05
+    trials = [by_level(runs[name, "s01-k0"][both], "trial") for name in names]
+    by_trial = [np.mean(t[P].to_numpy().argmax(1) == t["label"]) for t in trials]
+    whole = [by_hand(by_level(runs[n, "s02-k0"], "trial"))["accuracy"] for n in names]
+    expected = {
+        "segment": [on_both, hits["raw", "s02-k0"].mean() - hits["milmer", "s02-k0"].mean()],
+        "trial": [by_trial[1] - by_trial[0], whole[1] - whole[0]],
+    }
+    tests, ablation = (
+        storage.read_table(tmp_path / f"tables/{name}.parquet", "tables")
+        for name in ("tests", "ablation")
+    )
+    for level, differences in expected.items():
+        key = {"experiment": "raw", "level": level}
+        found = row(tests, **key, against="milmer", metric="accuracy")
+        assert found["difference"] == pytest.approx(np.mean(differences))
+        assert tuple(found[["subjects", "segments", "left_out"]]) == (2, 57, 7 + 32)
+        found = row(ablation, **key)
+        assert found["accuracy_above_milmer"] == pytest.approx(np.mean(differences))
+        counts = found[["common_subjects", "common_segments", "left_out"]]
+        assert tuple(counts) == (2, 57, 39)
+    text = (tmp_path / "tables/conclusions.md").read_text()
+    assert (
+        "`raw` and `milmer` under `trial` are compared on the 57 test segments that both have; 39 "
+        "that only one of them has are left out."
+    ) in text

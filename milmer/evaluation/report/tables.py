@@ -105,15 +105,16 @@ def summary(results: Results) -> PageTable:
 def tests(results: Results) -> PageTable:
     """Paired tests of each experiment against the first and the baselines."""
     columns = ["experiment", "against", "protocol", "level", "metric", "subjects"]
+    columns += ["segments", "left_out"]
     table = results.tables["tests"][[*columns, "difference", "p", "p_holm", "note"]]
     return page_table("Paired sign-flip tests over subjects, Holm-corrected", table, "tests.csv")
 
 
 def ablation(results: Results) -> PageTable:
-    """Each experiment compared with the first, over the subjects that both have."""
+    """Each experiment compared with the first, on the segments that both have."""
     table = results.tables["ablation"].drop(columns="changes")
     return page_table(
-        "Means, and differences from the first experiment over common subjects",
+        "Means, and differences from the first experiment on the subjects and segments of both",
         table,
         "ablation.csv",
     )
