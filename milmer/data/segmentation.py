@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from milmer.options import Options
 
+_ROUNDING = 5e-5  # s
+
 
 class SegmentationOptions(Options):
     """How a trial is cut into segments."""
@@ -49,8 +51,8 @@ def segment_grid(
     return [
         Segment(int(trial), position, position * step)
         for trial, eeg_seconds in trials
-        # A tolerance of a millisecond: 12 s recorded as 11.9999 s hold four segments of 3 s.
-        for position in range(_whole(eeg_seconds + 1e-3, options.seconds, step))
+        # Tolerates rounding, not a sample: 12 s that lack one have three segments of 3 s.
+        for position in range(_whole(eeg_seconds + _ROUNDING, options.seconds, step))
     ]
 
 

@@ -280,7 +280,7 @@ def _judge(
     names = [recording.channels[i] for i in good]
 
     def judge(segment: Segment, part: slice, filtered: np.ndarray) -> Rejection | None:
-        if (lacking := part.stop - filtered.shape[1]) > 0:  # the grid tolerates a millisecond
+        if (lacking := part.stop - filtered.shape[1]) > 0:  # the grid tolerates rounding
             return Rejection("too short", f"the recording ends {lacking} samples before it")
         if options.eeg.layout == "as_published":
             return None

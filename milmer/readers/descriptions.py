@@ -4,8 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from milmer.errors import MilmerError
-from milmer.limits import require_size
+from milmer.limits import read_json
 from milmer.options import Options, options_error
 
 
@@ -27,10 +26,7 @@ def read_description(path: Path) -> Description | None:
     file = path.with_suffix(".json")
     if not file.is_file():
         return None
-    require_size(file)
     try:
-        return Description.from_json(file.read_text("utf-8"))
+        return Description.model_validate(read_json(file, "write it again"))
     except ValidationError as error:
         raise options_error(Description, error, str(file)) from error
-    except (OSError, ValueError) as error:
-        raise MilmerError("is not JSON", where=file, remedy="write it again") from error

@@ -154,9 +154,10 @@ class EDFFile:
 
     def read(self, signals: list[Signal], first: int, stop: int) -> np.ndarray:
         """Samples ``first`` to ``stop`` of ``signals`` of one rate: (signal, sample)."""
-        return self.stored(signals, first, stop) * np.array([[s.gain] for s in signals]) + (
-            np.array([[s.shift] for s in signals])
-        )
+        x = self.stored(signals, first, stop).astype(np.float64)
+        x *= np.array([[s.gain] for s in signals])
+        x += np.array([[s.shift] for s in signals])
+        return x
 
     def stored(self, signals: list[Signal], first: int, stop: int) -> np.ndarray:
         """The same as they are stored: int32 (signal, sample)."""
@@ -166,23 +167,9 @@ class EDFFile:
         for number, block in self._blocks(begin, end):
             at = slice((number - begin) * samples, (number - begin + len(block)) * samples)
             for row, signal in zip(rows, signals, strict=True):
-                row[at] = self._numbers(block, signal)
+                part = block[:, signal.offset : signal.offset + signal.samples]
+                row[at] = (part if self._width == 2 else part >> 8).reshape(-1)
         return rows[:, first - begin * samples : stop - begin * samples]
-
-    def _numbers(self, block: np.ndarray, signal: Signal) -> np.ndarray:
-        """The samples of a signal in a ``block`` (record, byte): (sample,)."""
-        content = self._content(block, signal)
-        if self._width == 2:
-            return content.view("<i2").reshape(-1)
-        # 24 bits: the upper three bytes of 32, moved down with their sign
-        wide = np.zeros((content.size // 3, 4), np.uint8)
-        wide[:, 1:] = content.reshape(-1, 3)
-        return wide.view("<i4").reshape(-1) >> 8
-
-    def _content(self, block: np.ndarray, signal: Signal) -> np.ndarray:
-        """The bytes of a signal in a ``block`` of records: (record, byte)."""
-        begin, end = signal.offset, signal.offset + signal.samples
-        return np.ascontiguousarray(block[:, begin * self._width : end * self._width])
 
     def _contents(self, signal: Signal, records: int) -> Iterator[bytes]:
         """The bytes of annotations in each of the first ``records``; nothing else is read."""
@@ -196,15 +183,24 @@ class EDFFile:
             raise damaged(self.path, error) from error
 
     def _blocks(self, first: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Records ``first`` to ``stop`` as (record, byte), some at once, each with its number."""
+        """Records ``first`` to ``stop`` as (record, sample), some at once, each with its number.
+
+        Samples of 24 bits are the upper three bytes of 32.
+        """
         size = self._record * self._width
         step = max(1, _AT_ONCE // size)
+        spare = self._width == 3  # a byte before the first sample, which is not of it
+        kind = "<i4" if spare else "<i2"
         try:
             with open(self.path, "rb") as file:
                 file.seek(self._begin + first * size)
                 for number in range(first, stop, step):
-                    block = np.fromfile(file, np.uint8, min(step, stop - number) * size)
-                    yield number, block.reshape(-1, size)
+                    count = min(step, stop - number)
+                    block = np.zeros(spare + count * size, np.uint8)
+                    if file.readinto(block[spare:]) < count * size:
+                        raise ValueError("it ends too early")
+                    strides = (size, self._width)
+                    yield number, np.ndarray((count, self._record), kind, block, 0, strides)
         except (OSError, ValueError) as error:
             raise damaged(self.path, error) from error
 

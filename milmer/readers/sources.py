@@ -122,7 +122,8 @@ def _open_edf(path: Path) -> Source:
 
     def read(channels: Sequence[int], first: int, stop: int) -> np.ndarray:
         x = file.read([signals[i] for i in channels], first, stop)
-        return x * np.array([[factors[i]] for i in channels])
+        x *= np.array([[factors[i]] for i in channels])
+        return x
 
     return Source(
         [signal.label for signal in signals],

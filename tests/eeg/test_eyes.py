@@ -8,8 +8,10 @@ from scipy.signal import find_peaks
 
 from milmer.data.options import RecordingOptions
 from milmer.data.segmentation import segment_grid
+from milmer.deap import recordings as deap
+from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
-from milmer.eeg.segments import cut_segments, margin_of
+from milmer.eeg.segments import cut_segments, margin_of, subject_segments
 from milmer.manifest.recordings import read_recording
 
 SFREQ = 128.0
@@ -42,15 +44,15 @@ def prepared(recordings):
     return prepare
 
 
-def blinks(eeg):
-    """Samples at which Fpz peaks."""
-    slow = mne.filter.filter_data(eeg["Fpz"], SFREQ, None, 10, verbose="error")
+def blinks(eeg, name="Fpz"):
+    """Samples at which a frontal channel peaks."""
+    slow = mne.filter.filter_data(eeg[name], SFREQ, None, 10, verbose="error")
     return find_peaks(slow, height=60, distance=64)[0]
 
 
-def blink(eeg, onsets):
-    """Peak in µV of what is locked to blinks at Fpz."""
-    epochs = [eeg["Fpz"][s - 64 : s + 64] for s in onsets if 64 < s < len(eeg["Fpz"]) - 64]
+def blink(eeg, onsets, name="Fpz"):
+    """Peak in µV of what is locked to blinks at a frontal channel."""
+    epochs = [eeg[name][s - 64 : s + 64] for s in onsets if 64 < s < len(eeg[name]) - 64]
     locked = np.mean(epochs, axis=0)
     return np.abs(locked - np.median(locked)).max()
 
@@ -82,5 +84,30 @@ def test_regression_keeps_alpha_too(prepared):
     after, _ = prepared(*wiring, artefacts="eog_regression")
     onsets = blinks(before)
     assert blink(after, onsets) < 0.7 * blink(before, onsets)
+    for name in ("Fz", "Oz"):
+        assert 0.95 <= alpha(after, name, onsets) / alpha(before, name, onsets) <= 1.05
+
+
+@pytest.mark.parametrize("subject", ["s01", "s02"])
+def test_original_recordings_of_deap_lose_blinks_and_keep_alpha(deap_from_real, tmp_path, subject):
+    options = ("--subjects", "1", "2", "--trials", "16", "--seconds", "15", "--formats", "bdf")
+    root = deap_from_real("eyes", *options, "--no-video", "1", "2")
+    trials = tmp_path / f"{subject}.parquet"
+    make_trials(root, subject, TrialsOptions(source="bdf"), trials)
+
+    def prepare(**eeg):
+        options = SegmentsOptions.model_validate({"eeg": eeg})
+        segments = subject_segments(trials, root, options, deap.read_recording)
+        whole = np.concatenate(list(segments.eeg.astype(np.float64)), axis=1)
+        return dict(zip(segments.channels, whole, strict=True)), segments.cleaned
+
+    before, _ = prepare(artefacts="none")
+    after, report = prepare()
+    assert report["artefacts"] == "ica"
+    for name in ("Fp1", "Fp2"):
+        onsets = blinks(before, name)
+        assert len(onsets) > 80
+        assert blink(before, onsets, name) > 130
+        assert blink(after, onsets, name) <= 20
     for name in ("Fz", "Oz"):
         assert 0.95 <= alpha(after, name, onsets) / alpha(before, name, onsets) <= 1.05
