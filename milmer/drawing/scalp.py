@@ -7,27 +7,34 @@ from collections.abc import Mapping
 import numpy as np
 
 from milmer.drawing.svg import Drawing, Panel
-from milmer.readers import channels as montage
+from milmer.readers.channels import Positions, info, placed_names
 
 _LINES = "#7a828e"  # visible on light and on dark paper
 _SIZE = 240  # of the picture in CSS px; it has twice as many dots
 
 
-def scalp_map(title: str, values: Mapping[str, float], what: str, description: str) -> Panel:
+def scalp_map(
+    title: str,
+    values: Mapping[str, float],
+    what: str,
+    description: str,
+    positions: Positions | None = None,
+) -> Panel:
     """A map of ``values`` by channel; ``what`` names the quantity and its unit.
 
-    A channel without a position in the 10–20 system is left out, and the description names it.
+    ``positions`` are those of the recording; without them names have those of the 10–20 system. A
+    channel that has none is left out, and the description names it.
     """
-    positioned = montage.placed_names().values()
+    positioned = placed_names().values() if positions is None else positions
     placed = {name: float(v) for name, v in values.items() if name in positioned}
     drawing = Drawing(_SIZE + 40, _SIZE + 66)
     if len(placed) < 4:  # too few to interpolate between
         drawing.height = 40
-        drawing.text(8, 24, "no channel of the 10–20 system")
+        drawing.text(8, 24, "no map: it is not known where the channels are")
         return drawing.panel(title, description)
     most = max(map(abs, placed.values())) or 1.0
     signed = min(placed.values()) < 0
-    drawing.picture(20, 0, _SIZE, _map(placed, most, signed))
+    drawing.picture(20, 0, _SIZE, _map(placed, most, signed, positions))
     _scale(drawing, (-most if signed else 0.0, most), signed)
     drawing.text(20, _SIZE + 60, what, "soft")
     absent = [name for name in values if name not in placed]
@@ -42,20 +49,21 @@ def strongest(values: Mapping[str, float], count: int = 3) -> str:
     return ", ".join(f"{name} {values[name]:.3g}" for name in first)
 
 
-def _map(values: Mapping[str, float], most: float, signed: bool) -> str:
+def _map(
+    values: Mapping[str, float], most: float, signed: bool, positions: Positions | None
+) -> str:
     """The map as a data URI of a PNG; colours end at ±``most``, or at 0 and ``most``."""
     import mne
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    info = montage.info(list(values))
     figure = Figure(figsize=(2.4, 2.4), dpi=2 * _SIZE / 2.4)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
     with mne.utils.use_log_level("error"):
         mne.viz.plot_topomap(
             np.array(list(values.values())),
-            info,
+            info(list(values), positions),
             axes=axes,
             show=False,
             cmap="RdBu_r" if signed else "Blues",

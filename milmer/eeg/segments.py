@@ -145,6 +145,9 @@ def subject_segments(
     log_rejected(files[0], len(grid), cleaned.get("rejected", ()))
     if any(recording.dropped.values()):
         cleaned = cleaned | {"not_read": recording.dropped}
+    if recording.positions is not None:
+        places = {name: [*recording.positions.get(name, ())] for name in recording.channels}
+        cleaned = cleaned | {"positions": {name: xyz for name, xyz in places.items() if xyz}}
     return SubjectSegments(
         eeg, rejected, grid, tuple(recording.channels), recording.sfreq, cleaned, digests
     )

@@ -51,12 +51,19 @@ def placed_names() -> dict[str, str]:
     return {name.lower(): name for name in _montage(frozenset(["no channel"])).ch_names}
 
 
-def info(channels: list[str]) -> "mne.Info":
-    """MNE's description of EEG ``channels`` with their positions; each channel must have one."""
+def info(channels: list[str], positions: Positions | None = None) -> "mne.Info":
+    """MNE's description of EEG ``channels`` with their positions; each channel must have one.
+
+    ``positions`` are those of a file; without them names have those of the 10–20 system.
+    """
     import mne
 
     description = mne.create_info(list(channels), 1.0, "eeg")
-    description.set_montage(montage(channels))
+    if positions is None:
+        description.set_montage(montage(channels))
+    else:
+        sites = {name: np.array(positions[name]) for name in channels}
+        description.set_montage(mne.channels.make_dig_montage(sites, coord_frame="head"))
     return description
 
 
@@ -119,12 +126,7 @@ def _interpolation(
             remedy="leave it out of dataset.channels, or set eeg.bad_channels to keep",
         )
     names = [channels[i] for i in placed]
-    if any(points.values()):
-        description = mne.create_info(names, 1.0, "eeg")
-        sites_of = {name: np.array(points[name]) for name in names}
-        description.set_montage(mne.channels.make_dig_montage(sites_of, coord_frame="head"))
-    else:
-        description = info(names)
+    description = info(names, points if any(points.values()) else None)
     # MNE's output for one unit at each channel in turn is the matrix that it applies.
     units = mne.io.RawArray(np.eye(len(placed)), description, verbose="error")
     units.info["bads"] = list(bad)

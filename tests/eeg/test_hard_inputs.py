@@ -104,3 +104,20 @@ def test_caps_without_places_reject_the_trial_of_a_bad_channel():
     cleaned, report = clean(eeg, None, names, 128.0, False, options, positions=places)
     assert report["bad_channels"][0]["done"] == "interpolated"
     assert cleaned[2][3].std() > 1
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_caps_keep_the_positions_of_their_file_with_the_segments(tmp_path, segments, placed):
+    """An ABC cap: `A1 … A8` have the places of the file, or none, and never those of 10–05."""
+    names = [f"A{i}" for i in range(1, 9)]
+    info = mne.create_info(names, 200.0, "eeg")
+    places = {name: np.array([0.01 * i, 0.05, 0.06 - 0.01 * i]) for i, name in enumerate(names)}
+    if placed:
+        info.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"))
+    raw = mne.io.RawArray(waves(8) * 1e-6, info, verbose="error")
+    raw.save(tmp_path / "a_raw.fif", fmt="double", verbose="error")
+    _, reasons, cleaned = segments(tmp_path / "a_raw.fif", (1, 7))
+    assert reasons == ["", ""]
+    assert list(cleaned["positions"]) == (names if placed else [])
+    for name, xyz in cleaned["positions"].items():
+        assert xyz == pytest.approx(places[name], abs=1e-6)

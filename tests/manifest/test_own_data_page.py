@@ -175,7 +175,7 @@ def test_the_report_shows_channels_of_the_montage_and_the_classes(project, done)
     page = (project / "results/report/index.html").read_text()
     assert "recordings listed in a manifest" in page
     assert "left, right" in page
-    assert "no channel of the 10–20 system" not in page
+    assert "it is not known where the channels are" not in page
 
 
 def test_crops_are_faces_from_the_times_of_each_trial(project, done):

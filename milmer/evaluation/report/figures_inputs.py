@@ -154,7 +154,10 @@ def channels(results: Results) -> Figure:
         increase = dict(zip(names, values.tolist(), strict=True))
         description = f"The loss increases most for {strongest(increase)}. "
         description += shares_text(results.logit_shares(group))
-        panels.append(scalp_map(group.title, increase, "increase of cross-entropy", description))
+        variant = results.options.experiments[group.experiment].eeg
+        places = next((c.positions for c in results.cleaning if c.variant == variant), None)
+        what = "increase of cross-entropy"
+        panels.append(scalp_map(group.title, increase, what, description, places))
     return Figure(
         "channels",
         "Which channels matter",
@@ -191,12 +194,14 @@ def _cleaning_panels(cleaned: Cleaning) -> Iterator[Panel]:
     if removed:
         mean = _mean(removed)
         text = f"Mean over {_counted(len(removed))}; largest for {strongest(mean)}."
-        yield scalp_map(f"{cleaned.variant}: removed variance", mean, "share of variance", text)
+        title, what = f"{cleaned.variant}: removed variance", "share of variance"
+        yield scalp_map(title, mean, what, text, cleaned.positions)
     coefficients = [a["coefficients"] for a in cleaned.subjects.values() if "coefficients" in a]
     for eye in coefficients[0] if coefficients else []:
         mean = _mean([c[eye] for c in coefficients])
         text = f"Mean over {_counted(len(coefficients))}; largest for {strongest(mean)}."
-        yield scalp_map(f"{cleaned.variant}: {eye} in the EEG", mean, f"µV per µV of {eye}", text)
+        title, what = f"{cleaned.variant}: {eye} in the EEG", f"µV per µV of {eye}"
+        yield scalp_map(title, mean, what, text, cleaned.positions)
     components = [
         (subject, component)
         for subject, about in cleaned.subjects.items()
@@ -207,7 +212,8 @@ def _cleaning_panels(cleaned: Cleaning) -> Iterator[Panel]:
         text = f"{r}; {100 * component['variance']:.1f} % of the variance; largest for "
         text += f"{strongest(component['map'])}."
         title = f"{cleaned.variant}, {subject}: component {component['index']}"
-        yield scalp_map(title, component["map"], "µV per standard deviation", text)
+        what = "µV per standard deviation"
+        yield scalp_map(title, component["map"], what, text, cleaned.positions)
 
 
 def _bad_channels(cleaned: Cleaning, bad: dict[tuple[str, str], int]) -> Panel:

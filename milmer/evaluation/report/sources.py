@@ -85,6 +85,11 @@ class Cleaning:
     channels: list[str]
     subjects: dict[str, dict[str, Any]]
 
+    @property
+    def positions(self) -> dict[str, list[float]] | None:
+        """Where the first subject's file has the channels; None where the 10–20 system says it."""
+        return next((about.get("positions") for about in self.subjects.values()), None)
+
 
 @dataclass
 class Results:
