@@ -71,7 +71,8 @@ def require_plausible(raw: "mne.io.BaseRaw", path: Path) -> None:
     """Refuse what MNE made of a header, before any samples are read: files, rate, length."""
     files = {path, *(Path(name) for name in raw.filenames if name)}
     for file in files - {path}:
-        if path not in file.parents:  # of a folder companions are all files
+        # Of a folder companions are all files; MNE names them from the root.
+        if path.resolve() not in file.resolve().parents:
             require_beside(path, file)
     files = {part for file in files for part in (companions(file) if file.is_dir() else [file])}
     rate, channels = float(raw.info["sfreq"]), len(raw.ch_names)
