@@ -32,9 +32,7 @@ from milmer.readers.video import Clip, reading
 
 _WAITING = 16  # frames that may wait for a thread at once, so that memory stays bounded
 _IN_MEMORY = 2**25  # bytes of crops that wait in memory and not in a file
-# Frames in which only the second size must have found a face before it goes first: a clip of a near
-# face may begin with some in which it is hard to find.
-_USUALLY = 8
+_USUALLY = 8  # frames by which one size is ahead of the other before it is the clip's
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -120,7 +118,7 @@ class Cropper:
         with reading(path, av.FFmpegError):
             frames = frames_of(path, clip, wanted, options.threads)
             searched = self._ahead(
-                self._search, ((number, frame, sizes.larger_first) for number, frame in frames)
+                self._search, ((number, frame, sizes.order) for number, frame in frames)
             )
             guessed = self._guess(searched, tracks, sizes, place)
             for boxed, image in self._ahead(self._crop, borrow(smooth(follow(guessed), reach))):
@@ -201,13 +199,13 @@ class Cropper:
             yield queue.popleft().result()
 
     def _search(
-        self, numbered: tuple[int, av.VideoFrame, bool]
+        self, numbered: tuple[int, av.VideoFrame, tuple[int, ...]]
     ) -> tuple[int, av.VideoFrame, Search]:
         if not hasattr(self._local, "finder"):
             self._local.finder = FaceFinder(self._options)
             self._finders.append(self._local.finder)
-        number, frame, larger_first = numbered
-        return number, frame, self._local.finder.find_in(frame, larger_first)
+        number, frame, order = numbered
+        return number, frame, self._local.finder.find_in(frame, order)
 
     def _crop(self, boxed: Boxed) -> tuple[Boxed, np.ndarray]:
         picture = boxed.frame.to_ndarray(format="rgb24")  # (height, width, 3)
@@ -215,21 +213,31 @@ class Cropper:
 
 
 class _Sizes:
-    """Which size of a clip's pictures is searched first: that at which its face is found."""
+    """At which sizes the next frame is searched: first at that at which the clip's face is found.
+
+    Where this is the first size, a frame without a face is most likely just that, and is not
+    searched again, until there are some of them.
+    """
 
     def __init__(self) -> None:
         self._lead = 0  # of the second size over the first, in frames
         self.second_searches = 0
 
     @property
-    def larger_first(self) -> bool:
-        return self._lead >= _USUALLY
+    def order(self) -> tuple[int, ...]:
+        """Indices of the sizes."""
+        if self._lead <= -_USUALLY:
+            return (0,)
+        return (1, 0) if self._lead >= _USUALLY else (0, 1)
 
     def count(self, search: Search) -> None:
         """Take note of what was found in a frame, and at which size."""
         self.second_searches += search.searches - 1
         if search.faces:
-            self._lead = min(self._lead + (1 if search.larger else -1), 2 * _USUALLY)
+            step = 1 if search.larger else -1
+            self._lead = int(np.clip(self._lead + step, -2 * _USUALLY, 2 * _USUALLY))
+        elif self._lead < 0:
+            self._lead += 1
 
 
 class _Kept:

@@ -262,14 +262,14 @@ class FaceFinder:
             picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
         return self._detected(picture, width, height)[0]
 
-    def find_in(self, frame: av.VideoFrame, larger: bool = False) -> Search:
+    def find_in(self, frame: av.VideoFrame, order: tuple[int, ...] = (0, 1)) -> Search:
         """The faces in a decoded frame, in its px; it is reduced before colours are converted.
 
-        ``larger``: begin with the second size.
+        ``order``: which of the two sizes are tried, one after the other until a face is found.
         """
         sizes = self._sizes[:1]
-        if _reduced(frame.width, frame.height, sizes[0]) is not None:
-            sizes = self._sizes[::-1] if larger else self._sizes
+        if len(self._sizes) > 1 and _reduced(frame.width, frame.height, sizes[0]) is not None:
+            sizes = tuple(self._sizes[i] for i in order)
         for searches, size in enumerate(sizes, 1):
             small = self._picture(frame, _reduced(frame.width, frame.height, size))
             faces, looks = self._detected(small, frame.width, frame.height)

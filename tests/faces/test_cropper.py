@@ -40,7 +40,7 @@ def most_alive(monkeypatch):
                 yield number, Picture(number)
                 most = max(most, len(_ALIVE))
 
-        def find_in(frame, larger):
+        def find_in(frame, order):
             faces = [Face(20, 20, 20, 20, 0.9)] if has_face(frame.number) else []
             return Search(faces, np.ones((len(faces), 4), np.float32), False, 1)
 
@@ -88,7 +88,7 @@ def decoded(monkeypatch):
             passes.append(list(wanted))
             yield from ((number, Picture(number)) for number in wanted)
 
-        def find_in(frame, larger):
+        def find_in(frame, order):
             found = faces(frame.number)
             looks = np.array([np.eye(4)[kind] for _, kind in found], np.float32)
             return Search([face for face, _ in found], looks, False, 1)
@@ -143,17 +143,19 @@ def test_crops_wait_in_a_file_where_there_are_many(decoded, monkeypatch):
         (lambda n: "first", 0),
         (lambda n: "second", 8 + 15),  # until it leads by 8, and 15 that are on their way
         (lambda n: "second" if n < 5 else "first", 5),
-        (lambda n: "second" if n < 40 else "first", 23 + 9 + 15),
+        (lambda n: "second" if n < 40 else "first", 8 + 15 + 9 + 15),
         (lambda n: "neither", 100),
+        (lambda n: "first" if n % 20 < 15 else "neither", 5),  # before it is known to be near
+        (lambda n: "first" if n < 50 else "second", 50 - 9 - 15 - 3),  # then it leads
     ],
-    ids=["near", "far", "mostly near", "comes near", "nobody"],
+    ids=["near", "far", "mostly near", "comes near", "nobody", "near with gaps", "goes away"],
 )
-def test_the_size_that_worked_goes_first(monkeypatch, found_at, second):
-    def find_in(frame, larger):
-        order = ("second", "first") if larger else ("first", "second")
-        at = found_at(frame.number)
-        faces, searches = ([], 2) if at == "neither" else ([LARGE], 1 + order.index(at))
-        return Search(faces, np.ones((len(faces), 4), np.float32), at == "second", searches)
+def test_the_size_that_worked_is_remembered(monkeypatch, found_at, second):
+    def find_in(frame, order):
+        at = {"first": 0, "second": 1}.get(found_at(frame.number))
+        faces = [LARGE] if at in order else []
+        searches = 1 + order.index(at) if faces else len(order)
+        return Search(faces, np.ones((len(faces), 4), np.float32), at == 1, searches)
 
     monkeypatch.setattr(module, "frames_of", lambda *a: ((n, Picture(n)) for n in a[2]))
     finder = SimpleNamespace(find_in=find_in, close=lambda: None)

@@ -98,23 +98,24 @@ def frame_of(width, height):
 
 
 @pytest.mark.parametrize(
-    ("options", "larger", "expected"),
+    ("options", "order", "expected"),
     [
-        ({}, False, [256, 640]),
-        ({}, True, [640]),
-        ({"second_detection_size": None}, False, [256]),
-        ({"second_detection_size": None}, True, [256]),
-        ({"second_detection_size": 200}, False, [256]),
-        ({"second_detection_size": 960, "detection_size": 320}, False, [320, 960]),
-        ({"second_detection_size": 5000}, False, [256, 1200]),  # never more than there is
-        ({"detection_size": 1300}, False, [1200]),  # no larger than it is
+        ({}, (0, 1), [256, 640]),
+        ({}, (1, 0), [640]),
+        ({}, (0,), [256]),
+        ({"second_detection_size": None}, (0, 1), [256]),
+        ({"second_detection_size": None}, (1, 0), [256]),
+        ({"second_detection_size": 200}, (0, 1), [256]),
+        ({"second_detection_size": 960, "detection_size": 320}, (0, 1), [320, 960]),
+        ({"second_detection_size": 5000}, (0, 1), [256, 1200]),  # never more than there is
+        ({"detection_size": 1300}, (0, 1), [1200]),  # no larger than it is
     ],
 )
 def test_where_no_face_is_found_the_picture_is_searched_again_larger(
-    sizes, options, larger, expected
+    sizes, options, order, expected
 ):
     finder = FaceFinder(FacesOptions(**options))
-    search = finder.find_in(frame_of(1200, 600), larger)
+    search = finder.find_in(frame_of(1200, 600), order)
     assert sizes == expected
     assert search.searches == len(expected)
     assert search.larger == (expected[-1] > options.get("detection_size", 256))
