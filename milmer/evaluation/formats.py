@@ -17,7 +17,7 @@ _LOSO = (
     "approximate."
 )
 NOTES = {
-    "summary": "Mean ± standard deviation over subjects, with the [bootstrap interval] of the mean "
+    "summary": "Mean ± standard deviation over subjects, with Student's [interval] of the mean "
     f"if there are at least six. {_BASELINES} ECE: expected calibration error by segment, 15 bins, "
     f"over all segments together. {_LOSO}\n",
     "inflation": "Accuracy by segment. Reference: the result under an honest protocol, with the "

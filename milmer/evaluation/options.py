@@ -28,5 +28,7 @@ class SummaryOptions(Options):
     """How results are summarised."""
 
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
-    resamples: int = Field(10_000, ge=100, description="Number of bootstrap samples or sign flips.")
-    seed: int = Field(0, ge=0, description="Seed of the resampling.")
+    resamples: int = Field(
+        10_000, ge=100, description="Number of sign flips that a test draws where there are more."
+    )
+    seed: int = Field(0, ge=0, description="Seed of draws: sign flips and permuted labels.")

@@ -35,7 +35,7 @@ from milmer.evaluation.runs import (
     skipped_table,
 )
 from milmer.metrics.scores import NAMES, measure, probabilities, scores
-from milmer.metrics.statistics import bootstrap_interval
+from milmer.metrics.statistics import t_interval
 from milmer.plain_text import as_cells
 
 BESIDE = ("majority", "chance", *BASELINES)
@@ -63,8 +63,8 @@ def make_tables(
             "no run to summarise", where=runs, remedy="set experiments and protocols.names"
         )
     all_runs = read_runs(runs, options, baselines)
-    subjects, calibration = subjects_table(all_runs), calibration_table(all_runs)
-    summary = summary_table(subjects, calibration, all_runs, options.report)
+    (subjects, over_seeds), calibration = subjects_table(all_runs), calibration_table(all_runs)
+    summary = summary_table(subjects, over_seeds, calibration, all_runs, options.report)
     pairs = Pairs(subjects, all_runs)
     tables = {
         "folds": folds_table(all_runs),
@@ -134,8 +134,11 @@ def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys((*NAMES, *BESIDE), "float64"))
 
 
-def subjects_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
-    """One row per experiment, protocol, level and subject: its metrics, averaged over seeds."""
+def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per experiment, protocol, level and subject: its metrics, averaged over seeds.
+
+    Also the deviation over seeds of the means over subjects, by experiment, protocol and level.
+    """
     rows = []
     for group in groups(runs, by_seed=True):
         first = group[0]
@@ -152,7 +155,7 @@ def subjects_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
                 beside = _beside(subject_rivals, first.labels, level)
                 rows.append(
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
-                    | {"subject": subject, **values}
+                    | {"seed": first.seed, "subject": subject, **values}
                     | accuracy_without_model(predictions, level)
                     | beside
                     | _above(values, predictions, subject_rivals, first.labels, level, beside)
@@ -163,11 +166,14 @@ def subjects_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
     table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
     keys = [*KEY, "subject"]
     means = table.groupby(keys, sort=False)[numbers].mean()
-    return means.join(table.groupby(keys, sort=False)[["tested", "note"]].first()).reset_index()
+    means = means.join(table.groupby(keys, sort=False)[["tested", "note"]].first()).reset_index()
+    seeds = table.groupby([*KEY, "seed"], sort=False)[list(NAMES)].mean()
+    return means, seeds.groupby(KEY, sort=False).std(ddof=1)
 
 
 def summary_table(
     subjects: pd.DataFrame,
+    over_seeds: pd.DataFrame,
     calibration: pd.DataFrame,
     runs: list[EvaluatedRun],
     report: SummaryOptions,
@@ -182,9 +188,7 @@ def summary_table(
         first = group_runs[0]
         for metric in NAMES:
             values = group[metric].dropna().to_numpy()
-            interval = bootstrap_interval(
-                values, report.confidence, report.resamples, report.seed
-            ) or (None, None)
+            interval = t_interval(values, report.confidence) or (None, None)
             rows.append(
                 dict(zip(KEY, key, strict=True))
                 | {
@@ -193,6 +197,7 @@ def summary_table(
                     "sd": values.std(ddof=1) if len(values) > 1 else None,
                     "low": interval[0],
                     "high": interval[1],
+                    "sd_over_seeds": over_seeds.loc[key, metric],
                     "subjects": group["subject"].nunique(),
                     "folds": len({run.fold for run in group_runs}),
                     "seeds": len({run.seed for run in group_runs}),
@@ -204,7 +209,7 @@ def summary_table(
                     "note": first.note,
                 }
             )
-    numbers = ("mean", "sd", "low", "high", "ece", *BESIDE, *balanced)
+    numbers = ("mean", "sd", "low", "high", "sd_over_seeds", "ece", *BESIDE, *balanced)
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
 
 

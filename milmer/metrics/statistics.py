@@ -1,32 +1,28 @@
-"""Intervals and tests over subjects: subjects are resampled, never segments.
+"""Intervals and tests over subjects: subjects are what is drawn, never segments.
 
-Both are null below six subjects: a two-sided sign-flip test of five cannot reach 0.05, and a
-bootstrap of so few says little. Leave-one-subject-out folds share their training data, so their
+Both are null below six subjects: a two-sided sign-flip test of five cannot reach 0.05. Intervals
+are Student's, which hold the mean of few subjects where bootstraps do not, as
+benchmarks/intervals.py measures. Leave-one-subject-out folds share their training data, so their
 intervals and p-values are approximate; the tables say so.
 """
 
 import itertools
 
 import numpy as np
+from scipy import stats
 
 FEWEST = 6
 """The number of subjects below which intervals and tests are null."""
 
 
-def bootstrap_interval(
-    values: np.ndarray, confidence: float, resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean of ``values`` (subject,) (Efron 1979).
-
-    None for fewer than :data:`FEWEST` subjects.
-    """
+def t_interval(values: np.ndarray, confidence: float) -> tuple[float, float] | None:
+    """Student's interval of the mean of ``values`` (subject,); None below :data:`FEWEST`."""
     values = np.asarray(values, float)
-    if len(values) < FEWEST:
+    n = len(values)
+    if n < FEWEST:
         return None
-    rng = np.random.default_rng([seed, len(values)])
-    means = values[rng.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def sign_flip_test(differences: np.ndarray, resamples: int, seed: int) -> float | None:
