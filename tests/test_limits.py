@@ -52,7 +52,11 @@ def test_grids_count_together(refused):
         load_config({"experiments": {"a": {"grid": grid}, "b": {"grid": grid}}})
 
 
+_MAPPINGS = ["a0: &a0 {x: 1}"] + [
+    f"a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(10))}}}" for i in range(1, 12)
+]
 CONFIGURATIONS = [
+    ("\n".join(_MAPPINGS), "values, aliases written out; at most 100,000 are read"),
     ("a: &a [*a]", "more than 50 levels deep"),
     ("a: &a\n  b: *a", "more than 50 levels deep"),
     ("training:\n  epochs: " + "[" * 60 + "]" * 60, "more than 50 levels deep"),

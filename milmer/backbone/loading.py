@@ -5,6 +5,7 @@ never run.
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from milmer.backbone.model_folder import (
+    CONFIG,
     loading_errors,
     require_complete,
     require_config,
@@ -25,6 +27,7 @@ from milmer.errors import MilmerError
 from milmer.runtime.device import fast_bfloat16
 
 FAMILIES = ("swin", "swinv2")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
 
     Raises :class:`MilmerError` if it cannot be loaded or is not of a Swin family.
     """
+    from huggingface_hub import try_to_load_from_cache
     from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
     name, folder = options.name, Path(options.name)
@@ -149,6 +153,9 @@ def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
         )
         require_complete(info, name)
         processor = AutoImageProcessor.from_pretrained(name, **how)
+    if not folder.is_dir() and not options.revision:
+        commit = Path(str(try_to_load_from_cache(name, CONFIG))).parent.name
+        _log.warning("%s is not pinned: set backbone.revision to its commit %s", name, commit)
     return model, processor
 
 

@@ -18,7 +18,11 @@ class SwinOptions(Options):
         "MahmoudWSegni/swin-tiny-patch4-window7-224-finetuned-face-emotion-v12",
         description="A directory in Hugging Face format, or the name of a model on the hub.",
     )
-    revision: str | None = Field(None, description="Commit or tag on the hub; null is the newest.")
+    revision: str | None = Field(
+        None,
+        description="Commit or tag on the hub, which pins the weights; null is the newest, whose "
+        "commit the log names.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="`auto` is bfloat16 if the device is fast at it, else float32.",

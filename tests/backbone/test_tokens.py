@@ -1,11 +1,16 @@
 """Tokens: what transformers computes for each crop, and which instances are valid."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from milmer import storage
 from milmer.backbone.loading import load_backbone
@@ -99,3 +104,43 @@ def test_a_backbone_that_is_none_is_one_clear_line(faces, tmp_path):
     with pytest.raises(MilmerError, match=r"of type bert; give a model of type swin or swinv2"):
         tokens(faces, tmp_path / "bert", out)
     assert not out.exists()
+
+
+ON_THE_HUB = "on/the-hub"
+LOAD = """
+import logging, sys, torch
+from milmer.backbone.loading import load_backbone
+from milmer.backbone.options import BackboneOptions
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+for place in sys.argv[1:]:
+    name, _, revision = place.partition("@")
+    options = BackboneOptions(name=name, revision=revision or None)
+    print(load_backbone(options, torch.device("cpu")).fingerprint)
+"""
+
+
+@pytest.mark.slow
+def test_a_backbone_of_the_hub_is_that_of_its_commit_and_without_one_the_log_names_it(
+    twin_backbone, tmp_path
+):
+    """Two commits in the cache of the hub, of which the second is the newest."""
+    commits, cache = ("1" * 40, "2" * 40), tmp_path / "hub/models--on--the-hub"
+    for commit in commits:
+        shutil.copytree(twin_backbone, cache / "snapshots" / commit)
+    weights = cache / "snapshots" / commits[1] / "model.safetensors"
+    save_file({k: v + 1 for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text(commits[1])
+
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment.pop("HF_HUB_CACHE", None)
+    places = [twin_backbone, *(f"{ON_THE_HUB}@{commit}" for commit in commits), ON_THE_HUB]
+    command = [sys.executable, "-c", LOAD, *map(str, places)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    local, first, second, warning, newest = done.stdout.splitlines()
+    assert local == first
+    assert first != second == newest
+    assert warning == (
+        f"on/the-hub is not pinned: set backbone.revision to its commit {commits[1]}"
+    )
