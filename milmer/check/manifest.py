@@ -17,8 +17,9 @@ from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.faces.clocks import read_times
 from milmer.manifest.dataset import missing_labels
+from milmer.manifest.shared import require_own
 from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
-from milmer.manifest.trials import span_of
+from milmer.manifest.trials import span_of, trial_groups
 from milmer.readers.amplitude import require_plausible_amplitude, sampled
 from milmer.readers.eeg import EEGFile
 from milmer.readers.seekable_video import probe
@@ -62,6 +63,7 @@ class ManifestFacts(Facts):
     seconds: dict[tuple[str, int], float] = field(default_factory=dict)
     classes: dict[tuple[str, int], str] = field(default_factory=dict)
     flaws: dict[tuple[str, int], str] = field(default_factory=dict)
+    groups: dict[tuple[str, int], str] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
 
     @property
@@ -119,8 +121,10 @@ def _inspect_subject(facts: ManifestFacts, subject: str) -> None:
     manifest = facts.manifest
     with facts.collecting("eeg", subject):
         manifest.require_eeg(subject)
-    for row in facts.rows_of(subject):
+    rows, spans = facts.rows_of(subject), []
+    for row in rows:
         facts.seconds[subject, row.trial] = np.nan
+        spans.append((np.nan, np.nan))
         for kind, name in (("eeg", row.eeg_file), ("video", row.video_file)):
             contents = getattr(facts, kind)
             if name is None or name in contents:
@@ -138,10 +142,15 @@ def _inspect_subject(facts: ManifestFacts, subject: str) -> None:
                         contents[name], files[name] = _open(path, facts.dataset)
         if row.eeg_file and facts.eeg[row.eeg_file]:
             with facts.collecting("eeg", subject):
-                start, seconds = span_of(manifest, row, open_files)
+                spans[-1] = start, seconds = span_of(manifest, row, open_files)
                 facts.seconds[subject, row.trial] = seconds
                 if row.eeg_file in files and (flaw := _flaw(files[row.eeg_file], start, seconds)):
                     facts.flaws[subject, row.trial] = flaw
+    if not facts.quick:
+        with facts.collecting("samples", subject):
+            require_own(manifest, subject)
+            groups = trial_groups(manifest, rows, spans, open_files)
+            facts.groups |= {(subject, r.trial): g for r, g in zip(rows, groups, strict=True) if g}
 
 
 def _flaw(file: EEGFile, start: float, seconds: float) -> str | None:

@@ -12,12 +12,13 @@ import numpy as np
 
 from milmer.check.findings import Finding, note_at, note_on, small_classes, too_few_trials
 from milmer.check.manifest import ManifestFacts
-from milmer.check.ranges import span
+from milmer.check.ranges import places, span
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
 from milmer.faces.clocks import on_trial
 from milmer.manifest.table import Row
 from milmer.manifest.trials import video_clock
+from milmer.splits.options import ProtocolsOptions
 
 _BARELY = 0.05  # s of video that a trial may lack without a note
 
@@ -29,7 +30,8 @@ def manifest_findings(facts: ManifestFacts) -> list[Finding]:
 
 def _problems(facts: ManifestFacts) -> Iterator[Finding]:
     """What a stage would stop at."""
-    for problem in facts.problems:
+    # Two subjects of one recording have the same one.
+    for problem in {problem.text: problem for problem in facts.problems}.values():
         yield problem.finding()
 
 
@@ -134,6 +136,29 @@ def _trials(facts: ManifestFacts) -> Iterator[Finding]:
     yield from too_few_trials(counts)  # where no file can be read, that is an error already
 
 
+def _groups(facts: ManifestFacts) -> Iterator[Finding]:
+    """Trials that are never divided, and subjects whose folds they make impossible."""
+    folds = ProtocolsOptions().folds
+    members: dict[str, dict[str, list[int]]] = {}
+    for (subject, trial), group in facts.groups.items():
+        members.setdefault(group, {}).setdefault(subject, []).append(trial)
+    if members:
+        together = "; ".join(places(trials) for trials in members.values())
+        text = f"kept together by all protocols but segment, as one group each: {together}"
+        yield Finding("groups", text)
+    for subject in facts.subjects:
+        rows = [row for row in facts.rows_of(subject) if facts.has_segment(row)]
+        units = Counter(facts.groups.get((subject, row.trial), row.trial) for row in rows)
+        if len(units) < folds <= len(rows):
+            group, count = units.most_common(1)[0]
+            remedy = "lower protocols.folds, or add trials that share no samples with these"
+            text = (
+                f"{subject}: {len(units)} groups cannot make {folds} folds: {group!r} holds "
+                f"{count / len(rows):.0%} of the trials"
+            )
+            yield Finding("groups", f"{text}; {remedy}", (subject,), stops=True)
+
+
 def _without_eeg(facts: ManifestFacts) -> Iterator[Finding]:
     rows = [row for row in facts.rows if row.eeg_file is None]
     yield from note_at("no_eeg", "left out, no EEG: {}", _by_subject(rows))
@@ -210,6 +235,7 @@ CHECKS: tuple[Callable[[ManifestFacts], Iterator[Finding]], ...] = (
     _unlabelled,
     _classes,
     _trials,
+    _groups,
     _without_eeg,
     _short_trials,
     _without_video,

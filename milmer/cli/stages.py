@@ -157,7 +157,7 @@ def tokens(
 
 @app.command(rich_help_panel=STAGES)
 def split(
-    protocol: Annotated[str, typer.Argument(help="How data is split: trial, loso, stimulus, …")],
+    protocol: Annotated[str, typer.Argument(help="How data is split: trial, session, loso, …")],
     fold: Annotated[
         str, typer.Argument(help="Which part is tested: a number, or a subject under loso.")
     ],

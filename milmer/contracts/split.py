@@ -19,4 +19,9 @@ class SplitFacts(Facts):
     validation_groups: list[str] = Field([])
 
 
-SPLIT = Table("split", {**LABELLED, "experiment_id": "integer", "part": "text"}, facts=SplitFacts)
+SPLIT = Table(
+    "split",
+    {**LABELLED, "experiment_id": "integer", "part": "text"},
+    optional={"session": "text?", "group": "text?"},
+    facts=SplitFacts,
+)

@@ -12,6 +12,9 @@ TRIALS = Table(
         **dict.fromkeys(("valence", "arousal", "dominance", "liking", "familiarity"), "measure?"),
         **dict.fromkeys(("eeg_start", "video_start", "video_rate"), "measure?"),
         **dict.fromkeys(("video_times", "stimulus", "face"), "text?"),
+        **dict.fromkeys(("session", "trial_name", "group"), "text?"),
+        **{"eeg_digest": "text?", "eeg_stop": "measure?"},
+        **{"video_digest": "text?", "video_stop": "measure?"},
     },
     key=("subject", "trial"),
 )

@@ -1,7 +1,7 @@
 """What the workflow needs to know of a dataset. Imports nothing heavy: the Snakefile uses it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from milmer.data.options import LabelsOptions
 
@@ -29,6 +29,12 @@ class Dataset(ABC):
     with_video: list[str]
     notes: Sequence[str] = ()
     """Remarks for the user before a run."""
+
+    sessions: Mapping[str, int] = {}
+    """How many sessions a subject has; one where none is named."""
+
+    held_out_with: Mapping[str, str] = {}
+    """Subjects that share a group, and are held out together: to the first of them."""
 
     @property
     def place(self) -> str:

@@ -22,6 +22,7 @@ FORMAT = 1
 PROTOCOLS = {
     "segment": "segments are drawn at random, so that training and test share trials",
     "trial": "whole trials of a subject are held out; the model has seen the subject in training",
+    "session": "a session of a subject is held out; the model has seen the subject in training",
     "loso": "a subject is held out",
     "stimulus": "stimuli are held out; the model has seen the subjects in training",
 }

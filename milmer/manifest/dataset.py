@@ -36,6 +36,8 @@ class ManifestDataset(Dataset):
         self.subjects = list(wanted)
         for subject in self.subjects:
             self._require_files(subject)
+        self.sessions = {s: self._sessions(s) for s in self.subjects}
+        self.held_out_with = self._tied()
         self.with_video = [s for s in self.subjects if self.video_files(s)]
         self.notes = [f"{manifest.path}: {text}" for text in manifest.notes]
 
@@ -83,6 +85,18 @@ class ManifestDataset(Dataset):
 
     def _files(self, names: Iterable[str | None]) -> list[Path]:
         return [self._manifest.at(name) for name in sorted({name for name in names if name})]
+
+    def _sessions(self, subject: str) -> int:
+        return len({row.session for row in self._manifest.of(subject) if row.eeg_file})
+
+    def _tied(self) -> dict[str, str]:
+        """The first of the subjects that share groups with a subject, directly or not."""
+        first = {subject: subject for subject in self.subjects}
+        seen: dict[str, str] = {}
+        for row in (row for s in self.subjects for row in self._manifest.of(s) if row.group):
+            a, b = first[row.subject], first[seen.setdefault(row.group, row.subject)]
+            first = {s: min(a, b) if f in (a, b) else f for s, f in first.items()}
+        return first
 
     def _require_files(self, subject: str) -> None:
         self._manifest.require_eeg(subject)

@@ -25,6 +25,7 @@ REQUIRED = ("subject", "trial", "stimulus", "eeg_file")
 RATING_COLUMNS = ("valence", "arousal", "dominance", "liking", "familiarity")
 COLUMNS = (
     *REQUIRED,
+    *("session", "group"),
     *("eeg_start", "eeg_stop", "video_file"),
     *("video_start", "video_offset", "video_rate", "video_times", "face"),
     *RATING_COLUMNS,
@@ -32,8 +33,8 @@ COLUMNS = (
 )
 """All columns that are read, in the order in which they are written."""
 
-SUBJECT = "[A-Za-z0-9_]+"
-"""Pattern of a subject's name. No hyphen: names of folds use it as a separator."""
+SUBJECT = "[A-Za-z0-9_][A-Za-z0-9_-]*"
+"""Pattern of a subject's name."""
 
 _GREATEST = 2**31 - 1  # numbers of trials and stimuli are stored in 32 bits
 _EMPTY = ("", "n/a", "nan", "null", "none")
@@ -58,8 +59,9 @@ class Row:
     camera starts later. In its place, ``video_offset`` is where the video begins on the EEG's
     clock, or ``video_times`` a table of when each frame does. A second of the video lasts
     ``video_rate`` s of the EEG. ``experiment_id`` is the number of the stimulus, ``face`` which
-    of several people in the video it is (:mod:`milmer.data.place`). Files are relative to the
-    manifest's folder.
+    of several people in the video it is (:mod:`milmer.data.place`). ``trial`` is unique within the
+    subject, ``name`` is the lab's own number. Trials of one ``group`` are never divided. Files are
+    relative to the manifest's folder.
     """
 
     subject: str
@@ -75,7 +77,10 @@ class Row:
     video_times: str | None
     ratings: Mapping[str, float]
     label: str | None
+    session: str | None
+    group: str | None
     line: int
+    name: str
     experiment_id: int = 0
     face: str | None = None
 
@@ -175,7 +180,8 @@ class Manifest:
 
     def error(self, row: Row, problem: str, *, remedy: str = "") -> MilmerError:
         """An error about a row."""
-        where = f"{self.path}: line {row.line} ({row.subject} trial {row.trial})"
+        session = f" session {row.session}" if row.session else ""
+        where = f"{self.path}: line {row.line} ({row.subject}{session} trial {row.name})"
         return MilmerError(problem, where=where, remedy=remedy)
 
 
@@ -214,9 +220,10 @@ def read_manifest(path: str | Path) -> Manifest:
         raise MilmerError("holds no rows", where=path, remedy="add a row for each trial")
     _require_times(path, header, rows)
     trials: dict[str, list[Row]] = {}
-    for row in sorted(_numbered(rows), key=lambda row: row.trial):
+    for row in sorted(_numbered(rows), key=lambda row: (_natural(row.session or ""), row.trial)):
         trials.setdefault(row.subject, []).append(row)
     _require_distinct(path, trials)
+    trials = {subject: _over_sessions(rows) for subject, rows in trials.items()}
     return Manifest(path, trials, [name for name in header if name not in COLUMNS])
 
 
@@ -278,7 +285,7 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
     if subject is None or not re.fullmatch(SUBJECT, subject):
         raise wrong(
             "subject",
-            f"{shortened(subject or '')} is not a name of letters, digits and underscores",
+            f"{shortened(subject or '')} is not a name of letters, digits, hyphens and underscores",
         )
     if stimulus is None:
         raise wrong("stimulus", "is empty", remedy="give trials of the same stimulus one name")
@@ -329,7 +336,10 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
         text("video_times"),
         ratings,
         text("label"),
+        text("session"),
+        text("group"),
         line,
+        f"{int(trial)}",
         face=face,
     )
 
@@ -347,12 +357,25 @@ def _numbered(rows: list[Row]) -> Iterator[Row]:
         yield replace(row, experiment_id=number[row.stimulus])
 
 
+def _natural(name: str) -> list[int | str]:
+    """A key that sorts names by the numbers in them."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _over_sessions(rows: list[Row]) -> list[Row]:
+    """A subject's rows under numbers that are unique over its sessions, if it has several."""
+    if len({row.session for row in rows}) < 2:
+        return rows
+    return [replace(row, trial=i) for i, row in enumerate(rows, 1)]
+
+
 def _require_distinct(path: Path, trials: Mapping[str, list[Row]]) -> None:
     for subject, rows in trials.items():
         for first, second in itertools.pairwise(rows):
-            if first.trial == second.trial:
+            if (first.session, first.trial) == (second.session, second.trial):
+                session = f" of session {first.session}" if first.session else ""
                 raise MilmerError(
-                    f"{subject} has trial {first.trial} twice",
+                    f"{subject} has trial {first.trial}{session} twice",
                     where=f"{path}: lines {first.line} and {second.line}",
                     remedy="number a subject's trials in the order of presentation",
                 )

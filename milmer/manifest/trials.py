@@ -13,9 +13,10 @@ from pydantic import Field
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.manifest.shared import VIDEO_STEP, Span, require_own, shared_groups
 from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
 from milmer.options import Options
-from milmer.readers.digests import eeg_digests
+from milmer.readers.digests import eeg_digests, samples_digest
 from milmer.readers.eeg import EEGFile
 
 _log = logging.getLogger(__name__)
@@ -32,13 +33,13 @@ def make_manifest_trials(
 ) -> None:
     """Write the trials of ``subject``: one row a trial, in the order of presentation.
 
-    Columns: ``subject, trial, experiment_id``, the five ratings (NaN where not rated),
-    ``eeg_file, eeg_start, eeg_seconds, video_file`` (paths relative to the manifest's folder, null
-    where there is none), ``video_start`` (time in s in the video at which the trial starts),
-    ``video_rate`` (s of the EEG that a second of video lasts), ``video_times`` (the table of when
-    each frame is shown, or null), ``face`` (which of several people in the video it is),
-    ``stimulus`` and ``label``. Raises :class:`MilmerError` where the rows are not those of
-    ``options``, or where a row does not fit its recording.
+    Columns: ``subject, session``, ``trial`` (unique within the subject), ``trial_name`` (the lab's
+    own number), ``experiment_id``, ``group`` (what no split divides), the five ratings (NaN where
+    not rated), ``eeg_file, eeg_start, eeg_seconds, eeg_stop, video_file`` (paths relative to the
+    manifest's folder, null where there is none), ``video_start`` and ``video_stop`` (in s in the
+    video; see :func:`video_clock`), ``video_rate``, ``video_times``, ``eeg_digest`` and ``video_digest`` (of the samples), ``stimulus`` and ``label``. Raises
+    :class:`MilmerError` where the rows are not those of ``options``, where a row does not fit its
+    recording, or where another subject has the same.
     """
     described = read_manifest(manifest)
     if described.digest(subject) != options.rows:
@@ -47,12 +48,16 @@ def make_manifest_trials(
             where=manifest,
             remedy="run snakemake again",
         )
+    require_own(described, subject)
     rows = described.of(subject)
-    spans = trial_spans(described, rows)
+    opened: dict[str, EEGFile] = {}
+    spans = [span_of(described, row, opened) for row in rows]
     table = pd.DataFrame(
         {
             "subject": subject,
+            "session": _texts([row.session or "" for row in rows]),
             "trial": np.array([row.trial for row in rows], np.int32),
+            "trial_name": _texts([row.name for row in rows]),
             "experiment_id": np.array([row.experiment_id for row in rows], np.int32),
         }
     )
@@ -61,6 +66,7 @@ def make_manifest_trials(
     table["eeg_file"] = _texts([described.relative(row.eeg_file) for row in rows])
     table["eeg_start"] = [start for start, _ in spans]
     table["eeg_seconds"] = [seconds for _, seconds in spans]
+    table["eeg_stop"] = table["eeg_start"] + table["eeg_seconds"]
     table["video_file"] = _texts([described.relative(row.video_file) for row in rows])
     clocks = [video_clock(described, row, span[0]) for row, span in zip(rows, spans, strict=True)]
     table["video_start"] = [clock["video_start"] for clock in clocks]
@@ -69,6 +75,11 @@ def make_manifest_trials(
     table["face"] = _texts([row.face for row in rows])
     table["stimulus"] = [row.stimulus for row in rows]
     table["label"] = _texts([row.label for row in rows])
+    stops = table["video_start"] + table["eeg_seconds"] / table["video_rate"]
+    table["video_stop"] = stops.where(table["video_times"].isna())
+    for kind in ("eeg", "video"):
+        table[f"{kind}_digest"] = _texts([_digest(described, row, f"{kind}_file") for row in rows])
+    table.insert(5, "group", _texts(trial_groups(described, rows, spans, opened)))
     _warn(subject, table)
     files = sorted(table["eeg_file"].dropna().unique())
     inputs = eeg_digests(described.folder, files) | {"rows": options.rows}
@@ -76,17 +87,12 @@ def make_manifest_trials(
     storage.write_table(out, table, provenance)
 
 
-def trial_spans(manifest: Manifest, rows: list[Row]) -> list[tuple[float, float]]:
-    """Start and length in s of each trial in its recording; NaN where it has no EEG.
-
-    Raises :class:`MilmerError` where a recording cannot be read or ends before a trial does.
-    """
-    files: dict[str, EEGFile] = {}
-    return [span_of(manifest, row, files) for row in rows]
-
-
 def span_of(manifest: Manifest, row: Row, files: dict[str, EEGFile]) -> tuple[float, float]:
-    """The same of one trial; ``files`` are the open recordings, to which it adds."""
+    """Start and length in s of a trial in its recording; NaN where it has no EEG.
+
+    ``files`` are the open recordings, to which it adds. Raises :class:`MilmerError` where a
+    recording cannot be read or ends before the trial does.
+    """
     if row.eeg_file is None:
         return np.nan, np.nan
     if row.eeg_file not in files:
@@ -117,6 +123,37 @@ def video_clock(manifest: Manifest, row: Row, eeg_start: float) -> dict[str, Any
         start = (np.nan_to_num(eeg_start) - row.video_offset) / rate
     times = manifest.relative(row.video_times)
     return {"video_start": start, "video_rate": rate, "video_times": times}
+
+
+def trial_groups(
+    manifest: Manifest,
+    rows: list[Row],
+    spans: list[tuple[float, float]],
+    files: dict[str, EEGFile],
+) -> list[str | None]:
+    """The group of each of a subject's rows, None where it is alone in it.
+
+    ``spans`` and ``files`` are those of :func:`span_of`. Raises :class:`MilmerError` as
+    :func:`~milmer.manifest.shared.shared_groups`.
+    """
+    taken = []
+    for i, (row, (start, seconds)) in enumerate(zip(rows, spans, strict=True)):
+        if (digest := _digest(manifest, row, "eeg_file")) and seconds > 0:
+            step = 1 / files[row.eeg_file or ""].sfreq
+            taken.append(Span(i, digest, start, start + seconds, step))
+        if (digest := _digest(manifest, row, "video_file")) and seconds > 0:
+            clock = video_clock(manifest, row, start)
+            begin, length = clock["video_start"], seconds / clock["video_rate"]
+            if clock["video_times"] is not None:  # of the frames by the EEG's clock
+                begin, length = start, seconds
+            taken.append(Span(i, digest, begin, begin + length, VIDEO_STEP))
+    return shared_groups(manifest, rows, taken)
+
+
+def _digest(manifest: Manifest, row: Row, column: str) -> str | None:
+    name = getattr(row, column)
+    path = manifest.at(name) if name is not None else None
+    return samples_digest(path) if path is not None and path.exists() else None
 
 
 def _warn(subject: str, table: pd.DataFrame) -> None:

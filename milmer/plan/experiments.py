@@ -53,8 +53,11 @@ class Experiments:
     def folds(self, name: str) -> dict[str, list[str]]:
         """Folds by protocol."""
         experiment = self.by_name[name]
-        subjects, folds = self._tested(experiment), self.config.protocols.folds
-        return {p: fold_names(p, subjects, folds) for p in experiment.protocols}
+        return {p: self._fold_names(p, self._tested(experiment)) for p in experiment.protocols}
+
+    def _fold_names(self, protocol: str, subjects: list[str]) -> list[str]:
+        folds, dataset = self.config.protocols.folds, self.dataset
+        return fold_names(protocol, subjects, folds, dataset.sessions, dataset.held_out_with)
 
     def runs(self, name: str) -> Iterator[RunKey]:
         """All runs of an experiment."""
@@ -100,15 +103,24 @@ class Experiments:
         if experiment.needs_faces and images and not Path(images).is_dir():
             raise MilmerError(f"no such folder: {images}", where="backbone.pretrain.images")
         self._require_enough_instances(experiment, where)
-        protocols = experiment.protocols
-        if len(subjects) < 2:
-            protocols = [p for p in protocols if PROTOCOLS[p].within_subject]
-            for protocol in set(experiment.protocols) - set(protocols):
-                self.warnings.append(
-                    f"{where}: protocol {protocol} is left out: it needs two subjects, there is "
-                    f"{subjects[0]} alone"
-                )
+        protocols = []
+        for protocol in experiment.protocols:
+            if (lack := self._lacking(protocol, subjects)) is None:
+                protocols.append(protocol)
+            else:
+                self.warnings.append(f"{where}: protocol {protocol} is left out: {lack}")
         return experiment.updated({"protocols": protocols}) if protocols else None
+
+    def _lacking(self, protocol: str, subjects: list[str]) -> str | None:
+        """What a protocol needs that the subjects do not have; None where they have it."""
+        row = PROTOCOLS[protocol]
+        if not row.within_subject and len(subjects) < 2:
+            return f"it needs two subjects, there is {subjects[0]} alone"
+        if row.leaves_subject_out and len(self._fold_names(protocol, subjects)) < 2:
+            return "groups tie all subjects to each other"
+        if row.by_session and not self._fold_names(protocol, subjects):
+            return "it needs a subject with two sessions (column session of a manifest)"
+        return None
 
     def _require_enough_instances(self, experiment: Experiment, where: str) -> None:
         """Refuse to select more instances than a bag has: the name would tell what is not so."""

@@ -1,5 +1,6 @@
 """Content digests and sizes of the files that a recording consists of."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from milmer import storage
 from milmer.errors import MilmerError
 from milmer.readers.sidecars import companions
+
+_BLOCK = 1 << 16  # bytes
 
 
 def eeg_digests(root: Path, files: Sequence[str]) -> dict[str, str]:
@@ -19,10 +22,60 @@ def eeg_digests(root: Path, files: Sequence[str]) -> dict[str, str]:
     return {n: _digest(Path(root) / file) for n, file in zip(names, files, strict=True)}
 
 
+def sample_files(path: Path) -> list[Path]:
+    """The files that hold the samples of a recording or video: not headers, markers, sidecars."""
+    parts, suffix = companions(path), path.suffix.lower()
+    if path.is_dir():
+        return parts
+    if suffix in (".vhdr", ".ahdr"):
+        return parts[:1]
+    if suffix == ".set" and parts:
+        return parts
+    return [path, *parts] if suffix == ".fif" else [path]
+
+
+def samples_digest(path: Path) -> str:
+    """The digest of the samples of a recording or video, the same for a copy of another name."""
+    return _joint([_remembered(file) for file in sample_files(path)])
+
+
+def may_share_samples(a: Path, b: Path) -> bool:
+    """Whether two recordings may hold the same samples: by size, and a few blocks of each."""
+    first, second = sample_files(a), sample_files(b)
+    return [file.stat().st_size for file in first] == [f.stat().st_size for f in second] and all(
+        _blocks(x) == _blocks(y) for x, y in zip(first, second, strict=True)
+    )
+
+
+def _blocks(file: Path) -> list[bytes]:
+    """The beginning, the middle and the end of a file."""
+    size = file.stat().st_size
+    with storage.read_errors(file), open(file, "rb") as stream:
+        blocks = []
+        for start in (0, size // 2, max(0, size - _BLOCK)):
+            stream.seek(start)
+            blocks.append(stream.read(_BLOCK))
+    return blocks
+
+
 def _digest(path: Path) -> str:
     files = [*([] if path.is_dir() else [path]), *companions(path)]
-    parts = [storage.digest(file) for file in files]
+    return _joint([_remembered(file) for file in files])
+
+
+def _joint(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _remembered(file: Path) -> str:
+    """A file's digest, computed once a process as long as its size and time stay."""
+    status = file.stat()
+    return _digest_of(file, status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _digest_of(file: Path, size: int, time: int) -> str:
+    return storage.digest(file)
 
 
 def file_size(path: Path) -> int:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
-from milmer.splits.protocols import PROTOCOLS, TRIAL, Protocol
+from milmer.splits.groups import tested_together
+from milmer.splits.protocols import PROTOCOLS, TRIAL, fold_subject
 
 PARTS = ("train", "val", "test")
 _TRIAL = list(TRIAL)
@@ -29,7 +30,8 @@ def require_sound(
 ) -> None:
     """Refuse a split that leaks or cannot be used; the message names the first offender.
 
-    ``table`` has ``subject, trial, position, experiment_id, label, part``, a row a segment;
+    ``table`` has ``subject, trial, position, experiment_id, label, part``, a row a segment, and
+    ``session`` and ``group`` where trials have them;
     ``facts`` are those of its provenance: ``protocol``, ``fold``, ``leaky``, ``labels`` (names of
     the classes) and, where there is a validation part, ``validation_groups``. ``where`` begins the
     message.
@@ -45,12 +47,18 @@ def require_sound(
     row = PROTOCOLS[protocol]
     if bool(facts["leaky"]) != row.leaky:
         raise MilmerError(f"{protocol} is not marked as it leaks", where=where, remedy=_AGAIN)
+    if absent := [name for name in row.group if name not in table]:
+        raise MilmerError(f"has no column {absent[0]}", where=where, remedy=_AGAIN)
     _require_rows(table, facts, where)
-    _require_parts(table, row, facts["fold"], where)
-    _require_apart(table, "test", row.group, where)
+    _require_parts(table, protocol, facts["fold"], where)
     rest = table[table["part"] != "test"]
+    sides: list[tuple[pd.DataFrame, str, Sequence[str]]] = [(table, "test", row.group)]
     if (rest["part"] == "val").any():
-        _require_apart(rest, "val", _validation_groups(facts, where), where)
+        sides.append((rest, "val", _validation_groups(facts, where)))
+    for rows, part, group in sides:
+        _require_apart(rows, part, group, where)
+        if "group" in table and not row.leaky:
+            _require_apart(rows.dropna(subset=["group"]), part, ["group"], where)
     _require_no_overlap(table, segmentation, where)
 
 
@@ -82,9 +90,9 @@ def _require_rows(table: pd.DataFrame, facts: Mapping[str, Any], where: str) -> 
         raise MilmerError(f"{mixed} has two labels", where=where, remedy=_AGAIN)
 
 
-def _require_parts(table: pd.DataFrame, row: Protocol, fold: str, where: str) -> None:
+def _require_parts(table: pd.DataFrame, protocol: str, fold: str, where: str) -> None:
     """Something to train on and to test on, of the subjects that the fold names."""
-    subjects = set(table["subject"])
+    row, subjects = PROTOCOLS[protocol], set(table["subject"])
     if not row.within_subject and len(subjects) < 2:
         raise MilmerError("needs two subjects or more to train and to test", where=where)
     for part in ("train", "test"):
@@ -92,9 +100,11 @@ def _require_parts(table: pd.DataFrame, row: Protocol, fold: str, where: str) ->
             raise MilmerError(
                 f"no segment is left to {part}", where=where, remedy="add trials or subjects"
             )
+    own = {fold_subject(protocol, fold)}
     if row.leaves_subject_out:
         subjects = set(table.loc[table["part"] == "test", "subject"])
-    if row.by_subject and subjects != {fold.partition("-")[0]}:
+        own = set(table.loc[tested_together(table, protocol, fold), "subject"])
+    if row.by_subject and subjects != own:
         raise MilmerError(
             f"fold {fold} is of other subjects: {_all(subjects)}", where=where, remedy=_AGAIN
         )

@@ -14,7 +14,7 @@ class ProtocolsOptions(Options):
     names: list[ProtocolName] = Field(
         ["trial", "loso"],
         min_length=1,
-        description="trial, loso, stimulus; `segment` is the published one, and leaks.",
+        description="trial, session, loso, stimulus; `segment` is the published one, and leaks.",
     )
     folds: int = Field(5, ge=2, le=10_000, description="Folds of the protocols trial and stimulus.")
     validation: float = Field(

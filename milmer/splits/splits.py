@@ -1,7 +1,8 @@
 """Stage ``split``: who trains, who validates and who tests, one table a fold.
 
 ``segment`` (published) draws segments and so puts those of one trial on both sides: it leaks.
-``trial`` keeps a trial together, ``loso`` a subject, ``stimulus`` what was shown. Parts are
+``trial`` keeps a trial together, ``session`` a session, ``loso`` a subject, ``stimulus`` what was
+shown, and all of them a group of the manifest. Parts are
 stratified by dealing: items are put in order of their class, shuffled within it, and dealt round,
 so that classes are even to one item also where there are fewer of a class than folds.
 """
@@ -20,6 +21,7 @@ from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import LabelsOptions
 from milmer.data.segmentation import segment_grid
 from milmer.errors import MilmerError
+from milmer.splits.groups import group_numbers, tested_together
 from milmer.splits.guard import require_sound
 from milmer.splits.options import SplitOptions
 from milmer.splits.protocols import PROTOCOLS, TRIAL
@@ -47,10 +49,13 @@ def make_split(
     rated = pd.concat(tables, ignore_index=True)
     if options.labels.permuted:
         rated = _permuted(rated, options)
+    if PROTOCOLS[protocol].by_session and "session" not in rated:
+        raise MilmerError("no trial has a session", where=trials[0], remedy="take another protocol")
     segments = _segments(rated, options)
     if segments.empty:
         raise MilmerError("no trial with EEG has a label: nothing to split", where=trials[0])
     part = np.full(len(segments), "train", dtype=object)
+    _require_divisible(segments, protocol, f"{protocol} {fold}", options)
     part[_test_rows(segments, protocol, fold, options)] = "test"
     leaky, group = PROTOCOLS[protocol].leaky, PROTOCOLS[protocol].group
     facts: dict = {"protocol": protocol, "fold": fold, "leaky": leaky, "warnings": []}
@@ -68,11 +73,11 @@ def make_split(
                 group = TRIAL
         facts["validation_groups"] = list(group)
         rng = _rng(options.seed, protocol, fold, "validation")
-        held_out = _hold_out(candidates, group, options.validation, rng)
+        held_out = _hold_out(candidates, protocol, group, options.validation, rng)
         part[candidates.index[held_out]] = "val"
     segments["part"] = part
     _relabel(segments, rated, options.labels, facts)
-    columns = ["subject", "trial", "position", "experiment_id", "label", "part"]
+    columns = [*segments.columns.drop(["stratum", "label", "part"]), "label", "part"]
     table = segments.loc[segments["label"] != DROPPED, columns].reset_index(drop=True)
     require_sound(table, facts, options.segmentation, f"{protocol} {fold}")
     facts["warnings"] += _warnings(table, facts["labels"])
@@ -111,7 +116,8 @@ def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
             (subject, s.trial, s.position) for s in segment_grid(lengths, options.segmentation)
         ]
     segments = pd.DataFrame(rows, columns=["subject", "trial", "position"])
-    return segments.merge(rated[[*TRIAL, "experiment_id", "stratum"]], on=list(TRIAL))
+    kept = [name for name in ("experiment_id", "session", "group", "stratum") if name in rated]
+    return segments.merge(rated[[*TRIAL, *kept]], on=list(TRIAL))
 
 
 def _test_rows(
@@ -120,28 +126,72 @@ def _test_rows(
     """Indices of the segments that test; the same partition underlies all folds."""
     row = PROTOCOLS[protocol]
     if row.leaves_subject_out:
-        return np.flatnonzero(segments["subject"] == fold)
-    subject, _, number = fold.rpartition("k")
-    drawn_for = (subject or fold) if row.by_subject else ""
+        return np.flatnonzero(tested_together(segments, protocol, fold))
+    drawn_for, _, number = fold.rpartition("k") if row.numbered else (fold, "", "")
     rng = _rng(options.seed, protocol, drawn_for, "test")
     if not row.numbered:
-        return _hold_out(segments, row.group, _TEST_PART, rng)
-    groups = _grouped(segments, row.group)
-    if len(groups) < options.folds:
-        raise MilmerError(
-            f"{len(groups)} groups cannot make {options.folds} folds",
-            where=f"{protocol} {fold}",
-            remedy="set protocols.folds to less",
-        )
-    deal = _dealt(groups["stratum"].to_numpy(), rng) % options.folds
+        return _hold_out(segments, protocol, row.group, _TEST_PART, rng)
+    groups = _grouped(segments, protocol, row.group)
+    if row.by_session:
+        deal = np.arange(len(groups))
+    else:
+        deal = _dealt(groups["stratum"].to_numpy(), rng) % options.folds
     return np.concatenate(groups["rows"][deal == int(number)].to_list())
 
 
+def _require_divisible(
+    segments: pd.DataFrame, protocol: str, where: str, options: SplitOptions
+) -> None:
+    """Refuse trials whose groups make too few folds, or one of which holds all of a class."""
+    row = PROTOCOLS[protocol]
+    trials = segments.drop_duplicates(list(TRIAL))
+    trials = trials.assign(unit=group_numbers(trials, protocol))
+    named = "group" in trials and not row.leaky and trials["group"].notna().any()
+    units = trials["unit"].value_counts()
+    needed = options.folds
+    if row.by_session:
+        needed = trials["session"].nunique()
+    if row.numbered and len(units) < needed:
+        raise MilmerError(
+            f"{len(units)} groups cannot make {needed} folds"
+            + _share(trials, units.index[0], named),
+            where=where,
+            remedy="set protocols.folds to less, or add trials that share no samples with these"
+            if named
+            else "set protocols.folds to less",
+        )
+    for stratum, of_class in trials.groupby("stratum") if named else ():
+        if (
+            of_class["unit"].nunique() == 1
+            and len(of_class) > 1
+            and of_class["group"].notna().any()
+        ):
+            raise MilmerError(
+                f"all trials of class {label_names(options.labels)[stratum]} are in one group"
+                + _share(trials, of_class["unit"].iloc[0], named),
+                where=where,
+                remedy="add trials of the class that share no samples with these",
+            )
+
+
+def _share(trials: pd.DataFrame, unit: int, named: bool) -> str:
+    """What a group is called, and its share of the trials."""
+    of_unit = trials[trials["unit"] == unit]
+    if not named or of_unit["group"].isna().all():
+        return ""
+    name = of_unit["group"].value_counts().index[0]
+    return f": {name!r} holds {len(of_unit) / len(trials):.0%} of the trials"
+
+
 def _hold_out(
-    segments: pd.DataFrame, group: Sequence[str], fraction: float, rng: np.random.Generator
+    segments: pd.DataFrame,
+    protocol: str,
+    group: Sequence[str],
+    fraction: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Positions (not index labels) in ``segments`` of a stratified part of its groups."""
-    groups = _grouped(segments.reset_index(drop=True), group)
+    groups = _grouped(segments.reset_index(drop=True), protocol, group)
     if len(groups) < 2:
         raise MilmerError(
             "one group alone cannot be divided",
@@ -156,11 +206,11 @@ def _hold_out(
     return np.concatenate(groups["rows"][taken].to_list())
 
 
-def _grouped(segments: pd.DataFrame, group: Sequence[str]) -> pd.DataFrame:
+def _grouped(segments: pd.DataFrame, protocol: str, group: Sequence[str]) -> pd.DataFrame:
     """One row a group: its most common stratum and the positions of its segments."""
     positions = segments.assign(row=np.arange(len(segments)))
     return (
-        positions.groupby(list(group), sort="subject" not in group)
+        positions.groupby(group_numbers(segments, protocol, group))
         .agg(stratum=("stratum", lambda s: s.mode().iloc[0]), rows=("row", np.array))
         .reset_index()
     )

@@ -16,7 +16,7 @@ from milmer.metrics.shrinkage_lda import fit_classifier
 from milmer.model.configuration import NetworkConfig
 from milmer.model.eeg import LogPowerEEGEncoder
 from milmer.model.network import MilmerNetwork
-from milmer.splits.protocols import PROTOCOLS
+from milmer.splits.groups import group_numbers
 from milmer.training.fold_data import FoldData
 from milmer.training.options import TrainOptions
 
@@ -46,8 +46,7 @@ def initial_network(
         network.eeg.fit_scale(lambda: (data.eeg_of(part, device) for part in parts))
 
     table = data.table.iloc[rows]
-    group = list(PROTOCOLS[data.facts["protocol"]].group)
-    groups = table.groupby(group, sort="subject" not in group).ngroup().to_numpy()
+    groups = group_numbers(table, data.facts["protocol"])
     batches = partial(data.inputs, rows, _AT_ONCE, device)
     fit_linear_path(network, batches, table["label"].to_numpy(), groups)
     return network

@@ -20,17 +20,25 @@ from tests.readers.test_video import write
 @pytest.fixture
 def lab(tmp_path):
     """``lab(row, …)``: findings about six good trials of two subjects, some rows changed."""
-    for name in ("p1", "p2"):
-        edf(tmp_path / f"{name}.edf", waves(seconds=20))
-    write(tmp_path / "v.avi", frames=130)
+    for seed, name in enumerate(("p1", "p2")):
+        edf(tmp_path / f"{name}.edf", waves(seconds=80, seed=seed))
+    video = write(tmp_path / "v.avi", frames=130).read_bytes()
+    for i in range(12):
+        (tmp_path / f"v{i}.avi").write_bytes(video + bytes([i]))
 
     def make(changes=(), labels=None, quick=False, **dataset):
         rows = []
         for i in range(12):
             subject = f"p{1 + i // 6}"
             row = {"subject": subject, "trial": i % 6 + 1, "stimulus": f"s{i % 6}"}
-            row |= {"eeg_file": f"{subject}.edf", "eeg_start": 1, "eeg_stop": 13}
-            row |= {"video_file": "v.avi", "video_start": 0, "label": "ab"[i % 2], "valence": ""}
+            row |= {"eeg_file": f"{subject}.edf", "eeg_start": 1 + 13 * (i % 6)}
+            row |= {"eeg_stop": row["eeg_start"] + 12}
+            row |= {
+                "video_file": f"v{i}.avi",
+                "video_start": 0,
+                "label": "ab"[i % 2],
+                "valence": "",
+            }
             rows.append(row)
         for place, change in dict(changes).items():
             rows[place] |= change
@@ -55,17 +63,17 @@ def test_a_good_manifest_has_no_errors(lab):
     [
         ({0: {"eeg_file": "x.edf"}}, "eeg", True, "line 2 (p1 trial 1): eeg_file: no such file"),
         ({0: {"video_file": "x.avi"}}, "video", True, "line 2 (p1 trial 1): video_file: no such"),
-        ({3: {"eeg_stop": 21}}, "eeg", True, "line 5 (p1 trial 4): eeg_stop 21 s lies beyond"),
+        ({3: {"eeg_stop": 81}}, "eeg", True, "line 5 (p1 trial 4): eeg_stop 81 s lies beyond"),
         (
             {3: {"video_start": 14}},
             "video",
             True,
-            "v.avi: ends 1.00 s before trial 4 starts",
+            "v3.avi: ends 1.00 s before trial 4 starts",
         ),
         ({2: {"video_start": -2.5}}, "lengths", False, "begins 2.50 s after the EEG: p1 trial 3"),
         ({3: {"video_start": 4}}, "lengths", False, "ends 3.00 s before the EEG: p1 trial 4"),
         (
-            {7: {"eeg_stop": 3}},
+            {7: {"eeg_stop": 16}},
             "trials_short",
             False,
             "left out, shorter than a segment of 3 s: p2 trial 2",
@@ -81,17 +89,30 @@ def test_a_good_manifest_has_no_errors(lab):
             "only EEG is used: p1",
         ),
         (
-            {i: {"eeg_stop": 3} for i in (0, 1)},
+            {0: {"eeg_stop": 3}, 1: {"eeg_stop": 16}},
             "trials",
             True,
             "p1: 4 trials per subject are too few for 5 folds",
         ),
         (
-            {i: {"eeg_stop": 3} for i in range(6)},
+            {i: {"eeg_stop": 13 * i + 3} for i in range(6)},
             "trials",
             True,
             "p1: no trial is as long as a segment",
         ),
+        (
+            {7: {"eeg_start": 1}},
+            "groups",
+            False,
+            "as one group each: p2 trials 1, 2",
+        ),
+        (
+            {i: {"eeg_start": 1} for i in range(1, 6)},
+            "groups",
+            True,
+            "p1: 1 groups cannot make 5 folds: 'p1 trial 1 and 5 more' holds 100% of the trials",
+        ),
+        ({7: {"eeg_file": "p1.edf"}}, "samples", True, "p1 and p2 have the same samples (p1.edf)"),
         ({i: {"eeg_file": ""} for i in range(6)}, "eeg", True, "p1: no row names an EEG file"),
         ({i: {"label": "a"} for i in range(12)}, "labels", True, "two names or more"),
     ],
@@ -102,14 +123,14 @@ def test_what_is_wrong_is_told_with_its_place(lab, changes, about, stops, part):
 
 def test_one_file_that_cannot_be_read_hides_no_other(lab):
     (lab.folder / "p1.edf").write_bytes(b"")
-    (lab.folder / "v.avi").write_bytes(b"no video")
+    (lab.folder / "v0.avi").write_bytes(b"no video")
     findings = lab()
     assert "p1.edf: is empty" in findings["eeg", True]
-    assert "v.avi: cannot be decoded" in findings["video", True]
+    assert "v0.avi: cannot be decoded" in findings["video", True]
 
 
 def test_files_that_differ_in_channels_or_rate(lab):
-    edf(lab.folder / "p2.edf", waves(5, 20, 250.0), NAMES[:5], 250.0)
+    edf(lab.folder / "p2.edf", waves(5, 80, 250.0), NAMES[:5], 250.0)
     findings = lab()
     assert "set dataset.channels, all have Fp1, Fp2, C3, C4, O1" in findings["channels", True]
     assert "200 Hz (1 files), 250 Hz (1 files), all resampled to 128 Hz" in findings["rates", False]
@@ -174,7 +195,7 @@ def test_keys_of_the_json_are_documented(lab, inside):
         *report,
         *report["subjects"]["p1"][0],
         *report["eeg"]["p1.edf"],
-        *report["video"]["v.avi"],
+        *report["video"]["v0.avi"],
     }
     assert not [key for key in keys if f"`{key}`" not in page]
 
@@ -192,12 +213,13 @@ def test_what_is_rejected_or_not_read_is_told_beforehand(lab):
     fif(lab.folder / "volts_raw.fif", eeg * 1e6)
     edf(lab.folder / "unclear.edf", waves(seconds=20), unit="counts")
     files = ["marked_raw.fif", "nan_raw.fif", "volts_raw.fif", "unclear.edf"]
-    found = lab({i: {"eeg_file": name} for i, name in enumerate(files)}, channels=NAMES)
+    span = {"eeg_start": 1, "eeg_stop": 13}
+    found = lab({i: {"eeg_file": name} | span for i, name in enumerate(files)}, channels=NAMES)
     assert found["rejected", False] == "rejected, as a whole or in part, not finite: p1 trial 2"
     assert "volts_raw.fif: EEG of 1.96e+07 µV" in found["eeg", True]
     assert "µV saved as if they were V" in found["eeg", True]
     assert "of unclear.edf Fp1 (counts), Fp2" in found["unit", False]
-    found = lab({i: {"eeg_file": "marked_raw.fif"} for i in range(12)})
+    found = lab({i: {"eeg_file": "marked_raw.fif"} | span for i in range(12)})
     assert (
         "rejected, as a whole or in part, marked BAD_movement: p1 trial" in found["rejected", False]
     )

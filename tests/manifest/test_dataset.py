@@ -1,6 +1,8 @@
 """A manifest as the workflow sees it."""
 
+import itertools
 import json
+import re
 import subprocess
 import sys
 
@@ -154,3 +156,25 @@ def test_reading_a_manifest_loads_nothing_heavy(plan, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_sessions_and_groups_decide_which_folds_there_are(plan):
+    rows = [{"subject": "sub-01", "session": s, "label": "joy"} for s in ("1", "2", "10")]
+    rows += [{"subject": f"sub-0{n}", "session": "1", "label": "fear"} for n in (2, 3, 4, 5)]
+    rows[4]["group"] = rows[6]["group"] = "twins"
+    protocols = {"names": ["loso", "session", "trial"], "folds": 2}
+    found = plan(*rows, user={"protocols": protocols})
+    folds = found.experiments.folds("eeg_only")
+    assert folds["session"] == ["sub-01-k0", "sub-01-k1", "sub-01-k2"]
+    assert folds["loso"] == ["sub-01", "sub-02", "sub-03", "sub-04"]
+    assert len(folds["trial"]) == 10
+    for fold in itertools.chain(*folds.values()):
+        assert re.fullmatch(found.training.fold_pattern, fold)
+    assert found.dataset.sessions == {"sub-01": 3} | {f"sub-0{n}": 1 for n in (2, 3, 4, 5)}
+    rows[4]["label"] = "joy"
+    only = plan(*rows[3:], user={"protocols": protocols})
+    assert set(only.experiments.folds("eeg_only")) == {"loso", "trial"}
+    lack = "protocol session is left out: it needs a subject with two sessions"
+    assert any(lack in warning for warning in only.warnings)
+    both = plan(*rows[4:7:2], user={"protocols": protocols})
+    assert any("groups tie all subjects to each other" in warning for warning in both.warnings)

@@ -83,7 +83,8 @@ def project(recordings, twin_backbone, tmp_path_factory):
         (folder / name).symlink_to(REPOSITORY / name)
     for name in ("lab/eeg", "lab/video", "bids/sub-01/eeg"):
         (folder / name).mkdir(parents=True)
-    (folder / "lab/manifest.csv").write_text(blocks("csv")[0])
+    for name, text in zip(("manifest", "sessions"), blocks("csv"), strict=True):
+        (folder / f"lab/{name}.csv").write_text(text)
     foreman = recordings / "video/foreman_cif.264"
     for i, subject in enumerate(("p01", "p02")):
         shutil.copy(recordings / f"eegmmidb/S001R0{3 + i}.edf", folder / f"lab/eeg/{subject}.edf")
@@ -113,7 +114,7 @@ def done(project):
 
 
 def test_each_command_goes_well(done):
-    assert len(done) == 8
+    assert len(done) == 9
     for command, told in done.items():
         assert told.returncode == 0, (command, told.stdout[-2000:], told.stderr[-4000:])
 

@@ -144,7 +144,10 @@ def test_columns_that_are_not_read_are_known(read):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ({"subject": "p-1"}, ("line 2", "subject", "'p-1'", "letters, digits and underscores")),
+        (
+            {"subject": "-p"},
+            ("line 2", "subject", "'-p'", "letters, digits, hyphens and underscores"),
+        ),
         ({"subject": ""}, ("line 2", "subject")),
         ({"stimulus": ""}, ("line 2", "stimulus", "empty")),
         ({"trial": "1.5"}, ("line 2", "trial", "'1.5'", "whole number")),
@@ -211,6 +214,22 @@ def test_a_broken_parquet_file_is_told(tmp_path, refused):
         read_manifest(tmp_path / "m.parquet")
     with refused("dataset.manifest", "no such file"):
         read_manifest(tmp_path / "absent.csv")
+
+
+def test_trials_are_numbered_over_sessions_and_keep_the_labs_number(read, refused):
+    shown = [("ses-10", 2), ("ses-2", 7), ("ses-10", 1), ("ses-2", 3)]
+    rows = read(*({"session": s, "trial": t, "stimulus": f"{s}{t}"} for s, t in shown)).rows
+    found = [(row.session, row.trial, row.name) for row in rows]
+    assert found == [*zip(["ses-2"] * 2 + ["ses-10"] * 2, [1, 2, 3, 4], "3712", strict=True)]
+    single = [{"session": "a", "trial": 7}, {"session": "a", "trial": 4}]
+    assert [row.trial for row in read(*single).rows] == [4, 7]
+    with refused("lines 2 and 3", "p1 has trial 4 of session a twice"):
+        read(*({"session": "a", "trial": 4} for _ in range(2)), {"session": "b", "trial": 4})
+
+
+def test_a_subject_may_be_named_as_in_bids(read):
+    manifest = read({"subject": "sub-01"}, {"subject": "sub-02-b"})
+    assert manifest.subjects == ["sub-01", "sub-02-b"]
 
 
 def test_labels_none_and_null_are_labels(read):

@@ -18,10 +18,11 @@ from tests.asymmetric import TRIALS, segments_of
 from tests.splits.test_splits import split
 
 SUBJECT, TRIAL, STIMULUS = ["subject"], ["subject", "trial"], ["experiment_id"]
-SEGMENT = [*TRIAL, "position"]
-GROUPS = {"segment": SEGMENT, "trial": TRIAL, "stimulus": STIMULUS, "loso": SUBJECT}
+SEGMENT, SESSION = [*TRIAL, "position"], ["subject", "session"]
+GROUPS = {"segment": SEGMENT, "trial": TRIAL, "session": SESSION}
+GROUPS |= {"stimulus": STIMULUS, "loso": SUBJECT}
 STIMULI = {(s, trial): e for s, rows in TRIALS.items() for e, trial, *_ in rows}
-FOLDS = {"segment": "s03", "trial": "s03-k0", "stimulus": "k0", "loso": "s03"}
+FOLDS = {"segment": "s03", "trial": "s03-k0", "session": "s03-k0", "stimulus": "k0", "loso": "s03"}
 
 
 def sound(protocol):
@@ -36,10 +37,12 @@ def sound(protocol):
     table["experiment_id"] = [STIMULI[row[:2]] for row in rows]
     table["label"] = (table["experiment_id"] + (table["subject"] == "s02")) % 3
     stimulus = table["experiment_id"].map({5: "test", 8: "test", 2: "val"})
+    table["session"] = stimulus.map({"test": "1", "val": "2"}).fillna("3")
     left = table.groupby(TRIAL).cumcount(ascending=False)
     part = {
         "segment": left.map({0: "test", 1: "val"}),
         "trial": stimulus,
+        "session": stimulus,
         "stimulus": stimulus,
         "loso": table["subject"].map({"s03": "test", "s02": "val"}),
     }[protocol]
@@ -97,22 +100,32 @@ BAD = {
         put("train", "s03", 8, 3),
         {
             "trial": "leaks: s03, trial 4" + TESTED,
+            "session": "leaks: s03, session 1" + TESTED,
             "stimulus": "leaks: experiment_id 8" + TESTED,
             "loso": "leaks: s03" + TESTED,
         },
     ),
     "a tested trial trains": (
         put("train", "s03", 8),
-        {"stimulus": "leaks: experiment_id 8" + TESTED, "loso": "leaks: s03" + TESTED},
+        {
+            "session": "leaks: s03, session 1" + TESTED,
+            "stimulus": "leaks: experiment_id 8" + TESTED,
+            "loso": "leaks: s03" + TESTED,
+        },
     ),
     "a tested trial validates": (
         put("val", "s03", 8),
-        {"stimulus": "leaks: experiment_id 8" + TESTED, "loso": "leaks: s03" + TESTED},
+        {
+            "session": "leaks: s03, session 1" + TESTED,
+            "stimulus": "leaks: experiment_id 8" + TESTED,
+            "loso": "leaks: s03" + TESTED,
+        },
     ),
     "a training segment tests": (
         put("test", "s03", 4, 0),
         {
             "trial": "leaks: s03, trial 5" + TESTED,
+            "session": "leaks: s03, session 3" + TESTED,
             "stimulus": "leaks: experiment_id 4" + TESTED,
         },
     ),
@@ -120,6 +133,7 @@ BAD = {
         put("val", "s03", 4, 1),
         {
             "trial": "leaks: s03, trial 5" + HELD_OUT,
+            "session": "leaks: s03, session 3" + HELD_OUT,
             "stimulus": "leaks: experiment_id 4" + HELD_OUT,
             "loso": "leaks: s03" + TESTED,
         },
@@ -145,6 +159,7 @@ BAD = {
         {
             "segment": "no segment is left to test",
             "trial": "no segment is left to test",
+            "session": "no segment is left to test",
             "stimulus": "leaks: experiment_id 1" + TESTED,
             "loso": "fold s03 is of other subjects: s01",
         },
@@ -154,6 +169,7 @@ BAD = {
         {
             "segment": "fold s03 is of other subjects: s03, s04",
             "trial": "fold s03-k0 is of other subjects: s03, s04",
+            "session": "fold s03-k0 is of other subjects: s03, s04",
             "loso": "fold s03 is of other subjects: s03, s04",
         },
     ),
@@ -175,6 +191,7 @@ BAD = {
             for name, segment in {
                 "segment": "s03, trial 6, position 0",
                 "trial": "s03, trial 1, position 0",
+                "session": "s03, trial 1, position 0",
                 "stimulus": "s01, trial 2, position 0",
                 "loso": "s03, trial 6, position 0",
             }.items()
@@ -216,7 +233,7 @@ def test_what_a_split_says_of_itself_is_checked_too(protocol):
     few = "s03, trial 1, position 0 has the label 2 and there are 2 classes"
     only = table[table["subject"].eq("s03") & table["experiment_id"].isin([4, 5])]
     assert problem_of(only, facts | {"labels": ["a", "b"]}) == few
-    other = {"segment": "s02", "trial": "s02-k0", "loso": "s02"}.get(protocol)
+    other = {"segment": "s02", "trial": "s02-k0", "session": "s02-k0", "loso": "s02"}.get(protocol)
     told = other and f"fold {other} is of other subjects: s03"
     assert problem_of(table, facts | {"fold": other or "k1"}) == told
 
@@ -243,6 +260,22 @@ def test_trials_that_validate_a_loso_fold_are_whole_trials_of_those_who_train():
     assert problem_of(put("val", "s01", 5)(table), facts) is None
     torn = problem_of(put("val", "s01", 5, 1)(table), facts)
     assert torn == "leaks: s01, trial 2" + HELD_OUT
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_group_of_the_manifest_is_on_one_side_of_test_and_of_validation(protocol):
+    table, facts = sound(protocol)
+    sides = {part: table.index[table["part"] == part][0] for part in ("train", "val", "test")}
+    for part, other in (("test", "train"), ("test", "val"), ("val", "train")):
+        group = pd.Series(None, table.index, object)
+        group[sides[part]] = group[sides[other]] = "pair"
+        problem = problem_of(table.assign(group=group), facts)
+        if protocol == "segment":
+            assert problem is None
+        elif protocol == "loso" and part == "test":  # the group ties the subjects
+            assert problem.startswith("fold s03 is of other subjects") or "leaks: group" in problem
+        else:
+            assert problem == f"leaks: group pair stands in {part} and outside of it"
 
 
 @pytest.mark.parametrize("overlap", [0.0, 1.0, 1.5, 2.0])
