@@ -52,7 +52,12 @@ def eav(folder, subjects=(1, 12), variable="seg", filmed=True):
         for i, (task, emotion) in enumerate(trials):
             label[2 * EMOTIONS.index(emotion) + (task == "Speaking"), i] = 1
             if filmed:
-                film(place / f"Video/{i + 1:03d}_Trial_{i % 20 + 1:02d}_{task}_{emotion}.mp4", i)
+                path = place / f"Video/{i + 1:03d}_Trial_{i % 20 + 1:02d}_{task}_{emotion}.mp4"
+                film(path, i)
+                # A box that players skip: no two files are the same.
+                box = f"{subject:04d}{i:04d}".encode()
+                with open(path, "ab") as file:
+                    file.write((8 + len(box)).to_bytes(4, "big") + b"free" + box)
         stem = place / f"EEG/subject{subject}_eeg"
         scipy.io.savemat(f"{stem}.mat", {variable: eeg.astype(np.float32)})
         scipy.io.savemat(f"{stem}_label.mat", {"label": label})
