@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from milmer.errors import MilmerError
 from milmer.manifest.table import Manifest, Row
-from milmer.readers.digests import may_share_samples, samples_digest
+from milmer.readers.digests import sample_sizes, samples_digest, samples_glimpse
 
 VIDEO_STEP = 0.04
 """Seconds of video that trials may share: a frame, about as exact as clocks are."""
@@ -79,27 +79,34 @@ def _overlapping(spans: Iterable[Span]) -> Iterator[tuple[int, int]]:
 def require_own(manifest: Manifest, subject: str) -> None:
     """Refuse a recording or video of ``subject`` that another subject has too, under any name.
 
-    A group that both name ties them: it is then held out together.
+    A group that both name ties them: they are then held out together.
     """
-    own = _files(manifest, [subject])
-    others = _files(manifest, [name for name in manifest.subjects if name != subject])
-    for path, row in own.items():
-        for other_path, other in others.items():
-            if path.suffix.lower() != other_path.suffix.lower() or _tied(manifest, row, other):
-                continue
-            same = path == other_path or (
-                may_share_samples(path, other_path)
-                and samples_digest(path) == samples_digest(other_path)
-            )
-            if same:
-                pair = sorted([(row, path), (other, other_path)], key=lambda pair: pair[0].subject)
-                (first, _), (second, _) = pair
-                names = " and ".join(dict.fromkeys(place.name for _, place in pair))
-                raise MilmerError(
-                    f"{first.subject} and {second.subject} have the same samples ({names})",
-                    where=f"{manifest.path}: lines {first.line} and {second.line}",
-                    remedy="give each subject its own recording, or the trials of both one group",
-                )
+    groups = {name: {row.group for row in manifest.of(name)} - {None} for name in manifest.subjects}
+    others = [s for s in manifest.subjects if s != subject and not groups[s] & groups[subject]]
+    own: dict[tuple[int, ...], list[tuple[Path, Row]]] = {}
+    for path, row in _files(manifest, [subject]).items():
+        own.setdefault(sample_sizes(path), []).append((path, row))
+    for other_path, other in _files(manifest, others).items():
+        if not (sizes := sample_sizes(other_path)):
+            continue  # its data are missing
+        for path, row in own.get(sizes, ()):
+            if path.resolve() == other_path.resolve() or all(
+                digest(path) == digest(other_path) for digest in (samples_glimpse, samples_digest)
+            ):
+                raise _same(manifest, *sorted([(path, row), (other_path, other)], key=_subject))
+
+
+def _subject(place: tuple[Path, Row]) -> str:
+    return place[1].subject
+
+
+def _same(manifest: Manifest, first: tuple[Path, Row], second: tuple[Path, Row]) -> MilmerError:
+    names = " and ".join(dict.fromkeys(path.name for path, _ in (first, second)))
+    return MilmerError(
+        f"{first[1].subject} and {second[1].subject} have the same samples ({names})",
+        where=f"{manifest.path}: lines {first[1].line} and {second[1].line}",
+        remedy="give each subject its own recording, or the trials of both one group",
+    )
 
 
 def _files(manifest: Manifest, subjects: Sequence[str]) -> dict[Path, Row]:
@@ -107,11 +114,6 @@ def _files(manifest: Manifest, subjects: Sequence[str]) -> dict[Path, Row]:
     files: dict[Path, Row] = {}
     for row in (row for subject in subjects for row in manifest.of(subject)):
         for name in (row.eeg_file, row.video_file):
-            if name is not None and (path := manifest.at(name).resolve()).exists():
+            if name is not None and (path := manifest.at(name)).exists():
                 files.setdefault(path, row)
     return files
-
-
-def _tied(manifest: Manifest, a: Row, b: Row) -> bool:
-    groups = [{row.group for row in manifest.of(s)} - {None} for s in (a.subject, b.subject)]
-    return bool(groups[0] & groups[1])

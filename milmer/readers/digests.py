@@ -39,23 +39,22 @@ def samples_digest(path: Path) -> str:
     return _joint([_remembered(file) for file in sample_files(path)])
 
 
-def may_share_samples(a: Path, b: Path) -> bool:
-    """Whether two recordings may hold the same samples: by size, and a few blocks of each."""
-    first, second = sample_files(a), sample_files(b)
-    return [file.stat().st_size for file in first] == [f.stat().st_size for f in second] and all(
-        _blocks(x) == _blocks(y) for x, y in zip(first, second, strict=True)
-    )
+def sample_sizes(path: Path) -> tuple[int, ...]:
+    """Bytes of the files that hold the samples of a recording or video."""
+    return tuple(file.stat().st_size for file in sample_files(path))
 
 
-def _blocks(file: Path) -> list[bytes]:
-    """The beginning, the middle and the end of a file."""
-    size = file.stat().st_size
-    with storage.read_errors(file), open(file, "rb") as stream:
-        blocks = []
-        for start in (0, size // 2, max(0, size - _BLOCK)):
-            stream.seek(start)
-            blocks.append(stream.read(_BLOCK))
-    return blocks
+@functools.cache
+def samples_glimpse(path: Path) -> str:
+    """A digest of a few blocks of the samples: of two that differ in it no more has to be read."""
+    content = hashlib.sha256()
+    for file in sample_files(path):
+        size = file.stat().st_size
+        with storage.read_errors(file), open(file, "rb") as stream:
+            for start in (0, size // 2, max(0, size - _BLOCK)):
+                stream.seek(start)
+                content.update(stream.read(_BLOCK))
+    return content.hexdigest()
 
 
 def _digest(path: Path) -> str:
