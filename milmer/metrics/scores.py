@@ -31,9 +31,13 @@ def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
 
 
 def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """One row per trial: the mean of each probability over the trial's segments."""
+    """One row per trial: the mean of each probability over the trial's segments.
+
+    Sorted by subject and by stimulus, where it is named, then by trial.
+    """
     columns = [f"p_{name}" for name in labels]
-    groups = predictions.groupby(["subject", "trial"], sort=False)
+    keys = [key for key in ("subject", "experiment_id", "trial") if key in predictions]
+    groups = predictions.groupby(keys, sort=True)
     return groups.agg({"label": "first"} | dict.fromkeys(columns, "mean")).reset_index()
 
 

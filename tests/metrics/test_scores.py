@@ -35,13 +35,13 @@ def test_a_trial_is_the_mean_of_its_segments_and_of_no_other_subjects():
     assert measured["segment"]["accuracy"] == pytest.approx(3 / 6)
     trials = by_trials(predictions(), LABELS)
     assert trials[["subject", "trial", "label"]].to_numpy().tolist() == [
-        *(["s02", 1, 0], ["s01", 1, 1], ["s01", 2, 2])
+        *(["s01", 1, 1], ["s01", 2, 2], ["s02", 1, 0])
     ]
     np.testing.assert_allclose(
         probabilities(trials, LABELS),
-        [[0.8 / 3, 1.15 / 3, 1.05 / 3], [0.5, 0.425, 0.075], [0.1, 0.2, 0.7]],
+        [[0.5, 0.425, 0.075], [0.1, 0.2, 0.7], [0.8 / 3, 1.15 / 3, 1.05 / 3]],
     )
-    # By trial: b, a, c of a, b, c.
+    # By trial: a, c, b of b, c, a.
     assert measured["trial"]["accuracy"] == pytest.approx(1 / 3)
     loss = -np.log([0.425, 0.7, 0.8 / 3]).mean()
     assert measured["trial"]["loss"] == pytest.approx(loss)
