@@ -122,8 +122,11 @@ def _require_apart(table: pd.DataFrame, part: str, groups: Sequence[str], where:
 def _validation_groups(facts: Mapping[str, Any], where: str) -> list[str]:
     """How validation was grouped; no finer than the protocol allows."""
     protocol, groups = facts["protocol"], facts.get("validation_groups")
-    allowed = [list(PROTOCOLS[protocol].group)]
-    if allowed == [["subject"]]:  # too few may be left to spare one, so that their trials validate
+    row = PROTOCOLS[protocol]
+    allowed = [list(row.group)]
+    if (
+        row.leaves_subject_out or row.by_session
+    ):  # too few may be left to spare one: trials validate
         allowed.append(_TRIAL)
     if groups not in allowed:
         raise MilmerError(

@@ -71,6 +71,8 @@ def make_split(
                 candidates = filmed
             elif candidates["subject"].nunique() < _FEWEST_SUBJECTS or len(seen):
                 group = TRIAL
+        elif PROTOCOLS[protocol].by_session and candidates["session"].nunique() < 2:
+            group = TRIAL  # one session trains
         facts["validation_groups"] = list(group)
         rng = _rng(options.seed, protocol, fold, "validation")
         held_out = _hold_out(candidates, protocol, group, options.validation, rng)

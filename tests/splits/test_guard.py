@@ -241,10 +241,10 @@ def test_what_a_split_says_of_itself_is_checked_too(protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("groups", [SEGMENT, TRIAL, STIMULUS, SUBJECT, None])
 def test_validation_is_grouped_as_the_protocol_allows(protocol, groups):
-    """By its groups; under loso also by trials, where no subject can be spared."""
+    """By its groups; by trials too where no subject or session can be spared."""
     table, facts = sound(protocol)
     problem = problem_of(table, facts | {"validation_groups": groups})
-    if groups == GROUPS[protocol] or (protocol, groups) == ("loso", TRIAL):
+    if groups == GROUPS[protocol] or (protocol in ("loso", "session") and groups == TRIAL):
         assert problem is None
     else:
         by = f"validation is grouped by {groups}, under {protocol} it is by {GROUPS[protocol]}"

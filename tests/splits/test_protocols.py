@@ -81,6 +81,16 @@ def test_each_fold_of_protocol_session_tests_one_session_in_their_order(tmp_path
         assert facts["validation_groups"] == ["subject", "session"]
 
 
+def test_trials_validate_where_one_session_trains(tmp_path):
+    visits = np.repeat(["a", "b"], [5, 7])
+    path = write_trials(tmp_path, "s01", ratings(np.random.default_rng(0), 12), session=visits)
+    table, facts = split(tmp_path, [path], "session", "s01-k1")
+    assert set(table.loc[table["part"] == "test", "session"]) == {"b"}
+    assert set(table.loc[table["session"] == "a", "part"]) == {"train", "val"}
+    assert (table.groupby("trial")["part"].nunique() == 1).all()
+    assert facts["validation_groups"] == ["subject", "trial"]
+
+
 def test_subjects_that_are_held_out_together_have_one_fold_named_after_the_first():
     tied = {"a": "a", "b": "b", "c": "a", "d": "b"}
     assert fold_names("loso", ["a", "b", "c", "d"], 2, {}, tied) == ["a", "b"]
