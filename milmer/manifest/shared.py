@@ -79,7 +79,8 @@ def _overlapping(spans: Iterable[Span]) -> Iterator[tuple[int, int]]:
 def require_own(manifest: Manifest, subject: str) -> None:
     """Refuse a recording or video of ``subject`` that another subject has too, under any name.
 
-    A group that both name ties them: they are then held out together.
+    A group that both name ties them: they are then held out together. Two people in one video
+    have a ``face`` each.
     """
     groups = {name: {row.group for row in manifest.of(name)} - {None} for name in manifest.subjects}
     others = [s for s in manifest.subjects if s != subject and not groups[s] & groups[subject]]
@@ -90,10 +91,16 @@ def require_own(manifest: Manifest, subject: str) -> None:
         if not (sizes := sample_sizes(other_path)):
             continue  # its data are missing
         for path, row in own.get(sizes, ()):
+            if path == manifest.at(row.video_file or "") and _two_people(row, other):
+                continue
             if path.resolve() == other_path.resolve() or all(
                 digest(path) == digest(other_path) for digest in (samples_glimpse, samples_digest)
             ):
                 raise _same(manifest, *sorted([(path, row), (other_path, other)], key=_subject))
+
+
+def _two_people(row: Row, other: Row) -> bool:
+    return None not in (row.face, other.face) and row.face != other.face
 
 
 def _subject(place: tuple[Path, Row]) -> str:

@@ -154,6 +154,20 @@ def test_trials_of_the_same_stretch_of_video_are_one_group(lab):
     assert grouped(lab.trials(*rows)[0]) == [[4, 6]]
 
 
+def test_two_people_in_one_video_have_a_face_each(lab, refused):
+    (lab.folder / "v.mp4").write_bytes(b"not looked into")
+
+    def rows(face):
+        video = {"video_file": "v.mp4", "video_start": 0}
+        first, second = windows(face="left", **video), windows("two", "p02", face=face, **video)
+        return first[0], second[0]
+
+    lab.trials(*rows("right"))
+    for face in ("left", ""):
+        with refused("p01 and p02 have the same samples (v.mp4)"):
+            lab.trials(*rows(face))
+
+
 @pytest.mark.parametrize("file", ["one", "copy"])
 def test_one_recording_under_two_subjects_is_refused_by_both_names(lab, refused, file):
     lab.copy("one", "copy")
