@@ -39,8 +39,9 @@ def make_manifest_trials(
     manifest's folder, null where there is none), ``video_start`` and ``video_stop`` (in s in the
     video), ``video_rate`` (s of the EEG that a second of video lasts), ``video_times`` (the table
     of when each frame is shown, or null), ``face`` (which of several people in the video it is),
-    ``eeg_digest`` and ``video_digest`` (of the samples), ``stimulus`` and ``label``. Raises :class:`MilmerError` where the rows are not those of
-    ``options``, where a row does not fit its recording, or where another subject has the same.
+    ``eeg_digest`` and ``video_digest`` (of the samples), ``stimulus`` and ``label``. Raises
+    :class:`MilmerError` where the rows are not those of ``options``, where a row does not fit its
+    recording, or where another subject has the same.
     """
     described = read_manifest(manifest)
     if described.digest(subject) != options.rows:
