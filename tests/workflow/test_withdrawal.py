@@ -14,7 +14,10 @@ import yaml
 
 from milmer import storage
 from milmer.synthetic.twin import TwinOptions, synthesize
+from tests.manifest.described import write_manifest
+from tests.manifest.recordings import edf, waves
 from tests.workflow.runner import REPOSITORY
+from tests.workflow.runner import SMALL as SMALL_MODEL
 from tests.workflow.test_running import CONFIG, shell
 
 PAGE = REPOSITORY / "docs" / "privacy.md"
@@ -24,36 +27,72 @@ CHANGES = {
     "training": {"epochs": 1, "threads": 1},
     "report": {"resamples": 200, "explain": 2, "faces": "shown"},
 }
-NAME = re.compile(r"(?<![A-Za-z0-9])s02(?![A-Za-z0-9])")
+OWN = {
+    "dataset": {"kind": "manifest", "manifest": "lab/manifest.csv"},
+    "labels": {"scheme": "label", "classes": ["left", "right"]},
+    "eeg": {"artefacts": "none", "bad_channels": "keep"},
+    "model": SMALL_MODEL | {"modalities": ["eeg"]},
+    "protocols": {"names": ["loso"]},
+    "report": {"resamples": 200, "explain": 0},
+}
+ONLY_SEEN_BY_P02 = "zebra"
 
 
 def section(title):
     return PAGE.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def steps():
+def steps(manifest=False):
     """The commands of the page: those that delete, and the run after them."""
-    *delete, run = re.search(r"```sh\n(.*?)```", section("Taking a person out"), re.DOTALL)[
-        1
-    ].splitlines()
+    blocks = re.findall(r"```sh\n(.*?)```", section("Taking a person out"), re.DOTALL)
+    (*delete, run), own = (block.splitlines() for block in blocks)
+    if manifest:
+        delete = [*own, *(line.replace("s02", "p02") for line in delete[4:])]
     return delete, run
 
 
-@pytest.fixture(scope="module")
-def project(twin_backbone, tmp_path_factory):
-    """A copy of the project in which everything was made for three subjects."""
-    folder = tmp_path_factory.mktemp("project")
+def new_project(folder, config):
+    """A copy of the project, without a dataset."""
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(REPOSITORY / name, folder)
     for name in ("rules", "workflow", "milmer"):
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / "tmp").mkdir()
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def run_in(folder):
+    done = shell(folder, steps()[1])
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def project(twin_backbone, tmp_path_factory):
+    """One in which everything was made for three subjects of DEAP's layout."""
+    folder = new_project(tmp_path_factory.mktemp("project"), CONFIG | CHANGES)
     synthesize(folder / "deap", TwinOptions(**SMALL))
     shutil.copytree(twin_backbone, folder / "swin")
-    (folder / "mine.yaml").write_text(yaml.safe_dump(CONFIG | CHANGES))
-    _, run = steps()
-    done = shell(folder, run)
-    assert done.returncode == 0, done.stderr
+    run_in(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory):
+    """One in which everything was made for three subjects of a manifest."""
+    folder = new_project(tmp_path_factory.mktemp("laboratory"), CONFIG | CHANGES | OWN)
+    rows = []
+    for i, subject in enumerate(("p01", "p02", "p03")):
+        edf(folder / f"lab/{subject}/{subject}.edf", waves(seconds=40, seed=i))
+        for trial in range(8):
+            row = {"subject": subject, "trial": trial + 1, "stimulus": f"film{trial % 6}"}
+            times = {"eeg_start": 4.5 * trial, "eeg_stop": 4.5 * trial + 4}
+            row |= {"eeg_file": f"{subject}/{subject}.edf"} | times
+            rows.append(row | {"label": ("left", "right")[(trial + i) % 2]})
+    rows[15]["stimulus"] = ONLY_SEEN_BY_P02
+    write_manifest(folder / "lab/manifest.csv", rows)
+    run_in(folder)
     return folder
 
 
@@ -88,12 +127,13 @@ def place(folder, path):
         return str(relative)
 
 
-def traces(folder, digests):
+def traces(folder, digests, person="s02"):
     """Files that name the person, and files that hold a digest of one of the person's files."""
     by_name, by_digest = set(), set()
+    names = re.compile(f"(?<![A-Za-z0-9])({person}|{ONLY_SEEN_BY_P02})(?![A-Za-z0-9])")
     for path in files(folder):
         text = words(path)
-        if NAME.search(place(folder, path)) or NAME.search(text):
+        if names.search(place(folder, path)) or names.search(text):
             by_name.add(str(path.relative_to(folder)))
         raw = path.read_bytes().decode("latin1") + text
         if any(digest in raw for digest in digests):
@@ -101,19 +141,25 @@ def traces(folder, digests):
     return by_name, by_digest
 
 
-def persons_digests(folder):
-    """Digests of the person's recordings, of the ratings, and of what was made from them alone."""
-    ratings = folder / "deap/metadata_csv/participant_ratings.csv"
-    recordings = [path for path in (folder / "deap").rglob("s02*") if path.is_file()]
-    recordings += (folder / "deap/face_video/s02").glob("*")
-    assert len(recordings) >= 9
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (*recordings, ratings)}
-    own = [path for path in files(folder) if NAME.search(str(path.relative_to(folder)))]
+def persons_digests(folder, recordings, person):
+    """Digests of ``recordings``, and of what was made from the person's alone."""
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in recordings}
+    own = [path for path in files(folder) if re.search(rf"\b{person}\b", str(path))]
     return digests | {storage.digest(path) for path in own if path.suffix in (".h5", ".parquet")}
 
 
+def take_out(folder, delete):
+    for command in delete:
+        done = shell(folder, command)
+        assert done.returncode == 0, (command, done.stderr)
+
+
 def test_the_steps_leave_nothing_of_the_person(project):
-    digests = persons_digests(project)
+    recordings = [path for path in (project / "deap").rglob("s02*") if path.is_file()]
+    recordings += (project / "deap/face_video/s02").glob("*")
+    assert len(recordings) >= 9
+    ratings = project / "deap/metadata_csv/participant_ratings.csv"
+    digests = persons_digests(project, [*recordings, ratings], "s02")
     by_name, by_digest = traces(project, digests)
     expected = {"results/trials/s02.parquet", "results/tables/subjects.csv"}
     expected |= {"results/runs/milmer/loso/s01/seed0/predictions.parquet"}
@@ -129,14 +175,10 @@ def test_the_steps_leave_nothing_of_the_person(project):
     left = project / "results/runs/milmer/trial/s02-k0/.seed0.resume.pt"  # of a run cut short
     left.parent.mkdir(parents=True)
     left.touch()
-    delete, run = steps()
-    for command in delete:
-        done = shell(project, command)
-        assert done.returncode == 0, (command, done.stderr)
+    take_out(project, steps()[0])
     assert not [path for path in (project / "deap").rglob("*s02*") if path.suffix != ".json"]
     assert traces(project, digests)[0] == set()
-    done = shell(project, run)
-    assert done.returncode == 0, done.stderr
+    run_in(project)
     assert traces(project, digests) == (set(), set())
 
     assert others.read_bytes() == weights[0]  # trained again on the same, to the same
@@ -146,6 +188,41 @@ def test_the_steps_leave_nothing_of_the_person(project):
     facts = storage.read_provenance(with_person.parents[1] / "predictions.parquet")["facts"]
     assert facts["subjects"] == {"train": 1, "val": 1, "test": 1}
     assert json.loads(shell(project, "milmer status --json").stdout)["process"] is None
+
+
+def test_the_steps_leave_nothing_of_a_person_of_a_manifest(laboratory):
+    """Nor under loso, where the person was in every fold but one, and is a fold's name."""
+    trials = laboratory / "results/trials/p02.parquet"
+    rows = storage.read_provenance(trials)["options"]["rows"]
+    digests = {rows} | persons_digests(laboratory, [laboratory / "lab/p02/p02.edf"], "p02")
+    by_name, by_digest = traces(laboratory, digests, "p02")
+    runs = "results/runs/milmer/loso"
+    assert {f"{runs}/{s}/seed0/predictions.parquet" for s in ("p01", "p02", "p03")} <= by_digest
+    expected = {"results/trials/p02.parquet", "results/tables/subjects.csv"}
+    expected |= {f"{runs}/p02/seed0/metrics.json", "results/splits/default/loso/p01.parquet"}
+    assert expected < by_name
+    assert ONLY_SEEN_BY_P02 in trials.read_bytes().decode("latin1")
+    with_person = laboratory / f"{runs}/p01/seed0/model/model.safetensors"
+    kept = [
+        laboratory / "results" / name for name in ("trials/p01.parquet", "segments/default/p01.h5")
+    ]
+    times, weights = [path.stat().st_mtime_ns for path in kept], with_person.read_bytes()
+
+    take_out(laboratory, steps(manifest=True)[0])
+    assert "p02" not in (laboratory / "lab/manifest.csv").read_text()
+    assert not [path for path in (laboratory / "lab").rglob("*p02*")]
+    assert traces(laboratory, digests, "p02")[0] == set()
+    run_in(laboratory)
+    assert traces(laboratory, digests, "p02") == (set(), set())
+
+    assert [path.stat().st_mtime_ns for path in kept] == times  # of others alone
+    assert with_person.read_bytes() != weights
+    facts = storage.read_provenance(with_person.parents[1] / "predictions.parquet")["facts"]
+    assert facts["subjects"] == {"train": 1, "val": 1, "test": 1}
+    subjects = storage.read_table(laboratory / "results/tables/subjects.parquet")
+    assert set(subjects["subject"]) == {"p01", "p03"}
+    folds = sorted(path.name for path in (laboratory / runs).iterdir() if path.is_dir())
+    assert folds == ["p01", "p03"]
 
 
 def test_every_kind_of_file_below_results_is_in_the_table(project):
