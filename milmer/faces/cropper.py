@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
     Frames ``searched``, ``detected`` (they show the chosen face) and with ``several`` faces; all
     ``tracks``, and ``switches`` from one that is taken to another; ``second_searches`` of a frame,
-    at the other size; wanted frames that could not be decoded (``gaps``).
+    at the other size; ``gaps``, frames between the first and the last that did not decode.
     """
 
     searched: int
@@ -134,7 +134,7 @@ class Cropper:
             len(tracks.tracks),
             sum(a is not b for a, b in itertools.pairwise(taken)),
             sizes.second_searches,
-            len(wanted) - len(tracks.seen),
+            sum(wanted[0] <= number <= wanted[-1] for number in clip.lost) if wanted.size else 0,
         )
         return found, self._chosen(path, clip, boxes, kept, tracks, chosen)
 

@@ -217,8 +217,8 @@ def frames_of(
     """Yield ``(number, frame)`` of the ``wanted`` frame numbers, rising, of the ``clip``.
 
     Frames are upright and of the clip's size. Frames in between are decoded, because later ones are
-    predicted from them, but never converted. Those that do not decode are left out and added to
-    ``clip.lost``. Raises :class:`MilmerError` where the file cannot be opened.
+    predicted from them, but never converted. Those that do not decode, wanted or in between, are
+    added to ``clip.lost``. Raises :class:`MilmerError` where the file cannot be opened.
     """
     targets = [int(number) for number in wanted if int(number) not in clip.lost][::-1]
     # Threads that decode ahead lose what follows damage at the end of a file: once more with one.
@@ -226,9 +226,12 @@ def frames_of(
         if not targets:
             return
         with reading(path, *DECODING_ERRORS):
+            reached = targets[-1]  # frames before it are not looked at
             for number, frame in _numbered(path, clip, targets[-1], count):
+                clip.lost.update(range(reached, number))
+                reached = max(reached, number + 1)
                 while targets and targets[-1] < number:
-                    clip.lost.add(targets.pop())
+                    targets.pop()
                 if not targets:
                     return
                 if number == targets[-1]:

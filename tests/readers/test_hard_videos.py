@@ -346,6 +346,9 @@ def test_damaged_packets_are_gaps(tmp_path, kind, threads):
     assert [found[n] for n in whole] == whole
     assert clip.times == pytest.approx(np.arange(FRAMES) / RATE)
     assert 16 not in shown(path, wanted=[14, 16, 18])
+    clip = probe(path)  # what is not asked for is counted too
+    assert shown(path, clip, [8, 50], threads) == {8: 8, 50: 50}
+    assert sorted(clip.lost) == [15, 16, 39]
 
 
 def test_damaged_frames_of_an_avi_with_reordering_do_not_move_the_others(tmp_path):
