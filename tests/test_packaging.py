@@ -17,7 +17,6 @@ from tools import make_third_party
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 NEVER_IMPORTED = {
-    "snakemake": "runs the rules",
     "snakemake-executor-plugin-slurm": "the profile slurm",
     "accelerate": "what transformers trains with",
 }

@@ -109,7 +109,6 @@ MODULES = {
     "milmer/fingerprints.py": ALL,  # a file's provenance names the code
     "milmer/runtime/*.py": "pretrain tokens train explain",
     "milmer/runtime/__init__.py": "faces pretrain tokens train explain",
-    "milmer/runtime/gpus.py": "",
     "milmer/runtime/ownership.py": "",
     "milmer/runtime/progress.py": "faces pretrain tokens train explain",
     "milmer/runtime/stopping.py": "pretrain train",
