@@ -238,6 +238,11 @@ def test_faces_and_tokens(whole, twin, tmp_path):
 
 def test_runs(whole, tmp_path):
     run = whole / "runs/milmer/trial" / FOLD / "seed0"
+    split, names = (
+        run.parent.with_suffix(".parquet"),
+        ("segments/default", "tokens/default/default"),
+    )
+    files = [[whole / name / "s01.h5"] for name in names]
     baselines = whole / "baselines"
     options = TablesOptions(
         experiments={"milmer": {"folds": {"trial": [FOLD]}}},
@@ -246,7 +251,7 @@ def test_runs(whole, tmp_path):
     )
     evaluated = {
         "evaluate": lambda: evaluate_run(run),
-        "explain": lambda: _trained(run),
+        "explain": lambda: _trained(run, split, *files),
     }
     read_all([run / f"{name}.parquet" for name in TABLES], evaluated)
     tables = {"tables": lambda: make_tables(whole / "runs", options, tmp_path / "t", baselines)}
