@@ -24,4 +24,6 @@ class _Facts(Facts):
         return self
 
 
-BASELINE = Table("baseline", LABELLED, facts=_Facts, predicted=True)
+BASELINE = Table(
+    "baseline", LABELLED, optional={"experiment_id": "integer"}, facts=_Facts, predicted=True
+)

@@ -30,11 +30,11 @@ class _Facts(SplitFacts):
         return self
 
 
-_CHOICE = {"chosen": "numbers?", "scores": "numbers?"}
+_OPTIONAL = {"experiment_id": "integer", "chosen": "numbers?", "scores": "numbers?"}
 
-PREDICTIONS = Table("predictions", LABELLED, optional=_CHOICE, facts=_Facts, predicted=True)
+PREDICTIONS = Table("predictions", LABELLED, optional=_OPTIONAL, facts=_Facts, predicted=True)
 VALIDATION = Table(
-    "validation", LABELLED, optional=_CHOICE, facts=_Facts, predicted=True, may_be_empty=True
+    "validation", LABELLED, optional=_OPTIONAL, facts=_Facts, predicted=True, may_be_empty=True
 )
 HISTORY = Table(
     "history",
