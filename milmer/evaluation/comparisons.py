@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from milmer.evaluation.baseline_options import BASELINES
@@ -24,16 +25,24 @@ from milmer.evaluation.runs import (
     remarks,
 )
 from milmer.metrics.scores import measure
-from milmer.metrics.statistics import holm, sign_flip_test
+from milmer.metrics.statistics import (
+    detectable_effect,
+    effect_size,
+    holm,
+    sign_flip_test,
+    subjects_needed,
+    t_interval,
+)
 from milmer.splits.protocols import HONEST
 
-TESTED = ("accuracy", "macro_f1")
+TESTED = ("accuracy", "balanced_accuracy", "kappa", "macro_f1")
 """Metrics by which experiments are compared."""
 
-_AGAINST_BASELINES = [("majority", "accuracy", "majority")]
-for _name in BASELINES:
-    _AGAINST_BASELINES += [(_name, "accuracy", _name), (_name, "macro_f1", f"{_name}_macro_f1")]
-"""Tests against baselines: the baseline, the metric, and the baseline's column of ``subjects``."""
+CHANCE = {"accuracy": "chance", "balanced_accuracy": "chance_balanced", "kappa": "chance_kappa"}
+"""The column of ``subjects`` with what guessing reaches, by metric."""
+
+_WITHOUT_MODEL = [("chance", metric, column) for metric, column in CHANCE.items()]
+_WITHOUT_MODEL += [("majority", "accuracy", "majority")]
 
 
 # ------------------------------------------------------------------------ pairs
@@ -80,6 +89,22 @@ class Pairs:
                 .where(differences.index.isin(partly.loc[level].index), differences)
             )
         return differences.dropna()
+
+    def across(self, one: tuple[str, str], other: tuple[str, str]) -> np.ndarray:
+        """Accuracy by segment of ``one`` (experiment, protocol) less ``other``, by subject."""
+        rows = self._subjects
+        if rows.empty:
+            return np.array([])
+        if one[1] == other[1]:
+            differences = self.differences(one[1], "segment", "accuracy", one[0], other[0])
+            return differences.to_numpy()
+        rows = rows[rows["level"] == "segment"]
+        sides = [
+            rows[(rows["experiment"] == experiment) & (rows["protocol"] == protocol)]
+            for experiment, protocol in (one, other)
+        ]
+        first, second = (side.set_index("subject")["accuracy"] for side in sides)
+        return (first - second).dropna().to_numpy()
 
     def _common(self, protocol: str, one: str, other: str) -> Common:
         keys = [(name, protocol) for name in (one, other)]
@@ -157,17 +182,35 @@ def inflation_table(summary: pd.DataFrame, pairs: Pairs, options: TablesOptions)
                 **{name: getattr(row, name) for name in BASELINES},
                 "reference": f"{reference.experiment}/{reference.protocol}" if reference else None,
                 "above_reference": row.mean - reference.mean if reference else None,
+                **_tested_inflation(pairs, row, reference, "reference", options),
                 "chosen_honestly": sibling.experiment if sibling else None,
                 "above_chosen_honestly": above_sibling,
+                **_tested_inflation(pairs, row, sibling, "chosen_honestly", options),
                 "more_data": more_data,
                 "note": note,
             }
         )
     numbers = ["above_reference", "above_chosen_honestly"]
+    numbers += [f"{n}_{of}" for of in ("reference", "chosen_honestly") for n in _INFLATION]
     texts = ["reference", "chosen_honestly"]
     return pd.DataFrame(table).astype(
         dict.fromkeys(numbers, "float64") | dict.fromkeys(texts, "string")
     )
+
+
+_INFLATION = ("low", "high", "p")
+
+
+def _tested_inflation(
+    pairs: Pairs, row: Any, other: Any, name: str, options: TablesOptions
+) -> dict[str, float | None]:
+    """Interval and p of how far a result is above another, paired by subject."""
+    report, values = options.report, np.array([])
+    if other is not None and (row.experiment, row.protocol) != (other.experiment, other.protocol):
+        values = pairs.across((row.experiment, row.protocol), (other.experiment, other.protocol))
+    interval = t_interval(values, report.confidence) or (None, None)
+    p = sign_flip_test(values, report.resamples, report.seed)
+    return {f"{n}_{name}": v for n, v in zip(_INFLATION, (*interval, p), strict=True)}
 
 
 def _honest(rows: pd.DataFrame, experiment: str) -> Any:
@@ -239,85 +282,85 @@ def ablation_table(
 def tests_table(
     subjects: pd.DataFrame, summary: pd.DataFrame, pairs: Pairs, options: TablesOptions
 ) -> pd.DataFrame:
-    """Paired sign-flip tests of each experiment against the first and against the baselines.
+    """Paired sign-flip tests of each experiment against chance, baselines and the first experiment.
 
-    Holm's correction is over the experiments that are tested against the same experiment or
-    baseline, separately for each protocol, level and metric.
+    The hypotheses of the first experiment against chance, the majority class and baselines are
+    ``primary``: they are a family for Holm's correction, by protocol, level and metric. All others
+    are exploratory and not corrected. ``low`` and ``high`` are of the difference, ``d`` is it in
+    standard deviations, ``detectable`` the least true difference that a test finds with a power of
+    0.8; with less than ``needed`` subjects no test can pass.
     """
     first, *others = options.experiments
+    labels = {name: about.labels for name, about in options.experiments.items()}
+    measured = labels | {in_tables(b, v): v for b in BASELINES for v in options.baselines}
     rows = []
     for protocol, level in itertools.product(dict.fromkeys(subjects["protocol"]), LEVELS):
+        of = subjects[(subjects["protocol"] == protocol) & (subjects["level"] == level)]
         for metric in TESTED:
-            differences = {
-                name: pairs.differences(protocol, level, metric, name, first) for name in others
-            }
-            common = {name: pairs.common(protocol, name, first) for name in others}
-            notes = {name: _note(summary, protocol, name, first) for name in others}
-            key = (protocol, level, metric, first)
-            rows += _family(differences, common, notes, key, options)
-        for against, metric, column in _AGAINST_BASELINES:
-            labels = {name: about.labels for name, about in options.experiments.items()}
-            if against == "majority":  # baselines are tested against it too
-                labels |= {in_tables(b, v): v for b in BASELINES for v in options.baselines}
-            differences = {
-                name: _above_baseline(subjects, protocol, level, metric, name, column)
-                for name in labels
-            }
-            common = {
-                name: pairs.common(
-                    protocol, name, name if against == "majority" else in_tables(against, variant)
-                )
-                for name, variant in labels.items()
-            }
-            notes = {name: _note(summary, protocol, name) for name in labels}
-            key = (protocol, level, metric, against)
-            rows += _family(differences, common, notes, key, options)
-    columns = ["protocol", "level", "metric", "experiment", "against", "subjects", "segments"]
-    columns += ["left_out", "difference", "p", "p_holm", "note"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.astype({name: "float64" for name in ("difference", "p", "p_holm")})
+            found = []
+            for against, _, column in (row for row in _WITHOUT_MODEL if row[1] == metric):
+                for name in measured:
+                    mine = of[of["experiment"] == name].set_index("subject")
+                    pair = (name, against, pairs.common(protocol, name, name))
+                    found.append((*pair, (mine[metric] - mine[column]).dropna()))
+            rivals = [(n, in_tables(b, v)) for b in BASELINES for n, v in labels.items()]
+            for name, rival in [*rivals, *((name, first) for name in others)]:
+                differences = pairs.differences(protocol, level, metric, name, rival)
+                found.append((name, rival, pairs.common(protocol, name, rival), differences))
+            key = {"protocol": protocol, "level": level, "metric": metric}
+            rows += _tested(key, [row for row in found if len(row[3])], summary, options)
+    table = pd.DataFrame(rows, columns=_TESTS)
+    return table.astype(dict.fromkeys(_NUMBERS, "float64"))
 
 
-def _family(
-    pairs: Mapping[str, pd.Series],
-    common: Mapping[str, Common],
-    notes: Mapping[str, str],
-    key: tuple[str, str, str, str],
+_NUMBERS = ["difference", "low", "high", "d", "d_low", "d_high", "detectable", "p", "p_holm"]
+_TESTS = ["protocol", "level", "metric", "experiment", "against", "primary", "subjects"]
+_TESTS += ["segments", "left_out", *_NUMBERS, "needed", "note"]
+
+
+def _tested(
+    key: Mapping[str, str],
+    found: Sequence[tuple[str, str, Common, pd.Series]],
+    summary: pd.DataFrame,
     options: TablesOptions,
 ) -> list[dict[str, Any]]:
-    """Rows of a family of tests, corrected for multiple comparisons."""
-    protocol, level, metric, against = key
-    report = options.report
-    rows = [
-        {
-            "protocol": protocol,
-            "level": level,
-            "metric": metric,
-            "experiment": experiment,
-            "against": against,
-            "subjects": len(differences),
-            "segments": common[experiment].segments,
-            "left_out": common[experiment].left_out,
-            "difference": differences.mean(),
-            "p": sign_flip_test(differences.to_numpy(), report.resamples, report.seed),
-            "note": notes[experiment],
-        }
-        for experiment, differences in pairs.items()
-        if len(differences)
-    ]
-    adjusted = holm([row["p"] for row in rows])
-    return [row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+    """Rows of tests of the same metric; each is an experiment, what against, and differences."""
+    first, report = next(iter(options.experiments)), options.report
+    primary = [name == first for name, *_ in found]
+    level = 1 - report.confidence
+    rows = []
+    for (name, against, common, differences), is_primary in zip(found, primary, strict=True):
+        family = sum(primary) if is_primary else 1
+        spread, values = differences.std(ddof=1), differences.to_numpy()
+        least = detectable_effect(len(values), level / family)
+        compared = (name, against) if against in options.experiments else (name,)
+        rows.append(
+            {
+                **key,
+                "experiment": name,
+                "against": against,
+                "primary": is_primary,
+                "subjects": len(values),
+                "segments": common.segments,
+                "left_out": common.left_out,
+                "difference": values.mean(),
+                **_named(("low", "high"), t_interval(values, report.confidence)),
+                **_named(("d", "d_low", "d_high"), effect_size(values, report.confidence)),
+                "detectable": None if least is None else least * spread,
+                "p": sign_flip_test(values, report.resamples, report.seed),
+                "p_holm": None,
+                "needed": subjects_needed(family, level),
+                "note": _note(summary, key["protocol"], *compared),
+            }
+        )
+    of_first = [row for row in rows if row["primary"]]
+    for row, p in zip(of_first, holm([row["p"] for row in of_first]), strict=True):
+        row["p_holm"] = p
+    return rows
 
 
-def _above_baseline(
-    subjects: pd.DataFrame, protocol: str, level: str, metric: str, experiment: str, column: str
-) -> pd.Series:
-    """Differences between an experiment and a baseline on the same segments, one per subject."""
-    key = {"protocol": protocol, "level": level, "experiment": experiment}
-    rows = subjects[(subjects[list(key)] == list(key.values())).all(axis=1)]
-    if f"above_{column}" in rows:  # on the segments that neither rejected
-        return rows[f"above_{column}"].dropna()
-    return (rows[metric] - rows[column]).dropna()
+def _named(names: Sequence[str], values: Sequence[float] | None) -> dict[str, float | None]:
+    return dict(zip(names, values or [None] * len(names), strict=True))
 
 
 def _note(summary: pd.DataFrame, protocol: str, *experiments: str) -> str:

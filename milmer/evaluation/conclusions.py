@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.explanations import explanations
-from milmer.evaluation.runs import TablesOptions
+from milmer.evaluation.runs import LEVELS, TablesOptions, in_tables
 from milmer.metrics.statistics import FEWEST
 from milmer.splits.protocols import HONEST, PROTOCOLS
 
@@ -41,10 +41,10 @@ def conclude(tables: Tables, options: TablesOptions) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _rows(tables: Tables, level: str = "segment") -> pd.DataFrame:
+def _rows(tables: Tables, level: str = "segment", metric: str = "accuracy") -> pd.DataFrame:
     """The accuracies of the experiments, without the rows of the baselines themselves."""
     rows = tables["summary"]
-    rows = rows[(rows["metric"] == "accuracy") & (rows["level"] == level)]
+    rows = rows[(rows["metric"] == metric) & (rows["level"] == level)]
     return rows[rows["select"] != "none"].set_index(["experiment", "protocol"], drop=False)
 
 
@@ -105,18 +105,19 @@ def _size(tables: Tables, options: TablesOptions) -> list[str]:
 
 def _above_baselines(tables: Tables, options: TablesOptions) -> list[str]:
     sentences = []
-    rows, by_trial = _rows(tables), _rows(tables, "trial")
+    rows, by_trial = (_rows(tables, level, "balanced_accuracy") for level in LEVELS)
     honest = rows[~rows["leaky"] & ~rows["permuted"] & (rows["select"] != "best_on_test")]
     for key, row in honest.iterrows():
         text = (
-            f"`{row['experiment']}` classifies {_percent(row['mean'])}{_interval(row)} of the "
-            f"segments and {_percent(by_trial.loc[key, 'mean'])} of the trials correctly under "
+            f"`{row['experiment']}` reaches a balanced accuracy of {_percent(row['mean'])}"
+            f"{_interval(row)} by segment and {_percent(by_trial.loc[key, 'mean'])} by trial under "
             f"`{row['protocol']}`. By segment, this is "
         )
-        comparisons = [_compared(tables, options, row, "majority", "the majority class")]
+        comparisons = [_compared(tables, options, row, "chance", "chance")]
         for name, baseline in BASELINES.items():
             if not pd.isna(row[name]):
-                comparisons.append(_compared(tables, options, row, name, baseline.title))
+                rival = in_tables(name, options.experiments[row["experiment"]].labels)
+                comparisons.append(_compared(tables, options, row, rival, baseline.title))
         sentences.append(f"{text}{'; '.join(comparisons)}.")
     if not sentences:
         sentences.append(
@@ -130,21 +131,29 @@ def _above_baselines(tables: Tables, options: TablesOptions) -> list[str]:
 def _compared(
     tables: Tables, options: TablesOptions, row: pd.Series, against: str, name: str
 ) -> str:
-    """How an accuracy by segment compares with that of a baseline, and what the test says."""
+    """How a balanced accuracy by segment compares with another, and what the test says.
+
+    The tests of the first experiment are corrected, those of others are exploratory.
+    """
     tests = tables["tests"]
     key = {"experiment": row["experiment"], "protocol": row["protocol"], "level": "segment"}
-    key |= {"metric": "accuracy", "against": against}
+    key |= {"metric": "balanced_accuracy", "against": against}
     test = tests[(tests[list(key)] == list(key.values())).all(axis=1)].iloc[0]
-    difference, p = test["difference"], test["p_holm"]
+    difference, subjects = test["difference"], int(test["subjects"])
+    p = test["p_holm"] if test["primary"] else test["p"]
     baseline = f"{name} ({_percent(row['mean'] - difference)})"
     if abs(difference) < _EQUAL:
         return f"equal to {baseline}"
     side = "above" if difference > 0 else "below"
     text = f"{_points(abs(difference))} {side} {baseline}"
-    if pd.isna(p):
-        return text
+    if not pd.isna(test["low"]):
+        text += f" [{_points(test['low'], unit='')}, {_points(test['high'])}]"
+    if subjects < test["needed"]:
+        few = f"{text}, not testable with {_counted(subjects, 'subject')}; "
+        return f"{few}{test['needed']} would be needed"
     verdict = "significant" if p < 1 - options.report.confidence else "not significant"
-    return f"{text}, which is {verdict} ({_p(p)}, {int(test['subjects'])} subjects)"
+    kind = "" if test["primary"] else ", not corrected"
+    return f"{text}, which is {verdict} ({_p(p)}{kind}, {subjects} subjects)"
 
 
 def _leaks(tables: Tables, options: TablesOptions) -> list[str]:
@@ -165,10 +174,16 @@ def _leaks(tables: Tables, options: TablesOptions) -> list[str]:
         gap = row["mean"] - other["mean"]
         text += f", and {_percent(other['mean'])} under `{other['protocol']}`: "
         if gap > _EQUAL:
-            text += (
-                f"{_points(gap)} come from segments of the same trials in training, not from "
-                "recognising emotions."
-            )
+            tested = tables["inflation"].set_index(["experiment", "protocol"])
+            tested = tested.loc[(experiment, protocol)]
+            text += _points(gap)
+            if not pd.isna(tested["p_reference"]):
+                text += (
+                    f" [{_points(tested['low_reference'], unit='')}, "
+                    f"{_points(tested['high_reference'], unit='')}] ({_p(tested['p_reference'])})"
+                )
+            text += " come from segments of the same trials in training, not from "
+            text += "recognising emotions."
         else:
             text += "here the leak adds nothing to the accuracy."
         sentences.append(text)
@@ -284,8 +299,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _points(difference: float, sign: str = "") -> str:
-    return f"{100 * difference:{sign}.1f} percentage points"
+def _points(difference: float, sign: str = "", unit: str = " percentage points") -> str:
+    return f"{100 * difference:{sign}.1f}{unit}"
 
 
 def _p(value: float) -> str:

@@ -31,7 +31,8 @@ NOTES = {
     "95 % quantiles. Stimulus, subject and position are priors, which look at no signal.\n",
     "tests": "Two-sided sign-flip tests over the subjects that both have, none below six, each "
     "measured on the test segments that both have; left out: the segments that only one has. "
-    "p-values are Holm-corrected over the experiments that are tested against the same. "
+    "Primary hypotheses, those on the first experiment, are Holm-corrected by protocol, level and "
+    "metric; all others are exploratory. d: the difference in standard deviations. "
     f"{_BASELINES} {_LOSO}\n",
 }
 """The line below each table that is written as Markdown."""
@@ -54,7 +55,18 @@ _LATEX = {
 def as_texts(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A table as texts: numbers with three decimals, a dash for null."""
     table = _summary(table) if name == "summary" else table
-    hidden = ["more_data", "all", "leaky", "trials", "stimuli", "stimuli_on_both_sides"]
+    hidden = [
+        "d_low",
+        "d_high",
+        "detectable",
+        "needed",
+        "more_data",
+        "all",
+        "leaky",
+        "trials",
+        "stimuli",
+        "stimuli_on_both_sides",
+    ]
     table = table.drop(columns=hidden, errors="ignore")  # notes and conclusions say it
     table = table.rename(columns=lambda column: str(column).replace("_", " "))
     return table.map(_text)

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from milmer import folders, storage
-from milmer.contracts.tables import SEGMENT
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
@@ -137,7 +136,7 @@ def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
 def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row per experiment, protocol, level and subject: its metrics, averaged over seeds.
 
-    Also the deviation over seeds of the means over subjects, by experiment, protocol and level.
+    Also how far the means over subjects spread over seeds, by experiment, protocol and level.
     """
     rows = []
     for group in groups(runs, by_seed=True):
@@ -152,17 +151,16 @@ def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame
                 values = measured[level]
                 if on_test:
                     values = {n: _mean([m[level][n] for m in best]) for n in NAMES}
-                beside = _beside(subject_rivals, first.labels, level)
                 rows.append(
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
                     | {"seed": first.seed, "subject": subject, **values}
                     | accuracy_without_model(predictions, level)
-                    | beside
-                    | _above(values, predictions, subject_rivals, first.labels, level, beside)
+                    | _beside(subject_rivals, first.labels, level)
+                    | {"chance_balanced": 1 / predictions["label"].nunique(), "chance_kappa": 0.0}
                     | {"note": first.note}
                 )
     numbers = [*NAMES, *BESIDE, *(f"{n}_{metric}" for n in BASELINES for metric in _RIVAL_METRICS)]
-    numbers += [f"above_{column}" for name in BASELINES for column in _columns(name).values()]
+    numbers += ["chance_balanced", "chance_kappa"]
     table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
     keys = [*KEY, "subject"]
     means = table.groupby(keys, sort=False)[numbers].mean()
@@ -180,7 +178,8 @@ def summary_table(
 ) -> pd.DataFrame:
     """One row per experiment, protocol, level and metric."""
     by_key = {(g[0].experiment, g[0].protocol): g for g in groups(runs)}
-    balanced = [f"{name}_balanced_accuracy" for name in BASELINES]
+    beside = [*BESIDE, "chance_balanced"]
+    beside += [f"{name}_balanced_accuracy" for name in BASELINES]
     ece = calibration.groupby(["experiment", "protocol"])["ece"].first()
     rows = []
     for key, group in subjects.groupby(KEY, sort=False):
@@ -201,7 +200,7 @@ def summary_table(
                     "subjects": group["subject"].nunique(),
                     "folds": len({run.fold for run in group_runs}),
                     "seeds": len({run.seed for run in group_runs}),
-                    **{name: group[name].mean() for name in [*BESIDE, *balanced]},
+                    **{name: group[name].mean() for name in beside},
                     "ece": ece[key[:2]] if key[2] == "segment" else None,
                     "select": first.metrics["select"],
                     "leaky": first.metrics["leaky"],
@@ -209,7 +208,7 @@ def summary_table(
                     "note": first.note,
                 }
             )
-    numbers = ("mean", "sd", "low", "high", "sd_over_seeds", "ece", *BESIDE, *balanced)
+    numbers = ("mean", "sd", "low", "high", "sd_over_seeds", "ece", *beside)
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
 
 
@@ -253,31 +252,6 @@ def _beside(
             measured = scores(table["label"].to_numpy(), probabilities(table, labels))
             columns[name] = measured["accuracy"]
             columns |= {f"{name}_{metric}": measured[metric] for metric in _RIVAL_METRICS}
-    return columns
-
-
-def _columns(baseline: str) -> dict[str, str]:
-    """The columns of a baseline by metric."""
-    return {"accuracy": baseline, **{m: f"{baseline}_{m}" for m in _RIVAL_METRICS}}
-
-
-def _above(
-    values: Mapping[str, float | None],
-    predictions: pd.DataFrame,
-    rivals: Mapping[str, pd.DataFrame],
-    labels: list[str],
-    level: str,
-    beside: Mapping[str, float | None],
-) -> dict[str, float | None]:
-    """How far above each baseline, on the segments that both were tested on; null without it."""
-    columns: dict[str, float | None] = {}
-    for name in BASELINES:
-        compared, rival = values, rivals.get(name)
-        if rival is not None and 0 < len(rival) < len(predictions):
-            compared = measure(predictions.merge(rival[SEGMENT]), labels)[level]
-        for metric, column in _columns(name).items():
-            pair = (compared[metric], beside[column])
-            columns[f"above_{column}"] = None if None in pair else pair[0] - pair[1]
     return columns
 
 

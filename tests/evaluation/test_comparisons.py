@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from milmer.evaluation import comparisons
 from milmer.evaluation.baseline_options import BASELINES
@@ -41,21 +42,20 @@ OPTIONS = TablesOptions(
 def value(experiment, subject, metric, protocol="trial", level="segment"):
     """A number of the table in 64ths; each metric, protocol and level has others."""
     number = ACCURACY[experiment][subject]
-    number = (number * {"accuracy": 1, "macro_f1": 3}[metric] + (metric == "macro_f1")) % 64
+    number = (number * FACTOR[metric] + (metric != "accuracy")) % 64
     return (number * (5 if protocol == "loso" else 1) + (11 if level == "trial" else 0)) % 64
 
 
 def beside(experiment, subject, column, level="segment"):
-    """What a baseline reaches on an experiment's segments of a subject, in 64ths, or None."""
-    if column.startswith("band_power") and (experiment, subject) == ("eeg", "s05"):
-        return None  # the baseline was not run there
+    """What needs no model reaches on an experiment's segments of a subject, in 64ths."""
     index = int(subject[1:]) * (3 if level == "trial" else 1)
-    step = {"majority": 1, "band_power": 7, "band_power_macro_f1": 13}[column]
+    step = {"majority": 1, "chance": 3, "chance_balanced": 7, "chance_kappa": 13}[column]
     return (17 + index * step + 5 * len(experiment)) % 64
 
 
-OTHERS = {f"{n}{m}": None for n in set(BASELINES) - {"band_power"} for m in ("", "_macro_f1")}
-BESIDE = ("majority", "band_power", "band_power_macro_f1")
+OTHERS = {n: None for n in set(BASELINES) - {"band_power"}}
+BESIDE = ("majority", "chance", "chance_balanced", "chance_kappa")
+FACTOR = {"accuracy": 1, "balanced_accuracy": 5, "kappa": 7, "macro_f1": 3}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def subjects():
     return pd.DataFrame(rows)
 
 
-METRICS = ("accuracy", "macro_f1")
+METRICS = tuple(FACTOR)
 
 
 @pytest.fixture(scope="module")
@@ -113,76 +113,127 @@ def corrected(p):
     }
 
 
-def family(differences):
-    """The rows of a family, by experiment: subjects, mean difference, p and corrected p."""
-    p = {name: p_value(values) for name, values in differences.items()}
-    holm = corrected(p)
+def exploratory(differences):
+    """Rows by experiment: subjects, mean difference, p, and no corrected p."""
     return {
-        name: (len(values), sum(values) / len(values) / 64, p[name], holm.get(name))
+        name: (len(values), sum(values) / len(values) / 64, p_value(values), None)
         for name, values in differences.items()
         if values
     }
 
 
+def less(name, other, metric, protocol="trial", level="segment"):
+    return [
+        value(name, s, metric, protocol, level) - value(other, s, metric, protocol, level)
+        for s in ACCURACY[name]
+        if s in ACCURACY[other]
+    ]
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("level", ["segment", "trial"])
 @pytest.mark.parametrize("protocol", ["trial", "loso"])
-def test_each_experiment_is_tested_on_the_subjects_it_shares_with_the_first(
+def test_each_experiment_is_explored_on_the_subjects_it_shares_with_the_first(
     tested, metric, protocol, level
 ):
     differences = {
-        name: [
-            value(name, s, metric, protocol, level) - value("milmer", s, metric, protocol, level)
-            for s in ACCURACY[name]
-            if s in ACCURACY["milmer"]
-        ]
+        name: less(name, "milmer", metric, protocol, level)
         for name in ("eeg", "late", "few")
         if (protocol, name) != ("loso", "late")
     }
     assert any(d > 0 for d in differences["eeg"])
     assert any(d < 0 for d in differences["eeg"])
-    assert rows_of(tested, protocol, level, metric, "milmer") == family(differences)
+    assert rows_of(tested, protocol, level, metric, "milmer") == exploratory(differences)
 
 
 @pytest.mark.parametrize("level", ["segment", "trial"])
 @pytest.mark.parametrize(
     ("against", "metric", "column"),
     [
-        ("band_power", "accuracy", "band_power"),
-        ("band_power", "macro_f1", "band_power_macro_f1"),
+        ("band_power", "kappa", None),
+        ("band_power", "macro_f1", None),
         ("majority", "accuracy", "majority"),
+        ("chance", "accuracy", "chance"),
+        ("chance", "balanced_accuracy", "chance_balanced"),
+        ("chance", "kappa", "chance_kappa"),
     ],
 )
-def test_a_baseline_is_compared_by_its_own_metric_where_it_was_run(
+def test_what_is_not_of_the_first_is_explored_without_correction(
     tested, against, metric, column, level
 ):
-    names = [*CHANGES, *(["band_power"] if against == "majority" else [])]
+    names = ["eeg", "late", "few", *(["band_power"] if column else [])]
     differences = {
         name: [
             value(name, s, metric, "trial", level) - beside(name, s, column, level)
             for s in ACCURACY[name]
-            if beside(name, s, column, level) is not None
         ]
+        if column
+        else less(name, "band_power", metric, "trial", level)
         for name in names
     }
-    assert rows_of(tested, "trial", level, metric, against) == family(differences)
+    found = rows_of(tested, "trial", level, metric, against)
+    del found["milmer"]
+    assert found == exploratory(differences)
+
+
+@pytest.mark.parametrize("level", ["segment", "trial"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_family_are_the_hypotheses_on_the_first_experiment(tested, metric, level):
+    columns = {
+        "balanced_accuracy": {"chance": "chance_balanced"},
+        "kappa": {"chance": "chance_kappa"},
+    }
+    columns["accuracy"] = {"chance": "chance", "majority": "majority"}
+    differences = {
+        against: [
+            value("milmer", s, metric, "trial", level) - beside("milmer", s, column, level)
+            for s in ACCURACY["milmer"]
+        ]
+        for against, column in columns.get(metric, {}).items()
+    }
+    differences["band_power"] = less("milmer", "band_power", metric, "trial", level)
+    p = {against: p_value(values) for against, values in differences.items()}
+    key = {"protocol": "trial", "level": level, "metric": metric, "primary": True}
+    rows = tested[(tested[list(key)] == list(key.values())).all(axis=1)].set_index("against")
+    assert (rows["experiment"] == "milmer").all()
+    assert rows["p"].dropna().to_dict() == pytest.approx(
+        {n: v for n, v in p.items() if v is not None}
+    )
+    assert rows["p_holm"].dropna().to_dict() == pytest.approx(corrected(p))
+    # With three hypotheses the smallest p of seven subjects, 1/64, can pass; six have 1/32.
+    assert (rows["needed"] == {1: 6, 2: 7, 3: 7}[len(p)]).all()
+
+
+def test_a_difference_has_an_interval_and_an_effect(tested):
+    key = ["trial", "segment", "balanced_accuracy", "eeg", "milmer"]
+    columns = ["protocol", "level", "metric", "experiment", "against"]
+    row = tested.set_index(columns).loc[tuple(key)]
+    values = np.array(less("eeg", "milmer", "balanced_accuracy")) / 64
+    test = stats.ttest_1samp(values, 0)
+    interval = test.confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert row["d"] == pytest.approx(test.statistic / np.sqrt(len(values)))
+    assert row["d_low"] < row["d"] < row["d_high"]
+    # Of so many subjects a difference of 1.3 standard deviations is found by four tests in five.
+    assert row["detectable"] == pytest.approx(1.3 * values.std(ddof=1), rel=0.05)
 
 
 def rows_of(table, protocol, level, metric, against):
-    """A family of the table of tests; p is compared to the last digit."""
+    """The rows of the table of tests by experiment; p is compared to the last digit."""
     key = {"protocol": protocol, "level": level, "metric": metric, "against": against}
     rows = table[(table[list(key)] == list(key.values())).all(axis=1)]
-    of_family = {}
+    found = {}
     for row in rows.itertuples():
         p = (None if pd.isna(number) else number for number in (row.p, row.p_holm))
-        of_family[row.experiment] = pytest.approx((row.subjects, row.difference, *p))
-    return of_family
+        found[row.experiment] = pytest.approx((row.subjects, row.difference, *p))
+    return found
 
 
-def test_the_majority_has_no_macro_f1_and_nothing_is_tested_against_itself(tested):
+def test_chance_has_no_macro_f1_and_nothing_is_tested_against_itself(tested):
     pairs = set(zip(tested["against"], tested["metric"], strict=True))
     assert pairs == {
         *itertools.product(("milmer", "band_power"), METRICS),
+        *itertools.product(("chance",), ("accuracy", "balanced_accuracy", "kappa")),
         ("majority", "accuracy"),
     }
     assert not (tested["experiment"] == tested["against"]).any()

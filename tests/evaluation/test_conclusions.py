@@ -60,10 +60,10 @@ def test_of_few_subjects_nothing_is_said_about_people(concluded):
     text, parts = concluded(2, {"milmer": {"trial": 3.0}})
     assert "With 2 subjects no significance test is possible. It takes at least six" in parts[SIZE]
     assert "nothing can be said about other people" in parts[SIZE]
-    assert "above the majority class (25.0 %)" in parts[BETTER]
+    assert "above chance (25.0 %), not testable with 2 subjects; 7 would be needed" in parts[BETTER]
     assert text.count("no significance test is possible") == 1
     assert "significant" not in parts[BETTER]
-    assert "p =" not in text
+    assert "p =" not in parts[BETTER]
     assert "which is significant" not in text
     assert "No control was run" in parts[CONTROL]
     assert LEAKS not in parts
@@ -77,15 +77,26 @@ def test_one_subject_is_one_subject(concluded):
 def test_of_many_subjects_the_test_speaks(concluded):
     _, parts = concluded(7, {"milmer": {"trial": 3.0}}, band_power=0.5)
     assert "7 subjects: intervals and tests are over subjects" in parts[SIZE]
-    # Beside the majority class there is band power to be corrected for.
-    assert "which is significant (p = 0.031, 7 subjects)" in parts[BETTER]
-    assert "which is significant (p = 0.016, 7 subjects)" in parts[BETTER]
-    assert re.search(r" % \[\d+\.\d %, \d+\.\d %\] of the segments", parts[BETTER])
+    # Against chance and band power: two primary hypotheses.
+    assert parts[BETTER].count("which is significant (p = 0.031, 7 subjects)") == 2
+    assert "not corrected" not in parts[BETTER]
+    assert re.search(r"accuracy of \d+\.\d % \[\d+\.\d %, \d+\.\d %\] by segment", parts[BETTER])
+    assert re.search(
+        r"points above chance \(25\.0 %\) \[\d+\.\d, \d+\.\d percentage", parts[BETTER]
+    )
+
+
+def test_six_subjects_are_too_few_for_two_hypotheses(concluded):
+    _, parts = concluded(6, {"milmer": {"trial": 3.0}, "other": {"trial": 3.0}}, band_power=0.5)
+    milmer, other = parts[BETTER].strip().split("\n")
+    assert milmer.count("not testable with 6 subjects; 7 would be needed") == 2
+    assert "significant" not in milmer
+    assert other.count("which is significant (p = 0.031, not corrected, 6 subjects)") == 2
 
 
 def test_what_is_no_better_than_a_baseline_is_said_to_be_so(concluded):
     _, parts = concluded(7, {"milmer": {"trial": 0.0}}, band_power=3.0)
-    majority, band_power = parts[BETTER].split("the majority class")
+    majority, band_power = parts[BETTER].split("chance (25.0 %)")
     assert "which is not significant" in band_power
     assert "below log band power" in band_power
     assert "which is significant" in band_power
@@ -95,7 +106,7 @@ def test_what_is_no_better_than_a_baseline_is_said_to_be_so(concluded):
 def test_without_a_baseline_none_is_spoken_of(concluded):
     _, parts = concluded(2, {"milmer": {"trial": 1.0}}, baseline=False)
     assert "band power" not in parts[BETTER]
-    assert "majority class" in parts[BETTER]
+    assert "chance (25.0 %)" in parts[BETTER]
 
 
 def test_how_much_a_leak_adds_is_told_with_both_numbers(concluded):

@@ -404,14 +404,22 @@ def test_a_baseline_is_compared_on_the_segments_that_it_did_not_reject(tmp_path)
     storage.write_table(path, rival.iloc[5:].reset_index(drop=True), about)
     options = TablesOptions(experiments={"milmer": {"folds": fold}}, baselines={"default": fold})
     make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
-    subjects = storage.read_table(tmp_path / "tables/subjects.parquet", "tables")
+    subjects, tests = (
+        storage.read_table(tmp_path / f"tables/{name}.parquet", "tables")
+        for name in ("subjects", "tests")
+    )
     found = row(subjects, experiment="milmer", level="segment")
+    compared = row(
+        tests, experiment="milmer", level="segment", against="band_power", metric="accuracy"
+    )
     hits = table[P].to_numpy().argmax(1) == table["label"]
     rival_hits = rival[P].to_numpy().argmax(1) == rival["label"]
     assert found["accuracy"] == pytest.approx(hits.mean())
     assert found["band_power"] == pytest.approx(rival_hits[5:].mean())
-    assert found["above_band_power"] == pytest.approx(hits[5:].mean() - rival_hits[5:].mean())
-    assert found["above_band_power"] != pytest.approx(found["accuracy"] - found["band_power"])
+    above = hits[5:].mean() - rival_hits[5:].mean()
+    assert compared["difference"] == pytest.approx(above)
+    assert above != pytest.approx(found["accuracy"] - found["band_power"])
+    assert compared["left_out"] == 5
 
 
 def test_a_baseline_that_lacks_more_than_it_rejected_is_refused(tmp_path, refused):

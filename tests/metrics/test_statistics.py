@@ -7,8 +7,11 @@ import pytest
 from scipy import stats
 
 from milmer.metrics.statistics import (
+    detectable_effect,
+    effect_size,
     holm,
     sign_flip_test,
+    subjects_needed,
     t_interval,
 )
 
@@ -27,10 +30,13 @@ def test_drawn_signs_give_nearly_scipys_paired_permutation_test():
     assert sign_flip_test(differences, 10_000, 0) == pytest.approx(theirs, abs=0.015)
 
 
-def test_both_are_null_below_six_subjects():
+def test_all_are_null_below_six_subjects():
     assert t_interval(VALUES[:5], 0.95) is None
     low, high = t_interval(VALUES[:6], 0.95)
     assert low < VALUES[:6].mean() < high
+    assert effect_size(VALUES[:5], 0.95) is None
+    assert effect_size(VALUES[:6], 0.95) is not None
+    assert detectable_effect(5, 0.05) is None
     assert sign_flip_test(VALUES[:5], 1000, 0) is None
     assert sign_flip_test(VALUES[:6], 1000, 0) == 2 / 64
 
@@ -85,6 +91,49 @@ def test_the_interval_is_scipys(confidence, count):
     values = np.random.default_rng(count).uniform(0.2, 0.6, count)
     theirs = stats.ttest_1samp(values, 0.3).confidence_interval(confidence)
     assert t_interval(values, confidence) == pytest.approx((theirs.low, theirs.high))
+
+
+@pytest.mark.parametrize("shift", [-0.5, 0.0, 0.3])
+def test_the_interval_of_an_effect_holds_what_a_test_does_not_reject(shift):
+    """At an end of the interval the observed t is as rare as the level says."""
+    differences = VALUES - 0.4 + shift
+    d, low, high = effect_size(differences, 0.9)
+    root = np.sqrt(len(VALUES))
+    t = stats.ttest_1samp(differences, 0).statistic
+    assert d == pytest.approx(t / root)
+    assert low < d < high
+    assert stats.nct.sf(t, 7, low * root) == pytest.approx(0.05, abs=1e-6)
+    assert stats.nct.cdf(t, 7, high * root) == pytest.approx(0.05, abs=1e-6)
+    assert effect_size(-differences, 0.9) == pytest.approx((-d, -high, -low))
+    assert effect_size(np.full(8, 0.3), 0.9) is None
+
+
+def test_intervals_of_effects_hold_the_true_one():
+    rng = np.random.default_rng(0)
+    found = [effect_size(rng.normal(0.6, 1, 8), 0.9)[1:] for _ in range(400)]
+    assert np.mean([low < 0.6 < high for low, high in found]) == pytest.approx(0.9, abs=0.045)
+
+
+@pytest.mark.parametrize(("subjects", "level"), [(6, 0.05), (10, 0.05), (32, 0.025)])
+def test_the_detectable_effect_is_found_with_its_power(subjects, level):
+    d = detectable_effect(subjects, level, 0.7)
+    drawn = np.random.default_rng(subjects).normal(d, 1, (20_000, subjects))
+    p = stats.ttest_1samp(drawn, 0, axis=1).pvalue
+    assert (p < level).mean() == pytest.approx(0.7, abs=0.012)
+
+
+def test_the_detectable_effect_is_that_of_the_usual_tables():
+    """A paired t-test of 34 pairs finds d = 0.5 with a power of 0.80 (Cohen 1988)."""
+    assert detectable_effect(34, 0.05) == pytest.approx(0.496, abs=0.002)
+
+
+@pytest.mark.parametrize("tests", [1, 2, 3, 8])
+def test_with_so_many_subjects_and_no_less_the_smallest_p_passes_holm(tests):
+    n = subjects_needed(tests, 0.05)
+    p = [sign_flip_test(np.arange(1, n + 1), 2**n, 0), *[1.0] * (tests - 1)]
+    assert holm(p)[0] <= 0.05
+    fewer = sign_flip_test(np.arange(1, n), 2**n, 0)
+    assert fewer is None or holm([fewer, *[1.0] * (tests - 1)])[0] > 0.05
 
 
 def test_an_exact_sign_flip_test_is_scipys_to_the_last_digit():

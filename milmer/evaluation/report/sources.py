@@ -33,7 +33,7 @@ _NAMES = {
     "summary": "level metric mean sd low high subjects majority chance ece select leaky permuted",
     "inflation": "honest",
     "ablation": "changes",
-    "tests": "against level metric subjects difference p p_holm note",
+    "tests": "against level metric subjects difference low high d p p_holm needed note",
     "calibration": "confidence accuracy count ece",
     "confusion": "level label predicted count",
 }

@@ -104,10 +104,13 @@ def summary(results: Results) -> PageTable:
 
 def tests(results: Results) -> PageTable:
     """Paired tests of each experiment against the first and the baselines."""
-    columns = ["experiment", "against", "protocol", "level", "metric", "subjects"]
-    columns += ["segments", "left_out"]
-    table = results.tables["tests"][[*columns, "difference", "p", "p_holm", "note"]]
-    return page_table("Paired sign-flip tests over subjects, Holm-corrected", table, "tests.csv")
+    columns = ["experiment", "against", "protocol", "level", "metric", "primary", "subjects"]
+    columns += ["segments", "left_out", "difference", "low", "high", "d", "p", "p_holm", "needed"]
+    return page_table(
+        "Paired sign-flip tests over subjects; primary ones are Holm-corrected",
+        results.tables["tests"][[*columns, "note"]],
+        "tests.csv",
+    )
 
 
 def ablation(results: Results) -> PageTable:
