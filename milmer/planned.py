@@ -55,7 +55,7 @@ def raw_digest(path: Path) -> str:
     """
     place, now = os.path.abspath(path), state(path)
     planned = _planned_digests().get(place)
-    digest = planned[2] if planned and planned[:2] == now else sha256(path)
+    digest = planned[2] if planned and planned[:2] == now else _sha256_once(place, *now)
     if planned and digest != planned[2]:
         raise MilmerError("changed after this run began", where=path, remedy=_REMEDY)
     if NOTE in os.environ:
@@ -76,6 +76,12 @@ def sha256(path: Path | str) -> str:
     """The SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def _sha256_once(path: str, size: int, time: int) -> str:
+    """The same, computed once a process as long as size and time stay."""
+    return sha256(path)
 
 
 def remembered(memory: Path) -> dict[str, Any]:

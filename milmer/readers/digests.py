@@ -36,7 +36,7 @@ def sample_files(path: Path) -> list[Path]:
 
 def samples_digest(path: Path) -> str:
     """The digest of the samples of a recording or video, the same for a copy of another name."""
-    return _joint([_remembered(file) for file in sample_files(path)])
+    return _joint([storage.digest(file) for file in sample_files(path)])
 
 
 def sample_sizes(path: Path) -> tuple[int, ...]:
@@ -59,22 +59,11 @@ def samples_glimpse(path: Path) -> str:
 
 def _digest(path: Path) -> str:
     files = [*([] if path.is_dir() else [path]), *companions(path)]
-    return _joint([_remembered(file) for file in files])
+    return _joint([storage.digest(file) for file in files])
 
 
 def _joint(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def _remembered(file: Path) -> str:
-    """A file's digest, computed once a process as long as its size and time stay."""
-    status = file.stat()
-    return _digest_of(file, status.st_size, status.st_mtime_ns)
-
-
-@functools.cache
-def _digest_of(file: Path, size: int, time: int) -> str:
-    return storage.digest(file)
 
 
 def file_size(path: Path) -> int:
