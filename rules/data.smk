@@ -16,7 +16,8 @@ rule trials:
         eeg=lambda wildcards: content(PLAN.dataset.eeg_files(wildcards.subject)),
         root=PLAN.data.root,
         manifest=PLAN.data.manifest,
-        videos=lambda wildcards: PLAN.dataset.trials_trigger(wildcards.subject),
+        videos=lambda wildcards: content(PLAN.dataset.video_files(wildcards.subject)),
+        filmed=lambda wildcards: PLAN.dataset.trials_trigger(wildcards.subject),
     shell:
         "milmer --log {log} trials {wildcards.subject} {output} --root {params.root}"
         " {params.manifest} --options {params.options:q}"

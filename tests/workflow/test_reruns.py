@@ -739,12 +739,12 @@ def test_the_project_and_the_results_can_move(work, tmp_path):
 FILES_READ = {
     "deap/metadata_csv/participant_ratings.csv": "trials",
     "deap/data_preprocessed_dat/s01.dat": "trials",
-    "deap/face_video/s01/s01_trial01.avi": "faces",
+    "deap/face_video/s01/s01_trial01.avi": "trials faces",
     "swin/config.json": "tokens/default train/tuned",
     "swin/model.safetensors": "tokens/default train/tuned",
     "images/a/1.png": "pretrain",
     "results/trials/s01.parquet": "segments faces split report",
-    "results/segments/default/s01.h5": "train explain baseline report",
+    "results/segments/default/s01.h5": "train explain baseline controls report",
     "results/backbones/fer/model.safetensors": "tokens/fer",
     "results/runs/milmer/trial/s01-k0/seed0/predictions.parquet": "evaluate/milmer explain/milmer"
     " tables report",
@@ -764,7 +764,7 @@ def test_a_file_that_is_touched_reruns_nothing_and_one_that_changes_what_reads_i
 def test_a_large_file_counts_by_its_content_too(work):
     clip = work.folder / "deap/face_video/s01/s01_trial01.avi"
     with work.edited({clip: lambda _: bytes(1_100_000)}):
-        assert work.kinds() == expected("faces")
+        assert work.kinds() == expected("trials faces")
 
 
 def test_a_dataset_and_a_backbone_that_moved_rerun_nothing(work):
@@ -815,7 +815,7 @@ def is_about(job: Job, subject: str | None, filmed: bool = True) -> bool:
     trained within a subject need no evaluation again.
     """
     own = job.wildcards.get("subject") or job.wildcards.get("fold", "").partition("-")[0]
-    pools = job.rule in ("tables", "report") or job.wildcards.get("protocol") in POOLING
+    pools = job.rule in ("controls", "tables", "report") or job.wildcards.get("protocol") in POOLING
     if job.rule == "evaluate":
         pools |= filmed or job.wildcards["experiment"] == "eeg_only"
     return pools or own == subject
@@ -850,13 +850,15 @@ def test_a_subject_less_reruns_what_pools_over_subjects_alone(subjects, subject)
     with subjects.configured({"dataset.subjects": left}):
         found, wanted = subjects.rerun(), subjects.rerun("--forceall")
     assert found == {job for job in wanted if is_about(job, None, subject == "s03")}
-    protocols = {job.wildcards.get("protocol") for job in found if job.rule != "evaluate"}
+    pooled = {"controls", "evaluate"}  # over subjects, under any protocol
+    protocols = {job.wildcards.get("protocol") for job in found if job.rule not in pooled}
     assert protocols == {None, *POOLING}
     assert {job.rule for job in found} == {
         "split",
         "train",
         "evaluate",
         "baseline",
+        "controls",
         "explain",
         "tables",
         "report",
