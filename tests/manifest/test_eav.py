@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 from skimage import data
 
-from milmer.manifest.table import COLUMNS, read_manifest
+from milmer.manifest.table import read_manifest
 from milmer.manifest.writing import write_first
 from milmer.readers.eeg import read_eeg
 from tests.workflow.runner import snakemake, write_config
@@ -97,7 +97,6 @@ def test_each_trial_is_its_own_page_of_the_array(tmp_path):
         assert eeg.data.std() == pytest.approx(9 + row.trial, rel=0.02)
 
 
-@pytest.mark.skipif("group" not in COLUMNS, reason="the manifest has no column group")
 def test_listening_and_speaking_of_one_interaction_are_a_group(tmp_path):
     write_first("eav", eav(tmp_path / "EAV", filmed=False), tmp_path / "m.csv")
     groups = [row["group"] for row in rows(tmp_path / "m.csv")]

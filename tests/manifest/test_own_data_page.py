@@ -206,7 +206,7 @@ def test_one_row_that_changes_reruns_its_subject_alone(project, done):
             rule: 1
             for rule in (
                 *("trials", "segments", "faces", "tokens"),
-                *("evaluate", "tables", "report", "all"),
+                *("evaluate", "controls", "tables", "report", "all"),
             )
         },
         **{rule: 2 for rule in ("split", "train", "baseline", "explain")},
