@@ -106,6 +106,9 @@ def inspect_manifest(
             facts.subjects.append(subject)
     for subject in track(facts.subjects, "subjects"):
         _inspect_subject(facts, subject)
+    if not quick:
+        with facts.collecting("samples"):
+            require_own(manifest, facts.subjects)
     labels = labels or _default_labels(manifest)
     if (lack := missing_labels(manifest, labels)) is not None:
         facts.problems.append(Problem("labels", lack))
@@ -148,7 +151,6 @@ def _inspect_subject(facts: ManifestFacts, subject: str) -> None:
                     facts.flaws[subject, row.trial] = flaw
     if not facts.quick:
         with facts.collecting("samples", subject):
-            require_own(manifest, subject)
             groups = trial_groups(manifest, rows, spans, open_files)
             facts.groups |= {(subject, r.trial): g for r, g in zip(rows, groups, strict=True) if g}
 

@@ -156,7 +156,7 @@ def _groups(facts: ManifestFacts) -> Iterator[Finding]:
                 f"{subject}: {len(units)} groups cannot make {folds} folds: {group!r} holds "
                 f"{count / len(rows):.0%} of the trials"
             )
-            yield Finding("groups", f"{text}; {remedy}", (subject,), stops=True)
+            yield Finding("trials", f"{text}; {remedy}", (subject,), stops=True)
 
 
 def _without_eeg(facts: ManifestFacts) -> Iterator[Finding]:

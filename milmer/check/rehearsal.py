@@ -33,10 +33,6 @@ from milmer.runtime.progress import track
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 
-STAGES = frozenset({"trials", "segments", "split"})
-"""What is rehearsed; an inspection of the files has nothing to add to what these say."""
-
-
 @dataclass
 class Rehearsal:
     """What the rehearsed stages found."""

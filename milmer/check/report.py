@@ -91,7 +91,7 @@ def check(target: Target, quick: bool, directory: Path) -> Report:
 
 
 _SAID_BY_STAGES = ("dataset", "subjects", "ratings", "labels", "trials", "classes", "eeg", "onsets")
-_SAID_BY_STAGES += ("channels", "rates", "rejected", "unlabelled")
+_SAID_BY_STAGES += ("channels", "rates", "rejected", "unlabelled", "samples")
 
 
 def _rehearsed(target: Target, quick: bool, findings: list[Finding]) -> list[Finding]:

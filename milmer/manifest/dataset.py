@@ -7,6 +7,7 @@ from pathlib import Path
 from milmer.data.dataset import Dataset
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.errors import MilmerError
+from milmer.manifest.shared import require_own
 from milmer.manifest.table import SUBJECT, Manifest
 from milmer.readers.sidecars import companions
 
@@ -14,7 +15,8 @@ from milmer.readers.sidecars import companions
 class ManifestDataset(Dataset):
     """The subjects of a manifest that ``options`` name.
 
-    Raises :class:`MilmerError` where one of them has no row or no EEG, or where a file is missing.
+    Raises :class:`MilmerError` where one of them has no row or no EEG, where a file is missing, or
+    where two of them have the same.
     """
 
     trials_module = "milmer.manifest.trials"
@@ -36,6 +38,7 @@ class ManifestDataset(Dataset):
         self.subjects = list(wanted)
         for subject in self.subjects:
             self._require_files(subject)
+        require_own(manifest, self.subjects)
         self.sessions = {s: self._sessions(s) for s in self.subjects}
         self.held_out_with = self._tied()
         self.with_video = [s for s in self.subjects if self.video_files(s)]

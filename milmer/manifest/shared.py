@@ -4,6 +4,7 @@ Spans of the same recording that overlap, and trials of the same stretch of vide
 Which recordings are the same is told by the content of the files that hold their samples.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -76,51 +77,56 @@ def _overlapping(spans: Iterable[Span]) -> Iterator[tuple[int, int]]:
         last = span
 
 
-def require_own(manifest: Manifest, subject: str) -> None:
-    """Refuse a recording or video of ``subject`` that another subject has too, under any name.
+def require_own(manifest: Manifest, subjects: Sequence[str]) -> None:
+    """Refuse a recording or video that two of the ``subjects`` have, under any name.
 
     A group that both name ties them: they are then held out together. Two people in one video
-    have a ``face`` each.
+    have a ``face`` each. Files are looked into only where their sizes agree, and read to the end
+    where so do a few of their blocks.
     """
-    groups = {name: {row.group for row in manifest.of(name)} - {None} for name in manifest.subjects}
-    others = [s for s in manifest.subjects if s != subject and not groups[s] & groups[subject]]
-    own: dict[tuple[int, ...], list[tuple[Path, Row]]] = {}
-    for path, row in _files(manifest, [subject]).items():
-        own.setdefault(sample_sizes(path), []).append((path, row))
-    for other_path, other in _files(manifest, others).items():
-        if not (sizes := sample_sizes(other_path)):
-            continue  # its data are missing
-        for path, row in own.get(sizes, ()):
-            if path == manifest.at(row.video_file or "") and _two_people(row, other):
-                continue
-            if path.resolve() == other_path.resolve() or all(
-                digest(path) == digest(other_path) for digest in (samples_glimpse, samples_digest)
-            ):
-                raise _same(manifest, *sorted([(path, row), (other_path, other)], key=_subject))
+    groups = {name: {row.group for row in manifest.of(name)} - {None} for name in subjects}
+    sized: dict[tuple[int, ...], list[_Use]] = {}
+    for use in _uses(manifest, subjects):
+        if sizes := sample_sizes(use.path):  # else its data are missing
+            sized.setdefault(sizes, []).append(use)
+    for uses in sized.values():
+        for a, b in itertools.combinations(uses, 2):
+            tied = a.subject == b.subject or groups[a.subject] & groups[b.subject]
+            if not (tied or _two_people(a, b)) and _same(a.path, b.path):
+                names = " and ".join(dict.fromkeys(use.path.name for use in (a, b)))
+                raise MilmerError(
+                    f"{a.subject} and {b.subject} have the same samples ({names})",
+                    where=f"{manifest.path}: lines {a.line} and {b.line}",
+                    remedy="give each subject its own recording, or the trials of both one group",
+                )
 
 
-def _two_people(row: Row, other: Row) -> bool:
-    return None not in (row.face, other.face) and row.face != other.face
+class _Use(NamedTuple):
+    """A file of a subject, the first line that names it, and whose faces its rows take of it."""
+
+    subject: str
+    path: Path
+    line: int
+    faces: set[str | None]
 
 
-def _subject(place: tuple[Path, Row]) -> str:
-    return place[1].subject
-
-
-def _same(manifest: Manifest, first: tuple[Path, Row], second: tuple[Path, Row]) -> MilmerError:
-    names = " and ".join(dict.fromkeys(path.name for path, _ in (first, second)))
-    return MilmerError(
-        f"{first[1].subject} and {second[1].subject} have the same samples ({names})",
-        where=f"{manifest.path}: lines {first[1].line} and {second[1].line}",
-        remedy="give each subject its own recording, or the trials of both one group",
-    )
-
-
-def _files(manifest: Manifest, subjects: Sequence[str]) -> dict[Path, Row]:
-    """The existing files that subjects name, each with the first row that does."""
-    files: dict[Path, Row] = {}
+def _uses(manifest: Manifest, subjects: Sequence[str]) -> Iterable[_Use]:
+    """Each existing file of each subject, once."""
+    uses: dict[tuple[str, Path], _Use] = {}
     for row in (row for subject in subjects for row in manifest.of(subject)):
-        for name in (row.eeg_file, row.video_file):
+        for name, face in ((row.eeg_file, None), (row.video_file, row.face)):
             if name is not None and (path := manifest.at(name)).exists():
-                files.setdefault(path, row)
-    return files
+                use = uses.setdefault((row.subject, path), _Use(row.subject, path, row.line, set()))
+                use.faces.add(face)
+    return uses.values()
+
+
+def _two_people(a: _Use, b: _Use) -> bool:
+    """Whether all rows of both take a face of the video, and never the same."""
+    return None not in a.faces | b.faces and not a.faces & b.faces
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve() or all(
+        digest(a) == digest(b) for digest in (samples_glimpse, samples_digest)
+    )

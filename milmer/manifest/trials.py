@@ -13,7 +13,7 @@ from pydantic import Field
 
 from milmer import storage
 from milmer.errors import MilmerError
-from milmer.manifest.shared import VIDEO_STEP, Span, require_own, shared_groups
+from milmer.manifest.shared import VIDEO_STEP, Span, shared_groups
 from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
 from milmer.options import Options
 from milmer.readers.digests import eeg_digests, samples_digest
@@ -40,8 +40,8 @@ def make_manifest_trials(
     video), ``video_rate`` (s of the EEG that a second of video lasts), ``video_times`` (the table
     of when each frame is shown, or null), ``face`` (which of several people in the video it is),
     ``eeg_digest`` and ``video_digest`` (of the samples), ``stimulus`` and ``label``. Raises
-    :class:`MilmerError` where the rows are not those of ``options``, where a row does not fit its
-    recording, or where another subject has the same.
+    :class:`MilmerError` where the rows are not those of ``options``, or where a row does not fit
+    its recording.
     """
     described = read_manifest(manifest)
     if described.digest(subject) != options.rows:
@@ -50,7 +50,6 @@ def make_manifest_trials(
             where=manifest,
             remedy="run snakemake again",
         )
-    require_own(described, subject)
     rows = described.of(subject)
     opened: dict[str, EEGFile] = {}
     spans = [span_of(described, row, opened) for row in rows]

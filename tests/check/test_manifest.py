@@ -108,7 +108,7 @@ def test_a_good_manifest_has_no_errors(lab):
         ),
         (
             {i: {"eeg_start": 1} for i in range(1, 6)},
-            "groups",
+            "trials",
             True,
             "p1: 1 groups cannot make 5 folds: 'p1 trial 1 and 5 more' holds 100% of the trials",
         ),

@@ -137,6 +137,31 @@ def test_more_instances_than_a_bag_has_are_refused_by_the_plan(work):
     Plan.read(write(work, experiments=wide, faces={"instances": 4}))
 
 
+def test_rows_that_overlap_and_leave_too_few_groups_are_an_error(work):
+    """Of eight trials the last four overlap one another in a chain: five groups, six folds."""
+    starts = (0, 8, 16, 24, 32, 38, 44, 50)
+    rows = [row("ben", n, "b.edf", start) for n, start in enumerate(starts)]
+    write_manifest(work / "m.csv", rows)
+    write(work, protocols={"names": ["trial"], "folds": 6})
+    errors = checked()["errors"]
+    assert {error["about"] for error in errors} == {"split"}
+    assert "ben" in errors[0]["text"]
+    assert "5 groups cannot make 6 folds" in errors[0]["text"]
+    assert "'ben trial 5 and 3 more' holds 50% of the trials" in errors[0]["text"]
+    write(work, protocols={"names": ["trial"], "folds": 2})
+    report = checked()
+    assert report["errors"] == []
+    assert "one group each: ben trials 5–8" in texts(report, "groups")[0]
+
+
+def test_one_recording_of_two_subjects_is_an_error(work):
+    rows = [row(name, n, "a.edf", 12.0 * n) for name in ("ann", "ben") for n in range(4)]
+    write_manifest(work / "m.csv", rows)
+    write(work)
+    (error,) = checked()["errors"]
+    assert "ann and ben have the same samples (a.edf)" in error["text"]
+
+
 def faults(chance, rows, work):
     """Change rows, or the files that they name, in a few ways at random."""
     for kind in chance.choice(6, size=chance.integers(0, 3), replace=False):

@@ -12,6 +12,7 @@ from milmer.evaluation.band_power import log_band_power
 from milmer.manifest.dataset import ManifestDataset
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
+from milmer.plan import Plan
 from milmer.splits.folds import fold_names, fold_subjects
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
@@ -57,7 +58,7 @@ class Lab:
             for subject, path in tables.items():
                 table = storage.read_table(path).astype({"stimulus": int})
                 table["label"] = names[table["stimulus"]]
-                table = table if together else table.drop(columns="group")
+                table = table if together else table.assign(group=None)
                 paths[subject] = self.folder / "drawn" / f"{subject}.parquet"
                 about = storage.provenance("trials", "milmer.errors", {}, {})
                 storage.write_table(paths[subject], table.astype({"stimulus": str}), about)
@@ -173,6 +174,42 @@ def test_one_recording_under_two_subjects_is_refused_by_both_names(lab, refused,
     lab.copy("one", "copy")
     with refused("p01 and p02 have the same samples", "one.edf", "lines 2 and 32", "one group"):
         lab.trials(*windows(), *windows(file, "p02"))
+
+
+def test_a_copy_of_a_subject_whose_tables_are_made_is_refused_by_the_plan(lab, refused):
+    lab.copy("one", "copy")
+    lab.trials(*windows(), *windows("two", "p02"))
+    rows = [*windows(), *windows("two", "p02"), *windows("copy", "p03")]
+    path = write_manifest(lab.folder / "m.csv", rows)
+    user = {
+        "dataset": {"kind": "manifest", "manifest": str(path)},
+        "labels": {"scheme": "label"},
+        "protocols": {"names": ["trial"]},
+        "experiments": {"eeg_only": {"model": {"modalities": ["eeg"]}}},
+    }
+    with refused("p01 and p03 have the same samples (one.edf and copy.edf)", "lines 2 and 62"):
+        Plan.read(user)
+    Plan.read(user | {"dataset": user["dataset"] | {"subjects": ["p02", "p03"]}})
+
+
+def test_the_same_face_of_a_video_in_any_row_is_refused(lab, refused):
+    """The first rows of both take another face, and so do all rows of one of them."""
+    (lab.folder / "v.mp4").write_bytes(b"not looked into")
+
+    def rows(second):
+        faces = {"p01": ["left", "left", second], "p02": ["right", "right", "right"]}
+        return [
+            window | {"video_file": "v.mp4", "video_start": 9 * i, "face": face}
+            for name, subject in (("one", "p01"), ("two", "p02"))
+            for i, (window, face) in enumerate(
+                zip(windows(name, subject)[:3], faces[subject], strict=True)
+            )
+        ]
+
+    lab.trials(*rows("left"))
+    for second in ("right", ""):
+        with refused("p01 and p02 have the same samples (v.mp4)"):
+            lab.trials(*rows(second))
 
 
 def test_a_copy_is_told_by_its_samples_and_not_by_its_header(lab, refused):
