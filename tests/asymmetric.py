@@ -20,6 +20,7 @@ from milmer import storage
 from milmer.contracts.faces import FACES, FOUND
 from milmer.contracts.segments import SEGMENTS
 from milmer.contracts.tokens import TOKENS
+from milmer.contracts.trials import TRIALS as TABLE
 
 NUMBER = {"s01": 1, "s02": 2, "s03": 3}
 CHANNELS = ("Fz", "Cz", "Pz", "C3", "Oz")
@@ -107,9 +108,16 @@ def trials_of(subject: str) -> pd.DataFrame:
     )
 
 
+def complete_trials(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of trials with all columns of its contract: those that it lacks are null."""
+    lacking = {name: kind for name, kind in TABLE.columns.items() if name not in table}
+    nulls = {name: np.nan if kind == "measure?" else None for name, kind in lacking.items()}
+    return table.assign(**nulls | {"trial_name": table["trial"].astype(str)})
+
+
 def write_trials(folder: Path, table: pd.DataFrame) -> Path:
-    """Write a subject's table of trials."""
-    path = folder / f"{table['subject'].iloc[0]}.parquet"
+    """Write a subject's table of trials, with the columns that it lacks."""
+    path, table = folder / f"{table['subject'].iloc[0]}.parquet", complete_trials(table)
     storage.write_table(path, table, storage.provenance("trials", "milmer.errors", {}, {}))
     return path
 

@@ -33,6 +33,7 @@ from milmer.runtime.progress import track
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 
+
 @dataclass
 class Rehearsal:
     """What the rehearsed stages found."""

@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from milmer import storage
+from milmer.contracts.trials import TRIALS
 from milmer.deap.bdf import Markers, read_markers
 from milmer.deap.layout import EEG_KINDS, ratings_file, scan
 from milmer.deap.onsets import match_onsets
@@ -34,24 +35,29 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
     """Write the trials of ``subject``: one row an experiment_id.
 
     Columns: ``subject, trial, experiment_id``, the five ratings, ``eeg_file, eeg_start,
-    eeg_seconds, video_file`` (paths relative to ``root``, null where there is none). ``eeg_start``
-    is the time in s at which the music video starts in a continuous recording, and null in a file
-    that is cut into trials already. Raises :class:`MilmerError` where the subject is not in the
-    ratings, or where the ratings do not fit the EEG file.
+    eeg_seconds, eeg_stop``, ``video_file, video_start, video_stop`` (paths relative to ``root``,
+    null where there is none), the digest of each file, ``trial_name``; ``session`` and ``group``
+    are null. ``eeg_start`` is the time in s at which the music video starts in a continuous
+    recording, and null in a file that is cut into trials already; a clip is its trial's from 0 s
+    on. Raises :class:`MilmerError` where the subject is not in the ratings, or where the ratings do
+    not fit the EEG file.
     """
     copy = scan(root)
     ratings_path = ratings_file(copy)
     trials = ratings_of(subject, read_ratings(ratings_path), ratings_path)
     start_time = trials.pop("start_time").to_numpy()
-    inputs: dict[str, Path] = {"ratings": ratings_path}
+    inputs: dict[str, Path | str] = {"ratings": ratings_path}
     eeg = copy.eeg.get(options.source, {}).get(subject)
-    trials["eeg_file"], trials["eeg_start"], trials["eeg_seconds"] = None, np.nan, np.nan
+    trials["session"] = trials["group"] = None
+    trials["trial_name"] = trials["trial"].astype(str)
+    trials["eeg_file"] = trials["eeg_digest"] = None
+    trials["eeg_start"] = trials["eeg_seconds"] = np.nan
     if eeg is None:
         others = [kind for kind in EEG_KINDS if subject in copy.eeg.get(kind, {})]
         hint = f" (there is {others[0]}: see dataset.source)" if others else ""
         _log.warning("%s: no .%s file%s; its trials have no EEG", subject, options.source, hint)
     else:
-        inputs["eeg"] = eeg
+        inputs["eeg"] = storage.digest(eeg)
         if options.source == "bdf":
             located = locate(subject, eeg, read_markers(eeg), trials, start_time)
             trials["eeg_start"], trials["eeg_seconds"] = located.starts, located.seconds
@@ -60,16 +66,20 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
             content = read_preprocessed(eeg)
             check_labels(subject, trials, content.labels, eeg)
             trials["eeg_seconds"] = content.seconds
-        trials.loc[trials["eeg_seconds"].notna(), "eeg_file"] = _relative(eeg, root)
-    videos = copy.videos.get(subject, {})
-    trials["video_file"] = [
-        _relative(videos[t], root) if t in videos else None for t in trials["trial"]
-    ]
+        found = trials["eeg_seconds"].notna()
+        trials.loc[found, ["eeg_file", "eeg_digest"]] = _relative(eeg, root), inputs["eeg"]
+    trials["eeg_stop"] = trials["eeg_start"] + trials["eeg_seconds"]
+    clips = [copy.videos.get(subject, {}).get(trial) for trial in trials["trial"]]
+    trials["video_file"] = [clip and _relative(clip, root) for clip in clips]
+    trials["video_digest"] = [clip and storage.digest(clip) for clip in clips]
+    trials["video_start"] = np.where(trials["video_file"].notna(), 0.0, np.nan)
+    trials["video_stop"] = trials["video_start"] + trials["eeg_seconds"]
     without = sorted(trials.loc[trials["video_file"].isna(), "trial"])
     if without:
         _log.warning("%s: no face video of %d trials: %s", subject, len(without), without)
-    for column in ("eeg_file", "video_file"):
-        trials[column] = trials[column].astype(pd.StringDtype())
+    for column, kind in TRIALS.columns.items():
+        if kind == "text?":
+            trials[column] = trials[column].astype(pd.StringDtype())
     provenance = storage.provenance("trials", __name__, options.result(), inputs)
     storage.write_table(out, trials, provenance)
 

@@ -38,7 +38,7 @@ def on_trial(trial: Any, clip: Clip, path: Path) -> Clip:
         start, rate = trial.eeg_start if math.isfinite(trial.eeg_start) else 0.0, 1.0
         remedy = "correct video_times or eeg_start in the manifest"
     else:
-        start, rate = getattr(trial, "video_start", 0.0), getattr(trial, "video_rate", 1.0)
+        start, rate = trial.video_start, getattr(trial, "video_rate", 1.0)
         remedy = "correct video_start, or video_offset and video_rate, in the manifest"
     clip = dataclasses.replace(clip, times=(clip.times - start) * rate, fps=clip.fps / rate)
     begin, end = clip.time(0), clip.seconds

@@ -49,7 +49,7 @@ def make_split(
     rated = pd.concat(tables, ignore_index=True)
     if options.labels.permuted:
         rated = _permuted(rated, options)
-    if PROTOCOLS[protocol].by_session and "session" not in rated:
+    if PROTOCOLS[protocol].by_session and rated["session"].isna().all():
         raise MilmerError("no trial has a session", where=trials[0], remedy="take another protocol")
     segments = _segments(rated, options)
     if segments.empty:
@@ -118,7 +118,8 @@ def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
             (subject, s.trial, s.position) for s in segment_grid(lengths, options.segmentation)
         ]
     segments = pd.DataFrame(rows, columns=["subject", "trial", "position"])
-    kept = [name for name in ("experiment_id", "session", "group", "stratum") if name in rated]
+    kept = [name for name in ("session", "group") if rated[name].notna().any()]
+    kept = ["experiment_id", *kept, "stratum"]
     return segments.merge(rated[[*TRIAL, *kept]], on=list(TRIAL))
 
 

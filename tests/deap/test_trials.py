@@ -11,8 +11,9 @@ from milmer.deap.bdf import Markers, read_markers
 from milmer.deap.trials import TrialsOptions, locate, make_trials
 
 COLUMNS = (
-    "subject trial experiment_id valence arousal dominance liking familiarity "
-    "eeg_file eeg_start eeg_seconds video_file"
+    "subject trial experiment_id valence arousal dominance liking familiarity session group "
+    "trial_name eeg_file eeg_digest eeg_start eeg_seconds eeg_stop "
+    "video_file video_digest video_start video_stop"
 )
 
 
@@ -52,6 +53,25 @@ def test_a_table_holds_what_the_next_stages_need(twin_results):
     assert trials["eeg_start"].isna().all()  # the file is cut into trials already
     assert set(trials["eeg_seconds"]) == {6.0}
     assert trials["familiarity"].isna().all()
+    assert trials[["session", "group", "eeg_stop"]].isna().all(axis=None)
+    assert trials["trial_name"].tolist() == [str(trial) for trial in trials["trial"]]
+    assert set(trials["video_start"]) == {0.0}
+    assert set(trials["video_stop"]) == {6.0}
+
+
+def test_a_table_tells_each_file_by_its_content(copy, table):
+    (copy / "face_video/s01/s01_trial03.avi").unlink()
+    clip = copy / "face_video/s01/s01_trial05.avi"
+    clip.write_bytes(clip.read_bytes() + b"more")
+    trials = table(copy, source="bdf")
+    assert set(trials["eeg_digest"]) == {storage.digest(copy / "data_original/s01.bdf")}
+    assert trials["eeg_stop"].tolist() == (trials["eeg_start"] + 6.0).tolist()
+    without = trials["video_file"].isna()
+    assert trials.loc[without, "trial"].tolist() == [3]
+    assert trials.loc[without, ["video_digest", "video_start", "video_stop"]].isna().all(axis=None)
+    for row in trials[~without].itertuples():
+        assert row.video_digest == storage.digest(copy / row.video_file)
+    assert trials["video_digest"].nunique() == 7
 
 
 def test_a_missing_clip_is_null_and_is_told(copy, table, caplog):
@@ -80,10 +100,11 @@ def test_a_subject_without_eeg_of_the_kind_is_told_of_another(copy, table, caplo
 def test_all_kinds_of_eeg_give_the_same_trials(twin, table):
     first, second = table(twin), table(twin, source="mat")
     assert set(second["eeg_file"]) == {"data_preprocessed_matlab/s01.mat"}
-    pd.testing.assert_frame_equal(first.drop(columns="eeg_file"), second.drop(columns="eeg_file"))
+    differ = ["eeg_file", "eeg_digest"]
+    pd.testing.assert_frame_equal(first.drop(columns=differ), second.drop(columns=differ))
     original = table(twin, source="bdf")
     assert set(original["eeg_file"]) == {"data_original/s01.bdf"}
-    of_the_file = ["eeg_file", "eeg_start"]
+    of_the_file = ["eeg_file", "eeg_digest", "eeg_start", "eeg_stop"]
     pd.testing.assert_frame_equal(
         first.drop(columns=of_the_file), original.drop(columns=of_the_file)
     )
@@ -196,7 +217,8 @@ def test_a_recording_without_an_onset_leaves_its_trial_alone_without_eeg(
     trials = table(twin, source="bdf")
     third = right["trial"] == 3
     assert right.loc[third, "experiment_id"].item() != 3
-    assert trials.loc[third, ["eeg_file", "eeg_start", "eeg_seconds"]].isna().all(axis=None)
+    eeg = ["eeg_file", "eeg_digest", "eeg_start", "eeg_seconds", "eeg_stop"]
+    assert trials.loc[third, eeg].isna().all(axis=None)
     pd.testing.assert_frame_equal(trials[~third], right[~third])
     assert right["eeg_start"].tolist() == [onsets[trial - 1] for trial in right["trial"]]
     assert "no onset in" in caplog.text

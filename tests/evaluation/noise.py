@@ -15,6 +15,7 @@ from milmer.evaluation.controls import make_controls
 from milmer.splits.folds import fold_names, fold_subjects
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
+from tests.asymmetric import complete_trials
 
 CHANNELS = [f"E{i}" for i in range(1, 7)]
 SFREQ, SECONDS, POSITIONS = 32.0, 3, 2
@@ -78,7 +79,7 @@ def make_noise(folder: Path, subjects: int = 4, trials: int = 16, seed: int = 0,
         table = table.astype({"trial": "int32", "experiment_id": "int32"})
         made = storage.provenance("trials", "milmer.errors", {}, {})
         path = folder / "trials" / f"{name}.parquet"
-        storage.write_table(path, table, made)
+        storage.write_table(path, complete_trials(table), made)
         gain = what.get("eeg", nothing)(subject, order, stimulus, label)
         eeg = rng.normal(size=(trials, POSITIONS, len(CHANNELS), int(SFREQ * SECONDS))) * 10
         eeg *= np.exp(gain)[:, None, :, None]

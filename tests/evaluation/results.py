@@ -18,6 +18,7 @@ from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
 from milmer.metrics.scores import baselines, measure
 from milmer.splits.folds import fold_names
+from tests.asymmetric import complete_trials
 from tests.evaluation.made_up import LABELS
 
 CHANNELS = tuple(GENEVA)
@@ -130,7 +131,9 @@ def _trials(folder, subject, without_video):
     table["eeg_file"], table["eeg_seconds"] = f"{subject}.bdf", 12.0
     there = [None if t in without_video else f"{subject}_trial{t:02d}.avi" for t in numbers]
     storage.write_table(
-        folder / "trials" / f"{subject}.parquet", table.assign(video_file=there), made("trials")
+        folder / "trials" / f"{subject}.parquet",
+        complete_trials(table.assign(video_file=there)),
+        made("trials"),
     )
 
 

@@ -9,6 +9,7 @@ from milmer.data.segmentation import SegmentationOptions
 from milmer.splits.guard import require_sound
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
+from tests.asymmetric import complete_trials
 
 LABELS = {"scheme": "label", "classes": ["a", "b", "c"]}
 
@@ -21,6 +22,7 @@ def write_trials(folder, subject, shown=4, times=3, named=True):
     table["trial"] = np.arange(1, len(pairs) + 1, dtype=np.int32)
     table["eeg_seconds"], table["eeg_file"], table["video_file"] = 6.0, f"{subject}.edf", None
     path = folder / f"{subject}.parquet"
+    table = complete_trials(table)
     storage.write_table(path, table, storage.provenance("trials", "milmer.errors", {}, {}))
     return path
 
