@@ -130,7 +130,7 @@ def test_a_number_that_changes_is_an_edit(package):
         lambda text: text.replace('"""Stage ``faces``:', '"""Something else:', 1),
         lambda text: text.replace('"""Numbers of up to', '"""Places of up to', 1),
         lambda text: text + '\n"""What stands above is described."""\n',
-        lambda text: text.replace("    covered = min(", "    covered = (  # why\n    min)(", 1),
+        lambda text: text.replace("= clip.at(", "= (  # why\n    clip.at)("),
     ],
     ids=["comments", "docstring", "docstring of a function", "of a constant", "line breaks"],
 )

@@ -64,7 +64,7 @@ def test_quirks_of_original_recordings_are_seen(deap_from_real):
 
 
 def test_each_bad_file_is_told_and_the_rest_is_read(copy, good):
-    for name, kept in ((DAT, 100_000), ("face_video/s01/s01_trial05.avi", 20_000)):
+    for name, kept in ((DAT, 100_000), ("face_video/s01/s01_trial05.avi", 2_000)):
         path = copy / name
         path.write_bytes(path.read_bytes()[:kept])
     (copy / "face_video/s02/s02_trial01.avi").write_bytes(b"")
@@ -73,10 +73,10 @@ def test_each_bad_file_is_told_and_the_rest_is_read(copy, good):
     assert facts.subjects["s01"].eeg_read is False
     assert facts.subjects["s01"].with_eeg == []
     clips = good.subjects["s01"].clips
-    assert facts.subjects["s01"].clips == {**clips, 5: None}
+    assert repr(facts.subjects["s01"].clips) == repr({**clips, 5: None})
     second = good.subjects["s02"]
     assert facts.subjects["s02"].trials == second.trials
-    assert facts.subjects["s02"].clips == {**second.clips, 1: None}
+    assert repr(facts.subjects["s02"].clips) == repr({**second.clips, 1: None})
 
 
 def test_a_problem_is_in_the_words_of_the_stage(copy, tmp_path, refused):
