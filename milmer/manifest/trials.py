@@ -31,17 +31,18 @@ class ManifestTrialsOptions(Options):
 def make_manifest_trials(
     manifest: Path, subject: str, options: ManifestTrialsOptions, out: Path
 ) -> None:
-    """Write the trials of ``subject``: one row a trial, in the order of presentation.
+    """Write the trials of ``subject``: one row a trial, by session, then stimulus, then trial.
 
-    Columns: ``subject, session``, ``trial`` (unique within the subject), ``trial_name`` (the lab's
-    own number), ``experiment_id``, ``group`` (what no split divides), the five ratings (NaN where
-    not rated), ``eeg_file, eeg_start, eeg_seconds, eeg_stop, video_file`` (paths relative to the
-    manifest's folder, null where there is none), ``video_start`` and ``video_stop`` (in s in the
-    video), ``video_rate`` (s of the EEG that a second of video lasts), ``video_times`` (the table
-    of when each frame is shown, or null), ``face`` (which of several people in the video it is),
-    ``eeg_digest`` and ``video_digest`` (of the samples), ``stimulus`` and ``label``. Raises
-    :class:`MilmerError` where the rows are not those of ``options``, or where a row does not fit
-    its recording.
+    Without sessions that is the order of DEAP's tables: the same data give the same splits.
+    Columns: ``subject``, ``session`` (null where the subject has none), ``trial`` (unique within
+    the subject), ``trial_name`` (the lab's own number), ``experiment_id``, ``group`` (what no split
+    divides), the five ratings (NaN where not rated), ``eeg_file, eeg_start, eeg_seconds, eeg_stop,
+    video_file`` (paths relative to the manifest's folder, null where there is none),
+    ``video_start`` and ``video_stop`` (in s in the video), ``video_rate`` (s of the EEG that a
+    second of video lasts), ``video_times`` (the table of when each frame is shown, or null),
+    ``face`` (which of several people in the video it is), ``eeg_digest`` and ``video_digest`` (of
+    the samples), ``stimulus`` and ``label``. Raises :class:`MilmerError` where the rows are not
+    those of ``options``, or where a row does not fit its recording.
     """
     described = read_manifest(manifest)
     if described.digest(subject) != options.rows:
@@ -50,13 +51,15 @@ def make_manifest_trials(
             where=manifest,
             remedy="run snakemake again",
         )
-    rows = described.of(subject)
+    shown = described.of(subject)
+    visits = list(dict.fromkeys(row.session for row in shown))
+    rows = sorted(shown, key=lambda r: (visits.index(r.session), r.experiment_id, r.trial))
     opened: dict[str, EEGFile] = {}
     spans = [span_of(described, row, opened) for row in rows]
     table = pd.DataFrame(
         {
             "subject": subject,
-            "session": _texts([row.session or "" for row in rows]),
+            "session": _texts([(row.session or "") if any(visits) else None for row in rows]),
             "trial": np.array([row.trial for row in rows], np.int32),
             "trial_name": _texts([row.name for row in rows]),
             "experiment_id": np.array([row.experiment_id for row in rows], np.int32),

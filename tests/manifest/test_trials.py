@@ -71,7 +71,7 @@ def test_a_whole_file_and_a_part_of_one_are_trials(lab):
 
 
 def test_ratings_labels_and_videos_come_with_their_trial(lab):
-    """In the order of presentation, whatever that of the rows and stimuli."""
+    """By experiment_id, which is another order than that of trials."""
     (lab.folder / "v").mkdir()
     first = {"valence": 2.5, "label": "joy", "video_file": "./v/x.mp4", "video_start": 7}
     first |= {"face": " 10  20 300 200"}
@@ -87,17 +87,34 @@ def test_ratings_labels_and_videos_come_with_their_trial(lab):
         },
         {"stimulus": "emu", "trial": 4, "video_start": 5, "liking": 1.5, "eeg_start": 4},
     )
-    assert table["stimulus"].tolist() == ["emu", "zoo", "ant"]
-    assert table["experiment_id"].tolist() == [2, 3, 1]
-    assert table["trial"].tolist() == [4, 8, 9]
-    assert table["eeg_start"].tolist() == [4, 2, 0]
-    assert table["video_file"].fillna("none").tolist() == ["none", "v/x.mp4", "v/y.mp4"]
-    assert table["video_start"].fillna(-1).tolist() == [-1, 7, 0]
-    assert table["face"].fillna("none").tolist() == ["none", "10 20 300 200", "left"]
-    assert table["valence"].fillna(-1).tolist() == [-1, 2.5, 0]
-    assert table["arousal"].fillna(-1).tolist() == [-1, -1, 3]
-    assert table["liking"].fillna(-1).tolist() == [1.5, -1, -1]
-    assert table["label"].fillna("none").tolist() == ["none", "joy", "none"]
+    assert table["stimulus"].tolist() == ["ant", "emu", "zoo"]
+    assert table["experiment_id"].tolist() == [1, 2, 3]
+    assert table["trial"].tolist() == [9, 4, 8]
+    assert table["eeg_start"].tolist() == [0, 4, 2]
+    assert table["video_file"].fillna("none").tolist() == ["v/y.mp4", "none", "v/x.mp4"]
+    assert table["video_start"].fillna(-1).tolist() == [0, -1, 7]
+    assert table["face"].fillna("none").tolist() == ["left", "none", "10 20 300 200"]
+    assert table["valence"].fillna(-1).tolist() == [0, -1, 2.5]
+    assert table["arousal"].fillna(-1).tolist() == [3, -1, -1]
+    assert table["liking"].fillna(-1).tolist() == [-1, 1.5, -1]
+    assert table["label"].fillna("none").tolist() == ["none", "none", "joy"]
+
+
+def test_a_stimulus_that_is_shown_again_stands_in_the_order_of_its_trials(lab):
+    table = lab.trials(*({"stimulus": s, "trial": t} for s, t in (("b", 7), ("a", 9), ("b", 2))))
+    assert table["trial"].tolist() == [9, 2, 7]
+    assert table["experiment_id"].tolist() == [1, 2, 2]
+    assert table["session"].isna().all()
+
+
+def test_sessions_follow_each_other_each_by_its_stimuli(lab):
+    """A row without a session beside others with one is of a session of its own."""
+    shown = [("s10", "a"), ("s2", "c"), ("s2", "b"), ("", "d")]
+    table = lab.trials(*({"session": session, "stimulus": name} for session, name in shown))
+    assert table["session"].tolist() == ["", "s2", "s2", "s10"]
+    assert table["stimulus"].tolist() == ["d", "b", "c", "a"]
+    assert table["trial"].tolist() == [1, 3, 2, 4]
+    assert lab.trials({"session": "s2"})["session"].tolist() == ["s2"]
 
 
 def test_videos_that_lack_are_told_where_others_are_there(lab, caplog):
