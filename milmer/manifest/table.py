@@ -33,7 +33,7 @@ COLUMNS = (
 )
 """All columns that are read, in the order in which they are written."""
 
-SUBJECT = "[A-Za-z0-9_][A-Za-z0-9_-]*"
+SUBJECT = "[A-Za-z0-9_][A-Za-z0-9_-]{0,99}"
 """Pattern of a subject's name."""
 
 _GREATEST = 2**31 - 1  # numbers of trials and stimuli are stored in 32 bits
@@ -285,7 +285,8 @@ def _row(table: Cells, line: int, cells: Mapping[str, str]) -> Row:
     if subject is None or not re.fullmatch(SUBJECT, subject):
         raise wrong(
             "subject",
-            f"{shortened(subject or '')} is not a name of letters, digits, hyphens and underscores",
+            f"{shortened(subject or '')} is not a name of at most 100 letters, digits, hyphens and "
+            "underscores",
         )
     if stimulus is None:
         raise wrong("stimulus", "is empty", remedy="give trials of the same stimulus one name")

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from milmer.splits.protocols import PROTOCOLS
 
@@ -25,12 +23,14 @@ def group_numbers(
         return own
     named = table["group"].notna().to_numpy()
     shared, _ = pd.factorize(table["group"][named])
-    size = own.max(initial=-1) + 1
-    links = (own[named], size + shared)
-    nodes = size + shared.max(initial=-1) + 1
-    graph = coo_array((np.ones(named.sum(), bool), links), shape=(nodes, nodes))
-    component = connected_components(graph, directed=False)[1][:size]
-    return pd.factorize(component)[0][own]
+    component = own
+    while True:  # each row takes the least number that it is linked to, until all have
+        least = component.copy()
+        least[named] = pd.Series(component[named]).groupby(shared).transform("min")
+        least = pd.Series(least).groupby(own).transform("min").to_numpy()
+        if (least == component).all():
+            return np.unique(component, return_inverse=True)[1]
+        component = least
 
 
 def tested_together(table: pd.DataFrame, protocol: str, fold: str) -> np.ndarray:

@@ -10,8 +10,8 @@ def grid(trials, seconds=3.0, overlap=0.0):
     return segment_grid(trials, SegmentationOptions(seconds=seconds, overlap=overlap))
 
 
-def test_segments_stand_in_the_one_order():
-    assert grid([(2, 6.0), (1, 9.0)]) == [(1, 0, 0), (1, 1, 3), (1, 2, 6), (2, 0, 0), (2, 1, 3)]
+def test_segments_stand_in_the_order_of_the_trials():
+    assert grid([(2, 6.0), (1, 9.0)]) == [(2, 0, 0), (2, 1, 3), (1, 0, 0), (1, 1, 3), (1, 2, 6)]
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,8 @@ def test_segments_stand_in_the_one_order():
         (60, 3, 20),
         (12, 3, 4),
         (11.99, 3, 3),
-        (11.9999, 3, 4),
+        (11.9999, 3, 3),
+        (11.99999, 3, 4),
         (12.0001, 3, 4),
         (2, 3, 0),
         (6, 0.1, 60),

@@ -383,7 +383,8 @@ def test_what_a_job_asks_for(uneven, monkeypatch):
     assert training.memory(of("both")) == 4000
     assert training.group(of("both")) == "small_folds"
     assert training.group(of("eeg_only", "loso", "s02")) is None
-    assert set(training.protocol_pattern.split("|")) == {"segment", "trial", "stimulus", "loso"}
+    protocols = {"segment", "trial", "session", "stimulus", "loso"}
+    assert set(training.protocol_pattern.split("|")) == protocols
     for fold in ("s03", "s03-k12", "k4"):
         assert re.fullmatch(training.fold_pattern, fold)
     assert not re.fullmatch(training.fold_pattern, "s03-k")

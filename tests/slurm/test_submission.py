@@ -35,6 +35,7 @@ ASKED = {  # MB, minutes, GPUs, processors
     "evaluate": (4000, 20, "", 1),
     "explain": (6000, 10, "1", 3),
     "baseline": (4000, 10, "", 1),
+    "controls": (4000, 30, "", 1),
     "tables": (4000, 60, "", 1),
     "report": (8000, 60, "", 1),
 }
