@@ -87,7 +87,7 @@ def require_own(manifest: Manifest, subjects: Sequence[str]) -> None:
     groups = {name: {row.group for row in manifest.of(name)} - {None} for name in subjects}
     sized: dict[tuple[int, ...], list[_Use]] = {}
     for use in _uses(manifest, subjects):
-        if sizes := sample_sizes(use.path):  # else its data are missing
+        if any(sizes := sample_sizes(use.path)):  # else its data are missing, which a stage says
             sized.setdefault(sizes, []).append(use)
     for uses in sized.values():
         for a, b in itertools.combinations(uses, 2):
