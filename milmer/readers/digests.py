@@ -2,11 +2,13 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from milmer import storage
 from milmer.errors import MilmerError
+from milmer.limits import require_file
+from milmer.planned import raw_digest
 from milmer.readers.sidecars import companions
 
 _BLOCK = 1 << 16  # bytes
@@ -36,7 +38,7 @@ def sample_files(path: Path) -> list[Path]:
 
 def samples_digest(path: Path) -> str:
     """The digest of the samples of a recording or video, the same for a copy of another name."""
-    return _joint([storage.digest(file) for file in sample_files(path)])
+    return _joint([_digest_of(file) for file in sample_files(path)])
 
 
 def sample_sizes(path: Path) -> tuple[int, ...]:
@@ -50,7 +52,7 @@ def samples_glimpse(path: Path) -> str:
     content = hashlib.sha256()
     for file in sample_files(path):
         size = file.stat().st_size
-        with storage.read_errors(file), open(file, "rb") as stream:
+        with _errors(file), open(file, "rb") as stream:
             for start in (0, size // 2, max(0, size - _BLOCK)):
                 stream.seek(start)
                 content.update(stream.read(_BLOCK))
@@ -59,21 +61,33 @@ def samples_glimpse(path: Path) -> str:
 
 def _digest(path: Path) -> str:
     files = [*([] if path.is_dir() else [path]), *companions(path)]
-    return _joint([storage.digest(file) for file in files])
+    return _joint([_digest_of(file) for file in files])
 
 
 def _joint(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def file_size(path: Path) -> int:
-    """Bytes of a file; raises :class:`MilmerError` where it is missing or empty."""
+def _digest_of(file: Path) -> str:
+    require_file(file)
+    with _errors(file):
+        return raw_digest(file)
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
     try:
-        size = path.stat().st_size
+        yield
     except FileNotFoundError as error:
         raise MilmerError("no such file", where=path) from error
     except OSError as error:
         raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file; raises :class:`MilmerError` where it is missing or empty."""
+    with _errors(path):
+        size = path.stat().st_size
     if not size:
         raise MilmerError("is empty (0 bytes)", where=path, remedy="copy it again")
     return size
