@@ -95,7 +95,7 @@ MODULES = {
     "milmer/contracts/arrays.py": ALL,
     "milmer/contracts/facts.py": ALL,
     "milmer/contracts/tables.py": ALL,
-    "milmer/contracts/trials.py": "segments faces split controls report",
+    "milmer/contracts/trials.py": "trials segments faces split controls report",
     "milmer/contracts/segments.py": "segments train baseline controls explain report",
     "milmer/contracts/faces.py": "faces tokens train explain report",
     "milmer/contracts/tokens.py": "train controls explain tokens",
@@ -223,8 +223,7 @@ MANIFEST = {"dataset.manifest": "m.csv", "dataset.subjects": ["s01"]}
 
 KEYS = {
     "preset": ("published", "segments split -explain"),
-    # No path is an option, but Snakemake knows inputs by path.
-    "dataset.root": ("deap2", "trials"),
+    "dataset.root": ("deap2", ""),  # the same files elsewhere
     "dataset.source": ("mat", "trials"),
     "dataset.kind": ("manifest", "trials", MANIFEST),
     # Of a copy of DEAP the keys of a manifest are of no account.
@@ -272,6 +271,7 @@ KEYS = {
     "faces.use_borrowed_boxes": (True, "tokens train/tuned"),
     "faces.detection_size": (512, "faces"),
     "faces.second_detection_size": (960, "faces"),
+    "faces.video_stream": (1, "faces"),
     "faces.threads": (1, ""),
     "backbone.name": ("other", "tokens/default train/tuned"),
     "backbone.revision": ("abc", "pretrain"),  # of a backbone on the hub alone
@@ -294,7 +294,8 @@ KEYS = {
     "backbone.pretrain.class_weights": (False, "pretrain"),
     "backbone.pretrain.seed": (1, "pretrain"),
     "backbone.pretrain.checkpoint_minutes": (1.0, ""),
-    "model.modalities": (["eeg"], "train"),
+    # Controls take the tokens of the first experiment on them that sees faces, now fer.
+    "model.modalities": (["eeg"], "train controls"),
     "model.selection": ("softmax", "train"),
     "model.scorer": ("low_rank", "train"),
     "model.selection_gradient": ("unit_gain", "train"),
