@@ -12,8 +12,12 @@ min_version("9.27")
 configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
-# Once it is built: see workflow/envs/milmer.def. Its path may hold a space where it is not used.
-if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+# Used with --sdm apptainer, once it is built: see workflow/envs/milmer.def. Snakemake refuses an image
+# whose path holds a space, also where it is not used.
+if (
+    " " not in workflow.basedir
+    or DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+):
 
     container: os.path.join(workflow.basedir, "workflow/envs/milmer.sif")
 
