@@ -41,6 +41,8 @@ class Rehearsal:
     findings: list[Finding] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     """Subjects that a stage stopped at."""
+    contents: dict[str, list[str]] = field(default_factory=dict)
+    """Subjects by what their segments are, in words."""
 
     @contextmanager
     def stage(self, name: str, *subjects: str) -> Iterator[None]:
@@ -73,7 +75,11 @@ def rehearse(user: Mapping[str, Any]) -> list[Finding]:
         _machine(rehearsal, plan)
         with TemporaryDirectory(prefix="milmer-check-") as folder:
             _stages(rehearsal, plan, Path(folder))
-    return _once(rehearsal.findings)
+    alike = [
+        Finding("segments", f"{names(subjects)}: {text}", tuple(subjects))
+        for text, subjects in rehearsal.contents.items()
+    ]
+    return _once([*rehearsal.findings, *alike])
 
 
 def _machine(rehearsal: Rehearsal, plan: Plan) -> None:
@@ -112,11 +118,11 @@ def _subject(rehearsal: Rehearsal, plan: Plan, subject: str, folder: Path) -> No
     """The trials and the segments of a subject."""
     dataset, options, table = plan.dataset, plan.config.dataset, _table(folder, subject)
     trials = dataset.trials_json(subject)
-    own = options.kind == "manifest"
+    described = options.kind == "manifest"
     with rehearsal.stage("trials", subject):
         contents.content(dataset.eeg_files(subject))
         contents.content(dataset.video_files(subject))
-        if own:
+        if described:
             manifest = read_options(ManifestTrialsOptions, trials)
             make_manifest_trials(Path(options.manifest or ""), subject, manifest, table)
         else:
@@ -127,26 +133,24 @@ def _subject(rehearsal: Rehearsal, plan: Plan, subject: str, folder: Path) -> No
         path = folder / "segments.h5"
         with rehearsal.stage("segments", subject):
             how = read_options(SegmentsOptions, plan.config.segments_json(eeg))
-            make_segments(table, Path(dataset.root), how, path, read_own if own else read_deap)
-            rehearsal.findings += _told(subject, path)
+            read = read_own if described else read_deap
+            make_segments(table, Path(dataset.root), how, path, read)
+            rehearsal.contents.setdefault(_told(path), []).append(subject)
             path.unlink()
 
 
-def _told(subject: str, path: Path) -> Iterator[Finding]:
+def _told(path: Path) -> str:
     """What is in a subject's segments, in a line."""
     with h5py.File(path) as file:
         channels, rejected = json.loads(file.attrs["channels"]), file["rejected"].asstr()[()]
         cleaned = json.loads(file.attrs["cleaned"])
-        text = (
-            f"{{}}: {len(rejected)} segments of {len(channels)} channels at "
-            f"{file.attrs['sfreq']:g} Hz"
-        )
+        text = f"{len(rejected)} segments of {len(channels)} channels at {file.attrs['sfreq']:g} Hz"
     if reasons := Counter(reason for reason in rejected if reason):
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         text += f", of which {sum(reasons.values())} are rejected ({counts})"
     if dropped := cleaned.get("not_read"):
         text += f"; not read: {names(sorted({name for file in dropped.values() for name in file}))}"
-    yield Finding("segments", text, (subject,))
+    return text
 
 
 def _table(folder: Path, subject: str) -> Path:
@@ -155,13 +159,13 @@ def _table(folder: Path, subject: str) -> Path:
 
 def _once(findings: list[Finding]) -> list[Finding]:
     """Findings of the same text as one, of all its subjects."""
-    found: dict[tuple[str, str, bool], set[str]] = {}
+    subjects_of: dict[tuple[str, str, bool], set[str]] = {}
     for finding in findings:
         key = finding.about, finding.text, finding.stops
-        found.setdefault(key, set()).update(finding.subjects)
+        subjects_of.setdefault(key, set()).update(finding.subjects)
     return [
-        Finding(about, text.replace("{}", names(sorted(subjects))), tuple(sorted(subjects)), stops)
-        for (about, text, stops), subjects in found.items()
+        Finding(about, text, tuple(sorted(subjects)), stops)
+        for (about, text, stops), subjects in subjects_of.items()
     ]
 
 

@@ -66,8 +66,8 @@ def make_trials(root: Path, subject: str, options: TrialsOptions, out: Path) -> 
             content = read_preprocessed(eeg)
             check_labels(subject, trials, content.labels, eeg)
             trials["eeg_seconds"] = content.seconds
-        found = trials["eeg_seconds"].notna()
-        trials.loc[found, ["eeg_file", "eeg_digest"]] = _relative(eeg, root), inputs["eeg"]
+        with_eeg = trials["eeg_seconds"].notna()
+        trials.loc[with_eeg, ["eeg_file", "eeg_digest"]] = _relative(eeg, root), inputs["eeg"]
     trials["eeg_stop"] = trials["eeg_start"] + trials["eeg_seconds"]
     clips = [copy.videos.get(subject, {}).get(trial) for trial in trials["trial"]]
     trials["video_file"] = [clip and _relative(clip, root) for clip in clips]

@@ -93,8 +93,8 @@ def make_segments(
         file["eeg"], file["rejected"] = segments.eeg, segments.rejected
         for name, values in zip(Segment._fields, zip(*segments.grid, strict=True), strict=True):
             file[name] = np.array(values, SEGMENTS.schema[name].dtype)
-        shown = storage.read_table(trials, TRIALS).set_index("trial")["experiment_id"]
-        file["experiment_id"] = shown[file["trial"][()]].to_numpy(np.int32)
+        stimulus = storage.read_table(trials, TRIALS).set_index("trial")["experiment_id"]
+        file["experiment_id"] = stimulus[file["trial"][()]].to_numpy(np.int32)
         file.attrs["channels"] = json.dumps(segments.channels)
         file.attrs["sfreq"] = segments.sfreq
         file.attrs["cleaned"] = json.dumps(segments.cleaned, sort_keys=True, allow_nan=False)

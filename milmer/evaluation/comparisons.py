@@ -297,18 +297,18 @@ def tests_table(
     for protocol, level in itertools.product(dict.fromkeys(subjects["protocol"]), LEVELS):
         of = subjects[(subjects["protocol"] == protocol) & (subjects["level"] == level)]
         for metric in TESTED:
-            found = []
+            comparisons = []
             for against, _, column in (row for row in _WITHOUT_MODEL if row[1] == metric):
                 for name in measured:
                     mine = of[of["experiment"] == name].set_index("subject")
                     pair = (name, against, pairs.common(protocol, name, name))
-                    found.append((*pair, (mine[metric] - mine[column]).dropna()))
+                    comparisons.append((*pair, (mine[metric] - mine[column]).dropna()))
             rivals = [(n, in_tables(b, v)) for b in BASELINES for n, v in labels.items()]
             for name, rival in [*rivals, *((name, first) for name in others)]:
                 differences = pairs.differences(protocol, level, metric, name, rival)
-                found.append((name, rival, pairs.common(protocol, name, rival), differences))
+                comparisons.append((name, rival, pairs.common(protocol, name, rival), differences))
             key = {"protocol": protocol, "level": level, "metric": metric}
-            rows += _tested(key, [row for row in found if len(row[3])], summary, options)
+            rows += _tested(key, [row for row in comparisons if len(row[3])], summary, options)
     table = pd.DataFrame(rows, columns=_TESTS)
     return table.astype(dict.fromkeys(_NUMBERS, "float64"))
 
@@ -320,16 +320,16 @@ _TESTS += ["segments", "left_out", *_NUMBERS, "needed", "note"]
 
 def _tested(
     key: Mapping[str, str],
-    found: Sequence[tuple[str, str, Common, pd.Series]],
+    comparisons: Sequence[tuple[str, str, Common, pd.Series]],
     summary: pd.DataFrame,
     options: TablesOptions,
 ) -> list[dict[str, Any]]:
     """Rows of tests of the same metric; each is an experiment, what against, and differences."""
     first, report = next(iter(options.experiments)), options.report
-    primary = [name == first for name, *_ in found]
+    primary = [name == first for name, *_ in comparisons]
     level = 1 - report.confidence
     rows = []
-    for (name, against, common, differences), is_primary in zip(found, primary, strict=True):
+    for (name, against, common, differences), is_primary in zip(comparisons, primary, strict=True):
         family = sum(primary) if is_primary else 1
         spread, values = differences.std(ddof=1), differences.to_numpy()
         least = detectable_effect(len(values), level / family)

@@ -73,13 +73,13 @@ def make_controls(
     if shared:
         schemes.append("by_stimulus")
     with threadpool_limits(1):
-        found = [
+        judged = [
             entry
             for name, (features, row) in _features(rows, segments, tokens, paths[0]).items()
             for entry in study.judge(name, schemes, study.by_signal(features, row))
         ]
         for name in PRIORS:
-            found += study.judge(name, ["any_trial"], study.by_prior(name))
+            judged += study.judge(name, ["any_trial"], study.by_prior(name))
     inputs = {f"split_{path.stem}": path for path in paths}
     for stage, files in (("trials", trials), ("segments", segments), ("tokens", tokens)):
         inputs |= {f"{stage}_{path.stem}": path for path in files}
@@ -87,7 +87,7 @@ def make_controls(
     about = {name: facts[name] for name in ("protocol", "leaky", "labels")}
     about |= {"trials": len(units), "stimuli": int(units["stimulus"].nunique())}
     about |= {"stimuli_on_both_sides": shared}
-    storage.write_table(out, pd.DataFrame(found), provenance | {"facts": about})
+    storage.write_table(out, pd.DataFrame(judged), provenance | {"facts": about})
 
 
 def _units(rows: pd.DataFrame, trials: Sequence[Path]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -127,13 +127,13 @@ def _features(
     sfreq, bands = sampling_rate(segments), BandPowerOptions().bands
     usable = np.concatenate([file["rejected"] == b"" for file in files])
     features = np.concatenate([log_band_power(array, sfreq, bands) for array in eeg])
-    found = {"band_power": (features, np.where((row >= 0) & usable[row], row, -1))}
+    signals = {"band_power": (features, np.where((row >= 0) & usable[row], row, -1))}
     if tokens:
         arrays, row, files = joined(rows, tokens, TOKENS, "tokens", split)
         means = [mean_tokens(x, f["bag"], f["valid"]) for x, f in zip(arrays, files, strict=True)]
         usable = np.concatenate([file["valid"].any(axis=1) for file in files])
-        found["mean_token"] = (np.concatenate(means), np.where((row >= 0) & usable[row], row, -1))
-    return found
+        signals["mean_token"] = (np.concatenate(means), np.where((row >= 0) & usable[row], row, -1))
+    return signals
 
 
 def mean_tokens(tokens: np.ndarray, bag: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -202,11 +202,10 @@ def _inputs(
     trials: Path, clips: pd.DataFrame, root: Path, options: FaceStageOptions
 ) -> dict[str, Path | str]:
     inputs: dict[str, Path | str] = {"trials": trials}
-    digest = functools.cache(storage.digest)  # one video may hold many trials
     for clip in clips.itertuples():
-        inputs[f"video{clip.trial:02d}"] = digest(Path(root) / clip.video_file)
+        inputs[f"video{clip.trial:02d}"] = storage.digest(Path(root) / clip.video_file)
         if isinstance(times := getattr(clip, "video_times", None), str):
-            inputs[f"times{clip.trial:02d}"] = digest(Path(root) / times)
+            inputs[f"times{clip.trial:02d}"] = storage.digest(Path(root) / times)
     model = model_digest(options.faces)
     return inputs | ({"detector_model": model} if model else {})
 

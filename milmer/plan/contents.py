@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from milmer import planned
+from milmer.plan.snakemake_state import own_file, write_whole
 from milmer.runtime.progress import track
 
-_FOLDER = Path(".snakemake")
 _TOLD_BYTES = 1 << 28  # of new files, from which on a bar is shown
 
 
@@ -35,14 +35,10 @@ def _content(directory: str, files: tuple[str, ...]) -> str:
         except OSError:
             memory[place] = [*states[place], "unreadable"]
     if new:
-        path = Path(directory) / _FOLDER / planned.DIGESTS
-        partial = path.with_suffix(".partial")
-        path.parent.mkdir(exist_ok=True)
-        partial.write_text(json.dumps(memory), encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(own_file(Path(directory), planned.DIGESTS), json.dumps(memory))
     return " ".join(memory[place][2][:16] for place in places)
 
 
 @functools.cache
 def _memory(directory: str) -> dict[str, list]:
-    return planned.remembered(Path(directory) / _FOLDER / planned.DIGESTS)
+    return planned.remembered(own_file(Path(directory), planned.DIGESTS))

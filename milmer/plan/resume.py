@@ -83,10 +83,8 @@ class Run:
     def note(self, directory: Path) -> Path:
         """Note it in the working directory; the file."""
         path = _path(directory)
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1, default=str), encoding="utf-8")
-        os.replace(partial, path)
+        note = json.dumps(asdict(self), indent=1, default=str)
+        snakemake_state.write_whole(path, note)
         return path
 
 
@@ -231,8 +229,8 @@ def _arguments(run: Run, directory: Path, more: Sequence[str]) -> list[str]:
             escaped(f"milmer: {missing[0]} is gone; the configuration that the run had is used"),
             file=sys.stderr,
         )
-        kept = _path(directory).with_name("milmer-config.json")
-        kept.write_text(json.dumps(run.config), encoding="utf-8")
+        kept = snakemake_state.own_file(directory, "milmer-config.json")
+        snakemake_state.write_whole(kept, json.dumps(run.config))
         files, values, alone = [str(kept)], [], True
     files = [*files, *snakemake_arguments.values(more, "configfile")]
     values = [*values, *snakemake_arguments.values(more, "config")]
@@ -332,4 +330,4 @@ def _processes(directory: Path) -> list[tuple[Any, list[str]]]:
 
 
 def _path(directory: Path) -> Path:
-    return directory / ".snakemake" / "milmer.json"
+    return snakemake_state.own_file(directory, "milmer.json")

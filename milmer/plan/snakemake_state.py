@@ -1,6 +1,7 @@
 """What Snakemake keeps in its own folder of a working directory: locks and jobs at work."""
 
 import json
+import os
 import re
 import subprocess
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -14,6 +15,19 @@ _LONGEST = 254  # characters of a name there
 _SECONDS = 60.0  # for SLURM to answer
 _ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 _ENDED |= {"DEADLINE", "OUT_OF_MEMORY", "REVOKED"}  # SLURM keeps them in its queue for a while
+
+
+def own_file(directory: Path, name: str) -> Path:
+    """A file of ours in Snakemake's folder."""
+    return directory / _FOLDER / name
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write such a file, so that whoever reads it meanwhile finds the old one or the new one."""
+    partial = path.with_suffix(".partial")
+    path.parent.mkdir(exist_ok=True)
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def locked(directory: Path) -> bool:
