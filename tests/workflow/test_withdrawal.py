@@ -47,7 +47,7 @@ def steps(manifest=False):
     blocks = re.findall(r"```sh\n(.*?)```", section("Taking a person out"), re.DOTALL)
     (*delete, run), own = (block.splitlines() for block in blocks)
     if manifest:
-        delete = [*own, *(line.replace("s02", "p02") for line in delete[4:])]
+        delete = [*own, *(line.replace("s02", "p02") for line in delete[5:])]
     return delete, run
 
 
