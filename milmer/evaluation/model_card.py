@@ -57,11 +57,22 @@ _CAVEATS = [
     "These are the results of one fold. Base claims on the tables of all folds, with their "
     "intervals and baselines.",
     "{classes} Nothing here says how well emotions are recognised in other people, with other "
-    "stimuli or in daily life; do not use the model to make decisions about a person.",
+    "stimuli or in daily life.",
     "Input has to be prepared like the training data, which `milmer predict` does; with channels "
     "in another order or another backbone the output is meaningless.",
     "The recordings' licence decides whether weights trained on them may be shared.",
 ]
+INTENDED_USE = (
+    "For research: to compare methods and to reproduce results, on recordings of people who have "
+    "agreed to be recorded and analysed for that purpose. Show or pass on a face, or what was "
+    "inferred of a person, only as far as that person has agreed.",
+    "Not for diagnosis or treatment, and not for decisions about a person.",
+    "In the European Union, AI systems that infer emotions of people at work or in education are "
+    "prohibited, except for medical or safety reasons (AI Act, Regulation (EU) 2024/1689, "
+    "Article 5(1)(f)).",
+)
+"""What a model may be used for: in the card, beside predictions and, word by word, the README."""
+
 _CONVERTED = (
     "**Converted** from a checkpoint of the authors' code: on whom it was trained and tested is "
     "not known here. Recordings are prepared as for another run, which may not be how its "
@@ -103,6 +114,8 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         _calibration(facts, metrics["calibration"]),
         "## Caveats",
         "\n".join(f"* {text}" for text in _caveats({**facts, "warnings": warnings})),
+        "## Intended use",
+        "\n".join(f"* {text}" for text in INTENDED_USE),
         "## Use",
         _USE.format(recording=_recording(modalities), inputs=_inputs(facts)),
         "## How it was made",
@@ -145,6 +158,7 @@ def statement(
             "calibration_means": "Probabilities are those of the model itself: it was not "
             "evaluated by milmer.",
             "caveats": [_CONVERTED, _CAVEATS[1].format(classes=_RATED), _CAVEATS[3]],
+            "intended_use": list(INTENDED_USE),
         }
     means = None if evaluation is None else _calibration(facts, evaluation["calibration"])
     return {
@@ -165,6 +179,7 @@ def statement(
         "calibration": evaluation and evaluation["calibration"],
         "calibration_means": means or "The model was not evaluated after training.",
         "caveats": _caveats(facts),
+        "intended_use": list(INTENDED_USE),
     }
 
 

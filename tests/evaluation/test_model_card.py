@@ -16,6 +16,7 @@ from milmer.metrics.scores import NAMES
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training.loop import train_fold
+from tests.conftest import REPOSITORY
 from tests.training.test_loop import options
 
 
@@ -120,6 +121,18 @@ def test_it_names_what_the_model_looks_at(train):
     text, _ = train("trial", "s01-k0", {"modalities": ["eeg"]})
     assert "Classifies a segment of EEG as one of HAHV, LAHV, LALV, HALV." in text
     assert "model(eeg=eeg)" in text
+
+
+def test_the_card_and_the_readme_say_what_a_model_may_be_used_for(train):
+    text, _ = train("trial", "s01-k0", {"modalities": ["eeg"]})
+    readme = (REPOSITORY / "README.md").read_text()
+    for page in (text, readme):
+        section = page.split("## Intended use\n")[1].split("\n## ")[0]
+        lines = [line for line in section.splitlines() if line.startswith("* ")]
+        assert lines == [f"* {line}" for line in model_card.INTENDED_USE]
+    words = " ".join(model_card.INTENDED_USE)
+    for word in ("diagnosis", "agreed", "work", "education", "medical or safety", "5(1)(f)"):
+        assert word in words
 
 
 def test_the_card_shows_the_metrics_that_the_tables_show():

@@ -57,6 +57,7 @@ def test_it_predicts_what_the_model_says_of_inputs_prepared_as_for_the_run(
     assert about["temperature"] is None
     page = (tmp_path / "out/index.html").read_text()
     assert "not known: converted from a checkpoint" in page
+    assert about["card"]["intended_use"][0] in page
 
 
 def test_without_a_backbone_it_looks_at_the_tokens_of_the_runs(

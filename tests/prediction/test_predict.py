@@ -1,13 +1,16 @@
 """`milmer predict` gives what the pipeline gave, with what has to be known of it."""
 
+import html
 import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
 
 from milmer import storage
 from milmer.deap.layout import GENEVA
+from milmer.evaluation.model_card import INTENDED_USE
 from milmer.metrics.calibration import apply_temperature
 from milmer.prediction.options import PredictOptions
 from milmer.prediction.predict import RecordingFiles, _csv, predict
@@ -176,7 +179,9 @@ def test_predictions_carry_what_the_card_warns_of(run, whole):
     for text in about["card"]["caveats"]:
         assert f"* {text}" in card
     assert about["card"]["calibration_means"] in card
-    assert "do not use the model to make decisions about a person" in page
+    assert about["card"]["intended_use"] == list(INTENDED_USE)
+    footer = html.unescape(re.search("<footer>(.*)</footer>", page, re.DOTALL)[1])
+    assert re.findall("<li>(.*?)</li>", footer) == list(INTENDED_USE)
     assert "the model has seen the subject in training" in page
 
 
