@@ -15,7 +15,7 @@ QUICK := tests/data tests/metrics tests/splits tests/plan tests/model tests/read
 # As `python -P`: no module is imported from the working directory.
 demo teeth lint docs: export PYTHONSAFEPATH := 1
 
-.PHONY: env demo quick mediapipe test test-long teeth lint docs lock clean
+.PHONY: env demo quick mediapipe test test-long teeth lint docs site lock clean
 
 env: $(VENV)/.ready
 
@@ -76,12 +76,22 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint --directory $(VENV)/lint --config dataset='{root: "'$(HERE)'/tests/data/layout"}'
 
-# What is generated from the code: config.yaml, the schema and the page on options.
+# What is generated from the code: config.yaml, the schema, the pages on options and commands.
 docs: env
 	$(BIN)/milmer config config.yaml > config.yaml.new && mv config.yaml.new config.yaml
 	$(BIN)/milmer config --schema > workflow/schemas/config.schema.json
 	$(BIN)/milmer config --reference > docs/options.md
+	$(BIN)/python tools/make_commands.py > docs/commands.md
 	$(BIN)/python tools/make_third_party.py > THIRD_PARTY.md
+
+# The documentation as a website, below site/: fails at a warning, such as a link that leads nowhere.
+site: $(VENV)/site/.ready
+	NO_MKDOCS_2_WARNING=1 $(HERE)/$(VENV)/site/bin/mkdocs build --strict --quiet
+
+$(VENV)/site/.ready: requirements-site.txt
+	$(PYTHON) -m venv $(VENV)/site
+	$(HERE)/$(VENV)/site/bin/pip install --quiet --disable-pip-version-check -r requirements-site.txt
+	touch $@
 
 # The hashes of the versions that requirements.lock names.
 lock: env

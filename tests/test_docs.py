@@ -3,9 +3,11 @@
 import re
 
 import pytest
+import yaml
 
 from milmer.config_text import reference
 from tests.conftest import REPOSITORY
+from tools.make_commands import commands
 
 PAGES = [
     *(
@@ -35,6 +37,25 @@ def test_links_lead_somewhere(page):
 
 def test_the_page_on_options_is_up_to_date():
     assert (REPOSITORY / "docs/options.md").read_text() == reference(), "run `make docs`"
+
+
+def test_the_page_on_commands_is_up_to_date():
+    assert (REPOSITORY / "docs/commands.md").read_text() == commands(), "run `make docs`"
+
+
+def test_every_page_is_in_the_site_once():
+    nav = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]
+    pages = [page for part in nav for entry in part.values() for page in leaves(entry)]
+    own = {
+        path.name for path in (REPOSITORY / "docs").iterdir() if path.suffix in (".md", ".ipynb")
+    }
+    root = {"index.md", "changelog.md", "contributing.md", "security.md", "third_party.md"}
+    assert sorted(pages) == sorted(own | root)
+
+
+def leaves(entry):
+    """Pages of a part of the site's table of contents."""
+    return [entry] if isinstance(entry, str) else [page for part in entry for page in part.values()]
 
 
 def test_each_difference_that_is_an_option_links_to_it():
