@@ -31,6 +31,7 @@ from milmer.errors import MilmerError
 from milmer.plan import Plan, Untracked
 from milmer.plan.contents import content
 from milmer.plan.paths import NAME
+from milmer.plan.problems import require_ready
 from milmer.plan.resume import Run, require_no_other
 from milmer.planned import NOTE
 
@@ -43,6 +44,8 @@ try:
         alone=workflow.config_settings.replace_workflow_config,
     )
     PLAN = Plan.read(CONFIG)
+    if workflow.is_main_process:
+        require_ready(PLAN, elsewhere=workflow.non_local_exec)
 except MilmerError as error:
     raise WorkflowError(str(error)) from None
 

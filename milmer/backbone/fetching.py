@@ -41,10 +41,8 @@ def require_at_hand(options: SwinOptions) -> None:
     from huggingface_hub import model_info, try_to_load_from_cache
 
     name = options.name
-    if Path(name).is_dir():
+    if options.require_folder():
         return
-    if "/" not in name or name.startswith((".", "/")):
-        raise MilmerError(f"no such folder: {name}", where="backbone.name")
     if isinstance(try_to_load_from_cache(name, "config.json", revision=options.revision), str):
         return
     try:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from milmer.errors import MilmerError
 from milmer.options import FilePath, Options, execution
 
 LOCAL = "a local directory"
@@ -31,6 +32,14 @@ class SwinOptions(Options):
         2, ge=1, description="CPU threads; another number changes the last digits."
     )
     device: str = execution("auto", description="auto, cpu, cuda or cuda:N.")
+
+    def require_folder(self) -> bool:
+        """Whether ``name`` is a folder; refuses one that is none and is no name on the hub."""
+        if Path(self.name).is_dir():
+            return True
+        if "/" not in self.name or self.name.startswith((".", "/")):
+            raise MilmerError(f"no such folder: {self.name}", where="backbone.name")
+        return False
 
     def without_path(self) -> Self:
         """The same options, with ``name`` hidden if it is a directory: its weights identify it."""

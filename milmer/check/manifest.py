@@ -16,10 +16,10 @@ from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions, segment_grid
 from milmer.faces.clocks import read_times
-from milmer.manifest.dataset import missing_labels
-from milmer.manifest.shared import require_own
+from milmer.manifest.dataset import ManifestDataset, missing_labels
 from milmer.manifest.table import RATING_COLUMNS, Manifest, Row, read_manifest
 from milmer.manifest.trials import span_of, trial_groups
+from milmer.plan.copies import copies
 from milmer.readers.amplitude import require_plausible_amplitude, sampled
 from milmer.readers.eeg import EEGFile
 from milmer.readers.seekable_video import probe
@@ -108,7 +108,8 @@ def inspect_manifest(
         _inspect_subject(facts, subject)
     if not quick:
         with facts.collecting("samples"):
-            require_own(manifest, facts.subjects)
+            for _, error in copies(ManifestDataset(manifest, dataset)):
+                raise error
     labels = labels or _default_labels(manifest)
     if (lack := missing_labels(manifest, labels)) is not None:
         facts.problems.append(Problem("labels", lack))

@@ -29,6 +29,7 @@ from milmer.manifest.recordings import read_recording as read_own
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.options import read_options
 from milmer.plan import Plan, contents
+from milmer.plan.problems import problems
 from milmer.runtime.progress import track
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
@@ -71,6 +72,11 @@ def rehearse(user: Mapping[str, Any]) -> list[Finding]:
     with rehearsal.stage("plan"):
         plan = Plan.read(user)
     if plan is not None:
+        for problem in problems(plan):
+            rehearsal.failed.update(problem.subjects)
+            rehearsal.findings.append(
+                Finding("plan", str(problem.error), problem.subjects, stops=True)
+            )
         rehearsal.findings += [Finding("plan", text) for text in plan.warnings]
         _machine(rehearsal, plan)
         with TemporaryDirectory(prefix="milmer-check-") as folder:
@@ -99,7 +105,8 @@ def _machine(rehearsal: Rehearsal, plan: Plan) -> None:
 
 
 def _stages(rehearsal: Rehearsal, plan: Plan, folder: Path) -> None:
-    for subject in track(plan.dataset.subjects, "rehearses subjects"):
+    ready = [s for s in plan.dataset.subjects if s not in rehearsal.failed]
+    for subject in track(ready, "rehearses subjects"):
         _subject(rehearsal, plan, subject, folder)
     for labels, protocols in plan.experiments.folds_by_labels().items():
         for protocol, folds in protocols.items():

@@ -1,9 +1,26 @@
 """What the workflow needs to know of a dataset. Imports nothing heavy: the Snakefile uses it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from milmer.data.options import LabelsOptions
+from milmer.errors import MilmerError
+
+
+class Use(NamedTuple):
+    """A recording or video of a subject, which is that of no other.
+
+    ``line`` of a manifest names it first; ``faces`` are whose its rows take of a video, ``groups``
+    those of the subject's trials.
+    """
+
+    subject: str
+    path: Path
+    line: int | None = None
+    faces: frozenset[str | None] = frozenset({None})
+    groups: frozenset[str] = frozenset()
 
 
 class Dataset(ABC):
@@ -57,6 +74,18 @@ class Dataset(ABC):
     @abstractmethod
     def video_files(self, subject: str) -> list[str]:
         """The subject's videos."""
+
+    @abstractmethod
+    def uses(self) -> Iterator[Use]:
+        """Each recording and video of each subject that is there, once."""
+
+    def problems(self, subject: str) -> Iterator[MilmerError]:
+        """What of a subject's files is not there."""
+        yield from ()
+
+    def longest(self, subject: str) -> float | None:
+        """The longest of the subject's trials in s, where that is known without its recording."""
+        return None
 
     @abstractmethod
     def trials_files(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pydantic import Field, model_validator
 
+from milmer.errors import MilmerError
 from milmer.options import Options
 
 _ROUNDING = 5e-5  # s
@@ -54,6 +55,15 @@ def segment_grid(
         # Tolerates rounding, not a sample: 12 s that lack one have three segments of 3 s.
         for position in range(_whole(eeg_seconds + _ROUNDING, options.seconds, step))
     ]
+
+
+def no_segment(seconds: float, options: SegmentationOptions, where: object) -> MilmerError:
+    """The error of trials of at most ``seconds``, none of which is as long as a segment."""
+    return MilmerError(
+        f"trials of {seconds:g} s hold no segment of {options.seconds:g} s",
+        where=where,
+        remedy="lower segmentation.seconds",
+    )
 
 
 def _whole(seconds: float, length: float, step: float) -> int:

@@ -1,8 +1,10 @@
 """A copy of DEAP as the workflow sees it."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
-from milmer.data.dataset import Dataset
+from milmer.data.dataset import Dataset, Use
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.deap.layout import Copy, no_eeg, ratings_file
 from milmer.errors import MilmerError
@@ -55,6 +57,12 @@ class DeapDataset(Dataset):
     def video_files(self, subject: str) -> list[str]:
         """The subject's clips, by trial."""
         return [str(p) for _, p in sorted(self._copy.videos.get(subject, {}).items())]
+
+    def uses(self) -> Iterator[Use]:
+        """The subjects' EEG files of the chosen kind and their clips."""
+        for subject in self.subjects:
+            for file in (*self.eeg_files(subject), *self.video_files(subject)):
+                yield Use(subject, Path(file))
 
     def trials_files(self) -> list[str]:
         """The ratings."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from milmer.errors import MilmerError
+from milmer.eeg.options import require_below_nyquist
 
 _NOTCH_REACH = 3.3  # s; half of the filter that MNE designs for transitions of 0.5 Hz
 _FLAT = 1e-3  # µV; no amplifier is that quiet: a smaller spread is rounding
@@ -35,7 +35,7 @@ def notch(eeg: np.ndarray, sfreq: float, frequency: float | None) -> np.ndarray:
     """
     if frequency is None:
         return eeg
-    _require_below_nyquist("eeg.notch", frequency, sfreq)
+    require_below_nyquist("eeg.notch", frequency, sfreq)
     from mne.filter import notch_filter
 
     return notch_filter(eeg.astype(np.float64, copy=False), sfreq, frequency, verbose="error")
@@ -48,7 +48,7 @@ def band_pass(eeg: np.ndarray, sfreq: float, band: tuple[float, float] | None) -
     """
     if band is None:
         return eeg
-    _require_below_nyquist("eeg.band", band[1], sfreq)
+    require_below_nyquist("eeg.band", band[1], sfreq)
     from mne.filter import filter_data
 
     return filter_data(eeg.astype(np.float64, copy=False), sfreq, *band, verbose="error")
@@ -78,12 +78,3 @@ def correct_baseline(
         return centred
     scale = baseline.std(axis=1, keepdims=True)
     return centred / np.where(scale < _FLAT, 1.0, scale)
-
-
-def _require_below_nyquist(option: str, frequency: float, sfreq: float) -> None:
-    if frequency >= sfreq / 2:
-        raise MilmerError(
-            f"{frequency:g} Hz is not below half the sampling rate of {sfreq:g} Hz",
-            where=option,
-            remedy="set a lower frequency, or null",
-        )

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from milmer.data.options import RecordingOptions
 from milmer.data.segmentation import SegmentationOptions
+from milmer.errors import MilmerError
 from milmer.options import Options
 
 
@@ -114,6 +115,16 @@ class EEGOptions(Options):
                 "none, bad_channels: keep, notch: null and baseline: none"
             )
         return self
+
+
+def require_below_nyquist(option: str, frequency: float, sfreq: float) -> None:
+    """Refuse a ``frequency`` in Hz that is not below half the rate ``sfreq``."""
+    if frequency >= sfreq / 2:
+        raise MilmerError(
+            f"{frequency:g} Hz is not below half the sampling rate of {sfreq:g} Hz",
+            where=option,
+            remedy="set a lower frequency, or null",
+        )
 
 
 class SegmentsOptions(Options):

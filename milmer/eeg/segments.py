@@ -22,7 +22,7 @@ from milmer.contracts.segments import SEGMENTS
 from milmer.contracts.trials import TRIALS
 from milmer.data.options import RecordingOptions
 from milmer.data.recording import BASELINE_SECONDS, Recording
-from milmer.data.segmentation import Segment, segment_grid
+from milmer.data.segmentation import Segment, no_segment, segment_grid
 from milmer.eeg.artefacts import EYE_REACH, Removal
 from milmer.eeg.cleaning import bad_in, chosen_method, clean
 from milmer.eeg.filtering import band_pass, correct_baseline, filter_margin, notch
@@ -128,12 +128,7 @@ def subject_segments(
         zip(table["trial"], table["eeg_seconds"], strict=True), options.segmentation
     )
     if not grid:
-        raise MilmerError(
-            f"trials of {table['eeg_seconds'].max():g} s hold no segment of "
-            f"{options.segmentation.seconds:g} s",
-            where=path,
-            remedy="lower segmentation.seconds",
-        )
+        raise no_segment(table["eeg_seconds"].max(), options.segmentation, path)
     recording = read(root, table, options.recording, margin_of(options))
     if absent := {segment.trial for segment in grid} - set(recording.eeg):
         raise MilmerError(f"holds no trial {min(absent)}", where=path)

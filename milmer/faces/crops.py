@@ -22,7 +22,7 @@ from milmer.data.segmentation import Segment, segment_grid
 from milmer.errors import MilmerError
 from milmer.faces.clocks import on_trial, read_times, times_of
 from milmer.faces.cropper import Crop, Cropper, Found
-from milmer.faces.detection import model_digest
+from milmer.faces.model_files import model_digest
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.readers.seekable_video import probe
 from milmer.readers.video import Clip

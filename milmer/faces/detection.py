@@ -8,7 +8,6 @@ its score is the weight of the cascade's last stage, whose scale is not that of 
 MediaPipe's Tasks API; neither that package nor its model file is part of this project.
 """
 
-import hashlib
 import math
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +18,9 @@ import cv2
 import numpy as np
 
 from milmer.errors import MilmerError
+from milmer.faces.model_files import mediapipe_model, yunet_file
 from milmer.faces.options import FacesOptions
 
-YUNET_FILE = "face_detection_yunet_2023mar.onnx"
-YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 # OpenCV pads pictures to multiples of 32 px. Where that leaves a single step of YuNet's coarsest
 # feature map along a side, it computes with memory that was never written (OpenCV 4.14).
 _YUNET_MIN_SIDE = 33
@@ -97,7 +95,7 @@ class YuNet:
 
     def __init__(self, options: FacesOptions):
         floor = self.default_min_score if options.min_score is None else options.min_score
-        self._net = cv2.FaceDetectorYN.create(_yunet_file(options), "", (320, 320), floor)
+        self._net = cv2.FaceDetectorYN.create(yunet_file(options), "", (320, 320), floor)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """All faces that reach the minimum score."""
@@ -160,47 +158,6 @@ class MediaPipe:
 DETECTORS: dict[str, type[Detector]] = {"haar": Haar, "yunet": YuNet, "mediapipe": MediaPipe}
 
 
-def model_digest(options: FacesOptions) -> str | None:
-    """SHA-256 of the model file that the detector reads; None if it reads none."""
-    if options.detector == "yunet":
-        return YUNET_SHA256  # no other is accepted
-    if options.detector == "mediapipe":
-        return hashlib.sha256(mediapipe_model(options)).hexdigest()
-    return None
-
-
-def _yunet_file(options: FacesOptions) -> str:
-    """The checked path of YuNet's model file: ``faces.detector_model``, or the packaged one.
-
-    Raises :class:`MilmerError` if it cannot be read, or is another file.
-    """
-    path = options.detector_model or str(Path(__file__).with_name(YUNET_FILE))
-    digest = hashlib.sha256(_content(path)).hexdigest()
-    if digest != YUNET_SHA256:
-        raise MilmerError(
-            f"not {YUNET_FILE} (SHA-256 {digest[:12]}…, expected {YUNET_SHA256[:12]}…)",
-            where=f"faces.detector_model: {path}",
-            remedy="give null for the file that comes with Milmer; if that is the one above, "
-            "install Milmer again",
-        )
-    return path
-
-
-def mediapipe_model(options: FacesOptions) -> bytes:
-    """The content of MediaPipe's model file, ``faces.detector_model``.
-
-    Raises :class:`MilmerError` if none is given or it cannot be read.
-    """
-    if options.detector_model is None:
-        raise MilmerError(
-            "mediapipe needs a model file",
-            where="faces.detector",
-            remedy="get the published one (milmer fetch-detector mediapipe FILE) and give it as "
-            "faces.detector_model",
-        )
-    return _content(options.detector_model)
-
-
 def _mediapipe() -> ModuleType:
     try:
         import mediapipe
@@ -212,17 +169,6 @@ def _mediapipe() -> ModuleType:
             "flatbuffers), or set faces.detector to yunet",
         ) from error
     return mediapipe
-
-
-def _content(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise MilmerError(
-            str(error.strerror),
-            where=f"faces.detector_model: {path}",
-            remedy="give the path of a file that can be read",
-        ) from error
 
 
 class Search(NamedTuple):

@@ -1,22 +1,20 @@
 """A lab's own recordings as the workflow sees them: the dataset of a manifest."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from milmer.data.dataset import Dataset
+from milmer.data.dataset import Dataset, Use
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.errors import MilmerError
-from milmer.manifest.shared import require_own
-from milmer.manifest.table import SUBJECT, Manifest
+from milmer.manifest.table import SUBJECT, Manifest, Row
 from milmer.readers.sidecars import companions
 
 
 class ManifestDataset(Dataset):
     """The subjects of a manifest that ``options`` name.
 
-    Raises :class:`MilmerError` where one of them has no row or no EEG, where a file is missing, or
-    where two of them have the same.
+    Raises :class:`MilmerError` where one of them has no row.
     """
 
     trials_module = "milmer.manifest.trials"
@@ -36,9 +34,6 @@ class ManifestDataset(Dataset):
                 remedy="leave them out",
             )
         self.subjects = list(wanted)
-        for subject in self.subjects:
-            self._require_files(subject)
-        require_own(manifest, self.subjects)
         self.sessions = {s: self._sessions(s) for s in self.subjects}
         self.held_out_with = self._tied()
         self.with_video = [s for s in self.subjects if self.video_files(s)]
@@ -70,6 +65,51 @@ class ManifestDataset(Dataset):
         files = self._files(name for row in rows for name in (row.video_file, row.video_times))
         return [str(file) for file in files]
 
+    def uses(self) -> Iterator[Use]:
+        """The recordings and videos that rows name."""
+        for subject in self.subjects:
+            rows = self._manifest.of(subject)
+            groups = frozenset(row.group for row in rows if row.group)
+            of_file: dict[Path, list[Row]] = {}
+            for row in rows:
+                for name in filter(None, (row.eeg_file, row.video_file)):
+                    of_file.setdefault(self._manifest.at(name), []).append(row)
+            for path, named in of_file.items():
+                faces = frozenset(row.face for row in named)
+                if path.exists():
+                    yield Use(subject, path, named[0].line, faces, groups)
+
+    def problems(self, subject: str) -> Iterator[MilmerError]:
+        """A subject without EEG, and files that are not there, by the first row that names each."""
+        rows, checked = self._manifest.of(subject), set()
+        if not any(row.eeg_file for row in rows):
+            yield MilmerError(
+                "no row names an EEG file",
+                where=f"{self._manifest.path}: {subject}",
+                remedy="leave the subject out of dataset.subjects",
+            )
+        for row in rows:
+            for column in ("eeg_file", "video_file", "video_times"):
+                name = getattr(row, column)
+                if name is None or name in checked:
+                    continue
+                checked.add(name)
+                path = self._manifest.at(name)
+                if not (path.is_file() or (column == "eeg_file" and path.is_dir())):
+                    yield self._manifest.error(
+                        row,
+                        f"{column}: no such file: {name}",
+                        remedy="paths are relative to the manifest's folder",
+                    )
+
+    def longest(self, subject: str) -> float | None:
+        """The longest of the subject's trials in s, where each row says when it ends."""
+        rows = [row for row in self._manifest.of(subject) if row.eeg_file]
+        lengths = [
+            row.eeg_stop - (row.eeg_start or 0.0) for row in rows if row.eeg_stop is not None
+        ]
+        return max(lengths) if lengths and len(lengths) == len(rows) else None
+
     def trials_files(self) -> list[str]:
         """None: what counts is a digest of the subject's rows, not the time of the manifest."""
         return []
@@ -100,15 +140,6 @@ class ManifestDataset(Dataset):
             a, b = first[row.subject], first[seen.setdefault(row.group, row.subject)]
             first = {s: min(a, b) if f in (a, b) else f for s, f in first.items()}
         return first
-
-    def _require_files(self, subject: str) -> None:
-        self._manifest.require_eeg(subject)
-        checked: set[str | None] = set()
-        for row in self._manifest.of(subject):
-            for column in ("eeg_file", "video_file", "video_times"):
-                if (name := getattr(row, column)) not in checked:
-                    self._manifest.require_file(row, column)
-                    checked.add(name)
 
 
 def missing_labels(manifest: Manifest, labels: LabelsOptions) -> str | None:

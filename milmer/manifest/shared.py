@@ -4,14 +4,10 @@ Spans of the same recording that overlap, and trials of the same stretch of vide
 Which recordings are the same is told by the content of the files that hold their samples.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from milmer.errors import MilmerError
 from milmer.manifest.table import Manifest, Row
-from milmer.readers.digests import sample_sizes, samples_digest, samples_glimpse
 
 VIDEO_STEP = 0.04
 """Seconds of video that trials may share: a frame, about as exact as clocks are."""
@@ -75,58 +71,3 @@ def _overlapping(spans: Iterable[Span]) -> Iterator[tuple[int, int]]:
             if span.stop <= last.stop:
                 continue
         last = span
-
-
-def require_own(manifest: Manifest, subjects: Sequence[str]) -> None:
-    """Refuse a recording or video that two of the ``subjects`` have, under any name.
-
-    A group that both name ties them: they are then held out together. Two people in one video
-    have a ``face`` each. Files are looked into only where their sizes agree, and read to the end
-    where so do a few of their blocks.
-    """
-    groups = {name: {row.group for row in manifest.of(name)} - {None} for name in subjects}
-    sized: dict[tuple[int, ...], list[_Use]] = {}
-    for use in _uses(manifest, subjects):
-        if any(sizes := sample_sizes(use.path)):  # else its data are missing, which a stage says
-            sized.setdefault(sizes, []).append(use)
-    for uses in sized.values():
-        for a, b in itertools.combinations(uses, 2):
-            tied = a.subject == b.subject or groups[a.subject] & groups[b.subject]
-            if not (tied or _two_people(a, b)) and _same(a.path, b.path):
-                names = " and ".join(dict.fromkeys(use.path.name for use in (a, b)))
-                raise MilmerError(
-                    f"{a.subject} and {b.subject} have the same samples ({names})",
-                    where=f"{manifest.path}: lines {a.line} and {b.line}",
-                    remedy="give each subject its own recording, or the trials of both one group",
-                )
-
-
-class _Use(NamedTuple):
-    """A file of a subject, the first line that names it, and whose faces its rows take of it."""
-
-    subject: str
-    path: Path
-    line: int
-    faces: set[str | None]
-
-
-def _uses(manifest: Manifest, subjects: Sequence[str]) -> Iterable[_Use]:
-    """Each existing file of each subject, once."""
-    uses: dict[tuple[str, Path], _Use] = {}
-    for row in (row for subject in subjects for row in manifest.of(subject)):
-        for name, face in ((row.eeg_file, None), (row.video_file, row.face)):
-            if name is not None and (path := manifest.at(name)).exists():
-                use = uses.setdefault((row.subject, path), _Use(row.subject, path, row.line, set()))
-                use.faces.add(face)
-    return uses.values()
-
-
-def _two_people(a: _Use, b: _Use) -> bool:
-    """Whether all rows of both take a face of the video, and never the same."""
-    return None not in a.faces | b.faces and not a.faces & b.faces
-
-
-def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve() or all(
-        digest(a) == digest(b) for digest in (samples_glimpse, samples_digest)
-    )

@@ -42,10 +42,7 @@ class Plan:
                 where="the working directory",
                 remedy="rename it, or link to it by another name",
             )
-        dataset = open_dataset(config.dataset)
-        for subject in dataset.subjects:
-            dataset.eeg_files(subject)  # refuses here what a job would
-        return cls(config, dataset)
+        return cls(config, open_dataset(config.dataset))
 
     @property
     def warnings(self) -> list[str]:

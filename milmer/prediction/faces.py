@@ -18,7 +18,7 @@ from milmer.errors import MilmerError
 from milmer.faces.bags import decode_crops
 from milmer.faces.cropper import Crop, Cropper
 from milmer.faces.crops import frame_numbers, probe_of, union
-from milmer.faces.detection import model_digest
+from milmer.faces.model_files import model_digest
 from milmer.prediction.recipe import FaceRecipe
 from milmer.readers.digests import file_size
 from milmer.readers.video import Clip

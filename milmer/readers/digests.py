@@ -1,6 +1,5 @@
 """Content digests and sizes of the files that a recording consists of."""
 
-import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +45,6 @@ def sample_sizes(path: Path) -> tuple[int, ...]:
     return tuple(file.stat().st_size for file in sample_files(path))
 
 
-@functools.cache
 def samples_glimpse(path: Path) -> str:
     """A digest of a few blocks of the samples: of two that differ in it no more has to be read."""
     content = hashlib.sha256()

@@ -43,6 +43,15 @@ def unused_driver() -> str | None:
     return _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader").partition("\n")[0]
 
 
+def require_gpu(device: str) -> None:
+    """Refuse a ``device`` cuda:N that this machine is known not to have."""
+    kind, _, number = device.partition(":")
+    gpus = visible_gpus()
+    known = bool(gpus) or _VISIBLE in os.environ
+    if kind == "cuda" and known and int(number if number.isdecimal() else 0) >= len(gpus):
+        raise MilmerError(f"this machine has no {device}", where="device", remedy="use auto or cpu")
+
+
 @contextmanager
 def gpu_lease(device: str, jobs_per_gpu: int = 1) -> Iterator[None]:
     """Within the context, CUDA sees a single GPU, shared by at most ``jobs_per_gpu`` leases.

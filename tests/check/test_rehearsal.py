@@ -99,8 +99,8 @@ def test_it_judges_the_users_own_configuration_and_not_the_default(work):
     write(work, segmentation={"seconds": 9})
     errors = checked()["errors"]
     assert [(error["about"], error["subjects"]) for error in errors] == [
-        ("segments", ["ann"]),
-        ("segments", ["ben"]),
+        ("plan", ["ann"]),
+        ("plan", ["ben"]),
     ]
     assert "trials of 7 s hold no segment of 9 s" in errors[0]["text"]
     write(work, eeg={"band": [4, 70]})  # of 128 Hz

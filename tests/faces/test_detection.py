@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from milmer.faces import detection
-from milmer.faces.detection import DETECTORS, YUNET_FILE, Face, FaceFinder, look
+from milmer.faces.detection import DETECTORS, Face, FaceFinder, look
+from milmer.faces.model_files import YUNET_FILE
 from milmer.faces.options import FacesOptions
 
 

@@ -18,7 +18,8 @@ from skimage.data import astronaut
 from milmer import storage
 from milmer.faces import published_detector
 from milmer.faces.crops import make_faces
-from milmer.faces.detection import YUNET_SHA256, Face, FaceFinder, model_digest
+from milmer.faces.detection import Face, FaceFinder
+from milmer.faces.model_files import YUNET_SHA256, model_digest
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.plan import Plan
 

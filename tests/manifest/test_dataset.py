@@ -10,6 +10,7 @@ import pytest
 
 from milmer.errors import MilmerError
 from milmer.plan import Plan
+from milmer.plan.problems import require_ready
 from tests.manifest.described import write_manifest
 
 EXPERIMENTS = {"milmer": {}, "eeg_only": {"model": {"modalities": ["eeg"]}}}
@@ -19,13 +20,13 @@ EXPERIMENTS = {"milmer": {}, "eeg_only": {"model": {"modalities": ["eeg"]}}}
 def plan(tmp_path):
     """The plan of rows about files that are there by their names."""
 
-    def make(*rows, user=None, **dataset):
+    def make(*rows, user=None, touch=True, **dataset):
         made = []
         for i, row in enumerate(rows):
             base = {"subject": "p1", "trial": i, "stimulus": i, "eeg_file": f"eeg/{i}.edf"}
             made.append({name: "" for r in rows for name in r} | base | row)
             for column in ("eeg_file", "video_file"):
-                if name := made[-1].get(column):
+                if touch and (name := made[-1].get(column)):
                     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
                     (tmp_path / name).touch()
         path = write_manifest(tmp_path / "m.csv", made)
@@ -117,15 +118,13 @@ def test_a_file_that_is_not_there_is_named_with_its_line(plan, tmp_path, column)
     plan(*rows)
     (tmp_path / ("v.mp4" if column == "video_file" else "eeg/0.edf")).unlink()
     with pytest.raises(MilmerError, match=rf"line 2 \(Anna_1 trial 0\): {column}: no such file"):
-        Plan.read(
-            {"dataset": {"kind": "manifest", "manifest": str(tmp_path / "m.csv")}},
-        )
+        require_ready(plan(*rows, touch=False))
 
 
 def test_a_subject_without_any_eeg_is_refused(plan, refused):
     with refused("p1: no row names an EEG file"):
-        plan({"eeg_file": ""}, {"eeg_file": "n/a"})
-    plan({"eeg_file": "", "label": "joy"}, {"label": "fear"})
+        require_ready(plan({"eeg_file": "", "label": "joy"}, {"eeg_file": "n/a", "label": "fear"}))
+    require_ready(plan({"eeg_file": "", "label": "joy"}, {"label": "fear"}))
 
 
 def test_a_row_that_changes_is_another_trigger_of_its_subject_alone(plan):
@@ -148,9 +147,10 @@ def test_reading_a_manifest_loads_nothing_heavy(plan, tmp_path):
     plan(*two())
     code = (
         "import sys\nfrom milmer.plan import Plan\n"
-        "Plan.read({'labels': {'scheme': 'label'}, 'dataset': "
+        "from milmer.plan.problems import require_ready\n"
+        "require_ready(Plan.read({'labels': {'scheme': 'label'}, 'dataset': "
         f"{{'kind': 'manifest', 'manifest': {str(tmp_path / 'm.csv')!r}}},"
-        "'experiments': {'e': {'model': {'modalities': ['eeg']}}}})\n"
+        "'experiments': {'e': {'model': {'modalities': ['eeg']}}}}))\n"
         "print([m for m in ('torch', 'mne', 'pandas', 'h5py', 'numpy', 'pyarrow') "
         "if m in sys.modules])"
     )

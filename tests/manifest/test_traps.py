@@ -13,6 +13,8 @@ from milmer.manifest.dataset import ManifestDataset
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.plan import Plan
+from milmer.plan.copies import copies
+from milmer.plan.problems import require_ready
 from milmer.splits.folds import fold_names, fold_subjects
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
@@ -47,7 +49,10 @@ class Lab:
             tables[subject] = self.folder / f"{subject}.parquet"
             make_manifest_trials(path, subject, options, tables[subject])
         options = DatasetOptions(kind="manifest", manifest=str(path))
-        return tables, ManifestDataset(manifest, options)
+        dataset = ManifestDataset(manifest, options)
+        for _, error in copies(dataset):
+            raise error
+        return tables, dataset
 
     def accuracy(self, tables, dataset, protocol, together=True):
         """Of shrinkage LDA on band power, where a window has the same class under any name."""
@@ -188,8 +193,8 @@ def test_a_copy_of_a_subject_whose_tables_are_made_is_refused_by_the_plan(lab, r
         "experiments": {"eeg_only": {"model": {"modalities": ["eeg"]}}},
     }
     with refused("p01 and p03 have the same samples (one.edf and copy.edf)", "lines 2 and 62"):
-        Plan.read(user)
-    Plan.read(user | {"dataset": user["dataset"] | {"subjects": ["p02", "p03"]}})
+        require_ready(Plan.read(user))
+    require_ready(Plan.read(user | {"dataset": user["dataset"] | {"subjects": ["p02", "p03"]}}))
 
 
 def test_the_same_face_of_a_video_in_any_row_is_refused(lab, refused):
@@ -286,7 +291,25 @@ def test_two_groups_by_name_cannot_share_samples(lab, refused):
         lab.trials(*rows)
 
 
-def test_a_column_of_another_name_is_refused_where_all_trials_would_be_the_whole_file(lab, refused):
-    rows = [{"onset" if k == "eeg_start" else k: v for k, v in row.items()} for row in windows()]
-    with refused("no column eeg_start", "rename the column onset"):
+@pytest.mark.parametrize(
+    ("columns", "remedy"),
+    [
+        ({"eeg_start": "onset"}, "no column eeg_start, and 30 trials are of one.edf; rename the "
+         "column onset to eeg_start"),
+        ({"eeg_start": "eeg_strat"}, "rename the column eeg_strat to eeg_start"),
+        ({"eeg_stop": "eeg_duration"}, "make it of eeg_start and eeg_duration"),
+    ],
+    ids=["onset", "misspelt", "duration"],
+)  # fmt: skip
+def test_a_misnamed_column_would_make_each_trial_most_of_the_file(lab, refused, columns, remedy):
+    """Without the column, trials of noise share what they are told apart by."""
+    rows = [{columns.get(k, k): v for k, v in row.items()} for row in windows()]
+    with refused("m.csv: ", remedy):
         lab.trials(*rows)
+    # The same table in words that nobody could take for the column is made, and leaks no more.
+    rows = [{("x" if k in columns else k): v for k, v in row.items()} for row in windows()]
+    tables, dataset = lab.trials(*rows)
+    assert grouped(tables) == [list(range(1, WINDOWS + 1))]
+    if "eeg_stop" in columns:  # windows from each start to the end of the file
+        with refused("1 groups cannot make 5 folds"):
+            lab.accuracy(tables, dataset, "trial")

@@ -14,6 +14,7 @@ from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.plan import Plan, paths
 from milmer.plan.dataset import _listing
+from milmer.plan.problems import require_ready
 from milmer.plan.results import ResultsPlan
 from tests.conftest import REPOSITORY
 
@@ -532,7 +533,7 @@ def test_a_brace_in_the_working_directory_is_refused_at_once(shipped, copy, tmp_
 
 def test_a_header_that_names_another_folder_is_refused_before_any_job(shipped, tmp_path, hostile):
     rows = f"subject,trial,stimulus,eeg_file,label\np,1,a,{hostile}/inside/elsewhere.vhdr,x\n"
-    (tmp_path / "m.csv").write_text(rows)
+    (tmp_path / "m.csv").write_text(f"{rows}p,2,a,,y\n")
     manifest = {"kind": "manifest", "manifest": str(tmp_path / "m.csv")}
     with pytest.raises(MilmerError, match=r"elsewhere.vhdr: names '../secret.bin'"):
-        Plan.read(shipped | {"dataset": manifest, "labels": {"scheme": "label"}})
+        require_ready(Plan.read(shipped | {"dataset": manifest, "labels": {"scheme": "label"}}))
