@@ -42,6 +42,8 @@ class Rehearsal:
     findings: list[Finding] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     """Subjects that a stage stopped at."""
+    said: set[str] = field(default_factory=set)
+    """Problems that the plan told of already."""
     contents: dict[str, list[str]] = field(default_factory=dict)
     """Subjects by what their segments are, in words."""
 
@@ -56,7 +58,8 @@ class Rehearsal:
             yield
         except MilmerError as error:
             self.failed.update(subjects)
-            self.findings.append(Finding(name, str(error), subjects, stops=True))
+            if error.problem not in self.said:
+                self.findings.append(Finding(name, str(error), subjects, stops=True))
         finally:
             logger.removeHandler(handler)
             logger.propagate = propagates
@@ -74,6 +77,7 @@ def rehearse(user: Mapping[str, Any]) -> list[Finding]:
     if plan is not None:
         for problem in problems(plan):
             rehearsal.failed.update(problem.subjects)
+            rehearsal.said.add(problem.error.problem)
             rehearsal.findings.append(
                 Finding("plan", str(problem.error), problem.subjects, stops=True)
             )

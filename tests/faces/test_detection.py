@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from milmer.faces import detection
+from milmer.faces import model_files
 from milmer.faces.detection import DETECTORS, Face, FaceFinder, look
 from milmer.faces.model_files import YUNET_FILE
 from milmer.faces.options import FacesOptions
@@ -166,7 +166,7 @@ def test_pictures_of_an_odd_shape_give_the_same_faces_each_time():
 
 
 def test_a_model_file_with_other_content_is_refused(tmp_path, monkeypatch, refused):
-    package = Path(detection.__file__)
+    package = Path(model_files.__file__)
     path = tmp_path / YUNET_FILE
     path.write_bytes(package.with_name(YUNET_FILE).read_bytes())
     FaceFinder(FacesOptions(detector_model=str(path)))
@@ -174,7 +174,7 @@ def test_a_model_file_with_other_content_is_refused(tmp_path, monkeypatch, refus
     with refused("faces.detector_model", str(path), "SHA-256", nothing_in=tmp_path):
         FaceFinder(FacesOptions(detector_model=str(path)))
     # A damaged installation is found in the same way.
-    monkeypatch.setattr(detection, "__file__", str(tmp_path / package.name))
+    monkeypatch.setattr(model_files, "__file__", str(tmp_path / package.name))
     with refused(str(path), "SHA-256", "install Milmer again"):
         FaceFinder(FacesOptions())
 
