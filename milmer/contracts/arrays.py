@@ -37,8 +37,8 @@ GRID = {"trial": Array("int32", ("segment",)), "position": Array("int32", ("segm
 class Arrays:
     """The contract of a stage's HDF5 file.
 
-    ``attributes`` are those that readers count on; ``channels`` among them names the elements along
-    the dimension ``channel``.
+    ``attributes`` are those that readers count on; ``channels`` and ``parts`` among them name the
+    elements along the dimensions ``channel`` and ``part``.
     """
 
     stage: str
@@ -52,9 +52,11 @@ class Arrays:
             return
         facts = {name: attribute(file, name, path) for name in self.attributes.model_fields}
         require(self.attributes, facts, path)
-        if len(facts["channels"]) != sizes["channel"]:
-            problem = f"names {len(facts['channels'])} channels, and holds {sizes['channel']}"
-            raise MilmerError(problem, where=path, remedy=AGAIN)
+        for names in facts.keys() & {"channels", "parts"}:
+            if (count := len(facts[names])) != (size := sizes[names.removesuffix("s")]):
+                raise MilmerError(
+                    f"names {count} {names}, and holds {size}", where=path, remedy=AGAIN
+                )
 
 
 def require_arrays(file: h5py.File, schema: Schema, path: Path, remedy: str = "") -> dict[str, int]:

@@ -6,12 +6,15 @@ from milmer.contracts.facts import Facts
 
 class _Attributes(Facts):
     channels: list[str]
+    parts: list[str]
 
 
 EXPLANATION = Arrays(
     "explain",
     {
-        "channel": Array("float32", ("channel",)),
+        "part": Array("float32", ("repeat", "part")),
+        "channel": Array("float32", ("repeat", "channel")),
+        "instance": Array("float32", ("repeat", "instance")),
         "attention": Array("float32", ("height", "width")),
     },
     _Attributes,

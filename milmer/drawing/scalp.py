@@ -19,9 +19,11 @@ def scalp_map(
     what: str,
     description: str,
     positions: Positions | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Panel:
     """A map of ``values`` by channel; ``what`` names the quantity and its unit.
 
+    ``limits`` are the smallest and the largest value of all maps on the same scale.
     ``positions`` are those of the recording; without them names have those of the 10–20 system. A
     channel that has none is left out, and the description names it.
     """
@@ -32,8 +34,8 @@ def scalp_map(
         drawing.height = 40
         drawing.text(8, 24, "no map: it is not known where the channels are")
         return drawing.panel(title, description)
-    most = max(map(abs, placed.values())) or 1.0
-    signed = min(placed.values()) < 0
+    low, high = limits or (min(placed.values()), max(placed.values()))
+    most, signed = max(-low, high) or 1.0, low < 0
     drawing.picture(20, 0, _SIZE, _map(placed, most, signed, positions))
     _scale(drawing, (-most if signed else 0.0, most), signed)
     drawing.text(20, _SIZE + 60, what, "soft")

@@ -1,8 +1,7 @@
-"""Stage ``explain``: which EEG channels and which parts of the face a trained model relies on.
+"""Stage ``explain``: what a trained model relies on, and where on the face it looked.
 
-* **Channels** by permutation importance (Breiman 2001): in the test segments, one channel is
-  replaced by the same channel of another segment, which keeps its statistics but removes its
-  information on the class. The increase of the cross-entropy measures what the model used.
+* **Importance** of channels, instances, modalities and paths, by permutation among the test
+  segments; see :mod:`milmer.evaluation.importance`.
 * **Face** by attention: how the queries of ``cross_attention`` distribute their attention over the
   tokens of the chosen frames. Tokens form a grid over the crop, so this is a coarse map of the
   face. Attention shows where a model looked, not what decided.
@@ -18,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from milmer import storage
 from milmer.backbone.loading import prepare
@@ -28,12 +26,12 @@ from milmer.contracts.run import PREDICTIONS
 from milmer.contracts.segments import SEGMENTS
 from milmer.errors import MilmerError
 from milmer.evaluation.explain_options import ExplainOptions
+from milmer.evaluation.importance import parts, permutation_importance
 from milmer.model.network import MilmerNetwork
 from milmer.model.shares import logit_shares
 from milmer.model.trained import load_trained, read_image_processor
 from milmer.options import read_options
 from milmer.runtime.device import choose_device, describe
-from milmer.runtime.progress import track
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.options import TrainOptions
 
@@ -51,15 +49,17 @@ def explain_run(
     """Explain the model in the folder ``run`` on the test part of its split.
 
     ``segments`` and ``faces`` are the files that it was trained with. Writes ``channel``
-    (channel,), the increase of the mean cross-entropy in nats when that channel is replaced, with
-    the names of the channels as an attribute, and ``attention`` (height, width), which sums to 1.
-    Either has size 0 if the model does not use that input or has no such map, or if the run was
-    skipped. The attribute ``logit_shares`` holds the shares by part, as JSON.
+    (repeat, channel), ``instance`` (repeat, instance) and ``part`` (repeat, part): the increase of
+    the mean cross-entropy in nats when that one is exchanged among segments; the attributes
+    ``channels`` and ``parts`` name them. ``attention`` (height, width) sums to 1. Each has size 0
+    if the model has no such input or map, or if the run was skipped. The attribute
+    ``logit_shares`` holds the shares by part, as JSON.
     """
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(options.device)
-    channel, attention, count = np.zeros(0, np.float32), np.zeros((0, 0), np.float32), 0
+    importance = dict.fromkeys(("part", "channel", "instance"), np.zeros((0, 0), np.float32))
+    attention, count, names = np.zeros((0, 0), np.float32), 0, []
     shares: dict[str, float] = {}
     trained = _trained(run, split, segments, faces)
     if "skipped" not in storage.read_provenance(run / "predictions.parquet", PREDICTIONS)["facts"]:
@@ -68,16 +68,18 @@ def explain_run(
         rows = data.rows("test")
         if len(rows) > options.segments:
             rows = rows[np.linspace(0, len(rows) - 1, options.segments).astype(int)]
-        channel = _channels(model, data, rows, device)
+        importance, names = permutation_importance(model, data, rows, device), [*parts(model)]
         attention, count = _attention(model, data, rows, device), len(rows)
         shares = logit_shares(model, data.inputs(rows, _BATCH, device))
     inputs = {"weights": run / "model/model.safetensors", "split": split}
     inputs |= {f"segments_{p.stem}": p for p in segments} | {f"faces_{p.stem}": p for p in faces}
     provenance = storage.provenance("explain", __name__, options.result(), inputs, describe(device))
     with storage.new_h5(out, EXPLANATION, provenance) as file:
-        file["channel"], file["attention"] = channel, attention
-        names = _channel_names(segments) if channel.size else []
-        file.attrs["channels"] = json.dumps(names)
+        for name, values in importance.items():
+            file[name] = values
+        file["attention"] = attention
+        channels = _channel_names(segments) if importance["channel"].size else []
+        file.attrs["channels"], file.attrs["parts"] = json.dumps(channels), json.dumps(names)
         file.attrs["segments"] = count
         file.attrs["logit_shares"] = json.dumps(shares)
 
@@ -127,31 +129,6 @@ def _read(
 
     borrowed = trained.finetune.use_borrowed_boxes
     return read_fold_with_pictures(split, segments, faces, prepared, count, borrowed)
-
-
-@torch.no_grad()
-def _channels(
-    model: MilmerNetwork, data: FoldData, rows: np.ndarray, device: torch.device
-) -> np.ndarray:
-    """Increase of the mean cross-entropy (channel,) when a channel is that of another segment."""
-    if model.eeg is None:
-        return np.zeros(0, np.float32)
-    # Shifted by half of them: segments of another trial if there is more than one.
-    others = np.roll(rows, -(len(rows) // 2))
-    count = data.eeg.shape[0]
-    increase = np.zeros(count)
-    for first in track(range(0, len(rows), _BATCH), "channels"):
-        part = slice(first, first + _BATCH)
-        inputs = data.batch(rows[part], device)
-        labels = inputs.pop("labels")
-        eeg, other = inputs["eeg"], data.eeg_of(others[part], device)
-        loss = F.cross_entropy(model(**inputs).logits.float(), labels)
-        for channel in range(count):
-            replaced = eeg.clone()
-            replaced[:, channel] = other[:, channel]
-            logits = model(**(inputs | {"eeg": replaced})).logits.float()
-            increase[channel] += float(F.cross_entropy(logits, labels) - loss) * len(eeg)
-    return (increase / len(rows)).astype(np.float32)
 
 
 @torch.no_grad()

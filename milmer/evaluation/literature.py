@@ -8,6 +8,7 @@ import pandas as pd
 
 _MILMER = "Wang et al. 2025, Milmer, arXiv:2502.00547"
 _LIBEER = "Liu et al. 2024, LibEER, arXiv:2410.09767"
+_LIBEMER = "Liu et al. 2026, LibEMER, arXiv:2509.19330"
 _COLUMNS = ["work", "task", "protocol", "metric", "low", "high", "note", "source"]
 _QUADRANTS = "DEAP, four quadrants"
 _ROWS = [
@@ -71,6 +72,23 @@ _ROWS = [
         0.31,
         "range over models",
         "the paper, as noted by this project",
+    ),
+    *(
+        (
+            _LIBEMER,
+            f"DEAP, two classes of {task}, multimodal",
+            "across subjects",
+            metric,
+            None,
+            best,
+            f"best of nine models{note}",
+            "the paper, as noted by this project",
+        )
+        for task, metric, best, note in (
+            ("valence", "accuracy", 0.573, ""),
+            ("arousal", "accuracy", 0.613, ""),
+            ("either", "f1", 0.50, ", at most"),
+        )
     ),
     (
         "Khan et al. 2025, arXiv:2508.02417",

@@ -135,6 +135,7 @@ class MilmerForEmotionClassification(PreTrainedModel):
     supports_gradient_checkpointing = True
     # This model has the network's parts, on which the network's methods work.
     _inputs, linear_features = MilmerNetwork._inputs, MilmerNetwork.linear_features
+    encode, classify = MilmerNetwork.encode, MilmerNetwork.classify
 
     def __init__(self, config: MilmerConfig):
         super().__init__(config)

@@ -51,6 +51,17 @@ class NetworkOutput(NamedTuple):
     attentions: tuple[Tensor, ...] | None = None
 
 
+class Encoded(NamedTuple):
+    """Tokens ``visual`` and ``eeg`` (batch, token, width), of which ``counts`` says which count."""
+
+    visual: Tensor | None
+    counts: Tensor | None
+    eeg: Tensor | None
+    features: dict[str, Tensor]
+    scores: Tensor | None
+    selection: Selection | None
+
+
 class AttentionPooling(nn.Module):
     """Selection ``amil``: a bag is pooled to one token, Σ a_i mean_t X_it (Ilse et al. 2018)."""
 
@@ -319,18 +330,35 @@ class MilmerNetwork(nn.Module):
 
         Raises ValueError if the input of a modality of the model is missing.
         """
-        parts = []
-        scores = selection = counts = None
-        power, x, valid = self._inputs(eeg, face_tokens, pixel_values, valid)
+        inputs = {"eeg": eeg, "face_tokens": face_tokens, "pixel_values": pixel_values}
+        encoded = self.encode(**inputs, valid=valid)
+        logits, states, attentions = self.classify(encoded, details)
+        selected = None if encoded.selection is None else encoded.selection.selected
+        return NetworkOutput(logits, encoded.scores, selected, states, attentions)
+
+    def encode(self, **inputs: Tensor | None) -> Encoded:
+        """What each modality makes of segments, before any are mixed; arguments as above."""
+        visual = counts = scores = selection = tokens = None
+        power, x, valid = self._inputs(**inputs)
         if self.visual is not None:
             visual, counts, scores, selection = self.visual(x, valid)
-            parts.append(visual + self.token_type.weight[IMAGE])
         if self.eeg is not None:
             if power is not None and isinstance(self.eeg, LogPowerEEGEncoder):
                 tokens = self.eeg.tokens(power)
             else:
-                tokens = self.eeg(eeg)
-            parts.append(tokens + self.token_type.weight[EEG])
+                tokens = self.eeg(inputs["eeg"])
+        features = {} if self.linear is None else self.linear.features(power, x, valid)
+        return Encoded(visual, counts, tokens, features, scores, selection)
+
+    def classify(
+        self, encoded: Encoded, details: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """Logits (batch, class) of encoded segments; their hidden states and attentions."""
+        parts, counts = [], encoded.counts
+        if encoded.visual is not None:
+            parts.append(encoded.visual + self.token_type.weight[IMAGE])
+        if encoded.eeg is not None:
+            parts.append(encoded.eeg + self.token_type.weight[EEG])
         batch = len(parts[0])
         sequence = torch.cat([self.cls.expand(batch, -1, -1), *parts], dim=1)
         ignored = None
@@ -343,14 +371,13 @@ class MilmerNetwork(nn.Module):
         states = attentions = None
         if details:
             states, attentions = self.encoder.details(sequence, ignored)
-            encoded = states[-1][:, 0]
+            cls = states[-1][:, 0]
         else:
-            encoded = self.encoder(sequence, ignored)  # (batch, width)
-        logits = self.classifier(self.head_dropout(encoded))  # (batch, class)
+            cls = self.encoder(sequence, ignored)  # (batch, width)
+        logits = self.classifier(self.head_dropout(cls))  # (batch, class)
         if self.linear is not None:
-            logits = logits + self.linear(self.linear.features(power, x, valid))
-        selected = selection and selection.selected
-        return NetworkOutput(logits, scores, selected, states, attentions)
+            logits = logits + self.linear(encoded.features)
+        return logits, states, attentions
 
     def linear_features(self, **inputs: Tensor | None) -> dict[str, Tensor]:
         """What the linear path looks at, by modality (batch, feature); arguments as above."""

@@ -117,7 +117,10 @@ def _explanation(folder, experiment, protocol, fold, with_faces):
     attention = rng.random((7, 7)) if with_faces else np.empty((0, 0))
     with storage.new_h5(path, EXPLANATION, made("explain")) as file:
         rise = rng.random(len(CHANNELS)) / 20 + np.isin(CHANNELS, ["F3", "F4"]) * 0.2
-        file["channel"] = rise.astype(np.float32)
+        file["channel"] = np.stack([rise, rise + 0.01]).astype(np.float32)
+        file["instance"] = rng.normal(0, 0.1, (2, INSTANCES if with_faces else 0)).astype("float32")
+        file["part"] = np.array([[0.5, 0.01], [0.7, 0.03]], np.float32) + (fold == "s02-k0") / 10
+        file.attrs["parts"] = json.dumps(["eeg", "linear_eeg"])
         file["attention"] = (attention / max(attention.sum(), 1)).astype(np.float32)
         file.attrs["channels"] = json.dumps(CHANNELS)
         # Another in each fold.

@@ -35,7 +35,8 @@ def train(folder, split, segments, faces, epochs=1, **model):
 def explained(run, split, segments, faces, out, count=64):
     explain_run(run, split, segments, faces, ExplainOptions(threads=1, segments=count), out)
     with storage.open_h5(out, "explain") as file:
-        return file["channel"][()], file["attention"][()], json.loads(file.attrs["channels"])
+        channel = file["channel"][()].mean(0)
+        return channel, file["attention"][()], json.loads(file.attrs["channels"])
 
 
 @pytest.fixture(scope="module")

@@ -205,7 +205,9 @@ def test_what_is_missing_or_was_dropped_is_told(page):
 def test_cleaning_and_explanations_are_drawn(page):
     assert "T7 of s01 in 2 trials" in page
     assert "|r| 0.90 with vEOG; 20.0 % of the variance" in page
-    assert "The loss increases most for F" in page
+    assert re.search(r"Stand out \(one-sided t test over 6 runs, [^)]*\): F[34] 0\.2", page)
+    assert "EEG 0.617 ± 0.017" in page
+    assert "Nothing stands out (one-sided t test over 6 runs, 5 %, Bonferroni-corrected" in page
     assert "parts of the face in percent; highest in row" in page
     assert "come 52 % from the linear path of the EEG" in page
 

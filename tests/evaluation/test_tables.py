@@ -256,6 +256,8 @@ def test_literature_names_a_source_for_each_number(made):
     assert "2502.00547" in milmer["work"]
     assert "leaky" in milmer["note"]
     assert (literature["low"].fillna(0) <= literature["high"]).all()
+    libemer = literature[literature["work"].str.contains("LibEMER")].set_index("task")["high"]
+    assert libemer["DEAP, two classes of arousal, multimodal"] == 0.613
 
 
 def test_csv_and_parquet_hold_the_same(made):

@@ -204,6 +204,7 @@ MODULES = {
     "milmer/evaluation/labellings.py": "controls",
     "milmer/evaluation/evaluate*.py": "evaluate",
     "milmer/evaluation/explain.py": "explain",
+    "milmer/evaluation/importance.py": "explain",
     "milmer/evaluation/explain_options.py": "explain report",
     "milmer/evaluation/calibration.py": "tables",
     "milmer/evaluation/formats.py": "tables report",

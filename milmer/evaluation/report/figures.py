@@ -23,6 +23,7 @@ FIGURES = {
     "learning": Section("Learning", "Training"),
     "reliability": Section("Calibration", "Results"),
     "frames": Section("Frames", "Faces"),
+    "importance": Section("What the model relies on", "Results"),
     "attention": Section("Attention to the face", "Faces"),
     "channels": Section("EEG channels", "EEG"),
     "cleaning": Section("EEG cleaning", "EEG"),

@@ -1,6 +1,7 @@
 """Figures of what the model looked at and of how the EEG was cleaned."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ import pandas as pd
 from milmer.drawing.scalp import scalp_map, strongest
 from milmer.drawing.svg import DEEPEST, WIDTH, Axes, Drawing, Figure, Panel, ticks
 from milmer.evaluation.model_card import shares_text
-from milmer.evaluation.report.sources import Cleaning, Group, Results
+from milmer.evaluation.report.sources import Cleaning, Group, Importance, Results
+from milmer.readers.channels import Positions
 
 _SCORE_BINS = np.linspace(-3, 3, 25)
 _MOST_MAPS = 12  # of removed components, the largest first
@@ -119,9 +121,8 @@ def attention(results: Results) -> Figure:
     """Where on the face the model looked."""
     panels = []
     for group in results.groups:
-        if (explanation := results.explanations(group, "attention")) is None:
+        if (share := results.attention(group)) is None:
             continue
-        share = explanation[0]
         side = 280 / max(share.shape)
         drawing = Drawing(300, 20 + side * len(share))
         for (i, j), value in np.ndenumerate(share):
@@ -146,31 +147,98 @@ def attention(results: Results) -> Figure:
 
 def channels(results: Results) -> Figure:
     """Which EEG channels the model relies on."""
-    panels = []
+    maps = []
     for group in results.groups:
-        if (explanation := results.explanations(group, "channel")) is None:
+        if (values := results.importance(group, "channel")) is None:
             continue
-        values, names = explanation
-        increase = dict(zip(names, values.tolist(), strict=True))
-        description = f"The loss increases most for {strongest(increase)}. "
-        description += shares_text(results.logit_shares(group))
         variant = results.options.experiments[group.experiment].eeg
         places = next((c.positions for c in results.cleaning if c.variant == variant), None)
-        what = "increase of cross-entropy"
-        panels.append(scalp_map(group.title, increase, what, description, places))
+        maps.append((group.title, values.mean, values.text, places))
     return Figure(
         "channels",
         "Which channels matter",
-        "How much the cross-entropy of test segments increases when a channel is replaced by that "
-        "of another segment (permutation importance).",
-        panels,
+        f"{_EXCHANGED} Here each EEG channel; all maps have one scale.",
+        list(_maps("increase of cross-entropy in nats", maps)),
         "No channel importance was computed.",
     )
 
 
+def importance(results: Results) -> Figure:
+    """Which modalities, paths and instances the model relies on."""
+    panels = []
+    for kind, what in (("part", "parts"), ("instance", "instances")):
+        found = [
+            (group, values)
+            for group in results.groups
+            if (values := results.importance(group, kind)) is not None
+        ]
+        means = [mean for _, values in found for mean in values.mean.values()]
+        ends = min([0.0, *means]), max([1e-3, *means])
+        panels += [_importance_panel(group, what, values, ends) for group, values in found]
+    return Figure(
+        "importance",
+        "What the model relies on",
+        f"{_EXCHANGED} Here whole modalities, the linear paths, what the deep path makes of a "
+        "modality, and each instance of the bag. The line is the mean ± standard error over runs.",
+        panels,
+        "No importance was computed.",
+    )
+
+
+_EXCHANGED = (
+    "By how much the cross-entropy of test segments increases when something is exchanged among "
+    "them at random (permutation importance): the mean over runs (folds and seeds) and over "
+    "repeats. Something stands out only by the rule that the text below each panel names."
+)
+_PARTS = {
+    "eeg": "EEG",
+    "face": "face",
+    "linear_eeg": "linear path, EEG",
+    "linear_face": "linear path, face",
+    "deep_eeg": "deep path, EEG",
+    "deep_face": "deep path, frames",
+}
+
+
+def _importance_panel(
+    group: Group, what: str, values: Importance, ends: tuple[float, float]
+) -> Panel:
+    named = Importance([_PARTS.get(name, name) for name in values.names], values.increase)
+    left, step = 110 if what == "parts" else 44, 24
+    drawing = Drawing(height=step * len(named.names) + 48)
+    margin = 0.08 * (ends[1] - ends[0])
+    span = (ends[0] - margin, ends[1] + margin)
+    axes = Axes(drawing, (left, 4, WIDTH - left - 60, step * len(named.names)), span, (0, 1))
+    axes.grid(ticks(*span, 3), [], "increase of cross-entropy in nats", "")
+    zero, outstanding = axes.at(0, 0)[0], named.outstanding
+    drawing.line(zero, 4, zero, 4 + step * len(named.names), "axis")
+    for i, (name, mean) in enumerate(named.mean.items()):
+        y, x = 4 + step * (i + 0.5), axes.at(mean, 0)[0]
+        error = named.error[name]
+        drawing.text(left - 8, y + 4, name, "soft", "end")
+        if error >= 0:
+            low, high = (
+                axes.at(min(max(end, span[0]), span[1]), 0)[0]
+                for end in (mean - error, mean + error)
+            )
+            drawing.line(low, y, high, y, "whisker")
+        drawing.circle(x, y, 5 if name in outstanding else 3.5)
+        drawing.text(WIDTH - 4, y + 4, f"{mean:.3f}", "bold" if name in outstanding else "", "end")
+    return drawing.panel(f"{group.title}: {what}", named.text)
+
+
+def _maps(
+    what: str, maps: list[tuple[str, dict[str, float], str, Positions | None]]
+) -> Iterator[Panel]:
+    """Maps of one quantity, ``what``, on one scale: their title, values, text and positions."""
+    every = [value for _, values, _, _ in maps for value in values.values()]
+    for title, values, text, positions in maps:
+        yield scalp_map(title, values, what, text, positions, (min(every), max(every)))
+
+
 def cleaning(results: Results) -> Figure:
     """What cleaning found in the EEG and removed."""
-    panels = [panel for variant in results.cleaning for panel in _cleaning_panels(variant)]
+    panels = [*_cleaning_panels(results.cleaning)]
     return Figure(
         "cleaning",
         "What was removed from the EEG",
@@ -182,38 +250,53 @@ def cleaning(results: Results) -> Figure:
     )
 
 
-def _cleaning_panels(cleaned: Cleaning) -> Iterator[Panel]:
-    bad = {
-        (subject, entry["channel"]): len(entry["trials"])
-        for subject, about in cleaned.subjects.items()
-        for entry in about.get("bad_channels", [])
-    }
-    if bad:
-        yield _bad_channels(cleaned, bad)
-    removed = [a["removed_variance"] for a in cleaned.subjects.values() if "removed_variance" in a]
-    if removed:
-        mean = _mean(removed)
-        text = f"Mean over {_counted(len(removed))}; largest for {strongest(mean)}."
-        title, what = f"{cleaned.variant}: removed variance", "share of variance"
-        yield scalp_map(title, mean, what, text, cleaned.positions)
-    coefficients = [a["coefficients"] for a in cleaned.subjects.values() if "coefficients" in a]
-    for eye in coefficients[0] if coefficients else []:
-        mean = _mean([c[eye] for c in coefficients])
-        text = f"Mean over {_counted(len(coefficients))}; largest for {strongest(mean)}."
-        title, what = f"{cleaned.variant}: {eye} in the EEG", f"µV per µV of {eye}"
-        yield scalp_map(title, mean, what, text, cleaned.positions)
-    components = [
-        (subject, component)
-        for subject, about in cleaned.subjects.items()
-        for component in about.get("removed", [])
-    ]
-    for subject, component in sorted(components, key=lambda c: -c[1]["variance"])[:_MOST_MAPS]:
-        r = ", ".join(f"|r| {value:.2f} with {eye}" for eye, value in component["r"].items())
-        text = f"{r}; {100 * component['variance']:.1f} % of the variance; largest for "
-        text += f"{strongest(component['map'])}."
-        title = f"{cleaned.variant}, {subject}: component {component['index']}"
-        what = "µV per standard deviation"
-        yield scalp_map(title, component["map"], what, text, cleaned.positions)
+def _cleaning_panels(variants: list[Cleaning]) -> Iterator[Panel]:
+    removed, eyes, components = [], [], []
+    for cleaned in variants:
+        subjects, name = cleaned.subjects, cleaned.variant
+        bad = {
+            (subject, entry["channel"]): len(entry["trials"])
+            for subject, about in subjects.items()
+            for entry in about.get("bad_channels", [])
+        }
+        if bad:
+            yield _bad_channels(cleaned, bad)
+        if shares := [a["removed_variance"] for a in subjects.values() if "removed_variance" in a]:
+            removed.append((f"{name}: removed variance", *_mean_map(shares), cleaned.positions))
+        by_eye = [a["coefficients"] for a in subjects.values() if "coefficients" in a]
+        for eye in by_eye[0] if by_eye else []:
+            mean, text = _mean_map([c[eye] for c in by_eye])
+            eyes.append((f"{name}: {eye} in the EEG", mean, text, cleaned.positions))
+        components += [
+            (component["variance"], name, subject, component, cleaned.positions)
+            for subject, about in subjects.items()
+            for component in about.get("removed", [])
+        ]
+    yield from _maps("share of variance", removed)
+    yield from _maps("µV per µV of the EOG", eyes)
+    largest = sorted(components, key=lambda c: -c[0])[:_MOST_MAPS]
+    yield from _maps("µV per standard deviation", [_component(*c[1:]) for c in largest])
+
+
+def _component(
+    variant: str, subject: str, component: dict[str, Any], positions: Positions | None
+) -> tuple[str, dict[str, float], str, Positions | None]:
+    r = ", ".join(f"|r| {value:.2f} with {eye}" for eye, value in component["r"].items())
+    text = f"{r}; {100 * component['variance']:.1f} % of the variance; largest for "
+    text += f"{strongest(component['map'])}."
+    return (
+        f"{variant}, {subject}: component {component['index']}",
+        component["map"],
+        text,
+        positions,
+    )
+
+
+def _mean_map(maps: list[dict[str, float]]) -> tuple[dict[str, float], str]:
+    """The mean over subjects, and where it is largest."""
+    mean = {name: float(np.mean([values[name] for values in maps])) for name in maps[0]}
+    subjects = "1 subject" if len(maps) == 1 else f"{len(maps)} subjects"
+    return mean, f"Mean over {subjects}; largest for {strongest(mean)}."
 
 
 def _bad_channels(cleaned: Cleaning, bad: dict[tuple[str, str], int]) -> Panel:
@@ -238,11 +321,3 @@ def _bad_channels(cleaned: Cleaning, bad: dict[tuple[str, str], int]) -> Panel:
     worst = sorted(bad.items(), key=lambda item: -item[1])[:3]
     text = ", ".join(f"{channel} of {subject} in {n} trials" for (subject, channel), n in worst)
     return drawing.panel(f"{cleaned.variant}: bad channels, trials", f"Most often {text}.")
-
-
-def _mean(maps: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([values[name] for values in maps])) for name in maps[0]}
-
-
-def _counted(subjects: int) -> str:
-    return "1 subject" if subjects == 1 else f"{subjects} subjects"

@@ -3,7 +3,7 @@
 No recording is read, and of the face crops only which frames contain a face.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from milmer import storage
 from milmer.contracts.arrays import attribute
@@ -42,6 +43,10 @@ _NAMES = {
 _TEXTS = {*_KEY, "fold", "level", "subject", "metric", "select", "against", "label", "predicted"}
 _FLAGS = {"leaky", "permuted", "honest"}
 
+_LEVEL = 0.05  # of what stands out
+_ROUNDING = 1e-6  # of a loss
+_LISTED = 5  # names in a sentence
+
 
 def caveats(*, leaky: bool, on_test: bool = False, permuted: bool) -> list[str]:
     """What has to be said wherever a number is shown, in the page's words."""
@@ -67,14 +72,76 @@ class Group:
     @property
     def title(self) -> str:
         """The title of its panels."""
-        permuted = any(metrics["permuted"] for metrics in self.metrics.values())
-        words = ", ".join(caveats(leaky=self.leaky, permuted=permuted))
+        runs = self.metrics.values()
+        permuted = any(metrics["permuted"] for metrics in runs)
+        on_test = any(metrics["select"] == "best_on_test" for metrics in runs)
+        words = ", ".join(caveats(leaky=self.leaky, on_test=on_test, permuted=permuted))
         return f"{self.experiment}, {self.protocol}" + (f" ({words})" if words else "")
 
     @property
     def labels(self) -> list[str]:
         """The names of the classes."""
         return next(iter(self.metrics.values()))["labels"]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """By how much the cross-entropy increases when something is exchanged among segments.
+
+    ``increase`` (run, name) is the mean over repeats, in nats, of each run: a fold and a seed.
+    """
+
+    names: list[str]
+    increase: np.ndarray
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean over runs by name."""
+        return dict(zip(self.names, self.increase.mean(0).tolist(), strict=True))
+
+    @property
+    def error(self) -> dict[str, float]:
+        """Its standard error over runs; NaN of a single run."""
+        runs = len(self.increase)
+        errors = self.increase.std(0, ddof=1) / runs**0.5 if runs > 1 else self.increase[0] * np.nan
+        return dict(zip(self.names, errors.tolist(), strict=True))
+
+    @property
+    def outstanding(self) -> list[str]:
+        """What stands out, the largest first: above 0 over runs by a one-sided t test.
+
+        At 5 %, Bonferroni-corrected for the number of names.
+        """
+        runs, count = self.increase.shape
+        if runs < 2:
+            return []
+        limit = float(t.isf(_LEVEL / count, runs - 1))
+        mean, error = self.mean, self.error
+        names = [name for name in self.names if mean[name] > max(limit * error[name], _ROUNDING)]
+        return sorted(names, key=lambda name: -mean[name])
+
+    @property
+    def text(self) -> str:
+        """What stands out and by which rule, in a sentence or two."""
+        runs, count = self.increase.shape
+        if runs < 2:
+            return (
+                f"One run: whether anything stands out cannot be told. Largest: {self._listed()}."
+            )
+        rule = f"one-sided t test over {runs} runs, 5 %, Bonferroni-corrected for {count}"
+        if not (names := self.outstanding):
+            return f"Nothing stands out ({rule}). Largest: {self._listed()}."
+        return f"Stand out ({rule}): {self._listed(names)}."
+
+    def _listed(self, names: Sequence[str] = ()) -> str:
+        mean, error = self.mean, self.error
+        first = names or sorted(self.names, key=lambda name: -mean[name])[:_LISTED]
+        text = ", ".join(
+            f"{name} {mean[name]:.3f}" + (f" ± {error[name]:.3f}" if error[name] >= 0 else "")
+            for name in first[:_LISTED]
+        )
+        more = len(first) - _LISTED
+        return text + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -250,16 +317,31 @@ class Results:
 
     # ----------------------------------------------------------- explanations
 
-    def explanations(self, group: Group, what: str) -> tuple[np.ndarray, list[str]] | None:
-        """``channel`` or ``attention``, averaged over the runs that have it, and the channels."""
-        arrays, channels = [], []
+    def importance(self, group: Group, kind: str) -> Importance | None:
+        """Of each ``channel``, ``instance`` or ``part``; None where no run has any."""
+        runs, names = [], []
         for path in self._explained(group):
             with storage.open_h5(path, EXPLANATION) as file:
-                if file[what].size:
-                    arrays.append(file[what][()])
-                    channels = attribute(file, "channels", path)
+                if file[kind].size:
+                    runs.append(file[kind][()].mean(0))
+                    attributes = {"channel": "channels", "part": "parts"}
+                    names = (
+                        attribute(file, attributes[kind], path)
+                        if kind in attributes
+                        else [str(i) for i in range(len(runs[0]))]
+                    )
             self._seen(path)
-        return (np.mean(arrays, axis=0), channels) if arrays else None
+        return Importance(names, np.stack(runs).astype(float)) if runs else None
+
+    def attention(self, group: Group) -> np.ndarray | None:
+        """The map of attention (height, width), averaged over the runs that have one."""
+        maps = []
+        for path in self._explained(group):
+            with storage.open_h5(path, EXPLANATION) as file:
+                if file["attention"].size:
+                    maps.append(file["attention"][()])
+            self._seen(path)
+        return np.mean(maps, axis=0) if maps else None
 
     def logit_shares(self, group: Group) -> dict[str, float]:
         """Where the logits come from, averaged over the runs; empty where none was explained."""
