@@ -51,7 +51,8 @@ quick: env
 MEDIAPIPE := $(VENV)/face_detection_short_range.tflite
 mediapipe: env
 	@if $(PIP) --no-deps --only-binary=:all: mediapipe absl-py flatbuffers; then \
-	  $(BIN)/milmer fetch-detector mediapipe $(MEDIAPIPE) && \
+	  $(BIN)/python -c 'import pathlib, sys, milmer.faces.published_detector as published; \
+	    published.fetch_detector(pathlib.Path(sys.argv[1]))' $(MEDIAPIPE) && \
 	  MILMER_MEDIAPIPE_MODEL=$(CURDIR)/$(MEDIAPIPE) $(BIN)/pytest -rs tests/faces/test_mediapipe.py; \
 	else echo "skipped: mediapipe does not install here"; fi
 

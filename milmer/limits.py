@@ -6,7 +6,8 @@ Imports nothing heavy: options and the configuration stand on it.
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,32 @@ def require_file(path: Path) -> int:
     return status.st_size
 
 
+@contextmanager
+def read_errors(path: Path, remedy: str = "") -> Iterator[None]:
+    """Turn errors of the system when ``path`` is opened or read into a :class:`MilmerError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MilmerError("no such file", where=path) from error
+    except OSError as error:
+        raise unreadable(path, error, remedy) from error
+
+
+def unreadable(path: Path, error: BaseException, remedy: str) -> MilmerError:
+    """The error for people that ``path`` cannot be read."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    problem = f"cannot be read ({reason.splitlines()[0][:300]})"
+    return MilmerError(problem, where=path, remedy=remedy)
+
+
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
     """The values by name in a JSON file of somebody else, such as those of a model's folder.
 
     Raises :class:`MilmerError` where it is none, or too large or too deep for what it is.
     """
     require_size(path)
-    try:
+    with read_errors(path, remedy):
         content = path.read_bytes()
-    except OSError as error:
-        problem = f"cannot be read ({os.strerror(error.errno or 0)})"
-        raise MilmerError(problem, where=path, remedy=remedy) from error
     value = parse_json(content, path, remedy)
     if not isinstance(value, dict):
         raise MilmerError("holds no values by name", where=path, remedy=remedy)

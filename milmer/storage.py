@@ -27,13 +27,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from milmer import claims
+from milmer import claims, limits
 from milmer.contracts.arrays import Arrays, attribute, kind, require_arrays, scalar
 from milmer.contracts.facts import AGAIN, Origin, TableMetadata, require
 from milmer.contracts.tables import Table, require_kinds
 from milmer.errors import MilmerError
 from milmer.fingerprints import closure
-from milmer.limits import parse_json, require_file
 from milmer.planned import raw_digest, require_planned
 
 _LIBRARIES = ("numpy", "scipy", "mne", "av", "opencv-python-headless", "torch", "transformers")
@@ -89,8 +88,8 @@ def digest(path: Path) -> str:
             return str(file.attrs["digest"])
     if path.suffix == ".parquet":
         return _table_metadata(path)["digest"]
-    require_file(path)
-    with read_errors(path):
+    limits.require_file(path)
+    with limits.read_errors(path):
         return raw_digest(path)
 
 
@@ -241,7 +240,7 @@ def read_table(
     except MilmerError:
         raise
     except Exception as error:  # metadata of pandas that were tampered with can raise anything
-        raise _unreadable(path, error) from error
+        raise limits.unreadable(path, error, AGAIN) from error
 
 
 def mapped(dataset: h5py.Dataset) -> np.ndarray:
@@ -263,17 +262,12 @@ def free_bytes(path: Path) -> int:
 
 @contextmanager
 def read_errors(path: Path) -> Iterator[None]:
-    """Turn errors of opening or reading ``path`` into a :class:`MilmerError`."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise MilmerError("no such file", where=path) from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: BaseException) -> MilmerError:
-    return MilmerError(f"cannot be read ({_first_line(error)[:300]})", where=path, remedy=AGAIN)
+    """Turn errors of opening or reading a file of ours into a :class:`MilmerError`."""
+    with limits.read_errors(path, AGAIN):
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            raise limits.unreadable(path, error, AGAIN) from error
 
 
 class _Facts(dict):
@@ -293,7 +287,7 @@ def _table_metadata(path: Path, table: Table | None = None) -> dict[str, Any]:
         metadata = claims.read_metadata(path).metadata or {}
     if _KEY not in metadata:
         raise MilmerError("not one of milmer's tables", where=path)
-    value = parse_json(metadata[_KEY], path, AGAIN, functools.partial(_Facts, path))
+    value = limits.parse_json(metadata[_KEY], path, AGAIN, functools.partial(_Facts, path))
     require(TableMetadata, value, path)
     require(Origin, value["provenance"], path)
     facts = value["provenance"].get("facts")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from milmer import folders, storage
+from milmer import folders, limits, storage
 from milmer.contracts.arrays import Array, Arrays
 from milmer.contracts.run import HISTORY
 from milmer.contracts.segments import SEGMENTS
@@ -179,9 +179,9 @@ def test_a_disk_that_is_full_when_a_file_is_closed_is_told(tmp_path, monkeypatch
 
 
 def test_of_a_long_reason_the_beginning_is_told(tmp_path):
-    text = str(storage._unreadable(tmp_path, ValueError("x" * 301 + "\nmore")))
-    assert text == f"{tmp_path}: cannot be read ({'x' * 300}); delete it and run again"
-    assert "(KeyError)" in str(storage._unreadable(tmp_path, KeyError()))
+    text = str(limits.unreadable(tmp_path, ValueError("x" * 301 + "\nmore"), ""))
+    assert text == f"{tmp_path}: cannot be read ({'x' * 300}); try"
+    assert "(KeyError)" in str(limits.unreadable(tmp_path, KeyError(), ""))
 
 
 def test_a_file_is_flushed_to_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):

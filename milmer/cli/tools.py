@@ -7,7 +7,6 @@ import typer
 from pydantic import ValidationError
 
 from milmer.cli.app import RESULTS, START, TOOLS, OptionsJSON, app
-from milmer.errors import MilmerError
 from milmer.options import options_error, read_options
 
 Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
@@ -136,19 +135,29 @@ def fetch(
         Path | None, typer.Argument(help="Configuration; default: the one beside the Snakefile.")
     ] = None,
 ) -> None:
-    """Download the configured backbones, for jobs on nodes without a network."""
+    """Download the configured backbones and face detectors, for nodes without a network.
+
+    Backbones go to the Hugging Face cache, the model of mediapipe to faces.detector_model.
+    """
     from milmer import config_files
     from milmer.backbone.fetching import fetch_backbones
     from milmer.config import load_config
+    from milmer.faces.published_detector import fetch_detectors
 
     user = config_files.workflow_config(config_files.read_yaml(file) if file else {})
     config = load_config(user)
-    variants = ["default", *config.variants.backbone]
-    fetched = fetch_backbones(config.variant("backbone", name) for name in variants)
+    backbones, faces = (
+        [config.variant(section, name) for name in ("default", *getattr(config.variants, section))]
+        for section in ("backbone", "faces")
+    )
+    models = fetch_detectors(faces)
+    fetched = fetch_backbones(backbones)
+    for path in models:
+        typer.echo(f"{path}: the model of the face detector")
     for name, commit in fetched:
         typer.echo(f"{name}: commit {commit} is in the Hugging Face cache")
-    if not fetched:
-        typer.echo("nothing to download: all backbones are directories")
+    if not models and not fetched:
+        typer.echo("nothing to download: backbones and face detectors are at hand")
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -193,22 +202,6 @@ def convert(
         backbone=backbone,
     )
     typer.echo(f"wrote {out}")
-
-
-@app.command(rich_help_panel=TOOLS)
-def fetch_detector(
-    name: Annotated[str, typer.Argument(help="The detector: mediapipe.")],
-    out: Annotated[Path, typer.Argument(help="The model file to write, a new .tflite file.")],
-) -> None:
-    """Download the model file of the published face detector with pip."""
-    from milmer.faces import published_detector
-
-    if name != "mediapipe":
-        raise MilmerError(
-            f"{name!r} needs no model file", where="fetch-detector", remedy="give mediapipe"
-        )
-    published_detector.fetch_detector(out)
-    typer.echo(f"wrote {out}; use it with faces: {{detector: mediapipe, detector_model: {out}}}")
 
 
 @app.command(rich_help_panel=START)

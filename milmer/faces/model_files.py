@@ -45,18 +45,23 @@ def yunet_file(options: FacesOptions) -> str:
 
 
 def mediapipe_model(options: FacesOptions) -> bytes:
-    """The content of MediaPipe's model file, ``faces.detector_model``.
+    """The content of MediaPipe's model file.
 
     Raises :class:`MilmerError` if none is given or it cannot be read.
     """
+    return _content(mediapipe_file(options))
+
+
+def mediapipe_file(options: FacesOptions) -> str:
+    """MediaPipe's model file, ``faces.detector_model``, which has to be given."""
     if options.detector_model is None:
         raise MilmerError(
             "mediapipe needs a model file",
             where="faces.detector",
-            remedy="get the published one (milmer fetch-detector mediapipe FILE) and give it as "
-            "faces.detector_model",
+            remedy="name it as faces.detector_model; milmer fetch CONFIGURATION downloads the "
+            "published one to that name",
         )
-    return _content(options.detector_model)
+    return options.detector_model
 
 
 def _content(path: str) -> bytes:

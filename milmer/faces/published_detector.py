@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from milmer import storage
 from milmer.errors import MilmerError
+from milmer.faces.model_files import mediapipe_file
+from milmer.faces.options import FacesOptions
 
 PACKAGE = "mediapipe==0.10.21"  # the last that holds the file
 MEMBER = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
@@ -22,16 +25,25 @@ _WHEEL = ("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64")
 _DOWNLOAD = ("download", "--no-deps", "--only-binary=:all:", *_WHEEL, PACKAGE)
 
 
+def fetch_detectors(variants: Iterable[FacesOptions]) -> list[Path]:
+    """Fetch the model file of each detector that needs one and whose file is not there.
+
+    Gives the new files. Raises :class:`MilmerError` where one has no name.
+    """
+    needed = [options for options in variants if options.detector == "mediapipe"]
+    models = dict.fromkeys(Path(mediapipe_file(options)) for options in needed)
+    missing = [path for path in models if not path.exists()]
+    for path in missing:
+        fetch_detector(path)
+    return missing
+
+
 def fetch_detector(out: Path) -> None:
     """Write MediaPipe's short-range BlazeFace (Apache License 2.0) to the file ``out``.
 
-    Raises :class:`MilmerError` where something else is there, where pip cannot download the wheel,
-    or where this is not the file that was published.
+    Raises :class:`MilmerError` where pip cannot download the wheel, or where this is not the file
+    that was published.
     """
-    if out.exists():
-        if out.is_file() and out.stat().st_size == SIZE and storage.digest(out) == SHA256:
-            return
-        raise MilmerError("is there already", where=out, remedy="give the name of a new file")
     with tempfile.TemporaryDirectory() as folder:
         content = _member(_download(Path(folder)))
     with storage.replacing(out) as partial:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from milmer.errors import MilmerError
 from milmer.plain_text import escaped
 from milmer.plan import Plan, resume, snakemake_state
 
@@ -47,11 +48,14 @@ class Status:
     process: int | None
     stages: list[StageStatus]
     failure: str | None = None
+    unknown: str | None = None
+    """Why nobody can tell whether jobs of the last run are running, as if they were."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         stages = [stage.as_json() for stage in self.stages]
-        return {"process": self.process, "failure": self.failure, "stages": stages}
+        about = {"process": self.process, "failure": self.failure, "unknown": self.unknown}
+        return {**about, "stages": stages}
 
     def screen(self) -> str:
         """A line a stage, for people."""
@@ -73,6 +77,8 @@ class Status:
     def _heading(self) -> str:
         if self.process is not None:
             return f"A run is going on (process {self.process})."
+        if self.unknown is not None:
+            return f"{self.unknown}: what is called running may have ended."
         if any(stage.interrupted for stage in self.stages):
             return "No run is going on; the last was cut short: milmer resume goes on with it."
         if any(stage.missing for stage in self.stages):
@@ -84,8 +90,11 @@ def status(directory: Path) -> Status:
     """The state of a working directory, under the configuration of the last run there."""
     run = resume.last_run(directory)
     begun = snakemake_state.incomplete(directory)
-    process = resume.running(directory)
-    word = "running" if process is not None or snakemake_state.cluster_jobs(directory) else None
+    process, unknown = resume.running(directory), None
+    try:
+        running = process is not None or bool(snakemake_state.cluster_jobs(directory))
+    except MilmerError as error:
+        running, unknown = True, error.problem
     stages: dict[str, StageStatus] = {}
     times: dict[str, list[float]] = {}
     with contextlib.chdir(directory):  # the dataset's folder may be relative to it
@@ -93,7 +102,7 @@ def status(directory: Path) -> Status:
     for name, unit, path in plan.targets():
         stage = stages.setdefault(name, StageStatus(name))
         if path in begun:
-            getattr(stage, word or "interrupted").append(unit)
+            (stage.running if running else stage.interrupted).append(unit)
         elif not (directory / path).exists():
             stage.missing.append(unit)
         else:
@@ -103,7 +112,8 @@ def status(directory: Path) -> Status:
                 known.append(time)
     for name, known in times.items():
         stages[name].seconds = statistics.median(known) if known else None
-    return Status(process, list(stages.values()), snakemake_state.last_failure(directory))
+    failure = snakemake_state.last_failure(directory)
+    return Status(process, list(stages.values()), failure, unknown)
 
 
 def _span(seconds: float) -> str:

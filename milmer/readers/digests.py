@@ -1,12 +1,11 @@
 """Content digests and sizes of the files that a recording consists of."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from milmer.errors import MilmerError
-from milmer.limits import require_file
+from milmer.limits import read_errors, require_file
 from milmer.planned import raw_digest
 from milmer.readers.sidecars import companions
 
@@ -50,7 +49,7 @@ def samples_glimpse(path: Path) -> str:
     content = hashlib.sha256()
     for file in sample_files(path):
         size = file.stat().st_size
-        with _errors(file), open(file, "rb") as stream:
+        with read_errors(file), open(file, "rb") as stream:
             for start in (0, size // 2, max(0, size - _BLOCK)):
                 stream.seek(start)
                 content.update(stream.read(_BLOCK))
@@ -68,23 +67,13 @@ def _joint(parts: list[str]) -> str:
 
 def _digest_of(file: Path) -> str:
     require_file(file)
-    with _errors(file):
+    with read_errors(file):
         return raw_digest(file)
-
-
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise MilmerError("no such file", where=path) from error
-    except OSError as error:
-        raise MilmerError(f"cannot be read ({error.strerror})", where=path) from error
 
 
 def file_size(path: Path) -> int:
     """Bytes of a file; raises :class:`MilmerError` where it is missing or empty."""
-    with _errors(path):
+    with read_errors(path):
         size = path.stat().st_size
     if not size:
         raise MilmerError("is empty (0 bytes)", where=path, remedy="copy it again")

@@ -59,7 +59,7 @@ def test_the_command_fetches_the_backbones_of_all_variants(hub, tmp_path):
     ]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"backbone": {"name": str(tmp_path)}}))
     said = CliRunner().invoke(app, ["fetch", str(tmp_path / "mine.yaml")])
-    assert said.output == "nothing to download: all backbones are directories\n"
+    assert said.output == "nothing to download: backbones and face detectors are at hand\n"
 
 
 def test_a_backbone_is_at_hand_in_a_folder_in_the_cache_or_on_the_hub(

@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 import av
 import numpy as np
 import pytest
+import yaml
 from skimage.data import astronaut
 
 from milmer import storage
@@ -134,7 +135,7 @@ def test_without_the_package_the_way_out_is_told(monkeypatch, model, refused):
 
 
 def test_without_a_model_file_the_way_out_is_told(package, tmp_path, refused):
-    with refused("faces.detector_model", "milmer fetch-detector mediapipe"):
+    with refused("faces.detector", "name it as faces.detector_model; milmer fetch CONFIGURATION"):
         FaceFinder(FacesOptions(detector="mediapipe"))
     for path in (tmp_path / "gone.tflite", tmp_path):
         with refused("faces.detector_model", str(path)):
@@ -201,7 +202,7 @@ def test_the_real_detector_finds_a_real_face():
     pytest.importorskip("mediapipe", reason="the package mediapipe is not installed")
     path = os.environ.get("MILMER_MEDIAPIPE_MODEL")
     if not path:
-        pytest.skip("MILMER_MEDIAPIPE_MODEL names no file; milmer fetch-detector gets it")
+        pytest.skip("MILMER_MEDIAPIPE_MODEL names no file; make mediapipe gets it")
     picture = np.full((420, 560, 3), 120, np.uint8)
     picture[100:400, 200:540] = astronaut()[:300, 40:380]
     finder = FaceFinder(options(path))
@@ -238,21 +239,28 @@ def pip(monkeypatch):
 
 
 def test_the_published_model_is_taken_out_of_its_wheel(pip, inside, tmp_path):
-    out = tmp_path / "new" / "short.tflite"
-    status, told, _ = inside("fetch-detector", "mediapipe", out)
-    assert (status, "detector_model" in told) == (0, True)
+    out, config = tmp_path / "new" / "short.tflite", tmp_path / "mine.yaml"
+    faces = {"detector": "mediapipe", "detector_model": str(out)}
+    variants = {"faces": {"larger": {"size": 256}, "yunet": {"detector": "yunet"}}}
+    sections = {"faces": faces, "variants": variants, "backbone": {"name": str(tmp_path)}}
+    config.write_text(yaml.safe_dump(sections))
+    status, told, _ = inside("fetch", config)
+    assert (status, told) == (0, f"{out}: the model of the face detector\n")
     assert out.read_bytes() == b"TFL3 published"
     assert [path.name for path in out.parent.iterdir()] == ["short.tflite"]
     (command,) = pip["calls"]
     assert command[:5] == [sys.executable, "-P", "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:", "mediapipe==0.10.21"} < {*command}
     assert "install" not in command
-    # once it is there, nothing is downloaded; what is another's is left alone
-    assert inside("fetch-detector", "mediapipe", out)[0] == 0
-    assert len(pip["calls"]) == 1
+    # a file that is there is left alone
     out.write_bytes(b"mine")
-    status, _, told = inside("fetch-detector", "mediapipe", out)
-    assert (status, "is there already" in told, out.read_bytes()) == (1, True, b"mine")
+    nothing = "nothing to download: backbones and face detectors are at hand\n"
+    assert inside("fetch", config)[:2] == (0, nothing)
+    assert (out.read_bytes(), len(pip["calls"])) == (b"mine", 1)
+    del faces["detector_model"]
+    config.write_text(yaml.safe_dump(sections))
+    status, _, told = inside("fetch", config)
+    assert (status, "faces.detector: mediapipe needs a model file" in told) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +277,3 @@ def test_what_is_not_the_published_model_is_refused(pip, refused, tmp_path, chan
     pip |= change
     with refused("mediapipe", part, nothing_in=tmp_path):
         published_detector.fetch_detector(tmp_path / "a.tflite")
-
-
-def test_no_other_detector_needs_a_file(inside, tmp_path):
-    status, _, told = inside("fetch-detector", "yunet", tmp_path / "a")
-    assert (status, "give mediapipe" in told) == (1, True)

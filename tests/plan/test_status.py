@@ -98,6 +98,20 @@ def test_the_last_failure_of_the_last_run_is_told(directory):
     assert status(directory).failure is None
 
 
+def test_where_slurm_cannot_be_asked_the_rest_is_shown(directory, monkeypatch):
+    begun(directory, "results/trials/s03.parquet", "12")
+    monkeypatch.setenv("PATH", "")  # no squeue
+    said = CliRunner().invoke(app, ["status", "--directory", str(directory)])
+    assert said.exit_code == 0, said.output
+    first, trials, *_ = said.output.splitlines()
+    assert first == (
+        "SLURM does not say whether jobs of the last run are done (there is no squeue): what is "
+        "called running may have ended."
+    )
+    assert trials.split()[:4] == ["trials", "3", "of", "9"]
+    assert "running: s03  missing: s04" in trials
+
+
 def test_watching_ends_with_the_run(directory, monkeypatch):
     processes, waits = [4711, 4711, None], []
     monkeypatch.setattr(resume, "running", lambda _: processes.pop(0))

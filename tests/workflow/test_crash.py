@@ -274,3 +274,40 @@ def test_a_configuration_that_is_edited_before_it_goes_on_counts(fresh, undistur
         (folder / "mine.yaml").write_text(text)
         assert start(folder).wait(300) == 0
         assert content(folder) == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("put_back", [True, False])
+@pytest.mark.parametrize("moment", [0.3, 0.6])
+def test_code_that_is_edited_before_a_kill_makes_nothing_unless_it_is_there_to_go_on(
+    fresh, undisturbed, tmp_path, moment, put_back
+):
+    seconds, expected = undisturbed
+    for name in ("milmer", "rules", "workflow"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    folder, filtering = fresh(), tmp_path / "milmer/eeg/filtering.py"
+    command = [*COMMAND, "--snakefile", str(tmp_path / "Snakefile")]
+    run = psutil.Process(start(folder, command).pid)
+    time.sleep(moment * seconds)
+    text = filtering.read_text()
+    filtering.write_text(text.replace("return ", "return 2 * "))
+    time.sleep(1)  # jobs begin, or fail, by the code that is there now
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    if put_back:
+        filtering.write_text(text)
+    done = resume(folder)
+    assert done.returncode == 0, done.stderr
+    if put_back:
+        assert content(folder) == expected
+        return
+    edited = content(folder)
+    assert edited["segments/default/s01.h5"] != expected["segments/default/s01.h5"]
+    assert edited["faces/default/s01.h5"] == expected["faces/default/s01.h5"]
+    filtering.write_text(text)
+    assert start(folder, command).wait(300) == 0
+    assert content(folder) == expected
