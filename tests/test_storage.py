@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_when_a_file_is_closed_is_told(tmp_path, monkeypatch
 
 
 def test_of_a_long_reason_the_beginning_is_told(tmp_path):
-    text = str(limits.unreadable(tmp_path, ValueError("x" * 301 + "\nmore"), ""))
+    text = str(limits.unreadable(tmp_path, ValueError("x" * 301 + "\nmore"), "try"))
     assert text == f"{tmp_path}: cannot be read ({'x' * 300}); try"
     assert "(KeyError)" in str(limits.unreadable(tmp_path, KeyError(), ""))
 
