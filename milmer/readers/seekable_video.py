@@ -22,7 +22,6 @@ from milmer.readers.time_axis import (
     decoding_axis,
     pauses,
     presentation_axis,
-    program_axis,
     require_trust,
 )
 from milmer.readers.video import (
@@ -80,14 +79,16 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
         if kind == "count" and not packets.number_untimed():  # a bare stream, at the rate it names
             unit = interval
         begin, index = container.start_time, video.index
+        delays = (0, DELAY if video.codec_context.has_b_frames else 0)
+        if packets.filled_in and video.codec_context.name in ("mpeg1video", "mpeg2video"):
+            # By the standard, decoding is ahead by one frame, or by none.
+            delays = (int(packets.reordered(interval / unit)),) * 2
     picture, cut_off = upright(head), _cut_off(path)
     try:
         if kind == "pts":
             axis = presentation_axis(packets, name)
-        elif packets.filled_in:
-            axis = program_axis(packets, interval / unit)
         else:
-            axis = decoding_axis(packets, reordered=kind == "count")
+            axis = decoding_axis(packets, interval / unit, delays)
         if times is None:
             require_trust(axis, unit, sound, () if cut_off else lengths)
     except UntrustedError as error:

@@ -3,7 +3,8 @@
 Presentation times are used where a container has any. AVI and ASF hold decoding times only: sorted,
 they are the times at which frames are shown, but beside a pause of the camera it is not known which
 frames of a codec with reordering come before it. MPEG program streams and Ogg name the time of some
-frames only; the others follow at the nominal rate, which a pause makes wrong. Frames whose time is
+frames only: at a high bit rate of nearly all. The others lie in between, no nearer to each other
+than at the nominal rate, so that it is known how far their times can be off. Frames whose time is
 not known to two frames are left out; a file with many of them is refused.
 """
 
@@ -20,8 +21,6 @@ DELAY = 2  # frames by which decoders reorder, at most, as encoders use them
 _TRUST = 2.0  # frames by which a time may be wrong
 _REORDERED = 32  # places by which packets may be out of order; FFmpeg's codecs allow 16
 _DOUBTFUL = 0.1  # share of frames without a certain time from which on a file is refused
-_UNLIKE = 0.02  # share by which the rate may be another than the one that a stream names
-_VARYING = 0.1  # share of uneven stretches from which on the others are even by chance
 _OUTLASTS = 1.0  # s by which sound may outlast pictures that carry no times
 _TOLD = 3  # pauses, the longest
 _IMPOSSIBLE = 0.05  # share of packets out of order beyond which they are not damage
@@ -54,6 +53,12 @@ class Packets:
         """Whether FFmpeg guessed times of pictures that a stream of MPEG does not name."""
         pairs = zip(self.pts, self.place, strict=True)
         return any(place == NONE and (self.program or pts != NONE) for pts, place in pairs)
+
+    def reordered(self, interval: float) -> bool:
+        """Whether a picture is named that waits for more than the next one to be decoded."""
+        packets = zip(self.pts, self.dts, self.place, strict=True)
+        waits = [pts - dts for pts, dts, place in packets if NONE not in (pts, dts, place)]
+        return max(waits, default=0) > 1.5 * interval
 
     def number_untimed(self) -> bool:
         """Whether any packet has a decoding time; where none has, they get their numbers."""
@@ -109,42 +114,52 @@ def _before_jumps(pts: np.ndarray, page: np.ndarray) -> np.ndarray:
     return np.append(jumps, False)[group]
 
 
-def program_axis(packets: Packets, interval: float) -> Axis:
-    """The axis of decoding times of which some are named; raises :class:`UntrustedError`.
+def decoding_axis(packets: Packets, interval: float, delays: tuple[int, int]) -> Axis:
+    """The axis of decoding times; raises :class:`UntrustedError`.
 
-    A packet of MPEG names the time of the first picture in it. Those in between are spread evenly,
-    if the rate that the stream names, one frame an ``interval``, is the camera's there.
+    ``interval`` is that of the frame rate that the stream names. ``delays`` are the least and the
+    greatest number of frames by which decoding is ahead of showing.
+    """
+    if packets.filled_in:
+        stamps, spare = _between_named(packets, interval)
+    else:
+        stamps = np.unique([dts for dts in packets.dts if dts != NONE]).astype(float)
+        spare = np.zeros(len(stamps))
+    if len(stamps) <= max(delays):
+        return Axis(np.rint(stamps).astype(np.int64), spare > 0)
+    step = interval if packets.filled_in else float(np.median(np.diff(stamps)))
+    least, most = (_shown_later(stamps, delay, step) for delay in delays)
+    wrong = np.abs(most - least) + np.append(spare[delays[0] :], spare[-1:].repeat(delays[0]))
+    return Axis(np.rint(stamps[0] + least).astype(np.int64), wrong > _TRUST * step)
+
+
+def _shown_later(stamps: np.ndarray, delay: int, step: float) -> np.ndarray:
+    """When frames are shown after the first one, if decoding is ahead by ``delay`` frames."""
+    after = stamps[-1] + step * np.arange(1, delay + 1)
+    return np.concatenate([stamps, after])[delay:] - stamps[delay]
+
+
+def _between_named(packets: Packets, interval: float) -> tuple[np.ndarray, np.ndarray]:
+    """Decoding times of all packets where some are named, and by how much each may be wrong.
+
+    A packet of MPEG names the time of the first picture in it. Those in between are spread evenly.
+    None is shown for less than an ``interval``, so what a stretch has beyond that is to spare.
     """
     dts, place = np.array(packets.dts), np.array(packets.place)
     named = np.unique(place, return_index=True)[1]
     named = np.sort(named[(place[named] != NONE) & (dts[named] != NONE)])
-    if not len(named) or (np.diff(dts[named]) <= 0).any():
-        raise UntrustedError("none is named, or the clock goes back")
+    if len(named) < 2 or (np.diff(dts[named]) <= 0).any():
+        raise UntrustedError("fewer than two are named, or the clock goes back")
     count, time = np.diff(named), np.diff(dts[named])
-    step = np.median(time / count) if len(count) else interval
     number = np.arange(len(dts))
     stamps = np.interp(number, named, dts[named])
-    stamps += step * (np.minimum(number - named[0], 0) + np.maximum(number - named[-1], 0))
-    doubtful = np.zeros(len(dts), bool)
-    jumps = np.abs(time - count * step) > _TRUST * step
-    unlike = max(_UNLIKE, _TRUST / max(1, count.sum()))
-    if jumps.sum() > _VARYING * len(jumps) or abs(step / interval - 1) > unlike:
-        raise UntrustedError(f"the rate varies, and {len(named)} of {len(dts)} are named")
-    for i in np.flatnonzero(jumps):
-        doubtful[max(0, named[i] + 1 - DELAY) : named[i + 1] + DELAY] = True
-    return Axis(np.rint(stamps).astype(np.int64), doubtful)
-
-
-def decoding_axis(packets: Packets, reordered: bool) -> Axis:
-    """The axis of sorted decoding times; ``reordered`` where frames are decoded ahead."""
-    stamps = np.unique([dts for dts in packets.dts if dts != NONE])
-    doubtful = np.zeros(len(stamps), bool)
-    if reordered and len(stamps) > DELAY:
-        step = np.median(np.diff(stamps))
-        after = stamps[-1] + step * np.arange(1, DELAY + 1)
-        late = np.concatenate([stamps[DELAY:], after]) - stamps[DELAY]
-        doubtful = np.abs(late - (stamps - stamps[0])) > _TRUST * step
-    return Axis(stamps, doubtful)
+    stamps += interval * (np.minimum(number - named[0], 0) + np.maximum(number - named[-1], 0))
+    spare = np.where(time < (count - 1) * interval, time, np.abs(time - count * interval))
+    spare = spare * (count - 1) / count
+    # Before the first name and after the last one, pictures are as uneven as anywhere.
+    spare = np.concatenate([[spare.max()], spare, [spare.max()]])[np.searchsorted(named, number)]
+    spare[named] = 0
+    return stamps, spare
 
 
 def require_trust(axis: Axis, unit: float, sound: float, lengths: Sequence[int]) -> None:

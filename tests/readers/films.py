@@ -12,12 +12,18 @@ UNEVEN = (np.cumsum(np.random.default_rng(0).integers(1, 4, FRAMES)) - 1).tolist
 _WIDTH, _HEIGHT, _BITS = 128, 96, 8
 
 
-def pictures(count=FRAMES, width=_WIDTH, height=_HEIGHT):
-    """Frames of moving noise; their upper third holds their number as black and white fields."""
-    noise = np.random.default_rng(1).integers(60, 190, (height // 8 + 8, width // 8 + 8))
+def pictures(count=FRAMES, width=_WIDTH, height=_HEIGHT, grain=0):
+    """Frames of moving noise; their upper third holds their number as black and white fields.
+
+    ``grain`` is the size of further noise, which takes many bits.
+    """
+    rng = np.random.default_rng(1)
+    noise = rng.integers(60, 190, (height // 8 + 8, width // 8 + 8))
     for i in range(count):
         rows, columns = np.arange(height) // 8 + i // 7 % 8, np.arange(width) // 8 + i // 5 % 8
         picture = np.repeat(noise[rows][:, columns, None], 3, axis=2).astype(np.uint8)
+        if grain:
+            picture += rng.integers(0, grain, picture.shape, np.uint8)
         field = width // _BITS
         for bit in range(_BITS):
             level = 235 if i >> bit & 1 else 16
@@ -33,7 +39,7 @@ def number_in(frame):
     return sum((part.mean() > 125) << bit for bit, part in enumerate(fields))
 
 
-def film(path, codec="libx264", b_frames=0, times=None, form=None, first=0, sound=0.0, **options):
+def film(path, codec="libx264", b_frames=0, times=None, form=None, first=0, sound=0.0, grain=0, **options):
     """Write a film; frame i is shown at ``times[i]`` + ``first``, in numbers of frames.
 
     ``sound`` is the length of its sound in s. A group of pictures has 20 frames.
@@ -59,7 +65,7 @@ def film(path, codec="libx264", b_frames=0, times=None, form=None, first=0, soun
             frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
             frame.sample_rate, frame.pts = 8000, 0
             container.mux(voice.encode(frame))
-        for i, picture in enumerate(pictures(FRAMES, **size)):
+        for i, picture in enumerate(pictures(FRAMES, **size, grain=grain)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = (i if times is None else times[i]) + first
             frame.time_base = Fraction(1, RATE)

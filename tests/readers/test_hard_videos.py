@@ -13,7 +13,7 @@ from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
 from milmer.faces.crops import frame_numbers
 from milmer.readers.seekable_video import frames_of, probe
-from milmer.readers.time_axis import Packets, UntrustedError, presentation_axis, program_axis
+from milmer.readers.time_axis import Packets, UntrustedError, decoding_axis, presentation_axis
 from milmer.readers.video import Clip, upright
 from tests.readers.films import FRAMES, RATE, STALL, UNEVEN, film, number_in, pictures
 
@@ -204,25 +204,60 @@ def said_by(program, times):
     return said
 
 
+def program_axis(times, interval=10, delay=0):
+    return decoding_axis(said_by(True, times), interval, (delay, delay))
+
+
 def test_containers_that_name_some_times_spread_the_others_evenly():
     times = [100 + 10 * i if i % 7 == 3 else None for i in range(400)]
-    axis = program_axis(said_by(True, times), 10)
+    axis = program_axis(times)
     assert axis.stamps.tolist() == [100 + 10 * i for i in range(400)]
     assert not axis.doubtful.any()
-    # After number 17 the camera stalls for as long as 50 frames; 24 is the next that is named.
-    stalled = [time and time + 500 * (i > 17) for i, time in enumerate(times)]
-    axis = program_axis(said_by(True, stalled), 10)
-    assert np.flatnonzero(axis.doubtful).tolist() == list(range(16, 26))
-    certain = np.flatnonzero(~axis.doubtful)
-    assert axis.stamps[certain].tolist() == [100 + 10 * i + 500 * (i > 17) for i in certain]
-    uneven = [100 + int(10 * i + 60 * np.sin(i)) if i % 7 == 3 else None for i in range(400)]
-    with pytest.raises(UntrustedError, match="the rate varies, and 57 of 400 are named"):
-        program_axis(said_by(True, uneven), 10)
-    with pytest.raises(UntrustedError, match="the rate varies, and 57 of 400 are named"):
-        program_axis(said_by(True, times), 5)
     back = [time and (time if i < 200 else time - 1500) for i, time in enumerate(times)]
     with pytest.raises(UntrustedError, match="the clock goes back"):
-        program_axis(said_by(True, back), 10)
+        program_axis(back)
+    with pytest.raises(UntrustedError, match="fewer than two are named"):
+        program_axis(times[:10])
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_containers_that_name_some_times_do_not_know_those_beside_a_pause(delay):
+    # After number 18 the camera stalls for as long as 50 frames; 17 and 24 are named.
+    shown = np.array([100 + 10 * i + 500 * (i > 18) for i in range(400)])
+    axis = program_axis([int(t) if i % 7 == 3 else None for i, t in enumerate(shown)], delay=delay)
+    first = shown[delay] - 100
+    doubtful = (np.flatnonzero(axis.doubtful) + delay).tolist()
+    assert doubtful == [*range(delay, 3), *range(18, 24), *range(396, 400 + delay)]
+    certain = np.flatnonzero(~axis.doubtful)
+    assert (axis.stamps[certain] + first).tolist() == shown[certain + delay].tolist()
+
+
+def test_containers_that_name_some_times_bound_those_of_uneven_frames():
+    shown = np.cumsum([10 + 30 * (i % 20 == 10) for i in range(400)])  # one is late by 3 frames
+    named = np.arange(400) % 2 == 1
+    axis = program_axis([int(t) if n else None for t, n in zip(shown, named, strict=True)])
+    assert not axis.doubtful.any()
+    assert axis.stamps[named].tolist() == shown[named].tolist()
+    assert np.abs(axis.stamps - shown).max() <= 20
+    named = np.arange(400) % 4 == 1
+    axis = program_axis([int(t) if n else None for t, n in zip(shown, named, strict=True)])
+    late = [i for i in range(400) if i % 20 in (10, 11, 12)]
+    assert np.flatnonzero(axis.doubtful).tolist() == [0, *late, 398, 399]
+
+
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video"])
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize("times", [UNEVEN, STALL], ids=["uneven", "stall"])
+def test_program_streams_of_varying_rate_are_used_where_pictures_are_large(
+    tmp_path, codec, b_frames, times
+):
+    large, small = ({"qmin": q, "qmax": q, "b": "20M"} for q in ("4", "20"))
+    path = film(tmp_path / "a.mpg", codec, b_frames, times, "mpeg", grain=60, **large)
+    error, clip, found = off(path, times)
+    assert error < 2.05
+    assert len(found) == clip.frames == FRAMES
+    path = film(tmp_path / "b.vob", codec, b_frames, times, "vob", grain=60, **small)
+    assert refusal_of(path).startswith("they are uneven, and those of ")
 
 
 def test_containers_of_interlaced_video_name_the_time_of_every_second_field():
