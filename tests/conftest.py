@@ -189,6 +189,16 @@ def hostile(once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hard(once, recordings) -> Path:
+    """What make_hard_inputs.py writes: that beside the recordings, or the one in tools/."""
+    tools = [place / "tools" / "make_hard_inputs.py" for place in (recordings.parent, REPOSITORY)]
+    tool = next(tool for tool in tools if tool.is_file())
+    environment = os.environ | {"PYTHONSAFEPATH": ""}  # it imports what lies beside it
+    command = [sys.executable, tool]
+    return once("hard", lambda path: subprocess.run([*command, path], check=True, env=environment))
+
+
+@pytest.fixture(scope="session")
 def deap_from_real(once, recordings) -> Callable[..., Path]:
     """``deap_from_real(name, *options)``: what tools/make_deap_from_real.py writes with them."""
 

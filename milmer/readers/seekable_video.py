@@ -65,7 +65,7 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
     trusted to two frames, and where ``times`` are not as many as the frames.
     """
     with reading(path, *DECODING_ERRORS), open_container(path) as container:
-        video, name = video_of(container, path, stream), container.format.name
+        (video, another), name = video_of(container, path, stream), container.format.name
         kind = "pts"
         if name in DECODING_TIMES:
             kind = "count" if video.codec_context.has_b_frames else "dts"
@@ -98,6 +98,8 @@ def probe(path: Path, stream: int | None = None, times: np.ndarray | None = None
             remedy="convert the camera's own file to MP4 or MKV, or leave it out",
         ) from error
     if len(axis.stamps) < 2:
+        if stream is None and another is not None:  # a cover that is not marked as one
+            return probe(path, another, times)
         raise unusable(path, "holds fewer than two pictures")
     notes += axis.notes
     seconds = (axis.stamps - axis.stamps[0]) * unit  # (frame,)

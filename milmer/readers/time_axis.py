@@ -125,7 +125,7 @@ def decoding_axis(packets: Packets, interval: float, delays: tuple[int, int]) ->
     else:
         stamps = np.unique([dts for dts in packets.dts if dts != NONE]).astype(float)
         spare = np.zeros(len(stamps))
-    if len(stamps) <= max(delays):
+    if len(stamps) <= 1 + max(delays):
         return Axis(np.rint(stamps).astype(np.int64), spare > 0)
     step = interval if packets.filled_in else float(np.median(np.diff(stamps)))
     least, most = (_shown_later(stamps, delay, step) for delay in delays)

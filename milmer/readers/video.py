@@ -147,10 +147,11 @@ def open_container(path: Path) -> av.container.InputContainer:
 
 def video_of(
     container: av.container.InputContainer, path: Path, number: int | None = None
-) -> av.VideoStream:
+) -> tuple[av.VideoStream, int | None]:
     """The default video stream, or the ``number``-th video, from 0; never a cover picture.
 
-    Raises :class:`MilmerError` where there is none.
+    Returns the number of another video too, if there is one. Raises :class:`MilmerError` where
+    there is none.
     """
     films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not films:
@@ -166,7 +167,7 @@ def video_of(
     if stream.codec_context is None:
         raise unusable(path, "unknown codec in its header")
     stream.codec_context.options = PIXELS
-    return stream
+    return stream, next((i for i, film in enumerate(films) if film is not stream), None)
 
 
 def packets_of(

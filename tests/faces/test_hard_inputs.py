@@ -5,7 +5,6 @@ beside, before or behind it. No crop that counts as detected may be of anybody e
 """
 
 import itertools
-import sys
 
 import cv2
 import numpy as np
@@ -14,30 +13,10 @@ import pytest
 from milmer.faces.cropper import Cropper
 from milmer.faces.options import FacesOptions
 from milmer.readers.seekable_video import probe
-from tests.conftest import REPOSITORY
 from tests.faces.scenes import another, blank, film, paste, real_face
 
 STEP = 8  # frames at 25 a second: about ten in 3 s, as by default
 FACE = 0.42  # width of a face as detected, in that of the other's picture
-
-
-@pytest.fixture(scope="module")
-def hard(once, recordings):
-    """``hard(folder)``: what tools/make_hard_inputs.py writes there."""
-
-    def write(name):
-        def make(path):
-            sys.path.insert(0, str(REPOSITORY / "tools"))
-            try:
-                import make_hard_inputs
-            finally:
-                sys.path.pop(0)
-            path.mkdir()
-            getattr(make_hard_inputs, name)(path)
-
-        return once(f"hard_{name}", make)
-
-    return write
 
 
 def cropped(video, place=None, step=STEP, **options):
@@ -59,7 +38,7 @@ def lefts(crops):
     ("name", "away"), [("covered_for_a_moment", (60, 80)), ("walks_in", (0, 30))]
 )
 def test_two_faces_show_the_participant_alone(hard, name, away):
-    found, crops, _ = cropped(hard("two_faces") / f"{name}.mp4")
+    found, crops, _ = cropped(hard / "two_faces" / f"{name}.mp4")
     assert lefts(crops).max() < 352 - 60  # the poster is farther right
     hidden = [away[0] <= crop.number < away[1] for crop in crops]
     assert [not crop.detected for crop in crops] == hidden
@@ -70,7 +49,7 @@ def test_two_faces_show_the_participant_alone(hard, name, away):
 
 
 def test_two_faces_by_their_places(hard):
-    video = hard("two_faces") / "walks_in.mp4"
+    video = hard / "two_faces" / "walks_in.mp4"
     _, crops, _ = cropped(video, "right")
     assert lefts(crops).min() > 380
     _, boxed, _ = cropped(video, "380 20 96 96")
@@ -85,7 +64,7 @@ def test_two_faces_by_their_places(hard):
 
 
 def test_far_away_faces_are_found(hard, recordings, tmp_path):
-    video = hard("far_away") / "room_camera.mp4"
+    video = hard / "far_away" / "room_camera.mp4"
     original = film(tmp_path / "near.mp4", real_face(recordings, 60))
     near, _, _ = cropped(original, step=2)
     far, crops, _ = cropped(video, step=2)
@@ -96,18 +75,36 @@ def test_far_away_faces_are_found(hard, recordings, tmp_path):
     assert without.detected < 0.5 * near.detected
 
 
+# ------------------------------------------------------------------------------------------ phone
+
+
+def test_phone_faces_are_found_in_as_many_frames_mirrored(hard):
+    upright, crops, _ = cropped(hard / "phone" / "upright.mp4")
+    mirrored, across, _ = cropped(hard / "phone" / "mirrored.mp4")
+    assert upright.detected == mirrored.detected > 15
+    for crop, other in zip(crops, across, strict=True):
+        left, _, width, _ = crop.box
+        assert other.box[0] == pytest.approx(352 - left - width, abs=10)
+
+
 # --------------------------------------------------------------------------------------- variants
 
 
 class Scene:
-    """Pictures of a participant and somebody else, who are at these places in each frame."""
+    """Pictures of a participant and of others, who are at these places in each frame.
+
+    A ``mirror`` and a ``poster`` show the participant, mirrored.
+    """
 
     def __init__(self, recordings, **place):
         self.place, self.real = place, real_face(recordings)
         self.heads = [cv2.resize(f[40:280, 60:290], (180, 180)) for f in self.real]
+        other = another(180)
+        self.still = {"other": other, "third": other[:, ::-1] // 2 + 60}
+        self.still["poster"] = self.heads[40][:, ::-1]
 
     def frame(self, i):
-        """The picture, where the participant's is, and where the other's (None: away)."""
+        """The picture, where the participant's is, and where those of others are (None: away)."""
         picture, where = blank(), {}
         for name, place in self.place.items():
             where[name] = place(i)
@@ -115,9 +112,9 @@ class Scene:
                 left, top, side = where[name]
                 turn = i % (2 * len(self.heads) - 2)
                 head = self.heads[min(turn, 2 * len(self.heads) - 2 - turn)]
-                head = another(round(side)) if name != "participant" else head
+                head = self.still.get(name, head[:, ::-1] if name == "mirror" else head)
                 paste(picture, cv2.resize(head, (round(side),) * 2), left, top)
-        return picture, where.get("participant"), where.get("other")
+        return picture, where.pop("participant"), [place for place in where.values() if place]
 
 
 def sway(i, left, top, side):
@@ -191,6 +188,37 @@ SCENES = {
         },
         0.9,
     ),
+    "one of three leaves": (
+        300,
+        {
+            "other": lambda i: when(i < 150, sway(i, 20 - max(0, i - 120) * 8, 60, 150)),
+            "third": lambda i: sway(i + 20, 470, 90, 130),
+            "participant": lambda i: (230, 60, 180),
+        },
+        0.95,
+    ),
+    "the participant of three leaves and returns": (
+        400,
+        {
+            "other": lambda i: sway(i, 20, 60, 130),
+            "third": lambda i: sway(i + 20, 470, 90, 120),
+            "participant": lambda i: when(not 150 <= i < 250, (230, 60, 180)),
+        },
+        0.9,
+    ),
+    "a mirrored portrait on the wall": (
+        300,
+        {
+            "poster": lambda i: (400, 40, 200),
+            "participant": lambda i: when(not 100 <= i < 160, (60, 80, 160)),
+        },
+        0.9,
+    ),
+    "a mirror": (
+        250,
+        {"mirror": lambda i: (430, 30, 110), "participant": lambda i: (60, 60, 190)},
+        0.9,
+    ),
     "another before the participant came": (
         400,
         {
@@ -211,11 +239,12 @@ def test_no_detected_crop_is_of_somebody_else(recordings, tmp_path, name):
     found, crops, _ = cropped(video)
     for crop in crops:
         if crop.detected:
-            _, own, other = frames[crop.number]
+            _, own, others = frames[crop.number]
             assert own is not None, crop.number
             assert inside(crop.box, own), (crop.number, crop.box, own)
-            if other is not None and inside(crop.box, other):  # one before the other
-                assert crop.box[2] != pytest.approx(FACE * other[2], rel=0.15)
+            for other in others:
+                if inside(crop.box, other):  # one before the other
+                    assert crop.box[2] != pytest.approx(FACE * other[2], rel=0.15)
     there = [own is not None for _, own, _ in frames[STEP // 2 :: STEP]]
     assert found.detected >= least * sum(there)
     assert found.tracks >= 2

@@ -39,36 +39,52 @@ def number_in(frame):
     return sum((part.mean() > 125) << bit for bit, part in enumerate(fields))
 
 
-def film(path, codec="libx264", b_frames=0, times=None, form=None, first=0, sound=0.0, grain=0, **options):
+def film(
+    path,
+    codec="libx264",
+    b_frames=0,
+    times=None,
+    form=None,
+    first=0,
+    sound=0.0,
+    grain=0,
+    size=(_WIDTH, _HEIGHT),
+    pixels=None,
+    rate=RATE,
+    header=(),
+    **options,
+):
     """Write a film; frame i is shown at ``times[i]`` + ``first``, in numbers of frames.
 
-    ``sound`` is the length of its sound in s. A group of pictures has 20 frames.
+    ``sound`` is the length of its sound in s, ``header`` are options of the container. A group of
+    pictures has 20 frames.
     """
-    size = {"width": _WIDTH, "height": _HEIGHT}
-    if codec == "h263":
-        size = {"width": 176, "height": 144}
+    width, height = (176, 144) if codec == "h263" else size
     options = {"g": "20", **options}
     if codec in ("libx264", "libx265", "mpeg4", "mpeg2video", "mpeg1video"):
         options["bf"] = str(b_frames)
     if codec == "libx265":
-        options["x265-params"] = "log-level=none"
+        options["x265-params"] = "log-level=none" + options.get("x265-params", "")
     elif codec != "libx264":
         options.setdefault("b", "2M")
-    with av.open(str(path), "w", format=form) as container:
-        stream = container.add_stream(codec, rate=RATE, options=options)
-        stream.width, stream.height = size["width"], size["height"]
-        stream.pix_fmt = {"mjpeg": "yuvj420p", "prores": "yuv422p10le"}.get(codec, "yuv420p")
-        stream.time_base = stream.codec_context.time_base = Fraction(1, RATE)
+    with av.open(str(path), "w", format=form, options=dict(header)) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height = width, height
+        usual = {"mjpeg": "yuvj420p", "prores": "yuv422p10le"}.get(codec, "yuv420p")
+        stream.pix_fmt = pixels or usual
+        stream.time_base = stream.codec_context.time_base = 1 / Fraction(rate)
         if sound:
-            voice = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+            voice = container.add_stream(
+                "libopus" if path.suffix == ".webm" else "pcm_s16le", rate=8000, layout="mono"
+            )
             samples = np.zeros((1, int(8000 * sound)), np.int16)
             frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
             frame.sample_rate, frame.pts = 8000, 0
             container.mux(voice.encode(frame))
-        for i, picture in enumerate(pictures(FRAMES, **size, grain=grain)):
+        for i, picture in enumerate(pictures(FRAMES, width, height, grain)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = (i if times is None else times[i]) + first
-            frame.time_base = Fraction(1, RATE)
+            frame.time_base = 1 / Fraction(rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

@@ -4,6 +4,7 @@ Each frame shows its number, so that what is read can be compared with when it w
 """
 
 import struct
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -118,6 +119,85 @@ def test_containers_without_all_times_are_off_by_two_frames_or_refused(
     assert len(found) + len(clip.lost) == clip.frames == FRAMES
     for wanted in ([2], [45, 50], [FRAMES - 2]):
         assert shown(path, clip, wanted) == {n: found[n] for n in wanted if n in found}
+
+
+def kind(name, codec="libx264", **settings):
+    return pytest.param(name, codec, settings, id=f"{codec}-{name}")
+
+
+NTSC = Fraction(30000, 1001)
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+KINDS = [
+    kind("first picture late.webm", "libvpx-vp9", first=30, sound=3.0),
+    kind("fragments.mp4", b_frames=2, header=FRAGMENTS),
+    kind("fragments that begin late.mp4", b_frames=2, first=2500, header=FRAGMENTS),
+    kind("no edit list.mp4", b_frames=2, header={"use_editlist": "0"}),
+    kind("negative offsets.mp4", b_frames=2, header={"movflags": "negative_cts_offsets"}),
+    kind("open groups.mp4", "libx265", **{"x265-params": ":open-gop=1:keyint=20:bframes=3"}),
+    kind("open groups.ts", "libx265", **{"x265-params": ":open-gop=1:keyint=20:bframes=3"}),
+    kind("no key frame but the first.mp4", **{"x264-params": "intra-refresh=1"}),
+    kind("deep pyramid.ts", **{"x264-params": "bframes=16:b-adapt=0:ref=16:keyint=60"}),
+    kind("fields.mp4", b_frames=2, **{"x264-params": "bff=1"}),
+    kind("fields.ts", "mpeg2video", b_frames=2, flags="+ilme+ildct"),
+    kind("clock runs over.ts", b_frames=2, first=int((2**33 / 90000 - 2.4) * RATE)),
+    kind("odd size.mkv", "ffv1", size=(127, 95)),
+    kind("odd size.webm", "libvpx-vp9", size=(127, 95)),
+    kind("grey.mkv", "ffv1", pixels="gray"),
+    kind("grey of 16 bits.mkv", "ffv1", pixels="gray16le"),
+    kind("10 bits.mp4", b_frames=2, pixels="yuv420p10le"),
+    kind("10 bits.mkv", "libx265", pixels="yuv420p10le"),
+    kind("alpha.webm", "libvpx-vp9", pixels="yuva420p"),
+    kind("alpha.mov", "prores_ks", pixels="yuva444p10le"),
+    kind("hidden pictures.webm", "libvpx-vp9", **{"auto-alt-ref": "1", "lag-in-frames": "16"}),
+    kind("raw.avi", "rawvideo", pixels="bgr24"),
+    kind("raw.nut", "rawvideo", pixels="rgb24"),
+    kind("ntsc.mp4", b_frames=2, rate=NTSC),
+    kind("ntsc.mkv", b_frames=2, rate=NTSC),
+    kind("live.mkv", b_frames=2, header={"live": "1"}),
+    kind("cameras.mxf", "mpeg2video", b_frames=2, flags="+ilme+ildct"),
+    kind("moving.gif", "gif", pixels="rgb8"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "settings"), KINDS)
+def test_kinds_of_healthy_files_are_exact(tmp_path, name, codec, settings):
+    path = film(tmp_path / name, codec, **settings)
+    clip = probe(path)
+    rate = settings.get("rate", RATE)
+    assert clip.times == pytest.approx(np.arange(FRAMES) / float(rate), abs=0.001)  # as in MKV
+    assert (clip.width, clip.height) == settings.get("size", (128, 96))
+    assert shown(path, clip) == {n: n for n in range(FRAMES)}
+    for number in (2, 38, FRAMES - 1):
+        assert shown(path, clip, [number]) == {number: number}
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "form"),
+    [
+        ("mkv", "libx264", None),
+        ("webm", "libvpx", None),
+        ("ts", "libx264", None),
+        ("flv", "libx264", None),
+        ("avi", "mjpeg", None),
+        ("mpg", "mpeg2video", "mpeg"),
+        ("ogv", "libvpx", "ogg"),
+        ("mp4", "libx264", None),
+    ],
+)
+def test_kinds_of_files_that_are_cut_off_keep_what_is_there(tmp_path, kind, codec, form):
+    path = film(
+        tmp_path / f"a.{kind}",
+        codec,
+        form=form,
+        header={"movflags": "faststart"} if kind == "mp4" else {},
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    clip = probe(path)
+    seen = shown(path, clip)
+    whole = {n: k for n, k in seen.items() if n < max(seen)}
+    assert 20 < len(whole) < FRAMES - 8
+    assert whole == {n: n for n in range(len(whole))}
+    assert clip.times == pytest.approx(np.arange(clip.frames) / RATE)
 
 
 def test_containers_with_an_edit_list_show_what_it_shows(tmp_path):
@@ -432,8 +512,11 @@ def test_damaged_all_over_is_refused(tmp_path, refused):
 # ---------------------------------------------------------------------------- streams and starts
 
 
-def two_videos(path, default, cover=False):
-    """Blue, and then the film; ``default`` is the number of the default stream."""
+def two_videos(path, default, cover=False, marked=True):
+    """Blue, and then the film; ``default`` is the number of the default stream.
+
+    With ``cover``, the blue is a single picture, which is ``marked`` as a cover or not.
+    """
     with av.open(str(path), "w") as container:
         streams = []
         for i in range(2):
@@ -443,7 +526,7 @@ def two_videos(path, default, cover=False):
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             stream.disposition = av.stream.Disposition.default if i == default else 0
             streams.append(stream)
-        if cover:
+        if cover and marked:
             streams[0].disposition = av.stream.Disposition.attached_pic
         for i, picture in enumerate(pictures(30)):
             for k, stream in enumerate(streams):
@@ -468,11 +551,16 @@ def test_the_default_video_stream_is_read_or_the_one_asked_for(tmp_path, refused
             probe(path, 2)
 
 
-def test_a_cover_picture_is_no_video(tmp_path):
-    path = two_videos(tmp_path / "a.mp4", 1, cover=True)
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi"])
+def test_a_cover_picture_is_no_video(tmp_path, refused, kind, marked):
+    path = two_videos(tmp_path / f"a.{kind}", int(marked), cover=True, marked=marked)
     clip = probe(path)
     assert clip.frames == 30
     assert shown(path, clip, [9]) == {9: 9}
+    if kind == "mkv":  # which marks no video as a cover
+        with refused("a.mkv: holds fewer than two pictures"):
+            probe(path, 0)
 
 
 def test_a_first_picture_after_the_files_start_is_told(tmp_path):
