@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from milmer.errors import MilmerError
-from milmer.limits import VALUES, require_size, require_written_out, shortened
+from milmer.limits import VALUES, read_errors, require_size, require_written_out, shortened
 
 WORKFLOW_CONFIG = Path(__file__).parents[1] / "config.yaml"
 """The configuration beside the Snakefile."""
@@ -18,11 +18,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The sections of a configuration file as they are written, not yet validated."""
     require_size(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with read_errors(path):
+            text = path.read_text(encoding="utf-8")
         if "<<" in text:  # PyYAML writes out merge keys itself, before the values can be counted
             require_written_out(_outline(yaml.compose(text, _Strict), {}), str(path))
         user = yaml.load(text, _Strict) or {}
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise MilmerError(str(error), where=path) from error
     if not isinstance(user, dict):
         raise MilmerError("contains no sections", where=path, remedy="write it like config.yaml")

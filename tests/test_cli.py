@@ -237,11 +237,18 @@ def test_the_defaults_of_synth_are_those_of_the_twin(inside):
 
 def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path, inside):
     (tmp_path / "latin.yaml").write_bytes(b"dataset: {root: caf\xe9}")
-    for name in ("none.yaml", "latin.yaml"):
-        code, _, error = inside("config", tmp_path / name)
+    (tmp_path / "folder.yaml").mkdir()
+    reasons = {
+        "none": "no such file\n",
+        "latin": "utf-8",
+        "folder": "cannot be read (Is a directory)",
+    }
+    for name, reason in reasons.items():
+        code, _, error = inside("config", tmp_path / f"{name}.yaml")
         assert code == 1
         assert error.count("\n") == 1
-        assert name in error
+        assert f"{name}.yaml: " in error
+        assert reason in error
 
 
 def test_synth_writes_a_dataset(tmp_path):
