@@ -15,9 +15,9 @@ from pydantic import Field, ValidationError
 from milmer.backbone.options import (
     LOCAL,
     BackboneOptions,
+    EncoderOptions,
     FrozenOptions,
     PretrainStageOptions,
-    SwinOptions,
     TokensOptions,
 )
 from milmer.config_files import merged
@@ -257,7 +257,7 @@ class Config(Options):
         """Options of the stage ``pretrain``."""
         options = self.variant("backbone", backbone)
         stage = PretrainStageOptions(
-            backbone=options.narrowed_to(SwinOptions), pretrain=options.pretrain
+            backbone=options.narrowed_to(EncoderOptions), pretrain=options.pretrain
         )
         return stage.without_paths().result_json()
 

@@ -81,6 +81,7 @@ def rerun(package, path, edit):
         ("eeg/filtering.py", {"segments"}),
         ("deap/ratings.py", {"trials"}),
         ("backbone/loading.py", {"finetune-backbone", "tokens", "train", "explain"}),
+        ("backbone/encoder.py", {"finetune-backbone", "tokens", "train", "explain"}),
         ("metrics/scores.py", {"baseline", "evaluate", "tables", "report"}),
         ("evaluation/model_card.py", {"evaluate", "report"}),
         ("backbone/class_folders.py", {"finetune-backbone"}),

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from milmer.backbone.model_folder import loading_errors
-from milmer.backbone.options import SwinOptions
+from milmer.backbone.options import EncoderOptions
 from milmer.errors import MilmerError
 
 _SECONDS = 5.0  # for the hub to answer
 _FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
-def fetch_backbones(backbones: Iterable[SwinOptions]) -> list[tuple[str, str]]:
+def fetch_backbones(backbones: Iterable[EncoderOptions]) -> list[tuple[str, str]]:
     """Download what the hub holds of each backbone into the Hugging Face cache, weights included.
 
     Gives the names with their commits; a backbone that is a directory is left out. Raises
@@ -33,7 +33,7 @@ def fetch_backbones(backbones: Iterable[SwinOptions]) -> list[tuple[str, str]]:
     return [(name, commit) for (name, _), commit in fetched.items()]
 
 
-def require_at_hand(options: SwinOptions) -> None:
+def require_at_hand(options: EncoderOptions) -> None:
     """Refuse a backbone that is no directory, not in the Hugging Face cache and not to be had now.
 
     Nothing is downloaded.

@@ -1,7 +1,6 @@
-"""Loads a Swin or SwinV2 backbone from a directory in Hugging Face format or from the hub.
+"""Loads a vision encoder from a directory in Hugging Face format or from the hub.
 
-Liu et al. 2021 and 2022. Weights are read from safetensors alone; code that comes with a model is
-never run.
+Weights are read from safetensors alone; code that comes with a model is never run.
 """
 
 import hashlib
@@ -14,6 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from milmer.backbone.encoder import (
+    PictureFormat,
+    build_encoder,
+    encoder_config,
+    picture_format,
+    picture_tokens,
+    probe_encoder,
+    require_image_family,
+    without_pooling,
+)
 from milmer.backbone.model_folder import (
     CONFIG,
     loading_errors,
@@ -22,96 +31,69 @@ from milmer.backbone.model_folder import (
     require_fit,
     require_weights,
 )
-from milmer.backbone.options import SwinOptions
+from milmer.backbone.options import EncoderOptions, FrozenOptions
 from milmer.errors import MilmerError
 from milmer.runtime.device import fast_bfloat16
 
-FAMILIES = ("swin", "swinv2")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone that encodes pictures as tokens.
+    """A backbone that encodes pictures as ``tokens`` T of ``dim`` D numbers each.
 
-    ``processor`` is Hugging Face's; its ``mean`` and ``std`` (3,) normalise RGB in 0..1 as in the
-    backbone's training. ``fingerprint`` is a digest of the weights.
+    ``processor`` is Hugging Face's, ``format`` what it says of pictures. ``fingerprint`` is a
+    digest of the weights.
     """
 
     model: nn.Module
     processor: Any
-    image_size: int
-    mean: Tensor
-    std: Tensor
+    format: PictureFormat
+    tokens: int
+    dim: int
     dtype: torch.dtype
     device: torch.device
     fingerprint: str
 
-    @property
-    def tokens(self) -> int:
-        """The number T of tokens of a frame: the last stage's grid, 7 x 7 for 224 px."""
-        config = self.model.config
-        side = self.image_size // (config.patch_size * 2 ** (len(config.depths) - 1))
-        return side * side
-
-    @property
-    def dim(self) -> int:
-        """The width D of a token."""
-        return self.model.config.hidden_size
-
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
         """Tokens (frame, T, D) of RGB ``pictures`` uint8 (frame, height, width, 3)."""
-        return self.model(self.prepare(pictures)).last_hidden_state
+        return picture_tokens(self.model, self.prepare(pictures), self.tokens)
 
     def prepare(self, pictures: Tensor) -> Tensor:
         """Pixel values (frame, 3, size, size) of such ``pictures``."""
-        pictures = pictures.to(self.device, non_blocking=True)
-        return prepare(pictures, self.image_size, self.mean, self.std, self.dtype)
+        return self.format.prepare(pictures.to(self.device, non_blocking=True), self.dtype)
 
 
-def prepare(
-    pictures: Tensor, image_size: int, mean: Tensor, std: Tensor, dtype: torch.dtype
-) -> Tensor:
-    """Pixel values for a backbone: ``pictures`` resized to its size and normalised.
-
-    From RGB uint8 (frame, height, width, 3) to ``dtype`` (frame, 3, image_size, image_size);
-    ``mean`` and ``std`` (3,) are of RGB in 0..1, on the pictures' device.
-    """
-    x = pictures.permute(0, 3, 1, 2).to(dtype)
-    if x.shape[-2:] != (image_size, image_size):
-        size = (image_size, image_size)
-        # In float32: PyTorch has no such resampling in bfloat16 on a CPU.
-        x = nn.functional.interpolate(x.float(), size, mode="bicubic", antialias=True)
-        x = x.clamp(0, 255).to(dtype)
-    mean, std = (t.view(1, 3, 1, 1) for t in (mean, std))
-    return ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def load_backbone(options: SwinOptions, device: torch.device) -> Backbone:
+def load_backbone(options: FrozenOptions, device: torch.device) -> Backbone:
     """Load the backbone ``options.name`` for inference on ``device``.
 
-    Raises :class:`MilmerError` if it cannot be loaded or is not of a Swin family.
+    Raises :class:`MilmerError` if it cannot be loaded or gives no tokens.
     """
     model, processor = read_backbone(options)
+    try:
+        format_ = picture_format(processor, model.config)
+        tokens, dim = probe_encoder(model, format_.size, options.pool)
+    except MilmerError as error:
+        raise error if error.where else error.within("backbone.name") from error
     dtype = choose_dtype(options, device)
     fingerprint = weights_digest(model)
     return Backbone(
         model=model.eval().to(device, dtype),
         processor=processor,
-        image_size=model.config.image_size,
-        mean=torch.tensor(processor.image_mean, dtype=dtype, device=device),
-        std=torch.tensor(processor.image_std, dtype=dtype, device=device),
+        format=format_,
+        tokens=tokens,
+        dim=dim,
         dtype=dtype,
         device=device,
         fingerprint=fingerprint,
     )
 
 
-def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
+def read_backbone(options: EncoderOptions) -> tuple[nn.Module, Any]:
     """The encoder ``options.name`` in float32, and its image processor.
 
-    Raises :class:`MilmerError` if it cannot be loaded or is not of a Swin family.
+    Raises :class:`MilmerError` if it cannot be loaded or is not an image model.
     """
     from huggingface_hub import try_to_load_from_cache
     from transformers import AutoConfig, AutoImageProcessor, AutoModel
@@ -127,28 +109,25 @@ def read_backbone(options: SwinOptions) -> tuple[nn.Module, Any]:
     with loading_errors(f"{name} cannot be loaded", "backbone.name", remedy):
         if folder.is_dir():
             try:
-                shapes = require_weights(folder, require_config(folder, FAMILIES))
+                plain = require_config(folder)
+                require_image_family(plain.get("model_type"), folder)
+                shapes = require_weights(folder, plain)
             except MilmerError as error:
                 raise error.within("backbone.name") from error
         config = AutoConfig.from_pretrained(name, **how)
-        if config.model_type not in FAMILIES:
-            raise MilmerError(
-                f"{name} is of type {config.model_type}",
-                where="backbone.name",
-                remedy=f"give a model of type {' or '.join(FAMILIES)}",
-            )
+        require_image_family(config.model_type, f"backbone.name: {name}")
+        config = encoder_config(config)
         if folder.is_dir():
             with torch.device("meta"):
-                encoder = AutoModel.from_config(
-                    config, add_pooling_layer=False, trust_remote_code=False
-                )
+                encoder = build_encoder(config)
             require_fit(encoder, shapes, folder)
         model, info = AutoModel.from_pretrained(
             name,
+            config=config,
             dtype=torch.float32,
-            add_pooling_layer=False,
             use_safetensors=True,
             output_loading_info=True,
+            **without_pooling(config),
             **how,
         )
         require_complete(info, name)
@@ -164,17 +143,18 @@ def encoder_with(config: Any, tensors: Mapping[str, Tensor]) -> tuple[nn.Module,
 
     The tensors may have the names of any version of transformers.
     """
-    from transformers import AutoModel
-
-    how: dict[str, Any] = {"add_pooling_layer": False}
     with torch.device("meta"):
-        kind = type(AutoModel.from_config(config, trust_remote_code=False, **how))
+        kind = type(build_encoder(config))
     return kind.from_pretrained(
-        None, config=config, state_dict=dict(tensors), output_loading_info=True, **how
+        None,
+        config=config,
+        state_dict=dict(tensors),
+        output_loading_info=True,
+        **without_pooling(config),
     )
 
 
-def choose_dtype(options: SwinOptions, device: torch.device) -> torch.dtype:
+def choose_dtype(options: EncoderOptions, device: torch.device) -> torch.dtype:
     """The precision that a backbone computes in on ``device``."""
     if options.dtype == "auto":
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32

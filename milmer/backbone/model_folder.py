@@ -24,26 +24,32 @@ MOST = {"image_size": 2048, "window_size": 64}
 """The largest sizes of a backbone: px of a picture, tokens along a window."""
 
 _MOST_OTHERS = 10**6  # of any other whole number in a configuration
-_ELSEWHERE = ("auto_map", "configuration_files", "quantization_config", "transformers_weights")
-_LAYERS = ("depths", "num_layers")
+_ELSEWHERE = (
+    "auto_map",
+    "backbone",  # of detectors, by its name on the hub
+    "configuration_files",
+    "quantization_config",
+    "transformers_weights",
+)
+_LAYERS = ("depths", "num_layers", "num_hidden_layers")
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 def require_config(
-    folder: Path, families: Collection[str], auto_map: dict[str, str] | None = None
+    folder: Path, families: Collection[str] = (), auto_map: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """The configuration in a model's folder as plain values.
 
     ``auto_map`` is that of our own models, which is not run either. Raises :class:`MilmerError`
-    unless it is one of ``families``, within sensible sizes, and neither brings code nor refers to
-    other files; its image processor's likewise.
+    unless it is one of ``families``, where these are given, within sensible sizes, and neither
+    brings code nor refers to other files; its image processor's likewise.
     """
     config = _read(folder / CONFIG, auto_map)
     for name in _PROCESSORS:
         if (folder / name).is_file():
             _require_normalisation(folder / name, _read(folder / name))
-    if config.get("model_type") not in families:
+    if families and config.get("model_type") not in families:
         raise MilmerError(
             f"is of type {str(config.get('model_type'))[:80]}",
             where=folder,

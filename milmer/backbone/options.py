@@ -1,9 +1,9 @@
-"""The section ``backbone``: the Swin transformer that encodes face crops as tokens."""
+"""The section ``backbone``: the vision encoder that encodes face crops as tokens."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from milmer.errors import MilmerError
 from milmer.options import FilePath, Options, execution
@@ -12,12 +12,18 @@ LOCAL = "a local directory"
 """Stands for a directory's path in a stage's options: no path goes into a result."""
 
 
-class SwinOptions(Options):
-    """A Swin transformer and how it computes."""
+def _number(value: Any) -> Any:
+    """A number also where it came as text, as `snakemake --config` passes it."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+class EncoderOptions(Options):
+    """A vision encoder and how it computes."""
 
     name: FilePath = Field(
         "MahmoudWSegni/swin-tiny-patch4-window7-224-finetuned-face-emotion-v12",
-        description="A directory in Hugging Face format, or the name of a model on the hub.",
+        description="A directory in Hugging Face format, or the name of a model on the hub: a "
+        "Swin or any other image model with patch tokens or a feature map.",
     )
     revision: str | None = Field(
         None,
@@ -47,10 +53,15 @@ class SwinOptions(Options):
         return self.updated({"name": LOCAL, "revision": None}) if is_directory else self
 
 
-class FrozenOptions(SwinOptions):
-    """A Swin transformer that only encodes, and is not trained."""
+class FrozenOptions(EncoderOptions):
+    """A vision encoder as the source of tokens."""
 
     batch_size: int = Field(32, ge=1, description="Frames that are encoded at once.")
+    pool: Annotated[Literal["none", 7, 4, 1], BeforeValidator(_number)] = Field(
+        "none",
+        description="Average the encoder's grid of tokens to this many in each direction; `none` "
+        "keeps them all, 49 of a Swin-T and 256 of a DINOv2.",
+    )
 
 
 class PretrainOptions(Options):
@@ -91,7 +102,7 @@ class PretrainOptions(Options):
 
 
 class BackboneOptions(FrozenOptions):
-    """The Swin transformer that encodes face crops as tokens."""
+    """The vision encoder that encodes face crops as tokens."""
 
     finetune: bool = Field(
         False,
@@ -115,7 +126,7 @@ class TokensOptions(Options):
 class PretrainStageOptions(Options):
     """What the stage ``pretrain`` depends on."""
 
-    backbone: SwinOptions = SwinOptions()
+    backbone: EncoderOptions = EncoderOptions()
     pretrain: PretrainOptions = PretrainOptions()
 
     def without_paths(self) -> Self:

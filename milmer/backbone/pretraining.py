@@ -31,7 +31,8 @@ from transformers import (
 
 from milmer import folders, storage
 from milmer.backbone.class_folders import LabelledPictures, Part, read_pictures
-from milmer.backbone.loading import choose_dtype, prepare, read_backbone, weights_digest
+from milmer.backbone.encoder import prepare
+from milmer.backbone.loading import choose_dtype, read_backbone, weights_digest
 from milmer.backbone.options import PretrainOptions, PretrainStageOptions
 from milmer.backbone.resuming import Checkpoints
 from milmer.errors import MilmerError, Stopped

@@ -1,4 +1,4 @@
-"""Stage ``tokens``: a frozen Swin encodes each face crop as tokens, once for all experiments."""
+"""Stage ``tokens``: a frozen vision encoder encodes each face crop, once for all experiments."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 def make_tokens(
     faces: Path, options: TokensOptions, out: Path, backbone_name: str | None = None
 ) -> None:
-    """Write the tokens of one subject's crops: the backbone's ``last_hidden_state``.
+    """Write the tokens of one subject's crops: the backbone's, see :mod:`milmer.backbone.encoder`.
 
     ``tokens`` is float16 (frame, token, dim), contiguous, so that it can be mapped from the file.
     ``valid`` (segment, instance) says that there is a frame, and that a face was detected in it or
@@ -57,7 +57,14 @@ def make_tokens(
             size = options.backbone.batch_size
             for first in track(range(0, len(images), size), out.stem):
                 batch = backbone(torch.from_numpy(decode_crops(images[first : first + size])))
-                tokens[first : first + size] = batch.to(torch.float16).cpu().numpy()
+                batch = batch.to(torch.float16)
+                if not batch.isfinite().all():
+                    raise MilmerError(
+                        "gives numbers beyond those of float16",
+                        where="backbone.name",
+                        remedy="take another encoder",
+                    )
+                tokens[first : first + size] = batch.cpu().numpy()
             file["bag"], file["valid"] = bag, valid
             for name in ("trial", "position"):
                 file[name] = source[name][()]

@@ -123,7 +123,7 @@ def finetune_backbone(
     jobs_per_gpu: JobsPerGPU = 1,
     checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints.")] = 5.0,
 ) -> None:
-    """Fine-tune a Swin backbone on pictures of facial expressions."""
+    """Fine-tune a backbone on pictures of facial expressions."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
         from milmer.backbone.options import PretrainStageOptions
         from milmer.backbone.pretraining import pretrain_backbone
@@ -145,7 +145,7 @@ def tokens(
     device: Device = "auto",
     jobs_per_gpu: JobsPerGPU = 1,
 ) -> None:
-    """Encode a subject's face crops as Swin tokens."""
+    """Encode a subject's face crops as tokens."""
     with gpu_lease(device, jobs_per_gpu):  # before anything imports torch
         from milmer.backbone.options import TokensOptions
         from milmer.backbone.tokens import make_tokens

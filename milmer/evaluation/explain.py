@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from milmer import storage
-from milmer.backbone.loading import prepare
 from milmer.contracts.arrays import attribute
 from milmer.contracts.explanation import EXPLANATION
 from milmer.contracts.run import PREDICTIONS
@@ -29,7 +28,7 @@ from milmer.evaluation.explain_options import ExplainOptions
 from milmer.evaluation.importance import parts, permutation_importance
 from milmer.model.network import MilmerNetwork
 from milmer.model.shares import logit_shares
-from milmer.model.trained import load_trained, read_image_processor
+from milmer.model.trained import load_trained, read_image_processor, taken_pictures
 from milmer.options import read_options
 from milmer.runtime.device import choose_device, describe
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
@@ -118,14 +117,10 @@ def _read(
     count = trained.model.num_instances
     if model.backbone is None or not faces:
         return read_fold(split, segments, faces, count)
-    processor = read_image_processor(run / "model")
-    mean, std = (
-        torch.tensor(v, device=device) for v in (processor.image_mean, processor.image_std)
-    )
-    size = model.config.backbone_config["image_size"]
+    taken = taken_pictures(model.config, read_image_processor(run / "model"))
 
     def prepared(pictures: Tensor) -> Tensor:
-        return prepare(pictures.to(device), size, mean, std, torch.float32)
+        return taken.prepare(pictures.to(device))
 
     borrowed = trained.finetune.use_borrowed_boxes
     return read_fold_with_pictures(split, segments, faces, prepared, count, borrowed)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from milmer.model.configuration import NetworkConfig
 from milmer.model.eeg import EEG_ENCODERS, LogPowerEEGEncoder
+from milmer.model.face_encoder import FaceEncoder
 from milmer.model.fusion import CrossAttention, TokenMLP
 from milmer.model.linear_path import LinearPath
 from milmer.model.selection import (
@@ -238,46 +239,6 @@ def _layer(
     x = layer.norm1(queries + layer.dropout1(attended))
     hidden = layer.linear2(layer.dropout(layer.activation(layer.linear1(x))))
     return layer.norm2(x + layer.dropout2(hidden)), weights
-
-
-class FaceEncoder(nn.Module):
-    """A Swin that is trained with the rest: from pictures to tokens.
-
-    Frames are encoded ``frames_at_once`` at a time. In training each such part is computed again
-    in the backward pass (gradient checkpointing), so that only the tokens of a bag are kept.
-    """
-
-    frames_at_once = 32
-
-    def __init__(self, config: NetworkConfig):
-        from transformers import AutoConfig, AutoModel
-
-        super().__init__()
-        self.tokens = config.num_tokens
-        backbone_config = AutoConfig.for_model(**(config.backbone_config or {}))
-        self.swin = AutoModel.from_config(
-            backbone_config, add_pooling_layer=False, trust_remote_code=False
-        )
-
-    def forward(self, pixel_values: Tensor, valid: Tensor) -> Tensor:
-        """Tokens (batch, instance, token, dim) of ``pixel_values`` (batch, instance, 3, h, w).
-
-        Invalid instances cost nothing; their tokens are zero.
-        """
-        if not valid.any():  # as in an empty batch
-            width = self.swin.config.hidden_size
-            return pixel_values.new_zeros(*valid.shape, self.tokens, width)
-        parts = pixel_values[valid].split(self.frames_at_once)
-        if torch.is_grad_enabled():
-            encoded = [checkpoint(self._tokens, part, use_reentrant=False) for part in parts]
-        else:
-            encoded = [self._tokens(part) for part in parts]
-        tokens = torch.cat(encoded)  # (frame, token, dim)
-        x = tokens.new_zeros(*valid.shape, *tokens.shape[1:])
-        return x.index_put((valid,), tokens)
-
-    def _tokens(self, frames: Tensor) -> Tensor:
-        return self.swin(frames).last_hidden_state
 
 
 class MilmerNetwork(nn.Module):

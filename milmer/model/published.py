@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from milmer import folders
-from milmer.backbone.loading import FAMILIES, encoder_with
+from milmer.backbone.loading import encoder_with
 from milmer.backbone.model_folder import MOST, loading_errors, require_config
 from milmer.data.labels import QUADRANTS
 from milmer.errors import MilmerError
@@ -53,6 +53,7 @@ _BIAS = "encoder.layers.{}.blocks.0.attention.self.relative_position_bias_table"
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _FUSION_NAMES = {"mlp": {"mlp_up": "visual.mlp.up", "mlp_down": "visual.mlp.down"}}
 _OF_FUSION = {"cross_attention": "query_tokens", "mlp": "mlp_up.weight"}  # saved with it alone
+_FAMILIES = ("swin", "swinv2")
 _MOST_LAYERS = 100  # of a transformer; theirs has 2, a large Swin 24
 _FIRST_RELEASE = "attention_V.weight"  # the scorer's name in January 2025
 _AS_TRAINED = "give selection, fusion and num_heads as it was trained with"
@@ -212,7 +213,7 @@ def backbone_config_of(
         remedy = "give a directory in Hugging Face format, or a name on the hub while online"
         with loading_errors(f"{name} cannot be loaded", "--backbone", remedy):
             if Path(name).is_dir():
-                require_config(Path(name), FAMILIES)
+                require_config(Path(name), _FAMILIES)
             return AutoConfig.from_pretrained(name, trust_remote_code=False)
     swin = _backbone_state(state_dict)
     if any("logit_scale" in key for key in swin):

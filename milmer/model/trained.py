@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from milmer import storage
-from milmer.backbone.loading import FAMILIES, encoder_with
+from milmer.backbone.encoder import PictureFormat, picture_format, require_image_family
+from milmer.backbone.loading import encoder_with
 from milmer.backbone.model_folder import (
     CONFIG,
     WEIGHTS,
@@ -19,7 +20,8 @@ from milmer.backbone.model_folder import (
 )
 from milmer.errors import MilmerError
 from milmer.model.configuration import AUTO_MAP, CODE, CODE_FILE, NetworkConfig
-from milmer.model.network import FaceEncoder, MilmerNetwork
+from milmer.model.face_encoder import FaceEncoder
+from milmer.model.network import MilmerNetwork
 
 _PROBLEM, _REMEDY = "cannot be loaded", "give the folder of a model that milmer trained"
 _AGAIN = "copy the model again, or train it again"
@@ -38,12 +40,9 @@ def read_config(folder: Path) -> NetworkConfig:
     with loading_errors(_PROBLEM, folder, _REMEDY):
         config = require_config(folder, ["milmer"], AUTO_MAP)
         backbone = config.get("backbone_config")
-        if backbone is not None and backbone.get("model_type") not in FAMILIES:
-            raise MilmerError(
-                "its backbone is of no known type",
-                where=folder / CONFIG,
-                remedy=f"give a model with one of type {' or '.join(FAMILIES)}",
-            )
+        if backbone is not None:
+            where = f"{folder / CONFIG}: backbone_config"
+            require_image_family(backbone.get("model_type"), where)
         return NetworkConfig.from_dict(config)
 
 
@@ -53,6 +52,13 @@ def read_image_processor(folder: Path) -> Any:
 
     with loading_errors(_PROBLEM, folder, _REMEDY):
         return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+
+
+def taken_pictures(config: NetworkConfig, image_processor: Any) -> PictureFormat:
+    """How a model of ``config`` that holds its backbone takes its pictures."""
+    from transformers import AutoConfig
+
+    return picture_format(image_processor, AutoConfig.for_model(**(config.backbone_config or {})))
 
 
 def load_trained(folder: Path) -> MilmerNetwork:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from milmer import storage
-from milmer.backbone.loading import load_backbone, prepare
+from milmer.backbone.encoder import PictureFormat
+from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import LOCAL
 from milmer.data.segmentation import Segment
 from milmer.errors import MilmerError
@@ -24,7 +25,7 @@ from milmer.evaluation import model_card
 from milmer.faces.bags import evenly_spaced
 from milmer.metrics.calibration import apply_temperature
 from milmer.model.configuration import NetworkConfig
-from milmer.model.trained import read_config, read_image_processor
+from milmer.model.trained import read_config, read_image_processor, taken_pictures
 from milmer.prediction.eeg import (
     ArrayEEG,
     ContinuousEEG,
@@ -103,7 +104,7 @@ class Prepared(NamedTuple):
 class MilmerProcessor:
     """What makes a model's inputs of recordings.
 
-    ``backbone`` is where the Swin lies that made the training data's tokens, if not where it lay
+    ``backbone`` is where the encoder lies that made the training data's tokens, if not where it lay
     then; one with other weights is refused. ``detector_model`` is the file of the face detector,
     ``device`` where the backbone computes; ``faces`` are options of this section that take the
     place of the training's, such as ``detection_size``.
@@ -305,20 +306,19 @@ class MilmerProcessor:
         """What the model sees of a frame that is not valid."""
         if self._image_processor is None:
             return torch.zeros(self.config.num_tokens, self.config.token_dim, dtype=torch.float16)
-        side = self.config.backbone_config["image_size"]
+        side = self._pictures.size
         return torch.zeros(3, side, side)
+
+    @cached_property
+    def _pictures(self) -> PictureFormat:
+        return taken_pictures(self.config, self._image_processor)
 
     @cached_property
     def _encode(self) -> Encode:
         recipe, config = self.recipe.face, self.config
         device = choose_device(self._device)
         if self._image_processor is not None:
-            processor = self._image_processor
-            mean, std = (
-                torch.tensor(v, device=device) for v in (processor.image_mean, processor.image_std)
-            )
-            size = config.backbone_config["image_size"]
-            return lambda x: prepare(x.to(device), size, mean, std, torch.float32)
+            return lambda x: self._pictures.prepare(x.to(device))
         name = self._backbone or recipe.backbone.name
         if name == LOCAL:
             raise MilmerError(

@@ -6,7 +6,7 @@ import yaml
 from typer.testing import CliRunner
 
 from milmer.backbone.fetching import fetch_backbones, require_at_hand
-from milmer.backbone.options import SwinOptions
+from milmer.backbone.options import EncoderOptions
 from milmer.cli.app import app
 from milmer.errors import MilmerError
 
@@ -28,7 +28,7 @@ def hub(monkeypatch):
 
 def test_each_backbone_of_the_hub_is_fetched_once_with_weights_in_safetensors_alone(hub, tmp_path):
     names = [("a/swin", None), ("a/swin", "v2"), (str(tmp_path), None), ("a/swin", None)]
-    fetched = fetch_backbones(SwinOptions(name=name, revision=tag) for name, tag in names)
+    fetched = fetch_backbones(EncoderOptions(name=name, revision=tag) for name, tag in names)
     assert fetched == [("a/swin", "c0ffee-None"), ("a/swin", "c0ffee-v2")]
     assert [(name, revision) for name, revision, _ in hub] == [("a/swin", None), ("a/swin", "v2")]
     (patterns,) = {tuple(patterns) for _, _, patterns in hub}
@@ -38,7 +38,7 @@ def test_each_backbone_of_the_hub_is_fetched_once_with_weights_in_safetensors_al
 
 def test_a_backbone_that_cannot_be_had_is_one_line(hub):
     with pytest.raises(MilmerError) as caught:
-        fetch_backbones([SwinOptions(name="no/such")])
+        fetch_backbones([EncoderOptions(name="no/such")])
     line = str(caught.value)
     assert line.startswith("backbone.name: no/such cannot be downloaded (We couldn't connect to")
     assert line.endswith("; check the name, the revision and the network")
@@ -76,16 +76,16 @@ def test_a_backbone_is_at_hand_in_a_folder_in_the_cache_or_on_the_hub(
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", try_to_load_from_cache)
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
-    require_at_hand(SwinOptions(name=str(tmp_path)))
-    require_at_hand(SwinOptions(name="a/swin", revision="v1"))
-    require_at_hand(SwinOptions(name="b/swin"))
+    require_at_hand(EncoderOptions(name=str(tmp_path)))
+    require_at_hand(EncoderOptions(name="a/swin", revision="v1"))
+    require_at_hand(EncoderOptions(name="b/swin"))
     with refused(
         "backbone.name: a/swin is neither a directory nor in the Hugging Face cache, and the hub "
         "does not give it (Name or service not known); check the name; without a network, "
         "milmer fetch elsewhere and copy the cache"
     ):
-        require_at_hand(SwinOptions(name="a/swin"))
+        require_at_hand(EncoderOptions(name="a/swin"))
     for name in ("./swin", "/data/swin", "swin"):
         with refused(f"backbone.name: no such folder: {name}"):
-            require_at_hand(SwinOptions(name=name))
+            require_at_hand(EncoderOptions(name=name))
     assert hub == []  # nothing is downloaded

@@ -15,7 +15,8 @@ import torch
 from milmer import storage
 from milmer.backbone import pretraining
 from milmer.backbone.class_folders import read_pictures
-from milmer.backbone.loading import load_backbone, prepare
+from milmer.backbone.encoder import prepare
+from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import BackboneOptions, PretrainStageOptions
 from milmer.backbone.pretraining import class_weights, pretrain_backbone
 from milmer.errors import Stopped

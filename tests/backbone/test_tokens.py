@@ -101,7 +101,9 @@ def test_a_backbone_that_is_none_is_one_clear_line(faces, tmp_path):
         tokens(faces, tmp_path / "nowhere", out)
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert/config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(MilmerError, match=r"of type bert; give a model of type swin or swinv2"):
+    with pytest.raises(
+        MilmerError, match=r"of type bert; give an image model that transformers knows"
+    ):
         tokens(faces, tmp_path / "bert", out)
     assert not out.exists()
 

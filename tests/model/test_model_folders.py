@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SwinConfig
 
 from milmer.backbone.loading import read_backbone
-from milmer.backbone.options import SwinOptions
+from milmer.backbone.options import EncoderOptions
 from milmer.model import published
 from milmer.model.huggingface import MilmerConfig, MilmerForEmotionClassification
 from milmer.model.network import MilmerNetwork
@@ -41,7 +41,7 @@ def trained(tmp_path):
 
 
 def backbone(folder):
-    return read_backbone(SwinOptions(name=str(folder)))
+    return read_backbone(EncoderOptions(name=str(folder)))
 
 
 def change_config(folder, name="config.json", **values):
@@ -82,8 +82,8 @@ def test_code_of_a_backbone_is_not_run_even_where_a_terminal_says_yes(swin, kind
     with_code(swin, kind)
     code = (
         "from milmer.backbone.loading import read_backbone\n"
-        "from milmer.backbone.options import SwinOptions\n"
-        f"try:\n    read_backbone(SwinOptions(name={str(swin)!r}))\n"
+        "from milmer.backbone.options import EncoderOptions\n"
+        f"try:\n    read_backbone(EncoderOptions(name={str(swin)!r}))\n"
         "except Exception as error:\n    print('REFUSED', error)\n"
     )
     text = on_a_terminal(b"y\n", code)
@@ -298,13 +298,13 @@ def test_absurd_sizes_take_no_memory(swin, trained):
     code = (
         "import resource, torch, transformers\n"
         "from milmer.backbone.loading import read_backbone\n"
-        "from milmer.backbone.options import SwinOptions\n"
+        "from milmer.backbone.options import EncoderOptions\n"
         "from milmer.model.trained import load_trained\n"
         "from pathlib import Path\n"
         "size = int(open('/proc/self/statm').read().split()[0]) * 4096 + 500_000_000\n"
         "resource.setrlimit(resource.RLIMIT_AS, (size, size))\n"
         "from milmer.errors import MilmerError\n"
-        f"for load in (lambda: read_backbone(SwinOptions(name={str(swin)!r})),\n"
+        f"for load in (lambda: read_backbone(EncoderOptions(name={str(swin)!r})),\n"
         f"             lambda: load_trained(Path({str(trained)!r}))):\n"
         "    try:\n        load()\n"
         "    except MilmerError as error:\n        print(error)\n"

@@ -280,6 +280,7 @@ KEYS = {
     "backbone.threads": (1, "pretrain tokens train/tuned"),
     "backbone.device": ("cpu", ""),
     "backbone.batch_size": (16, "tokens train/tuned"),
+    "backbone.pool": (4, "tokens train/tuned"),
     "backbone.finetune": (True, "train/milmer train/fer controls"),
     "backbone.pretrain.images": (
         "images",
