@@ -10,7 +10,7 @@ from milmer.drawing.svg import Drawing, Panel
 from milmer.readers.channels import Positions, info, placed_names
 
 _LINES = "#7a828e"  # visible on light and on dark paper
-_SIZE = 240  # of the picture in CSS px; it has twice as many dots
+_SIZE = 240  # of the picture in CSS px; it has half as many dots again
 
 
 def scalp_map(
@@ -59,7 +59,7 @@ def _map(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.4, 2.4), dpi=2 * _SIZE / 2.4)
+    figure = Figure(figsize=(2.4, 2.4), dpi=1.5 * _SIZE / 2.4)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
     with mne.utils.use_log_level("error"):
@@ -86,7 +86,7 @@ def _small(png: bytes) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).quantize(128, Image.Quantize.FASTOCTREE)
+    picture = Image.open(io.BytesIO(png)).quantize(48, Image.Quantize.FASTOCTREE)
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()
 

@@ -16,14 +16,17 @@ from PIL import Image
 
 from milmer import storage
 from milmer.drawing.svg import Figure, ticks
+from milmer.evaluation.report import first_screen
 from milmer.evaluation.report.figures import FIGURES
+from milmer.evaluation.report.figures_inputs import channels
 from milmer.evaluation.report.figures_results import inflation, learning
 from milmer.evaluation.report.markdown import html
 from milmer.evaluation.report.options import ReportStageOptions
-from milmer.evaluation.report.page import DRAWN_IN, make_report
+from milmer.evaluation.report.page import DRAWN_IN, SECTIONS, make_report
 from milmer.evaluation.report.pictures import bags, blurred
 from milmer.evaluation.report.sources import Results
 from milmer.plan import Plan
+from milmer.splits.protocols import PROTOCOLS
 from tests.conftest import REPOSITORY
 from tests.evaluation.results import EXPERIMENTS, LABELS, made, make_results
 
@@ -84,14 +87,89 @@ def test_the_page_needs_nothing_else(page):
     assert not any(tag == "link" and a["rel"] == "stylesheet" for tag, a in tags)
 
 
-def test_inflation_comes_first_and_tells_its_numbers(work, page):
+def rows_of(work, **key):
+    """Rows of the summary by segment, balanced accuracy unless ``key`` says another metric."""
     summary = storage.read_table(work[0] / "tables/summary.parquet", "tables")
-    rows = summary[(summary["level"] == "segment") & (summary["metric"] == "accuracy")]
-    rows = rows[rows["experiment"] == "milmer"].set_index("protocol")
-    first = re.search(r"<desc[^>]*>([^<]*)</desc>", page)[1]
-    assert first.startswith("Accuracy by segment of milmer.")
-    assert f"trial: {rows.loc['trial', 'mean']:.2f} (majority" in first
-    assert f"segment, leaky: {rows.loc['segment', 'mean']:.2f} (majority" in first
+    key = {"level": "segment", "metric": "balanced_accuracy"} | key
+    return summary[(summary[list(key)] == list(key.values())).all(axis=1)]
+
+
+def test_the_first_screen_says_how_good_better_than_what_and_how_sure(work, page):
+    row = rows_of(work, experiment="milmer", protocol="trial").squeeze()
+    percent = [f"{100 * value:.1f}\N{NO-BREAK SPACE}%" for value in (row["mean"], row["sd"])]
+    assert (
+        f"milmer reaches a balanced accuracy of {percent[0]} ± {percent[1]} on new trials of known "
+        f"subjects (trial): {100 * (row['mean'] - 0.25):.1f} percentage points above chance "
+        "(25.0\N{NO-BREAK SPACE}%). With 3 subjects no test can tell whether by chance; it takes 6."
+    ) in page
+    accuracy = rows_of(work, experiment="milmer", metric="accuracy").set_index("protocol")["mean"]
+    added = 100 * (accuracy["segment"] - accuracy["trial"])
+    assert (
+        f"What leaks add: the leaky protocol segment adds {added:.1f} percentage points to the "
+        "accuracy of milmer;"
+    ) in page
+    # Before the links to the sections.
+    assert page.index("reaches a balanced accuracy") < page.index("What leaks add")
+    assert page.index("What leaks add") < page.index("<nav")
+
+
+def test_the_best_baseline_stands_beside_it_with_the_verdict_of_its_test(work):
+    results = Results(*work)
+    summary, tests = results.tables["summary"], results.tables["tests"]
+    row = rows_of(work, experiment="milmer", protocol="trial").assign(
+        experiment="band_power", mean=0.1, select="none", low=0.05, high=0.15
+    )
+    results.tables["summary"] = pd.concat([summary, row], ignore_index=True)
+    key = {"experiment": "milmer", "protocol": "trial", "level": "segment"}
+    test = pd.DataFrame([key | {"metric": "balanced_accuracy", "against": "band_power"}])
+    numbers = {"difference": -0.05, "low": -0.1, "high": 0.0, "p": 0.01, "p_holm": 0.06}
+    results.tables["tests"] = pd.concat(
+        [tests, test.assign(**numbers, subjects=9, needed=7)], ignore_index=True
+    )
+    assert first_screen.headline(results).partition("(trial): ")[2] == (
+        "5.0 percentage points [-10.0, 0.0] below the best baseline, band power "
+        f"({100 * (results.tables['summary'].query(_MILMER)['mean'].item() + 0.05):.1f}"
+        "\N{NO-BREAK SPACE}%), not significant over 9 subjects (p = 0.060)."
+    )
+    drawn = first_screen.overview(results).panels[0]
+    assert (
+        "; band power 0.10 [5.0\N{NO-BREAK SPACE}%, 15.0\N{NO-BREAK SPACE}%]; chance"
+        in drawn.description
+    )
+    assert drawn.body.count("l5 5l-5 5l-5 -5z") == 1
+
+
+_MILMER = (
+    "experiment == 'milmer' and protocol == 'trial' and level == 'segment' and "
+    "metric == 'balanced_accuracy'"
+)
+
+
+def test_without_an_honest_result_the_first_screen_says_so(work):
+    results = Results(*work)
+    results.tables["summary"] = results.tables["summary"].query("leaky")
+    results.tables["inflation"] = results.tables["inflation"].iloc[:0]
+    assert first_screen.headline(results).startswith("No experiment was run under an honest")
+    assert first_screen.leaks(results).startswith("No leaky protocol was run beside")
+    assert first_screen.overview(results).panels == []
+
+
+def test_each_protocol_has_its_words():
+    assert set(first_screen.ON) == set(PROTOCOLS)
+
+
+def test_inflation_tells_its_numbers(work):
+    drawn = inflation(Results(*work)).panels[0]
+    rows = rows_of(work, experiment="milmer", metric="accuracy").set_index("protocol")
+    assert drawn.description.startswith("Accuracy by segment of milmer.")
+    assert f"trial: {rows.loc['trial', 'mean']:.2f} (majority" in drawn.description
+    assert f"segment, leaky: {rows.loc['segment', 'mean']:.2f} (majority" in drawn.description
+    # The value stands below the end of its bar.
+    x = 10 + (340 - 56) * rows.loc["trial", "mean"]
+    place = re.search(
+        rf'<text x="([^"]*)" y="59" [^>]*>{rows.loc["trial", "mean"]:.2f}<', drawn.body
+    )
+    assert float(place[1]) == pytest.approx(x, abs=0.01)
 
 
 def test_what_is_leaky_is_hatched_and_what_is_honest_is_not(report):
@@ -146,17 +224,19 @@ def test_every_drawing_says_what_it_shows_and_ids_are_single(page):
 
 def test_the_summary_stands_as_in_its_table(work, page):
     summary = storage.read_table(work[0] / "tables/summary.parquet", "tables")
-    rows = [r for r in Reader(page).rows if r[:3] == ["milmer", "segment, leaky", "segment"]]
+    rows = [r for r in Reader(page).rows if r[2:4] == ["segment, leaky", "segment"]]
     mean = summary.query("experiment == 'milmer' and protocol == 'segment' and level == 'segment'")
     mean = mean.set_index("metric")["mean"]
-    assert f"{mean['accuracy']:.3f} ±" in rows[0][3]
+    assert rows[0][0] == "milmer"
+    assert f"{mean['balanced_accuracy']:.3f} ±" in rows[0][1]
+    assert f"{mean['accuracy']:.3f} ±" in rows[0][4]
 
 
 def test_experiments_stand_beside_the_first(work, page):
     ablation = storage.read_table(work[0] / "tables/ablation.parquet", "tables")
     row = ablation.query("experiment == 'eeg_only' and protocol == 'trial' and level == 'trial'")
     above = f"{row['accuracy_above_milmer'].item():.3f}"
-    rows = [r for r in Reader(page).rows if r[:3] == ["eeg_only", "trial", "trial"]]
+    rows = [r for r in Reader(page).rows if r[:1] + r[2:4] == ["eeg_only", "trial", "trial"]]
     assert any(above in row for row in rows)
 
 
@@ -207,7 +287,7 @@ def test_cleaning_and_explanations_are_drawn(page):
     assert "|r| 0.90 with vEOG; 20.0 % of the variance" in page
     assert re.search(r"Stand out \(one-sided t test over 6 runs, [^)]*\): F[34] 0\.2", page)
     assert "EEG 0.617 ± 0.017" in page
-    assert "Nothing stands out (one-sided t test over 6 runs, 5 %, Bonferroni-corrected" in page
+    assert "Nothing stands out (one-sided t test over 6 runs, 5\N{NO-BREAK SPACE}%, Bonf" in page
     assert "parts of the face in percent; highest in row" in page
     assert "come 52 % from the linear path of the EEG" in page
 
@@ -220,8 +300,10 @@ def test_conclusions_and_literature_are_shown(page):
 
 
 def test_each_experiment_tells_the_options_of_its_stages(page):
-    assert "<h3>milmer: segments</h3><pre>{&#34;eeg&#34;: {&#34;band&#34;: [1, 50]}}</pre>" in page
-    assert "<h3>milmer: train</h3>" in page
+    about = "<pre>{&#34;eeg&#34;: {&#34;band&#34;: [1, 50]}}</pre>"
+    # Experiments that have the same share an entry.
+    assert f"<h3>segments: milmer, eeg_only, published_frozen, a&lt;b&gt;&amp;c</h3>{about}" in page
+    assert "<h3>train: milmer, " in page
     assert "runs/milmer/trial" in page
 
 
@@ -310,7 +392,7 @@ def test_a_report_of_faces_alone_reads_no_eeg(tmp_path):
     assert "f, trial: within the segment" in page
 
 
-def test_all_of_deap_stays_below_5_mb(tmp_path):
+def test_hundreds_of_runs_stay_below_2_mb(tmp_path):
     only = {"milmer": EXPERIMENTS["milmer"]}
     options = make_results(tmp_path / "results", 22, folds=5, experiments=only)
     shown = options.updated({"report": {"faces": "shown"}})
@@ -350,11 +432,48 @@ def test_each_marked_output_has_its_caption():
     assert len(marked) == rules.count("report(")
 
 
-def test_each_figure_has_a_section_and_a_link_in_their_order(page):
+def test_each_section_has_a_link_and_each_figure_stands_once(page):
     sections = re.findall(r'<section id="(\w+)">', page)
-    assert re.findall(r'<li><a href="#(\w+)">', page) == sections
-    assert [name for name in sections if name in FIGURES] == list(FIGURES)
-    assert sections[0] == "inflation"
+    assert sections == ["overview", *SECTIONS]
+    assert re.findall(r'<li><a href="#(\w+)">', page) == list(SECTIONS)
+    figures = re.findall(r'<figure id="figure-(\w+)">', page)
+    assert sorted(figures) == sorted(FIGURES)
+    assert figures[0] == "overview"
+
+
+def test_sections_fold_without_a_script_and_results_are_open(page):
+    folds = re.findall(r'<section id="(\w+)"><details( open)?><summary><h2>', page)
+    assert [name for name, _ in folds] == list(SECTIONS)
+    assert [name for name, opened in folds if opened] == ["results"]
+
+
+def test_the_quadrants_are_explained_once(page):
+    assert page.count("<dt>LAHV</dt><dd>high valence, low arousal</dd>") == 1
+    assert page.count("<dt>HALV</dt><dd>low valence, high arousal</dd>") == 1
+
+
+def test_validation_loss_stands_beside_training_loss(work):
+    group = Results(*work).groups[0]
+    history = group.history.assign(val_loss=group.history["train_loss"] + 0.5)
+    drawn = learning(SimpleNamespace(groups=[replace(group, history=history)])).panels[0]
+    losses = re.findall(r"(\w+) loss ([\d.]+) to ([\d.]+)", drawn.description)
+    assert [name for name, *_ in losses] == ["training", "validation"]
+    assert float(losses[1][1]) - float(losses[0][1]) == pytest.approx(0.5, abs=0.011)
+    assert "training loss and validation loss" in drawn.body
+
+
+def test_an_epoch_that_was_chosen_on_the_test_part_is_told_in_every_panel(work):
+    group = Results(*work).groups[0]
+    metrics = {run: {**about, "select": "best_on_test"} for run, about in group.metrics.items()}
+    assert group.title == "milmer, trial"
+    assert replace(group, metrics=metrics).title == "milmer, trial (epoch chosen on test)"
+
+
+def test_head_maps_of_a_quantity_have_one_scale(work):
+    drawn = channels(Results(*work)).panels
+    ends = {tuple(re.findall(r'class="soft"[^>]*>(-?[\d.]+)<', panel.body)) for panel in drawn}
+    assert len(drawn) > 1
+    assert len(ends) == 1
 
 
 def test_the_plan_gives_the_report_its_options_and_inputs(twin):

@@ -1,6 +1,6 @@
 """The list of the report's figures and their places; loads nothing heavy, for the Snakefile.
 
-A figure is drawn by the function of its name in one of the modules ``figures_*`` in this folder,
+A figure is drawn by the function of its name in one of the modules that ``page.DRAWN_IN`` lists,
 which also sets its title and caption. Its caption in Snakemake's own report is the file of its name
 in ``workflow/report``.
 """
@@ -10,22 +10,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Section:
-    """A figure's place: its heading on the page and its category in Snakemake's report."""
+    """A figure's place: the section of the page, and its category in Snakemake's report."""
 
     heading: str
     category: str
 
 
 FIGURES = {
-    "inflation": Section("What a leaky split adds", "Results"),
-    "subjects": Section("By subject", "Results"),
+    "overview": Section("", "Results"),
+    "inflation": Section("Results", "Results"),
+    "subjects": Section("Per subject", "Results"),
     "confusion": Section("Confusion", "Results"),
-    "learning": Section("Learning", "Training"),
+    "learning": Section("Learning curves", "Training"),
     "reliability": Section("Calibration", "Results"),
-    "frames": Section("Frames", "Faces"),
     "importance": Section("What the model relies on", "Results"),
-    "attention": Section("Attention to the face", "Faces"),
-    "channels": Section("EEG channels", "EEG"),
-    "cleaning": Section("EEG cleaning", "EEG"),
+    "channels": Section("What the model relies on", "EEG"),
+    "frames": Section("What the model relies on", "Faces"),
+    "attention": Section("What the model relies on", "Faces"),
+    "cleaning": Section("Data", "EEG"),
 }
-"""All figures by name, in the order of the page; the first comes before everything else."""
+"""All figures by name, in the order of the page; the first stands on its first screen."""

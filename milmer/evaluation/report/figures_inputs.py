@@ -177,7 +177,7 @@ def importance(results: Results) -> Figure:
         panels += [_importance_panel(group, what, values, ends) for group, values in found]
     return Figure(
         "importance",
-        "What the model relies on",
+        "Modalities, paths and instances",
         f"{_EXCHANGED} Here whole modalities, the linear paths, what the deep path makes of a "
         "modality, and each instance of the bag. The line is the mean ± standard error over runs.",
         panels,
@@ -204,7 +204,7 @@ def _importance_panel(
     group: Group, what: str, values: Importance, ends: tuple[float, float]
 ) -> Panel:
     named = Importance([_PARTS.get(name, name) for name in values.names], values.increase)
-    left, step = 110 if what == "parts" else 44, 24
+    left, step = 128 if what == "parts" else 84, 24
     drawing = Drawing(height=step * len(named.names) + 48)
     margin = 0.08 * (ends[1] - ends[0])
     span = (ends[0] - margin, ends[1] + margin)
@@ -214,7 +214,7 @@ def _importance_panel(
     drawing.line(zero, 4, zero, 4 + step * len(named.names), "axis")
     for i, (name, mean) in enumerate(named.mean.items()):
         y, x = 4 + step * (i + 0.5), axes.at(mean, 0)[0]
-        error = named.error[name]
+        error, high = named.error[name], x
         drawing.text(left - 8, y + 4, name, "soft", "end")
         if error >= 0:
             low, high = (
@@ -223,7 +223,8 @@ def _importance_panel(
             )
             drawing.line(low, y, high, y, "whisker")
         drawing.circle(x, y, 5 if name in outstanding else 3.5)
-        drawing.text(WIDTH - 4, y + 4, f"{mean:.3f}", "bold" if name in outstanding else "", "end")
+        kind = "bold label" if name in outstanding else "label"
+        drawing.text(max(x + 5, high) + 5, y + 4, f"{mean:.3f}", kind)
     return drawing.panel(f"{group.title}: {what}", named.text)
 
 

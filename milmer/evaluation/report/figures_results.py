@@ -41,7 +41,7 @@ def inflation(results: Results) -> Figure:
 
 
 def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
-    drawing, step = Drawing(height=62 * len(rows) + 40), 62
+    drawing, step = Drawing(height=66 * len(rows) + 40), 66
     axes = Axes(drawing, (10, 0, WIDTH - 56, step * len(rows)), (0, 1), (0, 1))
     drawing.hatch()
     descriptions = []
@@ -58,24 +58,22 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
             drawing.rect(*bar, "strong")
         else:
             drawing.hatched(*bar)
-        end = right
         if not pd.isna(row.low):
-            low, end = axes.at(row.low, 0)[0], axes.at(row.high, 0)[0]
-            drawing.line(low, top + 34, end, top + 34, "whisker")
-            for x in (low, end):
+            low, high = axes.at(row.low, 0)[0], axes.at(row.high, 0)[0]
+            drawing.line(low, top + 34, high, top + 34, "whisker")
+            for x in (low, high):
                 drawing.line(x, top + 30, x, top + 38, "whisker")
         marks = {"majority": row.majority, "chance": row.chance}
         for value, kind in ((row.majority, "mark"), (row.chance, "dashed")):
             x = axes.at(value, 0)[0]
             drawing.line(x, top + 20, x, top + 48, kind)
-            end = max(end, x)
         for baseline in BASELINES:
             if not pd.isna(value := getattr(row, baseline)):
                 marks[baseline.replace("_", " ")] = value
                 x = axes.at(value, 0)[0]
                 drawing.diamond(x, top + 34)
-                end = max(end, x + 5)
-        drawing.text(end + 6, top + 38, _share(row.mean), "bold")
+        # Below the end of its bar, where no other mark is.
+        drawing.text(max(right, 22), top + 59, _share(row.mean), "bold", "middle")
         beside = ", ".join(f"{name} {_share(value)}" for name, value in marks.items())
         descriptions.append(f"{', '.join(words)}: {_share(row.mean)} ({beside})")
     _share_axis(axes, "accuracy by segment")
@@ -101,7 +99,8 @@ def subjects(results: Results) -> Figure:
             drawing.line(base, y, x, y, f"stem{side}")
             drawing.line(base, y - 6, base, y + 6, "mark")
             drawing.circle(x, y, 5, f"dot{side}")
-            drawing.text(WIDTH - 8, y + 4, _share(row.accuracy), "", "end")
+            beside = (x - 9, "end") if side and x > 80 else (x + 9, "start")
+            drawing.text(beside[0], y + 4, _share(row.accuracy), "label", beside[1])
         _share_axis(axes, "accuracy by segment")
         above = int((table["accuracy"] > table["majority"]).sum())
         ends = table.loc[[table["accuracy"].idxmin(), table["accuracy"].idxmax()]]
@@ -161,10 +160,11 @@ def learning(results: Results) -> Figure:
     return Figure(
         "learning",
         "Learning",
-        "The line is the median over runs, the band their middle 80 %. Triangles mark the epochs "
-        "that were kept; the larger, the more runs kept that epoch. The second metric is measured "
-        "on the validation part, or on the test part where the epoch was chosen there. Epoch −1 is "
-        "the model before its first step.",
+        "The line is the median over runs, the band their middle 80 %. Above: the training loss, "
+        "with dropout, and dashed the loss of the validation part. Below: the metric by which the "
+        "epoch was chosen, on the validation part, or on the test part where it was chosen there. "
+        "Triangles mark the epochs that were kept; the larger, the more runs kept that epoch. "
+        "Epoch −1 is the model before its first step.",
         [_learning_panel(group) for group in results.groups],
         "There are no runs.",
     )
@@ -172,42 +172,51 @@ def learning(results: Results) -> Figure:
 
 def _learning_panel(group: Group) -> Panel:
     history = group.history
-    watched = next(
-        (m for m in ("val_macro_f1", "test_accuracy") if m in history and history[m].notna().any()),
-        None,
-    )
-    columns = ["train_loss", *([watched] if watched else [])]
+    there = [name for name in history if history[name].notna().any()]
+    watched = next((m for m in ("val_macro_f1", "test_accuracy") if m in there), None)
+    losses = [name for name in ("train_loss", "val_loss") if name in there]
+    plots = [losses, *([[watched]] if watched else [])]
     every = np.sort(history["epoch"].unique())
-    drawing, medians = Drawing(height=165 * len(columns) + 18), []
-    for i, column in enumerate(columns):
-        trained = history[history["epoch"] != BEFORE]  # before the first step there is no loss yet
-        rows = trained if column == "train_loss" else history
-        table = rows.pivot(index="epoch", columns="run", values=column)
-        epochs, wide = table.index.to_numpy(), table.to_numpy(float)  # (epoch,), (epoch, run)
-        low, middle, high = np.nanquantile(wide, [0.1, 0.5, 0.9], axis=1)
-        top = max(float(np.nanmax(high)), 1e-6) if column == "train_loss" else 1.0
-        box = (44, 24 + 165 * i, WIDTH - 56, 118)
+    drawing, medians = Drawing(height=165 * len(plots) + 18), []
+    for i, columns in enumerate(plots):
+        curves = {column: _curve(history, column) for column in columns}
+        highest = max((float(np.nanmax(high)) for _, _, _, high in curves.values()), default=1.0)
+        top = max(highest, 1e-6) if columns == losses else 1.0
+        box, last = (44, 24 + 165 * i, WIDTH - 56, 118), i == len(plots) - 1
         axes = Axes(drawing, box, (every[0], every[-1]), (0, top))
-        part, _, metric = column.partition("_")
-        name = f"{ {'val': 'validation'}.get(part, part) } {metric.replace('_', ' ')}"
-        last = i == len(columns) - 1
         xs = [e for e in ticks(every[0], every[-1], 5) if e == int(e)] if last else []
-        axes.grid(xs, ticks(0, top), "epoch" if last else "", name)
-        band = list(zip(epochs, high, strict=True)) + list(zip(epochs, low, strict=True))[::-1]
-        drawing.path([axes.at(x, y) for x, y in band], "faint")
-        kind = "curve" if column == "train_loss" else "curve other"
-        drawing.path([axes.at(x, y) for x, y in zip(epochs, middle, strict=True)], kind)
-        medians.append(f"{name} {middle[0]:.2f} to {middle[-1]:.2f}")
+        names = " and ".join(map(_curve_name, columns))
+        axes.grid(xs, ticks(0, top), "epoch" if last else "", names)
+        for column, (epochs, low, middle, high) in curves.items():
+            band = list(zip(epochs, high, strict=True)) + list(zip(epochs, low, strict=True))[::-1]
+            drawing.path([axes.at(x, y) for x, y in band], "faint")
+            kind = "curve" if column == "train_loss" else "curve other"
+            drawing.path([axes.at(x, y) for x, y in zip(epochs, middle, strict=True)], kind)
+            medians.append(f"{_curve_name(column)} {middle[0]:.2f} to {middle[-1]:.2f}")
     kept = [metrics["epoch"] for metrics in group.metrics.values()]
     for epoch, count in zip(*np.unique(kept, return_counts=True), strict=True):
         x, y = axes.at(epoch, 0)
         size = 3 + 4 * count / len(kept)
         drawing.path([(x, y - 2 * size), (x - size, y), (x + size, y)], "wedge")
     description = (
-        f"Medians from the first to the last of {trained['epoch'].nunique()} epochs: "
+        f"Medians from the first to the last of {(every != BEFORE).sum()} epochs: "
         f"{'; '.join(medians)}. Median epoch kept: {np.median(kept):g}."
     )
     return drawing.panel(group.title, description)
+
+
+def _curve(history: pd.DataFrame, column: str) -> tuple[np.ndarray, ...]:
+    """Epochs that have a value, and its 10 %, 50 % and 90 % quantiles over runs."""
+    rows = history[history[column].notna()]  # before the first step there is no training loss
+    table = rows.pivot(index="epoch", columns="run", values=column)
+    return table.index.to_numpy(), *np.nanquantile(table.to_numpy(float), [0.1, 0.5, 0.9], axis=1)
+
+
+def _curve_name(column: str) -> str:
+    part, _, metric = column.partition("_")
+    return f"{ {'train': 'training', 'val': 'validation'}.get(part, part) } {metric}".replace(
+        "_", " "
+    )
 
 
 def reliability(results: Results) -> Figure:

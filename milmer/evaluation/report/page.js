@@ -20,6 +20,26 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// A long table is filtered by what its rows say; without this script there is no such field.
+for (const label of document.querySelectorAll(".filter")) {
+  const rows = label.nextElementSibling.querySelectorAll("tbody tr");
+  label.hidden = false;
+  label.firstElementChild.addEventListener("input", (event) => {
+    const words = event.target.value.toLowerCase().split(/\s+/);
+    rows.forEach((row) => {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    });
+  });
+}
+// A link opens the section that it leads to.
+const unfold = () => {
+  const section = location.hash && document.getElementById(location.hash.slice(1));
+  const folded = section && section.querySelector("details");
+  if (folded) folded.open = true;
+};
+addEventListener("hashchange", unfold);
+unfold();
 // Nothing can be opened on paper, so print everything.
 let opened = [];
 addEventListener("beforeprint", () => {

@@ -13,9 +13,11 @@ from markupsafe import Markup
 from milmer import folders, storage
 from milmer.drawing.page import page_environment, page_style
 from milmer.drawing.svg import Figure
+from milmer.evaluation.model_card import PROTOCOLS
 from milmer.evaluation.report import (
     figures_inputs,
     figures_results,
+    first_screen,
     markdown,
     pictures,
     tables,
@@ -24,8 +26,20 @@ from milmer.evaluation.report.figures import FIGURES
 from milmer.evaluation.report.options import ReportStageOptions
 from milmer.evaluation.report.sources import Results
 
-DRAWN_IN = (figures_results, figures_inputs)
+DRAWN_IN = (first_screen, figures_results, figures_inputs)
 """The modules with a function named after each figure."""
+
+SECTIONS = {
+    "results": "Results",
+    "subjects": "Per subject",
+    "confusion": "Confusion",
+    "learning": "Learning curves",
+    "reliability": "Calibration",
+    "reliance": "What the model relies on",
+    "data": "Data",
+    "methods": "Methods",
+}
+"""The page's sections in their order, by their anchors."""
 
 _KINDS = {
     "dat": "preprocessed EEG (.dat)",
@@ -65,9 +79,14 @@ def _page(results: Results, figures: dict[str, Figure]) -> str:
         "style": page_style(),
         "script": Markup((Path(__file__).parent / "page.js").read_text(encoding="utf-8")),
         "lead": _lead(results),
+        "headline": first_screen.headline(results),
+        "leaks": first_screen.leaks(results),
+        "sections": SECTIONS,
+        "figures": figures,
         "facts": _facts(results),
+        "classes": _quadrants(results),
+        "protocols": _protocols(results),
         "conclusions": results.conclusions,
-        "sections": [(FIGURES[name].heading, figure) for name, figure in figures.items()],
         "bags": pictures.bags(results),
         "faces": results.options.report.faces,
         "experiments": tables.experiments(results),
@@ -89,7 +108,8 @@ def _page(results: Results, figures: dict[str, Figure]) -> str:
 
 def _lead(results: Results) -> str:
     kind = _KINDS.get(results.options.source, results.options.source)
-    return f"{_many(len(results.options.subjects), 'subject')}, {kind}"
+    subjects = _many(len(results.options.subjects), "subject")
+    return f"Emotion recognition: {subjects}, {kind}"
 
 
 def _many(count: int, what: str) -> str:
@@ -114,15 +134,33 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     ]
 
 
+def _quadrants(results: Results) -> list[tuple[str, str]]:
+    """What the names of the four quadrants stand for; none of other classes."""
+    levels = {"H": "high", "L": "low"}
+    names = dict.fromkeys(label for group in results.groups for label in group.labels)
+    return [
+        (name, f"{levels[name[2]]} valence, {levels[name[0]]} arousal")
+        for name in names
+        if len(name) == 4 and name[1::2] == "AV" and {name[0], name[2]} <= levels.keys()
+    ]
+
+
+def _protocols(results: Results) -> list[tuple[str, str]]:
+    names = dict.fromkeys(group.protocol for group in results.groups)
+    return [(name, PROTOCOLS[name]) for name in names]
+
+
 def _provenance(results: Results) -> dict[str, Any]:
     provenance = storage.provenance("report", __name__, results.options.result(), {})
     report = {key: v for key, v in provenance["options"].items() if key != "experiments"}
-    options = {"report": report} | {
-        f"{name}: {stage}": stage_options
-        for name in results.options.experiments
-        for stage, stage_options in results.options_of(name).items()
-    }
+    # Experiments that share the options of a stage share their entry.
+    shared: dict[tuple[str, str], list[str]] = {}
+    for name in results.options.experiments:
+        for stage, stage_options in results.options_of(name).items():
+            text = json.dumps(stage_options, sort_keys=True)
+            shared.setdefault((stage, text), []).append(name)
+    options = [(f"{stage}: {', '.join(names)}", text) for (stage, text), names in shared.items()]
     return {
-        "options": [(name, json.dumps(v, sort_keys=True)) for name, v in options.items()],
+        "options": [("report", json.dumps(report, sort_keys=True)), *options],
         "versions": provenance["versions"],
     }

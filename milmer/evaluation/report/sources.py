@@ -128,7 +128,8 @@ class Importance:
             return (
                 f"One run: whether anything stands out cannot be told. Largest: {self._listed()}."
             )
-        rule = f"one-sided t test over {runs} runs, 5 %, Bonferroni-corrected for {count}"
+        rule = f"one-sided t test over {runs} runs, 5\N{NO-BREAK SPACE}%, "
+        rule += f"Bonferroni-corrected for {count}"
         if not (names := self.outstanding):
             return f"Nothing stands out ({rule}). Largest: {self._listed()}."
         return f"Stand out ({rule}): {self._listed(names)}."
@@ -328,7 +329,7 @@ class Results:
                     names = (
                         attribute(file, attributes[kind], path)
                         if kind in attributes
-                        else [str(i) for i in range(len(runs[0]))]
+                        else [f"instance {i}" for i in range(len(runs[0]))]
                     )
             self._seen(path)
         return Importance(names, np.stack(runs).astype(float)) if runs else None

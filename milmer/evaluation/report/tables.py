@@ -16,7 +16,7 @@ from milmer.evaluation.report.sources import Results, caveats
 from milmer.evaluation.runs import KEY
 from milmer.splits.protocols import PROTOCOLS
 
-_MOST_ROWS = 600  # of a table on the page; its file has all of them
+_MOST_ROWS = 300  # of a table on the page; its file has all of them
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PageTable:
 
 
 def page_table(caption: str, table: pd.DataFrame, file: str = "") -> PageTable:
-    """The first 600 rows of a table; ``file`` has the others."""
+    """The first 300 rows of a table; ``file`` has the others."""
     rows = [[_cell(v) for v in row] for row in table.head(_MOST_ROWS).itertuples(index=False)]
     left = len(table) - _MOST_ROWS
     more = f"{left} more rows are in {file}." if left > 0 else ""
@@ -72,11 +72,12 @@ def summary(results: Results) -> PageTable:
         )
         for (_, protocol, _), leaky, select, permuted in facts.itertuples()
     ]
-    # Accuracy first, so that a narrow page shows it beside the names of its row.
+    # The key number first, so that a narrow page shows it beside the experiment.
+    key = ["experiment", "balanced accuracy", "protocol", "level"]
     baselines = [name.replace("_", " ") for name in BASELINES]
     last = ["subjects", "majority", "chance", *baselines, "ECE"]
-    first = [name for name in texts if name not in ("note", *last)]
-    texts = texts[first + [name for name in texts if name in last]]
+    first = [name for name in texts if name not in ("note", *key, *last)]
+    texts = texts[key + first + [name for name in texts if name in last]]
     means = table.pivot_table(
         index=["experiment", "protocol", "level"],
         columns="metric",
@@ -104,8 +105,8 @@ def summary(results: Results) -> PageTable:
 
 def tests(results: Results) -> PageTable:
     """Paired tests of each experiment against the first and the baselines."""
-    columns = ["experiment", "against", "protocol", "level", "metric", "primary", "subjects"]
-    columns += ["segments", "left_out", "difference", "low", "high", "d", "p", "p_holm", "needed"]
+    columns = ["experiment", "difference", "against", "protocol", "level", "metric", "low", "high"]
+    columns += ["p", "p_holm", "d", "primary", "subjects", "needed", "segments", "left_out"]
     return page_table(
         "Paired sign-flip tests over subjects; primary ones are Holm-corrected",
         results.tables["tests"][[*columns, "note"]],
@@ -116,6 +117,8 @@ def tests(results: Results) -> PageTable:
 def ablation(results: Results) -> PageTable:
     """Each experiment compared with the first, on the segments that both have."""
     table = results.tables["ablation"].drop(columns="changes")
+    names = ["experiment", "balanced_accuracy", "protocol", "level"]
+    table = table[[*names, *(name for name in table if name not in names)]]
     return page_table(
         "Means, and differences from the first experiment on the subjects and segments of both",
         table,
@@ -126,7 +129,7 @@ def ablation(results: Results) -> PageTable:
 def folds(results: Results) -> PageTable:
     """The results of each fold, by segment."""
     table = results.tables["folds"]
-    columns = ["experiment", "protocol", "fold", "seed", "tested", "accuracy", "macro_f1"]
+    columns = ["experiment", "accuracy", "protocol", "fold", "seed", "tested", "macro_f1"]
     columns += ["majority", *BASELINES, "epoch", "without_valid_face", "rejected", "warnings"]
     return page_table(
         "Results of each fold, by segment",
@@ -137,9 +140,13 @@ def folds(results: Results) -> PageTable:
 
 def literature(results: Results) -> PageTable:
     """Published numbers for comparison."""
+    table = results.tables["literature"]
+    key = [name for name in ("work", "high") if name in table]
     return page_table(
         "Published numbers, each with its protocol and source",
-        results.tables["literature"],
+        table[[*key, *(name for name in table if name not in key)]].rename(
+            columns={"low": "from", "high": "up to"}
+        ),
         "literature.csv",
     )
 
