@@ -27,6 +27,7 @@ rule train:
     input:
         unpack(lambda wildcards: PLAN.training.inputs(wildcards)),
         backbone=lambda wildcards: PLAN.training.pretrained_files(wildcards),
+        init=lambda wildcards: PLAN.training.init_files(wildcards, made_here=True),
     output:
         config="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/config.json",
         processor="results/runs/{experiment}/{protocol}/{fold}/seed{seed}/model/milmer_processor.json",
@@ -48,6 +49,9 @@ rule train:
         options=lambda wildcards: PLAN.training.train_json(wildcards.experiment),
         code=PLAN.code("milmer.training.loop"),
         backbone=lambda wildcards: content(PLAN.training.own_files(wildcards)),
+        init=lambda wildcards: content(
+            PLAN.training.init_files(wildcards, made_here=False)
+        ),
         how=lambda wildcards: PLAN.training.arguments(wildcards),
         data=lambda wildcards, input: PLAN.file_arguments(
             input, "segments", "tokens", "faces"

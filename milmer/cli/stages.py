@@ -184,6 +184,10 @@ def train(
     backbone: Annotated[
         str | None, typer.Option(help="Directory or hub name; default: the options'.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Run or model to continue from; default: the options'."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and dropout.")] = 0,
     options: OptionsJSON = "{}",
     device: Device = "auto",
@@ -203,7 +207,7 @@ def train(
         }
         stage = stage.updated({"training": stage.training.updated(how)})
         seen = faces if stage.finetune else tokens
-        train_fold(split, segments or [], seen or [], stage, seed, out, backbone)
+        train_fold(split, segments or [], seen or [], stage, seed, out, backbone, init)
 
 
 @app.command(rich_help_panel=STAGES)

@@ -1,6 +1,6 @@
 """The tables of a trained fold, which the stage ``train`` writes."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,8 @@ class _Facts(SplitFacts):
     num_instances: int
     holds_backbone: bool
     parameters: int
+    trained_on: list[str] = Field([])
+    init: dict[str, Any] | None = Field(None)
 
     @model_validator(mode="after")
     def _a_count_a_class(self) -> Self:

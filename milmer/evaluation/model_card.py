@@ -107,6 +107,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         _parts(facts),
         f"`{protocol}`: {PROTOCOLS[protocol]}. Epoch kept: {SELECTIONS[facts['select']]} "
         f"({_epoch(facts)})." + (_REFIT if facts.get("refit") else ""),
+        _continued(facts.get("init")),
         shares_text(facts.get("logit_shares", {})),
         "## Results on the test part",
         _results(metrics),
@@ -132,6 +133,19 @@ def _epoch(facts: Mapping[str, Any]) -> str:
     if "face" in facts["modalities"]:
         text += ", and nothing was learned about which frames to choose"
     return text
+
+
+def _continued(init: Mapping[str, Any] | None) -> str:
+    """What the model was before, for one that did not begin anew."""
+    if init is None:
+        return ""
+    before = f", of the fold {init['fold']}" if init["fold"] else ""
+    text = (
+        f"It continues from a model with the weights `{init['weights']}…`{before}: {init['taken']} "
+        "tensors were taken from it"
+    )
+    text += f", new are {', '.join(f'`{name}`' for name in init['new'])}." if init["new"] else "."
+    return f"{text} The scale of the EEG and the linear path were fitted to this training part."
 
 
 def shares_text(shares: Mapping[str, float]) -> str:
@@ -288,6 +302,11 @@ def _caveats(facts: Mapping[str, Any]) -> list[str]:
         caveats.append(
             "**Selected on the test part**: each metric is its best over all epochs there, which "
             "is more than the model reaches on new data."
+        )
+    if (init := facts.get("init")) and not init["checked"]:
+        caveats.append(
+            "**Unknown past**: the model that it continues from does not say on whom it was "
+            "trained, which may be those that it is tested on."
         )
     if facts["without_valid_face"]:
         counts = ", ".join(f"{n} in {part}" for part, n in facts["without_valid_face"].items())

@@ -3,6 +3,7 @@
 The main process asks, and so does `milmer check`, which lists all of it; jobs do not ask again.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -64,6 +65,13 @@ def _options(plan: Plan, elsewhere: bool) -> Iterator[MilmerError]:
         backbone = config.variant("backbone", variant)
         devices.add(backbone.device)
         yield from _errors(backbone.require_folder)
+    for name in experiments.by_name:
+        unfit = (
+            error
+            for run in experiments.runs(name)
+            for error in _errors(plan.training.init_place, run)
+        )
+        yield from itertools.islice(unfit, 1)
     for device in sorted(devices) if not elsewhere else ():
         yield from _errors(require_gpu, device)
 

@@ -2,17 +2,26 @@
 
 import json
 import os
+import re
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from milmer.backbone.options import LOCAL
+from milmer.errors import MilmerError
 from milmer.plan import paths
 from milmer.plan.dataset import DatasetPlan
 from milmer.plan.experiments import Experiments
 from milmer.plan.untracked import Untracked
 from milmer.runtime.gpus import visible_gpus
 from milmer.splits.folds import fold_subjects
-from milmer.splits.protocols import PROTOCOLS
+from milmer.splits.protocols import PROTOCOLS, fold_subject
 from milmer.training.options import TrainingOptions
 
+RECIPE = "milmer_processor.json"
+_RUN = re.compile(
+    r"results/runs/(?P<experiment>[^/]+)/(?P<protocol>[^/]+)/(?P<fold>[^/]+)/seed(?P<seed>\d+)"
+)
 # How a site wants GPUs to be asked for: resources, and the variables that hold them.
 _SITE = {
     "slurm_partition": "MILMER_GPU_PARTITION",
@@ -97,12 +106,57 @@ class TrainingPlan:
         variant = self.backbone(wildcards)
         return self._data.own_files(variant) if variant else []
 
+    def init_place(self, wildcards: Any) -> str | None:
+        """The model's folder that a run continues from, if any; raises :class:`MilmerError`."""
+        place = self.options(wildcards).init
+        if place is None:
+            return None
+        where = f"experiments.{wildcards.experiment}: training.init"
+        names = {"fold": wildcards.fold, "seed": wildcards.seed}
+        if subject := fold_subject(wildcards.protocol, wildcards.fold):
+            names["subject"] = subject
+        try:
+            folder = os.path.normpath(place.format_map(names))
+        except (KeyError, ValueError, IndexError, AttributeError) as error:
+            raise MilmerError(
+                f"{place} cannot be filled in for {wildcards.protocol} {wildcards.fold}",
+                where=where,
+                remedy="use {subject}, {fold} and {seed}; folds of stimulus have no subject",
+            ) from error
+        folder = folder.removesuffix("/model")
+        if not (run := _RUN.fullmatch(folder)):
+            if not Path(folder).is_dir():
+                raise MilmerError(f"no such folder: {folder}", where=where)
+            return f"{folder}/model" if Path(folder, "model").is_dir() else folder
+        key = (run["experiment"], run["protocol"], run["fold"], int(run["seed"]))
+        own = (wildcards.experiment, wildcards.protocol)
+        if key[:2] == own or key not in self._runs:
+            raise MilmerError(
+                f"{folder} is no run of another experiment or protocol of this configuration",
+                where=where,
+                remedy="name one that is, or copy its folder model/ out of results/",
+            )
+        return f"{folder}/model"
+
+    @cached_property
+    def _runs(self) -> set[tuple[str, str, str, int]]:
+        return {tuple(run) for run in self._experiments.all_runs()}
+
+    def init_files(self, wildcards: Any, made_here: bool) -> list[str]:
+        """The files of that model, if it is one of the runs here or not, as asked."""
+        place = self.init_place(wildcards)
+        if place is None or place.startswith("results/runs/") != made_here:
+            return []
+        files = [f"{place}/{name}" for name in ("config.json", RECIPE, "model.safetensors")]
+        return files if made_here else [file for file in files if Path(file).is_file()]
+
     def train_json(self, name: str) -> str:
         """Options of the stage ``train`` for an experiment."""
         experiment = self._experiments[name]
+        init = {"init": LOCAL} if experiment.training.init else {}
         options = {
             "model": experiment.model.result(),
-            "training": experiment.training.result(),
+            "training": experiment.training.updated(init).result(),
             "validation": experiment.validation,
         }
         if experiment.finetune:
@@ -115,10 +169,12 @@ class TrainingPlan:
     def arguments(self, wildcards: Any) -> Untracked:
         """The arguments of a training job that cannot change its result."""
         options, variant = self.options(wildcards), self.backbone(wildcards)
+        init = self.init_place(wildcards)
         return Untracked(
             *self._device(options.device),
             *("--checkpoint-minutes", options.checkpoint_minutes),
             *(["--backbone", self._data.backbone_place(variant)] if variant else []),
+            *(["--init", init] if init else []),
         )
 
     def memory(self, wildcards: Any) -> int:

@@ -77,6 +77,16 @@ class Computed(Options):
     threads: int = Field(ge=1, le=1024)
 
 
+class Continued(Options):
+    """What a model took over from the one that it continues from."""
+
+    weights: str
+    fold: str | None
+    taken: int
+    new: list[str]
+    checked: bool
+
+
 class RunFacts(Options):
     """What the model was trained and tested on; see :func:`milmer.training.recipe.shared_facts`."""
 
@@ -101,6 +111,8 @@ class RunFacts(Options):
     num_instances: int
     holds_backbone: bool
     parameters: int
+    trained_on: list[str] | None = Field(None)
+    init: Continued | None = Field(None)
 
 
 class Evaluation(Options):

@@ -20,6 +20,7 @@ from milmer.splits.groups import group_numbers
 from milmer.training.fold_data import FoldData
 from milmer.training.options import TrainOptions
 
+Begin = Callable[[MilmerNetwork], dict[str, Any]]
 LINEAR_RATE = 0.1  # of the learning rate, for the linear path
 _AT_ONCE = 64  # segments
 _LEAST_STD = 1e-6  # of a token's dimension, so that a constant one is not blown up
@@ -31,15 +32,18 @@ def initial_network(
     options: TrainOptions,
     device: torch.device,
     backbone: Backbone | None,
-) -> MilmerNetwork:
+    begin: Begin | None = None,
+) -> tuple[MilmerNetwork, dict[str, Any] | None]:
     """The network on ``device`` that training on ``rows`` of ``data`` begins with.
 
-    Weights are drawn from PyTorch's generator; those of a ``backbone`` are copied.
+    Weights are drawn from PyTorch's generator; those of a ``backbone`` are copied, and then
+    ``begin`` may change them. What it returns is returned too.
     """
     network = MilmerNetwork(network_config(data, options, backbone))
     if backbone is not None:
         network.backbone.swin.load_state_dict(backbone.model.state_dict())
         network.backbone.frames_at_once = options.finetune.backbone.batch_size
+    begun = begin(network) if begin is not None else None
     network.to(device)
     if isinstance(network.eeg, LogPowerEEGEncoder):
         parts = [rows[first : first + _AT_ONCE] for first in range(0, len(rows), _AT_ONCE)]
@@ -49,7 +53,7 @@ def initial_network(
     groups = group_numbers(table, data.facts["protocol"])
     batches = partial(data.inputs, rows, _AT_ONCE, device)
     fit_linear_path(network, batches, table["label"].to_numpy(), groups)
-    return network
+    return network, begun
 
 
 def network_config(

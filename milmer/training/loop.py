@@ -9,7 +9,8 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from milmer import storage
 from milmer.backbone.loading import Backbone, load_backbone
-from milmer.backbone.options import TokensOptions
+from milmer.backbone.options import LOCAL, TokensOptions
 from milmer.errors import MilmerError, Stopped
 from milmer.metrics.epoch_score import BEFORE, epoch_scores
 from milmer.model.network import NetworkOutput
@@ -30,8 +31,9 @@ from milmer.runtime.device import choose_device, describe, fast_bfloat16
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
 from milmer.training.checkpoints import ResumeState
+from milmer.training.continuing import read_start, trained_on
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
-from milmer.training.initial import initial_network, parameter_groups
+from milmer.training.initial import Begin, initial_network, parameter_groups
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import training_recipe
 from milmer.training.results import RunResults, require_free, write_run
@@ -48,19 +50,23 @@ def train_fold(
     seed: int,
     out: Path,
     backbone_name: str | None = None,
+    init: Path | None = None,
 ) -> None:
     """Train and test one fold and write the run's folder ``out``.
 
     ``segments`` and ``faces`` are the files of the fold's subjects; the latter hold tokens, or face
     crops where the backbone is trained too (``options.finetune``), which then lies where
-    ``backbone_name`` says if the options do not. Writes ``model/``, ``predictions.parquet`` and
+    ``backbone_name`` says if the options do not; ``init`` says likewise where the model lies that
+    the run continues from. Writes ``model/``, ``predictions.parquet`` and
     ``validation.parquet`` (one row a segment of the test and the validation part) and
     ``history.parquet`` (one row an epoch, and one of the model before its first step where it may
     be kept: with a linear path, under ``select: validation``). The test part is read once, after
     the epoch was chosen; only ``select: best_on_test`` looks at it in every epoch, and keeps what
     it saw in the history.
     """
-    require_free(out, [split, *segments, *faces, *map(Path, filter(None, [backbone_name]))])
+    init = init or (Path(options.training.init) if options.training.init else None)
+    places = [Path(place) for place in (backbone_name, init) if place]
+    require_free(out, [split, *segments, *faces, *places])
     torch.set_num_threads(options.training.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     modalities = options.model.modalities
@@ -97,6 +103,11 @@ def train_fold(
         )
     borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
     recipe = training_recipe(segments, faces, borrowed)  # refuses what does not belong together
+    start = None
+    if init is not None:
+        start = read_start(init, data.table, [*segments, *faces], split)
+        inputs["init"] = start.weights
+        options = options.updated({"training": {"init": LOCAL}})
     provenance = storage.provenance(
         "train", __name__, options.result() | {"seed": seed}, inputs, describe(device)
     )
@@ -104,10 +115,12 @@ def train_fold(
         _log.warning("%s %s is skipped: %s", data.facts["protocol"], data.facts["fold"], reason)
         write_skipped(data, options, seed, reason, provenance, out)
         return
-    training = Training(data, options, seed, device, backbone)
+    begin = partial(start.give, recipe=recipe) if start is not None else None
+    training = Training(data, options, seed, device, backbone, begin)
     state = ResumeState(out, provenance, options.training.checkpoint_minutes)
     training.fit(state)
-    write_run(training.results(), recipe, provenance, out)
+    known = trained_on(data.table, [*segments, *faces], start)
+    write_run(training.results({"trained_on": known}), recipe, provenance, out)
     state.remove()
 
 
@@ -127,6 +140,7 @@ class Training:
         seed: int,
         device: torch.device,
         backbone: Backbone | None = None,
+        begin: Begin | None = None,
     ):
         self.data, self.options, self.training = data, options, options.training
         self.select = options.training.select
@@ -139,7 +153,7 @@ class Training:
         self.bfloat16 = {"bfloat16": True, "float32": False}.get(
             self.training.precision, fast_bfloat16(device)
         )
-        self.device, self.backbone = device, backbone
+        self.device, self.backbone, self.begin = device, backbone, begin
         data.to(device, self.training.jobs_per_gpu)
         self._begin()
         self.history: list[dict[str, Any]] = []
@@ -149,8 +163,8 @@ class Training:
     def _begin(self) -> None:
         """Stand before the first step on the training part."""
         torch.manual_seed(self._seed("weights"))
-        self.model = initial_network(
-            self.data, self.rows["train"], self.options, self.device, self.backbone
+        self.model, self.begun = initial_network(
+            self.data, self.rows["train"], self.options, self.device, self.backbone, self.begin
         )
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model),
@@ -309,15 +323,15 @@ class Training:
         table["chosen"], table["scores"] = columns["chosen"], columns["scores"]
         return table
 
-    def results(self) -> RunResults:
-        """What the finished run leaves."""
+    def results(self, facts: Mapping[str, Any]) -> RunResults:
+        """What the finished run leaves; ``facts`` are those of its inputs."""
         return RunResults(
             model=self.model,
             image_processor=self.backbone.processor if self.backbone else None,
             predictions=self.predict("test"),
             validation=self.validation,
             history=pd.DataFrame(self.history),
-            facts=self._facts(),
+            facts=self._facts() | dict(facts),
             computed={
                 "bfloat16": self.bfloat16,
                 "batch_size": self.training.batch_size,
@@ -343,6 +357,7 @@ class Training:
             "epoch": self.best["epoch"],
             "refit": self.refitting,
             "logit_shares": self._logit_shares(),
+            "init": self.begun,
             "segments": {part: len(table) for part, table in parts.items()},
             "subjects": {part: table["subject"].nunique() for part, table in parts.items()},
             "classes": classes.tolist(),
@@ -364,11 +379,6 @@ class Training:
     def _forward(self, inputs: dict[str, Tensor]) -> NetworkOutput:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.model(**inputs)
-
-    @property
-    def _is_classifier(self) -> bool:
-        """Whether the model is one before its first step, which validation may find the best."""
-        return self.model.linear is not None and self.select == "validation"
 
     @property
     def _columns(self) -> list[str]:

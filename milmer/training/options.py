@@ -6,12 +6,18 @@ from pydantic import Field, model_validator
 
 from milmer.backbone.options import TokensOptions
 from milmer.model.options import ModelOptions
-from milmer.options import Options, execution
+from milmer.options import FilePath, Options, execution
 
 
 class TrainingOptions(Options):
     """How one fold is trained."""
 
+    init: FilePath | None = Field(
+        None,
+        description="A trained model to continue from: the folder of a run or of a model; null "
+        "begins anew. `{subject}`, `{fold}` and `{seed}` stand for those of each run, as in "
+        "`results/runs/milmer/loso/{subject}/seed{seed}`.",
+    )
     epochs: int = Field(100, ge=1, description="Passes over the training part.")
     batch_size: int = Field(14, ge=1, description="Bags a step.")
     lr: float = Field(1e-4, gt=0, description="Learning rate of AdamW at the start.")

@@ -170,6 +170,62 @@ def test_a_folder_of_pictures_that_is_not_there_is_told_at_once(shipped, copy):
     assert Plan.read(user | {"experiments": {"eeg": EEG_ONLY}})  # looks at no faces
 
 
+@pytest.fixture
+def continued(shipped, copy):
+    """Subjects who go on from the fold of loso that tests them; errors of another start."""
+
+    def plan(init="results/runs/milmer/loso/{subject}/seed{seed}", protocol="trial"):
+        personal = {"training": {"init": init}, "protocols": [protocol]}
+        experiments = {"milmer": EEG_ONLY, "personal": personal | EEG_ONLY}
+        protocols = {"folds": 2, "seed": 3, "names": ["loso", "trial", "stimulus"]}
+        return Plan.read(copy(2) | {"experiments": experiments, "protocols": protocols})
+
+    return plan
+
+
+def test_a_run_that_continues_from_another_waits_for_it(continued):
+    plan = continued()
+    training, run = plan.training, of("personal", fold="s02-k1", seed="3")
+    folder = "results/runs/milmer/loso/s02/seed3/model"
+    names = ("config.json", "milmer_processor.json", "model.safetensors")
+    assert training.init_files(run, made_here=True) == [f"{folder}/{name}" for name in names]
+    assert training.init_files(run, made_here=False) == []
+    assert f"--init {folder}" in str(training.arguments(run))
+    assert json.loads(training.train_json("personal"))["training"]["init"] == "a local directory"
+    assert training.init_files(of("milmer", seed="3"), made_here=True) == []
+    assert "--init" not in str(training.arguments(of("milmer", seed="3")))
+    require_ready(plan)
+
+
+def test_a_model_of_elsewhere_counts_by_its_content(continued, tmp_path):
+    (tmp_path / "theirs/model").mkdir(parents=True)
+    (tmp_path / "theirs/model/config.json").touch()
+    plan = continued(str(tmp_path / "theirs"))
+    run = of("personal", fold="s01-k0", seed="3")
+    place = tmp_path / "theirs/model"
+    assert plan.training.init_files(run, made_here=False) == [f"{place}/config.json"]
+    assert plan.training.init_files(run, made_here=True) == []
+    assert str(tmp_path) not in plan.training.train_json("personal")
+
+
+@pytest.mark.parametrize(
+    ("init", "protocol", "said"),
+    [
+        ("nowhere", "trial", "training.init: no such folder: nowhere"),
+        ("results/runs/milmer/loso/s09/seed3", "trial", "s09/seed3 is no run of another"),
+        ("results/runs/personal/trial/s01-k0/seed3", "trial", "is no run of another"),
+        ("results/runs/milmer/loso/{subject}/seed3", "stimulus", "cannot be filled in for stimul"),
+        ("results/runs/{experiment}/loso/s01/seed3", "trial", "cannot be filled in for trial"),
+        ("results/{", "trial", "cannot be filled in"),
+    ],
+)
+def test_a_start_that_is_not_there_is_one_line_before_any_job(continued, init, protocol, said):
+    with pytest.raises(MilmerError) as error:
+        require_ready(continued(init, protocol))
+    assert said in str(error.value)
+    assert str(error.value).startswith("experiments.personal: training.init")
+
+
 def test_the_published_preset_for_an_experiment_brings_its_protocol(shipped, copy):
     user = shipped | copy(2, [1, 2]) | {"experiments": {"mine": {"preset": "published"}}}
     assert set(folds(Plan.read(user))) == {("mine", "segment")}

@@ -325,7 +325,7 @@ def test_the_model_before_its_first_step_is_kept_where_no_epoch_is_better(
     assert not kept.classifier.weight.any()
     data = read_fold(*files)
     torch.manual_seed(0)
-    begun = initial_network(data, data.rows("train"), options(), torch.device("cpu"), None)
+    begun, _ = initial_network(data, data.rows("train"), options(), torch.device("cpu"), None)
     for name in ("eeg", "face"):
         torch.testing.assert_close(
             getattr(kept.linear, name).weight, getattr(begun.linear, name).weight
@@ -347,7 +347,7 @@ def test_refit_of_the_model_before_its_first_step_takes_no_step(files, tmp_path,
     train_fold(*files, options(refit=True), 0, tmp_path / "seed0")
     data = read_fold(*files)
     both = np.sort(np.concatenate([data.rows("train"), data.rows("val")]))
-    begun = initial_network(data, both, options(), torch.device("cpu"), None)
+    begun, _ = initial_network(data, both, options(), torch.device("cpu"), None)
     kept = load_trained(tmp_path / "seed0/model")
     torch.testing.assert_close(kept.linear.bias, begun.linear.bias)
     assert (facts(tmp_path / "seed0")["epoch"], facts(tmp_path / "seed0")["refit"]) == (

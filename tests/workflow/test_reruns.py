@@ -317,6 +317,7 @@ KEYS = {
     "model.feed_forward": (512, "train"),
     "model.dropout": (0.3, "train/milmer train/fer"),
     "model.head_dropout": (0.2, "train"),
+    "training.init": ("swin", "train"),  # its content, wherever it lies
     "training.epochs": (5, "train"),
     "training.batch_size": (7, "train"),
     "training.lr": (1e-3, "train"),
