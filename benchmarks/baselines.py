@@ -26,7 +26,6 @@ from selection import interval
 from timing import machine, table
 
 from milmer import storage
-from milmer.evaluation.baseline_options import BandPowerOptions
 from milmer.metrics.shrinkage_lda import fit_classifier
 from milmer.model.linear_path import mean_token
 from milmer.splits.protocols import TRIAL
@@ -115,12 +114,12 @@ def _write_eeg(root: Path, subject: str, out: Path, seed: int, folds: int) -> No
 
 def features_of(data: FoldData) -> dict[str, np.ndarray]:
     """Log band power and the mean token of all rows (row, feature), as far as there are any."""
-    from milmer.evaluation.band_power import log_band_power
+    from milmer.evaluation.features import log_band_power
 
     features, rows = {}, np.arange(len(data.table))
     if data.eeg is not None:
         eeg = data.eeg_of(rows, torch.device("cpu")).numpy()
-        features["eeg"] = log_band_power(eeg, data.sfreq, BandPowerOptions().bands)
+        features["eeg"] = log_band_power(eeg, data.sfreq)
     if data.bag is not None:
         batches = [data.batch(part, torch.device("cpu")) for part in np.array_split(rows, 16)]
         tokens = [mean_token(b["face_tokens"], b["valid"]) for b in batches if len(b["valid"])]
@@ -130,7 +129,7 @@ def features_of(data: FoldData) -> dict[str, np.ndarray]:
 
 def baselines(data: FoldData, modalities: list[str]) -> dict[str, float]:
     """The share of the test part's segments that each simple baseline classifies correctly."""
-    from milmer.evaluation.band_power import class_probabilities
+    from milmer.evaluation.baselines import logistic_regression
 
     train, test = data.rows("train"), data.rows("test")
     label = data.table["label"].to_numpy()
@@ -138,10 +137,11 @@ def baselines(data: FoldData, modalities: list[str]) -> dict[str, float]:
     features = {name: x for name, x in features_of(data).items() if name in modalities}
     kinds = {name: x[train] for name, x in features.items()}
     fit = fit_classifier(kinds, label[train], groups[train], len(data.labels))
-    guesses = {"shrinkage LDA": fit.logits({n: x[test] for n, x in features.items()}).argmax(1)}
+    new = {name: x[test] for name, x in features.items()}
+    guesses = {"shrinkage LDA": fit.logits(new).argmax(1)}
     if "eeg" in modalities:
-        x, c = np.concatenate(list(features.values()), axis=1), BandPowerOptions().c
-        probability = class_probabilities(x[train], label[train], x[test], len(data.labels), c)
+        learned = (kinds, label[train], groups[train])
+        probability = logistic_regression(*learned, new, len(data.labels))
         guesses["logistic regression"] = probability.argmax(1)
     return {name: float((guess == label[test]).mean()) for name, guess in guesses.items()}
 

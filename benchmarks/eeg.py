@@ -25,8 +25,8 @@ from milmer.deap.recordings import read_recording
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
-from milmer.evaluation.band_power import class_probabilities, log_band_power
-from milmer.evaluation.baseline_options import BandPowerOptions
+from milmer.evaluation.baselines import logistic_regression
+from milmer.evaluation.features import log_band_power
 from milmer.metrics.scores import measure
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
@@ -56,14 +56,12 @@ def regression(parts: tuple[str, ...]) -> Contestant:
     def predict(fold: Fold) -> pd.DataFrame:
         split, segments, _ = fold
         data = read_fold(split, [segments], [])
-        fixed, label = BandPowerOptions(), data.table["label"].to_numpy()
-        eeg = data.eeg.take(data.eeg_row).numpy()
-        features = log_band_power(eeg, data.sfreq, fixed.bands)
+        label = data.table["label"].to_numpy()
+        features = log_band_power(data.eeg.take(data.eeg_row).numpy(), data.sfreq)
         training = np.concatenate([data.rows(part) for part in parts])
         test = data.rows("test")
-        probability = class_probabilities(
-            features[training], label[training], features[test], len(data.labels), fixed.c
-        )
+        x, new = ({"eeg": features[rows]} for rows in (training, test))
+        probability = logistic_regression(x, label[training], training, new, len(data.labels))
         columns = {f"p_{name}": probability[:, i] for i, name in enumerate(data.labels)}
         return data.table.iloc[test].assign(**columns)
 

@@ -95,4 +95,3 @@ wildcard_constraints:
     protocol=PLAN.training.protocol_pattern,
     fold=PLAN.training.fold_pattern,
     seed=r"\d+",
-    baseline=PLAN.results.baseline_pattern,

@@ -3,23 +3,26 @@
 
 rule baseline:
     input:
-        split="results/splits/{labels}/{protocol}/{fold}.parquet",
-        segments=lambda wildcards: PLAN.results.baseline_inputs(wildcards),
+        unpack(lambda wildcards: PLAN.results.baseline_inputs(wildcards)),
     output:
-        "results/baselines/{baseline}/{eeg}/{labels}/{protocol}/{fold}.parquet",
+        expand(
+            "results/baselines/{baseline}/{labels}/{protocol}.parquet",
+            baseline=PLAN.results.baseline_names() or ["none"],
+            allow_missing=True,
+        ),
     log:
-        "results/logs/baselines/{baseline}/{eeg}/{labels}/{protocol}/{fold}.log",
+        "results/logs/baselines/{labels}/{protocol}.log",
     benchmark:
-        "results/benchmarks/baselines/{baseline}/{eeg}/{labels}/{protocol}/{fold}.tsv"
+        "results/benchmarks/baselines/{labels}/{protocol}.tsv"
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
     params:
         options=lambda wildcards: PLAN.results.baseline_json(wildcards),
         code=PLAN.code("milmer.evaluation.baselines"),
-        segments=lambda wildcards, input: PLAN.file_arguments(input, "segments"),
+        data=lambda wildcards, input: PLAN.file_arguments(input, "segments", "tokens"),
     shell:
-        "milmer --log {log} baseline {wildcards.baseline} --split {input.split}"
-        " {params.segments} {output} --options {params.options:q}"
+        "milmer --log {log} baseline results/splits/{wildcards.labels}/{wildcards.protocol}"
+        " results/baselines {params.data} --options {params.options:q}"
 
 
 rule controls:

@@ -86,7 +86,7 @@ def rerun(package, path, edit):
         ("evaluation/model_card.py", {"evaluate", "report"}),
         ("backbone/class_folders.py", {"finetune-backbone"}),
         ("metrics/statistics.py", {"tables"}),
-        ("evaluation/band_power.py", {"baseline"}),
+        ("evaluation/features.py", {"baseline"}),
         ("splits/guard.py", {"split", "train", "explain", "baseline"}),
         ("cli/stages.py", set()),
         ("plan/results.py", set()),
@@ -242,6 +242,9 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
     backbone = {"backbone": {"name": str(twin_backbone)}}
     inputs = ["--trials", trials, "--root", twin]
     of_run = ["--split", made / "split.parquet", "--segments", segments]
+    names = ["band_power", "tangent_space_lda", "stacked_lda"]
+    inputs_of = [["default", "default/default"]]
+    baselines = {"folds": ["split"], "names": names, "inputs": inputs_of}
     commands = [
         ("trials", "s01", made / "s01.parquet", "--root", twin),
         ("segments", made / "segments.h5", *inputs),
@@ -261,8 +264,8 @@ def test_whatever_a_stage_imports_while_it_runs_is_in_its_closure(
         ),
         ("explain", run_tuned, made / "tuned.h5", *of_run, "--faces", faces),
         (
-            *("baseline", "band_power", "--split", made / "split.parquet", "--segments", segments),
-            made / "baseline.parquet",
+            *("baseline", made, made / "baselines", "--segments", segments),
+            *("--tokens", tokens, "--options", json.dumps(baselines)),
         ),
         ("tables", made / "runs", made / "tables", "--options", json.dumps(tables)),
         ("report", made, made / "report", "--options", json.dumps(page)),

@@ -20,8 +20,8 @@ from milmer.deap.recordings import read_recording
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import subject_segments
 from milmer.errors import MilmerError
-from milmer.evaluation.baseline_options import BandPowerOptions
-from milmer.evaluation.baselines import make_baseline
+from milmer.evaluation.baseline_options import BaselinesOptions
+from milmer.evaluation.baselines import make_baselines
 from milmer.evaluation.evaluate import evaluate_run
 from milmer.evaluation.explain import _trained, explain_run
 from milmer.evaluation.explain_options import ExplainOptions
@@ -40,6 +40,12 @@ from tests.evaluation.results import make_results
 from tests.prediction.trained import train
 
 FOLD = "s01-k0"
+INPUTS = ("default", "default/default")
+BASELINES = BaselinesOptions(
+    folds=[FOLD],
+    names=["band_power", "band_power_lda", "tangent_space_lda", "mean_token_lda", "stacked_lda"],
+    inputs=[INPUTS],
+)
 CPU = torch.device("cpu")
 VALUES = [None, 5, "x", [5], {"x": 5}]
 """What stands in the place of a plain value."""
@@ -56,8 +62,7 @@ def whole(twin_results, tmp_path_factory):
     run = train(out, trials, *files)
     split = out.with_suffix(".parquet")
     shutil.move(out / f"{FOLD}.parquet", split)
-    baseline = folder / f"baselines/band_power/default/default/trial/{FOLD}.parquet"
-    make_baseline("band_power", split, files[0], BandPowerOptions(), baseline)
+    make_baselines(split.parent, *files, BASELINES, folder / "baselines")
     explain_run(run, split, *files, ExplainOptions(threads=1, segments=4), folder / "e.h5")
     return folder
 
@@ -204,12 +209,12 @@ def quiet(caplog, monkeypatch):
 
 def test_segments(whole, tmp_path):
     path, split = whole / "segments/default/s01.h5", whole / f"runs/milmer/trial/{FOLD}.parquet"
-    out = tmp_path / "b.parquet"
+    of_eeg = BASELINES.updated({"names": ["band_power"], "inputs": [("default", "")]})
     read_all(
         [path],
         {
             "train": lambda: (training_recipe([path], [], None), read_fold(split, [path], [])),
-            "baseline": lambda: make_baseline("band_power", split, [path], BandPowerOptions(), out),
+            "baseline": lambda: make_baselines(split.parent, [path], [], of_eeg, tmp_path),
         },
     )
 
@@ -218,10 +223,12 @@ def test_faces_and_tokens(whole, twin, tmp_path):
     split = whole / f"runs/milmer/trial/{FOLD}.parquet"
     segments, tokens = whole / "segments/default/s01.h5", whole / "tokens/default/default/s01.h5"
     faces = whole / "faces/default/s01.h5"
+    of_faces = BASELINES.updated({"names": ["mean_token_lda"], "inputs": [("", INPUTS[1])]})
     read_all(
         [tokens],
         {
             "train": lambda: read_fold(split, [segments], [tokens], 3).batch(np.arange(2), CPU),
+            "baseline": lambda: make_baselines(split.parent, [], [tokens], of_faces, tmp_path),
             "recipe": lambda: training_recipe([], [tokens], None),
         },
     )
@@ -245,8 +252,7 @@ def test_runs(whole, tmp_path):
     files = [[whole / name / "s01.h5"] for name in names]
     baselines = whole / "baselines"
     options = TablesOptions(
-        experiments={"milmer": {"folds": {"trial": [FOLD]}}},
-        baselines={"default": {"trial": [FOLD]}},
+        experiments={"milmer": {"folds": {"trial": [FOLD]}, "labels": "milmer", "inputs": INPUTS}},
         report={"resamples": 100},
     )
     evaluated = {
@@ -255,7 +261,7 @@ def test_runs(whole, tmp_path):
     }
     read_all([run / f"{name}.parquet" for name in TABLES], evaluated)
     tables = {"tables": lambda: make_tables(whole / "runs", options, tmp_path / "t", baselines)}
-    baseline = baselines / "band_power/default/default/trial" / f"{FOLD}.parquet"
+    baseline = baselines / "band_power/milmer/trial.parquet"  # where this test has its split
     read_all([run / "metrics.json", baseline], tables)
 
 

@@ -248,22 +248,20 @@ def explain(
 
 @app.command(rich_help_panel=STAGES)
 def baseline(
-    name: Annotated[str, typer.Argument(help="Name of the baseline.")],
-    split: Annotated[Path, typer.Option("--split", help="The fold's split.")],
+    splits: Annotated[Path, typer.Argument(help="Folder of a protocol's splits.")],
+    out: Annotated[Path, typer.Argument(help="Folder of all baselines.")],
     segments: Annotated[
-        list[Path], typer.Option("--segments", help="Segments of the fold's subjects.")
-    ],
-    out: Out,
+        list[Path] | None, typer.Option("--segments", help="Segments of all subjects.")
+    ] = None,
+    tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of all subjects.")] = None,
     options: OptionsJSON = "{}",
 ) -> None:
-    """Train and test a simple method on one fold."""
-    from milmer.evaluation.baseline_options import BASELINES
-    from milmer.evaluation.baselines import make_baseline
+    """Train and test simple methods on the folds of a protocol."""
+    from milmer.evaluation.baseline_options import BaselinesOptions
+    from milmer.evaluation.baselines import make_baselines
 
-    if name not in BASELINES:
-        raise MilmerError(f"no baseline {name!r}", remedy=f"use one of {', '.join(BASELINES)}")
-    stage = read_options(type(BASELINES[name].options), options)
-    make_baseline(name, split, segments, stage, out)
+    stage = read_options(BaselinesOptions, options)
+    make_baselines(splits, segments or [], tokens or [], stage, out)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -271,7 +269,9 @@ def controls(
     splits: Annotated[Path, typer.Argument(help="Folder of a protocol's splits.")],
     out: Out,
     trials: Annotated[list[Path], typer.Option("--trials", help="Tables of all subjects' trials.")],
-    segments: Annotated[list[Path], typer.Option("--segments", help="Segments of all subjects.")],
+    segments: Annotated[
+        list[Path] | None, typer.Option("--segments", help="Segments of all subjects.")
+    ] = None,
     tokens: Annotated[list[Path] | None, typer.Option(help="Tokens of all subjects.")] = None,
     options: OptionsJSON = "{}",
 ) -> None:
@@ -280,7 +280,7 @@ def controls(
     from milmer.evaluation.controls import make_controls
 
     stage = read_options(ControlsOptions, options)
-    make_controls(splits, trials, segments, tokens or [], stage, out)
+    make_controls(splits, trials, segments or [], tokens or [], stage, out)
 
 
 @app.command(rich_help_panel=STAGES)

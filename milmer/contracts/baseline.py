@@ -1,29 +1,35 @@
-"""The table of a baseline on a fold."""
+"""The table of a baseline under a protocol."""
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from milmer.contracts.facts import Facts
-from milmer.contracts.tables import LABELLED, Table
+from milmer.contracts.tables import LABELLED, SEGMENT, Table
+
+
+class _Fold(Facts):
+    fold: str
+    eeg: str
+    tokens: str
+    shares: list[float]
+    left_out: dict[str, int] = Field({})
+    validated: float | None
+    skipped: str | None
 
 
 class _Facts(Facts):
     protocol: str
-    fold: str
     leaky: bool
     labels: list[str]
     permuted: bool
-    shares: list[float]
-    rejected: dict[str, int] = Field({})
-
-    @model_validator(mode="after")
-    def _a_share_a_class(self) -> Self:
-        if len(self.shares) != len(self.labels):
-            raise ValueError("shares are not of the labels")
-        return self
+    folds: list[_Fold]
 
 
 BASELINE = Table(
-    "baseline", LABELLED, optional={"experiment_id": "integer"}, facts=_Facts, predicted=True
+    "baseline",
+    {**LABELLED, **dict.fromkeys(("fold", "eeg", "tokens"), "text")},
+    optional={"experiment_id": "integer"},
+    facts=_Facts,
+    predicted=True,
+    key=("eeg", "tokens", *SEGMENT),
+    may_be_empty=True,
 )

@@ -59,7 +59,7 @@ class Table:
         columns |= {n: k for n, k in (self.optional or {}).items() if n in table.column_names}
         columns |= {f"p_{name}": "number" for name in labels if self.predicted}
         require_kinds(table, columns, path, len(labels))
-        key = SEGMENT if self.predicted else self.key
+        key = self.key or (SEGMENT if self.predicted else ())
         if key and len(table.group_by(list(key)).aggregate([])) < len(table):
             what = "segment" if self.predicted else key[-1]
             raise MilmerError(f"holds a {what} twice", where=path, remedy=AGAIN)

@@ -20,5 +20,5 @@ def calibration_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
         table.insert(0, "experiment", first.experiment)
         table.insert(1, "protocol", first.protocol)
         table["ece"] = expected_calibration_error(table)
-        parts.append(table.assign(note=first.note))
+        parts.append(table.assign(**first.about))
     return pd.concat(parts, ignore_index=True)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.runs import (
     KEY,
     LEVELS,
@@ -21,8 +20,6 @@ from milmer.evaluation.runs import (
     EvaluatedRun,
     TablesOptions,
     groups,
-    in_tables,
-    remarks,
 )
 from milmer.metrics.scores import measure
 from milmer.metrics.statistics import (
@@ -164,12 +161,14 @@ def inflation_table(summary: pd.DataFrame, pairs: Pairs, options: TablesOptions)
         sibling = _sibling(rows, row, options) if row.select == "best_on_test" else None
         more_data = sibling is not None and _validates_apart(row, sibling, options)
         note = f"{row.note}; learned from the validation part too" if more_data else row.note
+        note = note.removeprefix("; ")
         above_sibling = row.mean - sibling.mean if sibling else None
         common = sibling and pairs.common(row.protocol, row.experiment, sibling.experiment)
         if common and common.left_out:
             names = (row.experiment, sibling.experiment)
             above_sibling = pairs.differences(row.protocol, "segment", "accuracy", *names).mean()
             note += f"; chosen honestly: on the {common.segments} segments that both have"
+            note = note.removeprefix("; ")
         table.append(
             {
                 "experiment": row.experiment,
@@ -179,7 +178,8 @@ def inflation_table(summary: pd.DataFrame, pairs: Pairs, options: TablesOptions)
                 "accuracy": row.mean,
                 "majority": row.majority,
                 "chance": row.chance,
-                **{name: getattr(row, name) for name in BASELINES},
+                "best_baseline": row.best_baseline,
+                "baseline_name": row.baseline_name,
                 "reference": f"{reference.experiment}/{reference.protocol}" if reference else None,
                 "above_reference": row.mean - reference.mean if reference else None,
                 **_tested_inflation(pairs, row, reference, "reference", options),
@@ -187,6 +187,7 @@ def inflation_table(summary: pd.DataFrame, pairs: Pairs, options: TablesOptions)
                 "above_chosen_honestly": above_sibling,
                 **_tested_inflation(pairs, row, sibling, "chosen_honestly", options),
                 "more_data": more_data,
+                "caveat": row.caveat,
                 "note": note,
             }
         )
@@ -272,7 +273,7 @@ def ablation_table(
             entry[above[metric]] = differences.mean() if len(differences) else None
             entry["common_subjects"] = len(differences)
         entry |= {"common_segments": common.segments, "left_out": common.left_out}
-        rows.append(entry | {"note": _note(summary, protocol, experiment)})
+        rows.append(entry | _about(summary, protocol, experiment))
     return pd.DataFrame(rows).astype(dict.fromkeys(above.values(), "float64"))
 
 
@@ -280,33 +281,42 @@ def ablation_table(
 
 
 def tests_table(
-    subjects: pd.DataFrame, summary: pd.DataFrame, pairs: Pairs, options: TablesOptions
+    subjects: pd.DataFrame,
+    summary: pd.DataFrame,
+    pairs: Pairs,
+    rivals: Mapping[tuple[str, str], Sequence[str]],
+    options: TablesOptions,
 ) -> pd.DataFrame:
-    """Paired sign-flip tests of each experiment against chance, baselines and the first experiment.
+    """Paired sign-flip tests against chance, baselines and the first experiment.
 
-    The hypotheses of the first experiment against chance, the majority class and baselines are
-    ``primary``: they are a family for Holm's correction, by protocol, level and metric. All others
-    are exploratory and not corrected. ``low`` and ``high`` are of the difference, ``d`` is it in
-    standard deviations, ``detectable`` the least true difference that a test finds with a power of
-    0.8; with less than ``needed`` subjects no test can pass.
+    ``rivals`` are the baselines that look at nothing else, by experiment and protocol, the best
+    first. The hypotheses of the first experiment against chance, the majority class and its best
+    baseline are ``primary``: they are a family for Holm's correction, by protocol, level and
+    metric, and no further baseline joins it. All others are exploratory and not corrected: other
+    experiments against the same, the first against further baselines, baselines against chance and
+    the majority class. ``low`` and ``high`` are of the difference, ``d`` is it in standard
+    deviations, ``detectable`` the least true difference that a test finds with a power of 0.8;
+    with less than ``needed`` subjects no test can pass.
     """
     first, *others = options.experiments
-    labels = {name: about.labels for name, about in options.experiments.items()}
-    measured = labels | {in_tables(b, v): v for b in BASELINES for v in options.baselines}
+    measured = dict.fromkeys([*options.experiments, *subjects["experiment"]])
     rows = []
     for protocol, level in itertools.product(dict.fromkeys(subjects["protocol"]), LEVELS):
         of = subjects[(subjects["protocol"] == protocol) & (subjects["level"] == level)]
+        best = [(n, row) for n in options.experiments for row in rivals.get((n, protocol), ())[:1]]
+        further = [(first, row) for row in rivals.get((first, protocol), ())[1:]]
         for metric in TESTED:
             comparisons = []
             for against, _, column in (row for row in _WITHOUT_MODEL if row[1] == metric):
                 for name in measured:
                     mine = of[of["experiment"] == name].set_index("subject")
                     pair = (name, against, pairs.common(protocol, name, name))
-                    comparisons.append((*pair, (mine[metric] - mine[column]).dropna()))
-            rivals = [(n, in_tables(b, v)) for b in BASELINES for n, v in labels.items()]
-            for name, rival in [*rivals, *((name, first) for name in others)]:
-                differences = pairs.differences(protocol, level, metric, name, rival)
-                comparisons.append((name, rival, pairs.common(protocol, name, rival), differences))
+                    values = (mine[metric] - mine[column]).dropna()
+                    comparisons.append((*pair, values, name == first))
+            for pair in [*best, *further, *((name, first) for name in others)]:
+                differences = pairs.differences(protocol, level, metric, *pair)
+                is_primary = pair[0] == first and pair not in further
+                comparisons.append((*pair, pairs.common(protocol, *pair), differences, is_primary))
             key = {"protocol": protocol, "level": level, "metric": metric}
             rows += _tested(key, [row for row in comparisons if len(row[3])], summary, options)
     table = pd.DataFrame(rows, columns=_TESTS)
@@ -315,22 +325,21 @@ def tests_table(
 
 _NUMBERS = ["difference", "low", "high", "d", "d_low", "d_high", "detectable", "p", "p_holm"]
 _TESTS = ["protocol", "level", "metric", "experiment", "against", "primary", "subjects"]
-_TESTS += ["segments", "left_out", *_NUMBERS, "needed", "note"]
+_TESTS += ["segments", "left_out", *_NUMBERS, "needed", "caveat", "note"]
 
 
 def _tested(
     key: Mapping[str, str],
-    comparisons: Sequence[tuple[str, str, Common, pd.Series]],
+    comparisons: Sequence[tuple[str, str, Common, pd.Series, bool]],
     summary: pd.DataFrame,
     options: TablesOptions,
 ) -> list[dict[str, Any]]:
-    """Rows of tests of the same metric; each is an experiment, what against, and differences."""
-    first, report = next(iter(options.experiments)), options.report
-    primary = [name == first for name, *_ in comparisons]
+    """Rows of tests of a metric: experiment, what against, differences, and whether primary."""
+    report, primary = options.report, sum(row[4] for row in comparisons)
     level = 1 - report.confidence
     rows = []
-    for (name, against, common, differences), is_primary in zip(comparisons, primary, strict=True):
-        family = sum(primary) if is_primary else 1
+    for name, against, common, differences, is_primary in comparisons:
+        family = primary if is_primary else 1
         spread, values = differences.std(ddof=1), differences.to_numpy()
         least = detectable_effect(len(values), level / family)
         compared = (name, against) if against in options.experiments else (name,)
@@ -350,7 +359,7 @@ def _tested(
                 "p": sign_flip_test(values, report.resamples, report.seed),
                 "p_holm": None,
                 "needed": subjects_needed(family, level),
-                "note": _note(summary, key["protocol"], *compared),
+                **_about(summary, key["protocol"], *compared),
             }
         )
     of_first = [row for row in rows if row["primary"]]
@@ -363,12 +372,10 @@ def _named(names: Sequence[str], values: Sequence[float] | None) -> dict[str, fl
     return dict(zip(names, values or [None] * len(names), strict=True))
 
 
-def _note(summary: pd.DataFrame, protocol: str, *experiments: str) -> str:
-    """The remarks on experiments under a protocol, each once; with names if there are two."""
-    texts: list[str] = []
-    for experiment in experiments:
-        rows = summary[(summary["experiment"] == experiment) & (summary["protocol"] == protocol)]
-        prefix = f"{experiment}: " if len(experiments) > 1 else ""
-        for facts in rows[["leaky", "select", "permuted"]].head(1).to_dict("records"):
-            texts += remarks(protocol, **facts, prefix=prefix)
-    return "; ".join(dict.fromkeys(texts))
+def _about(summary: pd.DataFrame, protocol: str, *experiments: str) -> dict[str, str]:
+    """``caveat`` and ``note`` of experiments under a protocol, each remark once."""
+    rows = summary[summary["experiment"].isin(experiments) & (summary["protocol"] == protocol)]
+    return {
+        name: "; ".join(dict.fromkeys(t for text in rows[name] if text for t in text.split("; ")))
+        for name in ("caveat", "note")
+    }

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from scipy.stats import binom
 
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.explanations import explanations
-from milmer.evaluation.runs import LEVELS, TablesOptions, in_tables
+from milmer.evaluation.runs import LEVELS, TablesOptions
 from milmer.metrics.statistics import FEWEST
 from milmer.splits.protocols import HONEST, PROTOCOLS
 
@@ -106,7 +105,7 @@ def _size(tables: Tables, options: TablesOptions) -> list[str]:
 def _above_baselines(tables: Tables, options: TablesOptions) -> list[str]:
     sentences = []
     rows, by_trial = (_rows(tables, level, "balanced_accuracy") for level in LEVELS)
-    honest = rows[~rows["leaky"] & ~rows["permuted"] & (rows["select"] != "best_on_test")]
+    honest = rows[rows["caveat"] == ""]
     for key, row in honest.iterrows():
         text = (
             f"`{row['experiment']}` reaches a balanced accuracy of {_percent(row['mean'])}"
@@ -114,10 +113,10 @@ def _above_baselines(tables: Tables, options: TablesOptions) -> list[str]:
             f"`{row['protocol']}`. By segment, this is "
         )
         comparisons = [_compared(tables, options, row, "chance", "chance")]
-        for name, baseline in BASELINES.items():
-            if not pd.isna(row[name]):
-                rival = in_tables(name, options.experiments[row["experiment"]].labels)
-                comparisons.append(_compared(tables, options, row, rival, baseline.title))
+        if not pd.isna(row["best_baseline"]):
+            best = row["baseline_name"]
+            title = tables["baselines"].set_index("experiment")["title"][[best]].iloc[0]
+            comparisons.append(_compared(tables, options, row, best, title))
         sentences.append(f"{text}{'; '.join(comparisons)}.")
     if not sentences:
         sentences.append(

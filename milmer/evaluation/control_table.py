@@ -7,14 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from milmer import storage
-from milmer.evaluation.runs import TablesOptions
+from milmer.evaluation.runs import TablesOptions, caveat
 
 COLUMNS = {
-    **dict.fromkeys(("labels", "protocol", "features", "control"), "string"),
+    **dict.fromkeys(("labels", "protocol", "features", "variant", "control"), "string"),
     **dict.fromkeys(("observed", "drawn", "drawn_low", "drawn_high"), "float64"),
     **{"draws": "int64", "all": "bool", "p": "float64", "smallest_p": "float64"},
-    **{"chance": "float64", "leaky": "bool"},
+    "chance": "float64",
     **dict.fromkeys(("trials", "stimuli", "stimuli_on_both_sides"), "int64"),
+    "caveat": "string",
 }
 """Columns of the table and their kinds, see :func:`milmer.evaluation.controls.make_controls`."""
 
@@ -37,6 +38,7 @@ def controls_table(folder: Path | None, options: TablesOptions) -> pd.DataFrame:
         facts = storage.read_provenance(path)["facts"]
         table = storage.read_table(path, "controls")
         about = {name: facts[name] for name in COLUMNS if name in facts and name != "labels"}
+        about["caveat"] = caveat(leaky=facts["leaky"])
         parts.append(table.assign(labels=path.parent.name, **about))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
     return table[list(COLUMNS)].astype(COLUMNS)

@@ -17,22 +17,23 @@ from threadpoolctl import threadpool_limits
 
 from milmer import storage
 from milmer.contracts.facts import AGAIN
-from milmer.contracts.segments import SEGMENTS
-from milmer.contracts.tokens import TOKENS
 from milmer.contracts.trials import TRIALS
 from milmer.errors import MilmerError
-from milmer.evaluation.band_power import log_band_power
-from milmer.evaluation.baseline_options import BandPowerOptions
 from milmer.evaluation.control_options import ControlsOptions
+from milmer.evaluation.features import (
+    Features,
+    eeg_features,
+    face_features,
+    read_splits,
+    variants,
+)
 from milmer.evaluation.labellings import labellings, within
 from milmer.metrics.relabelled_lda import RelabelledLDA
 from milmer.splits.protocols import PROTOCOLS, TRIAL
-from milmer.splits.rows import joined, read_split, require_fit, sampling_rate
 
 PRIORS = ("stimulus", "subject", "position")
 """What priors go by."""
 
-_AT_ONCE = 4096  # frames whose tokens are in memory at a time
 _LIMITS = 0.05, 0.95  # of the drawn values
 _ALMOST_NOTHING = 1e-6  # of the class shares of training, where nothing is alike
 
@@ -47,22 +48,15 @@ def make_controls(
 ) -> None:
     """Write the controls of a protocol, whose splits are in the folder ``splits``.
 
-    ``trials``, ``segments`` and ``tokens`` are the files of all subjects; without tokens there are
-    none of faces. One row per ``features`` and ``control``: balanced accuracy with the true labels
+    ``trials``, ``segments`` and ``tokens`` are the files of all subjects, of each variant in its
+    own folder; without tokens there are none of faces. One row per ``features``, ``variant`` of
+    what they are of (empty for priors) and ``control``: balanced accuracy with the true labels
     (``observed``), mean and 5 % and 95 % quantiles of it with permuted ones (``drawn``,
     ``drawn_low``, ``drawn_high``), the number of ``draws``, whether they are ``all``, the one-sided
     ``p`` and the smallest that there could be, and ``chance``. Raises :class:`MilmerError` if the
     files do not fit together or a split leaks.
     """
-    paths = [splits / f"{fold}.parquet" for fold in options.folds]
-    read = [read_split(path) for path in paths]
-    for path, (table, provenance) in zip(paths, read, strict=True):
-        for contract, files in ((SEGMENTS, segments), (TOKENS, tokens)):
-            for file in files:
-                if file.stem in set(table["subject"]):
-                    require_fit(path, provenance, file, contract)
-    facts = read[0][1]["facts"]
-    rows = pd.concat([t.assign(fold=i) for i, (t, _) in enumerate(read)], ignore_index=True)
+    rows, facts, paths = read_splits(splits, options.folds, segments, tokens)
     units, rows["unit"] = _units(rows, trials)
     study = _Study(rows, units, len(facts["labels"]), options)
     protocol = PROTOCOLS[facts["protocol"]]
@@ -74,15 +68,17 @@ def make_controls(
         schemes.append("by_stimulus")
     with threadpool_limits(1):
         judged = [
-            entry
-            for name, (features, row) in _features(rows, segments, tokens, paths[0]).items()
-            for entry in study.judge(name, schemes, study.by_signal(features, row))
+            {"variant": variant, **entry}
+            for variant, name, features in _signals(rows, segments, tokens, splits)
+            for entry in study.judge(name, schemes, study.by_signal(features))
         ]
         for name in PRIORS:
-            judged += study.judge(name, ["any_trial"], study.by_prior(name))
-    inputs = {f"split_{path.stem}": path for path in paths}
-    for stage, files in (("trials", trials), ("segments", segments), ("tokens", tokens)):
-        inputs |= {f"{stage}_{path.stem}": path for path in files}
+            prior = study.judge(name, ["any_trial"], study.by_prior(name))
+            judged += [{"variant": "", **entry} for entry in prior]
+    inputs = {f"split_{fold}": path for fold, path in paths.items()}
+    inputs |= {f"trials_{path.stem}": path for path in trials}
+    for stage, files in (("segments", segments), ("tokens", tokens)):
+        inputs |= {"_".join([stage, *p.parts[-3:-1], p.stem]): p for p in files}
     provenance = storage.provenance("controls", __name__, options.result(), inputs)
     about = {name: facts[name] for name in ("protocol", "leaky", "labels")}
     about |= {"trials": len(units), "stimuli": int(units["stimulus"].nunique())}
@@ -91,17 +87,22 @@ def make_controls(
 
 
 def _units(rows: pd.DataFrame, trials: Sequence[Path]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The trials of all splits (``subject, order, stimulus, label``), and each row's trial."""
+    """The trials of all splits, and the number of each row's.
+
+    ``subject, stimulus, label``, the number of its session (``visit``), and its place in that.
+    """
     key = list(TRIAL)
     units = rows.drop_duplicates(key)[[*key, "label"]].reset_index(drop=True)
     tables = pd.concat([storage.read_table(path, TRIALS) for path in trials])
-    about = tables.assign(order=tables["trial"], stimulus=tables["experiment_id"])
-    about = about.set_index(key)[["order", "stimulus"]]
+    visits = tables.groupby(["subject", "session"], dropna=False)
+    order = tables["trial"] - visits["trial"].transform("min")
+    about = tables.assign(order=order, stimulus=tables["experiment_id"], visit=visits.ngroup())
+    about = about.set_index(key)[["order", "stimulus", "visit"]]
     place = pd.MultiIndex.from_frame(units[key])
     if not place.isin(about.index).all():
         raise MilmerError("lacks trials of a split", where=trials[0].parent, remedy=AGAIN)
-    units[["order", "stimulus"]] = about.loc[place].to_numpy()
-    units["order"] = units["order"].astype(int)
+    units[["order", "stimulus", "visit"]] = about.loc[place].to_numpy()
+    units = units.astype({"order": int, "visit": int})
     return units, place.get_indexer(pd.MultiIndex.from_frame(rows[key]))
 
 
@@ -119,33 +120,16 @@ def _stimuli_on_both_sides(rows: pd.DataFrame, units: pd.DataFrame) -> int:
     return len(shared)
 
 
-def _features(
-    rows: pd.DataFrame, segments: Sequence[Path], tokens: Sequence[Path], split: Path
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Features (segment, feature) by name, and the segment of each row; −1 where there is none."""
-    eeg, row, files = joined(rows, segments, SEGMENTS, "eeg", split)
-    sfreq, bands = sampling_rate(segments), BandPowerOptions().bands
-    usable = np.concatenate([file["rejected"] == b"" for file in files])
-    features = np.concatenate([log_band_power(array, sfreq, bands) for array in eeg])
-    signals = {"band_power": (features, np.where((row >= 0) & usable[row], row, -1))}
-    if tokens:
-        arrays, row, files = joined(rows, tokens, TOKENS, "tokens", split)
-        means = [mean_tokens(x, f["bag"], f["valid"]) for x, f in zip(arrays, files, strict=True)]
-        usable = np.concatenate([file["valid"].any(axis=1) for file in files])
-        signals["mean_token"] = (np.concatenate(means), np.where((row >= 0) & usable[row], row, -1))
-    return signals
-
-
-def mean_tokens(tokens: np.ndarray, bag: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """The mean token (segment, dim) of the valid instances of each segment; zeros without one.
-
-    ``tokens`` (frame, token, dim), ``bag`` and ``valid`` (segment, instance).
-    """
-    blocks = range(0, len(tokens), _AT_ONCE)
-    parts = [tokens[i : i + _AT_ONCE].astype(np.float32).mean(axis=1) for i in blocks]
-    frames = np.concatenate(parts) if parts else np.zeros((1, tokens.shape[-1]), np.float32)
-    summed = np.where(valid[..., None], frames[np.where(valid, bag, 0)], 0).sum(axis=1)
-    return summed / np.maximum(valid.sum(axis=1), 1)[:, None]
+def _signals(
+    rows: pd.DataFrame, segments: Sequence[Path], tokens: Sequence[Path], splits: Path
+) -> Iterator[tuple[str, str, Features]]:
+    """The features of each variant, with its name and theirs."""
+    for variant, paths in variants(segments, 1).items():
+        for name, features in eeg_features(rows, paths, splits, ["band_power"]).items():
+            yield variant, name, features
+    for variant, paths in variants(tokens, 2).items():
+        for name, features in face_features(rows, paths, splits).items():
+            yield variant, name, features
 
 
 class _Study:
@@ -187,8 +171,9 @@ class _Study:
                 "chance": chance,
             }
 
-    def by_signal(self, features: np.ndarray, row: np.ndarray) -> Any:
-        """What LDA on ``features`` reaches; ``row`` (row,) is −1 where a row has none."""
+    def by_signal(self, features: Features) -> Any:
+        """What LDA on ``features`` reaches."""
+        values, row = features.values, features.row
 
         def guesses(fold: pd.DataFrame, sources: np.ndarray) -> Iterator[tuple]:
             place = row[fold.index]
@@ -198,9 +183,9 @@ class _Study:
                 return
             labels, unit = self._labels(fold, sources)
             names, group = np.unique(unit[train], return_inverse=True)
-            lda = RelabelledLDA(features[place[train]], group)
+            lda = RelabelledLDA(values[place[train]], group)
             subject = self._subject[fold["unit"]][test]
-            for guess in lda.guesses(features[place[test]], labels[:, names], self._classes):
+            for guess in lda.guesses(values[place[test]], labels[:, names], self._classes):
                 truth, labels = labels[: len(guess), unit[test]], labels[len(guess) :]
                 yield subject, truth, guess, np.ones(int(test.sum()))
 
@@ -210,7 +195,8 @@ class _Study:
         """What the prior ``name`` reaches: a mean of the labels of training trials that are alike.
 
         Trials are alike by stimulus or subject; by position, the nearer in presentation order the
-        more, of the same subject where it trains.
+        more: of the same session where it trains, or else by their places in other sessions, of the
+        same subject where that trains.
         """
 
         def guesses(fold: pd.DataFrame, sources: np.ndarray) -> Iterator[tuple]:
@@ -233,9 +219,11 @@ class _Study:
         if name == "stimulus":
             stimulus = units["stimulus"].to_numpy()
             return (stimulus[test][:, None] == stimulus[train]).astype(float)
-        order = units["order"].to_numpy()
+        order, visit = units["order"].to_numpy(), units["visit"].to_numpy()
         near = np.exp(-np.square(order[test][:, None] - order[train]) / 2)
-        return np.where(same.any(axis=1, keepdims=True), near * same, near)
+        for closer in (same, visit[test][:, None] == visit[train]):
+            near = np.where(closer.any(axis=1, keepdims=True), near * closer, near)
+        return near
 
     def _labels(self, fold: pd.DataFrame, sources: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The labels (labelling, trial) of a fold's trials, and the number (row,) of each row's."""

@@ -28,10 +28,12 @@ def explanations(tables: Mapping[str, pd.DataFrame], options: TablesOptions) -> 
     ):
         names = [n for n, e in options.experiments.items() if e.labels == labels]
         mine = rows[rows["experiment"].isin(names) & (rows["protocol"] == protocol)]
-        if controls["leaky"].iloc[0]:
-            sentences.append(_leak(protocol, controls))
+        if PROTOCOLS[str(protocol)].leaky:
+            sentences += _leak(protocol, controls)
         else:
-            sentences += [_explained(row, controls) for row in mine.itertuples()]
+            for row in mine.itertuples():
+                seen = ("", *options.experiments[str(row.experiment)].inputs)
+                sentences.append(_explained(row, controls[controls["variant"].isin(seen)]))
         if PROTOCOLS[str(protocol)].leaves_subject_out:
             sentences += _stimuli(str(protocol), controls)
     return sentences
@@ -47,6 +49,10 @@ def _explained(row: pd.Series, controls: pd.DataFrame) -> str:
         return f"{what} is not above chance ({_percent(chance)}): there is nothing to explain."
     if found:
         return f"{what} can be explained without the class: {'; '.join(map(_told, found))}."
+    if permuted.empty:
+        return (
+            f"No prior explains {what}; there are no features that permuted labels were tried on."
+        )
     trials = controls["trials"].iloc[0]
     if permuted["smallest_p"].min() >= _LIMIT:
         return (
@@ -83,9 +89,11 @@ def _told(link: Link) -> str:
     )
 
 
-def _leak(protocol: object, controls: pd.DataFrame) -> str:
+def _leak(protocol: object, controls: pd.DataFrame) -> list[str]:
     chance = controls["chance"].iloc[0]
     permuted = controls[(controls["control"] == "by_trial") & controls["features"].isin(SIGNALS)]
+    if permuted.empty:
+        return []
     best = permuted.loc[permuted["drawn"].idxmax()]
     text = (
         f"Under `{protocol}`, LDA on {SIGNALS[best['features']]} reaches {_percent(best['drawn'])} "
@@ -93,8 +101,8 @@ def _leak(protocol: object, controls: pd.DataFrame) -> str:
     )
     spread = (best["drawn_high"] - best["drawn_low"]) / _QUANTILES_APART
     if best["drawn"] - chance > max(_LEAST_LEAK, 3 * spread / best["draws"] ** 0.5):
-        return text + "it recognises trials, and so can any model."
-    return text + "it does not recognise trials; another model may."
+        return [text + "it recognises trials, and so can any model."]
+    return [text + "it does not recognise trials; another model may."]
 
 
 def _stimuli(protocol: str, controls: pd.DataFrame) -> list[str]:

@@ -3,14 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.options import METRIC_TITLES
 from milmer.evaluation.runs import KEY
 
 _BASELINES = (
     "Majority: always predict the most common class of the training part; chance: draw classes at "
-    "random, as often as they occur there; band power: logistic regression on log band power. All "
-    "are tested on the same segments."
+    "random, as often as they occur there; best baseline: of the simple methods that look at "
+    "nothing else, the best on the validation parts. All are tested on the same segments."
 )
 _LOSO = (
     "Folds of `loso` share most of their training data, so their intervals and p-values are "
@@ -25,6 +24,9 @@ NOTES = {
     f"that differs only in `training.select`. {_BASELINES}\n",
     "ablation": "Each experiment and its difference from the first, on the subjects and test "
     f"segments that both have; left out: the segments that only one of them has. {_LOSO}\n",
+    "baselines": "Validated: balanced accuracy on the validation parts, mean over folds, by which "
+    "the best of those is chosen that look at what an experiment looks at (best of); balanced "
+    "accuracy: on the test parts, by segment, mean over subjects with Student's interval.\n",
     "controls": "Balanced accuracy by segment, mean over subjects. Observed: with the true labels; "
     "drawn: mean over labels that are permuted so that a link survives (any_trial: none; by_trial: "
     "the subject; shifted: also blocks and drift; by_stimulus: what was shown), with the 5 % and "
@@ -62,7 +64,9 @@ def as_texts(name: str, table: pd.DataFrame) -> pd.DataFrame:
         "needed",
         "more_data",
         "all",
-        "leaky",
+        "baseline",
+        "features",
+        "classifier",
         "trials",
         "stimuli",
         "stimuli_on_both_sides",
@@ -100,8 +104,10 @@ def _summary(summary: pd.DataFrame) -> pd.DataFrame:
         values, first = group.set_index("metric"), group.iloc[0]
         row = dict(zip(KEY, key, strict=True)) | {"subjects": first["subjects"]}
         row |= {metric: _cell(values.loc[metric]) for metric in METRIC_TITLES}
-        row |= {name: first[name] for name in ("majority", "chance", *BASELINES)}
-        rows.append(row | {"ECE": first["ece"], "note": first["note"]})
+        row |= {name: first[name] for name in ("majority", "chance")}
+        row |= {"best_baseline": values["best_baseline"]["balanced_accuracy"]}
+        row |= {"baseline_name": first["baseline_name"], "ECE": first["ece"]}
+        rows.append(row | {name: first[name] for name in ("caveat", "note")})
     return pd.DataFrame(rows)
 
 

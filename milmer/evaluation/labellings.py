@@ -21,11 +21,12 @@ between stimuli, alike for all subjects, which keeps what was shown."""
 def labellings(scheme: str, trials: pd.DataFrame, draws: int, seed: int) -> tuple[np.ndarray, bool]:
     """Which trial's label each trial gets (labelling, trial), and whether these are all there are.
 
-    ``trials`` has the columns ``subject, order`` (of presentation), ``stimulus`` and ``label``. If
-    there are at most ``draws`` labellings besides the true one, all are returned, the true one
-    first; otherwise ``draws`` random ones.
+    ``trials`` has the columns ``subject, visit`` (its session), ``order`` (of presentation),
+    ``stimulus`` and ``label``. If there are at most ``draws`` labellings besides the true one, all
+    are returned, the true one first; otherwise ``draws`` random ones.
     """
-    subjects = [np.flatnonzero(trials["subject"] == s) for s in pd.unique(trials["subject"])]
+    whole = "visit" if scheme == "shifted" else "subject"  # what labels stay within
+    subjects = [np.flatnonzero(trials[whole] == name) for name in pd.unique(trials[whole])]
     if scheme == "by_stimulus":
         return _by_stimulus(trials, subjects, draws, seed)
     if scheme == "shifted":

@@ -8,10 +8,10 @@ from pydantic import Field
 from milmer.options import Options
 
 TABLES = ("folds", "subjects", "summary", "inflation", "ablation", "tests")
-TABLES += ("controls", "calibration", "confusion", "literature", "skipped")
+TABLES += ("baselines", "controls", "calibration", "confusion", "literature", "skipped")
 """All tables, each written as CSV and Parquet."""
 
-READABLE = ("summary", "inflation", "ablation", "tests", "controls")
+READABLE = ("summary", "inflation", "ablation", "tests", "baselines", "controls")
 """Tables that are also written as Markdown and LaTeX."""
 
 METRIC_TITLES = {

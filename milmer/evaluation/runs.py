@@ -1,11 +1,11 @@
-"""Reading what the tables are made from: all runs, each with the baselines on the same segments.
+"""Reading what the tables are made from: all runs, each beside the best baseline on its segments.
 
 A baseline is also read as runs of an experiment of its own name. Compared with another run, its
 predictions are restricted to exactly the segments that the run was tested on.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -20,7 +20,7 @@ from milmer.contracts.facts import AGAIN, Facts, Origin, having, require
 from milmer.contracts.run import PREDICTIONS
 from milmer.contracts.tables import SEGMENT
 from milmer.errors import MilmerError
-from milmer.evaluation.baseline_options import BASELINES, VARIANT
+from milmer.evaluation.baseline_options import BASELINES, Inputs
 from milmer.evaluation.options import SummaryOptions
 from milmer.limits import read_json
 from milmer.metrics.scores import NAMES, by_trials, without_model
@@ -32,22 +32,19 @@ KEY = ["experiment", "protocol", "level"]
 
 
 class ExperimentRuns(Options):
-    """The runs of an experiment: its folds by protocol, its labels, and its changes."""
+    """The runs of an experiment: folds by protocol, labels, what it looks at, and its changes."""
 
     folds: dict[str, list[str]]
     labels: str = "default"
+    inputs: Inputs = Inputs()
     changes: dict[str, Any] = Field({})
 
 
 class TablesOptions(Options):
-    """The options of the stage ``tables``.
-
-    ``baselines`` are folds by labels and protocol, ``controls`` pairs of labels and protocol.
-    """
+    """The options of the stage ``tables``; ``controls`` are pairs of labels and protocol."""
 
     report: SummaryOptions = SummaryOptions()
     experiments: dict[str, ExperimentRuns] = Field({})
-    baselines: dict[str, dict[str, list[str]]] = Field({})
     controls: list[tuple[str, str]] = Field([])
     seeds: list[int] = Field([0])
 
@@ -86,8 +83,9 @@ class EvaluatedRun:
     """One fold of an experiment, or of a baseline, with one seed.
 
     ``predictions`` has one row per test segment: its key, ``label``, ``p_<class>`` for each of
-    ``labels``, and the accuracy of ``majority`` and ``chance`` on it. ``rivals`` holds each
-    baseline's predictions of the same rows. ``metrics`` is the content of the run's metrics.json.
+    ``labels``, and the accuracy of ``majority`` and ``chance`` on it. ``baselines`` are the rows of
+    the baselines that look at nothing else, the best first, and ``rival`` the best's predictions of
+    the same segments. ``metrics`` is the content of the run's metrics.json.
     """
 
     experiment: str
@@ -97,8 +95,9 @@ class EvaluatedRun:
     labels: list[str]
     metrics: Mapping[str, Any]
     predictions: pd.DataFrame
-    rivals: Mapping[str, pd.DataFrame]
     digest: str
+    baselines: tuple[str, ...] = ()
+    rival: pd.DataFrame | None = None
 
     @property
     def name(self) -> str:
@@ -106,75 +105,155 @@ class EvaluatedRun:
         return f"{self.experiment}/{self.protocol}/{self.fold}/seed{self.seed}"
 
     @property
-    def note(self) -> str:
-        """What readers of its numbers should know."""
+    def about(self) -> dict[str, str]:
+        """What readers of its numbers should know, as columns."""
         facts = {name: self.metrics[name] for name in ("leaky", "select", "permuted")}
-        return "; ".join(remarks(self.protocol, **facts))
+        return {"caveat": caveat(**facts), "note": note(self.protocol)}
 
 
-def remarks(
-    protocol: str, *, leaky: bool, select: str, permuted: bool, prefix: str = ""
-) -> list[str]:
-    """What readers of a number should know; ``prefix`` precedes remarks on the experiment."""
-    texts = [
-        (leaky, "leaky: segments of one trial on both sides"),
-        (select == "best_on_test", f"{prefix}best epoch chosen on the test part"),
-        (permuted, f"{prefix}permuted: trials exchanged their ratings"),
-        (PROTOCOLS[protocol].leaves_subject_out, "folds are dependent"),
-    ]
-    return [text for applies, text in texts if applies]
+def caveat(*, leaky: bool, select: str = "", permuted: bool = False) -> str:
+    """Why a number says nothing about new data; empty where it does."""
+    reasons = {
+        "leaky": leaky,
+        "chosen on the test part": select == "best_on_test",
+        "permuted": permuted,
+    }
+    return "; ".join(text for text, applies in reasons.items() if applies)
 
 
-def in_tables(baseline: str, labels: str) -> str:
-    """A baseline's name in the tables, with the variant of the labels appended."""
-    return baseline if labels == "default" else f"{baseline}-{labels}"
+def note(protocol: str) -> str:
+    """What else there is to know about a number."""
+    return "folds are dependent" if PROTOCOLS[protocol].leaves_subject_out else ""
 
 
-def read_runs(runs: Path, options: TablesOptions, baselines: Path | None) -> list[EvaluatedRun]:
+def in_tables(baseline: str, labels: str, inputs: Inputs) -> str:
+    """The row of a baseline in the tables: its name, and the variants that are not the default."""
+    others = [labels, f"eeg_{inputs.eeg}", f"tokens_{inputs.tokens.replace('/', '_')}"]
+    usual = ("default", "eeg_", "eeg_default", "tokens_", "tokens_default_default")
+    return "-".join([baseline, *(name for name in others if name not in usual)])
+
+
+def read_runs(
+    runs: Path, options: TablesOptions, baselines: Path | None
+) -> tuple[list[EvaluatedRun], pd.DataFrame]:
     """All runs below ``runs`` that ``options`` names, then the baselines below ``baselines``.
 
-    Those that were skipped are left out; see :func:`skipped_table`.
-
-    Raises :class:`MilmerError` if one is missing, or if a baseline lacks segments that a run was
-    tested on.
+    Also the table of these. The best of several is the one with the greatest balanced accuracy on
+    the validation parts, averaged over the folds of a protocol; of equal ones the first. Runs that
+    were skipped are left out; see :func:`skipped_table`. Raises :class:`MilmerError` if one is
+    missing, or if a baseline lacks segments that a run was tested on.
     """
-    splits = [
-        (labels, protocol, fold)
-        for labels, protocols in options.baselines.items()
-        for protocol, folds in protocols.items()
-        for fold in folds
-        if baselines is not None
-    ]
-    baseline_runs = {
-        (name, *split): run
-        for name in BASELINES
-        for split in splits
-        if (run := _read_baseline(baselines, name, *split, options.seeds)) is not None
-    }
-    rivals: dict[tuple[str, str, str], dict[str, EvaluatedRun]] = {}
-    for (name, *split), run in baseline_runs.items():
-        rivals.setdefault(tuple(split), {})[name] = run
-    trained = [
-        run
-        for name, experiment in options.experiments.items()
-        for protocol, folds in experiment.folds.items()
-        for fold in folds
-        for seed in options.seeds
-        if (
-            run := _read_run(
-                runs,
-                name,
-                protocol,
-                fold,
-                seed,
-                rivals.get((experiment.labels, protocol, fold), {}),
-            )
-        )
-        is not None
-    ]
+    rows, trained = _Baselines(baselines, options), []
+    for name, experiment in options.experiments.items():
+        for protocol, folds in experiment.folds.items():
+            best = rows.best_first(experiment.labels, protocol, experiment.inputs)
+            for fold, seed in itertools.product(folds, options.seeds):
+                rival = rows.runs.get((best[0], protocol, fold)) if best else None
+                run = _read_run(runs, name, protocol, fold, seed, best, rival)
+                trained += [run] if run is not None else []
     if not trained:
         raise MilmerError("every run was skipped", where=runs, remedy="see the logs of training")
-    return [*trained, *baseline_runs.values()]
+    return [*trained, *rows.runs.values()], rows.table(options)
+
+
+class _Baselines:
+    """The baselines that the experiments of ``options`` are compared with.
+
+    ``runs`` are theirs by row, protocol and fold; those of folds that were skipped are left out.
+    """
+
+    def __init__(self, folder: Path | None, options: TablesOptions):
+        self.runs: dict[tuple[str, str, str], EvaluatedRun] = {}
+        self._validated: dict[tuple[str, str], list[float]] = {}
+        self._about: dict[tuple[str, str], tuple[str, str, Inputs]] = {}
+        wanted: dict[tuple[str, str, str], dict[Inputs, None]] = {}
+        for experiment in options.experiments.values() if folder is not None else ():
+            for protocol, name in itertools.product(experiment.folds, BASELINES):
+                if (own := BASELINES[name].of(experiment.inputs)) is not None:
+                    wanted.setdefault((name, experiment.labels, protocol), {})[own] = None
+        for (name, labels, protocol), inputs in wanted.items():
+            self._read(
+                folder / name / labels / f"{protocol}.parquet", name, labels, inputs, options
+            )
+
+    def _read(
+        self,
+        path: Path,
+        name: str,
+        labels: str,
+        wanted: Iterable[Inputs],
+        options: TablesOptions,
+    ) -> None:
+        table, digest = storage.read_table(path, BASELINE), storage.digest(path)
+        facts = storage.read_provenance(path)["facts"]
+        tables = dict(list(table.groupby(["fold", "eeg", "tokens"])))
+        for fold in facts["folds"]:
+            inputs = Inputs(fold["eeg"], fold["tokens"])
+            if inputs not in wanted:
+                continue
+            row = in_tables(name, labels, inputs)
+            self._about[row, facts["protocol"]] = name, labels, inputs
+            scores = self._validated.setdefault((row, facts["protocol"]), [])
+            if fold["skipped"] is not None:
+                continue
+            scores += [fold["validated"]] if fold["validated"] is not None else []
+            predictions = tables[fold["fold"], *inputs].drop(columns=["fold", "eeg", "tokens"])
+            about = {key: facts[key] for key in ("leaky", "permuted", "labels")}
+            self.runs[row, facts["protocol"], fold["fold"]] = EvaluatedRun(
+                experiment=row,
+                protocol=facts["protocol"],
+                fold=fold["fold"],
+                seed=options.seeds[0],
+                labels=facts["labels"],
+                metrics=fold | about | {"select": "none", "selected_on_test": False},
+                predictions=_beside_baselines(predictions, fold["shares"]),
+                digest=digest,
+            )
+
+    def best_first(self, labels: str, protocol: str, inputs: Inputs) -> tuple[str, ...]:
+        """The rows of the baselines that look at nothing else than ``inputs``, the best first."""
+        rows = [
+            in_tables(name, labels, own)
+            for name, baseline in BASELINES.items()
+            if (own := baseline.of(inputs)) is not None
+        ]
+        scores = {row: self._score(row, protocol) for row in rows if (row, protocol) in self._about}
+        return tuple(sorted(scores, key=lambda row: -scores[row]))
+
+    def _score(self, row: str, protocol: str) -> float:
+        validated = self._validated[row, protocol]
+        return float(np.mean(validated)) if validated else -1.0
+
+    def table(self, options: TablesOptions) -> pd.DataFrame:
+        """A row a baseline and protocol: what it is, and of which experiments it is the best."""
+        best: dict[tuple[str, str], list[str]] = {}
+        for name, experiment in options.experiments.items():
+            for protocol in experiment.folds:
+                first = self.best_first(experiment.labels, protocol, experiment.inputs)[:1]
+                best.setdefault((*first, protocol), []).append(name)
+        rows = [
+            {
+                "experiment": row,
+                "protocol": protocol,
+                "baseline": name,
+                "title": BASELINES[name].title,
+                "features": ", ".join(BASELINES[name].features),
+                "classifier": BASELINES[name].classifier,
+                "modality": ", ".join(sorted(BASELINES[name].modalities)),
+                "labels": labels,
+                "eeg": inputs.eeg,
+                "tokens": inputs.tokens,
+                "validated": self._score(row, protocol) if self._validated[row, protocol] else None,
+                "best_of": ", ".join(best.get((row, protocol), [])),
+            }
+            for (row, protocol), (name, labels, inputs) in self._about.items()
+        ]
+        return pd.DataFrame(rows, columns=BASELINES_TABLE).astype({"validated": "float64"})
+
+
+BASELINES_TABLE = ["experiment", "protocol", "baseline", "title", "features", "classifier"]
+BASELINES_TABLE += ["modality", "labels", "eeg", "tokens", "validated", "best_of"]
+"""The columns of the table of baselines, to which :mod:`.tables` adds what they reach."""
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -195,7 +274,8 @@ def _read_run(
     protocol: str,
     fold: str,
     seed: int,
-    rivals: Mapping[str, EvaluatedRun],
+    baselines: Sequence[str],
+    rival: EvaluatedRun | None,
 ) -> EvaluatedRun | None:
     folder = runs / experiment / protocol / fold / f"seed{seed}"
     metrics, path = read_metrics(folder / "metrics.json"), folder / "predictions.parquet"
@@ -214,8 +294,9 @@ def _read_run(
         labels=metrics["labels"],
         metrics=metrics,
         predictions=predictions,
-        rivals={name: _same_rows(run, predictions, path) for name, run in rivals.items()},
         digest=storage.digest(path),
+        baselines=tuple(baselines),
+        rival=_same_rows(rival, predictions, path) if rival is not None else None,
     )
 
 
@@ -235,27 +316,6 @@ def skipped_table(
     return pd.DataFrame(rows, columns=["experiment", "protocol", "fold", "seed", "reason"])
 
 
-def _read_baseline(
-    folder: Path, baseline: str, labels: str, protocol: str, fold: str, seeds: list[int]
-) -> EvaluatedRun | None:
-    path = folder / baseline / VARIANT / labels / protocol / f"{fold}.parquet"
-    table = storage.read_table(path, BASELINE)
-    facts = storage.read_provenance(path)["facts"]
-    if "skipped" in facts:
-        return None
-    return EvaluatedRun(
-        experiment=in_tables(baseline, labels),
-        protocol=protocol,
-        fold=fold,
-        seed=seeds[0],
-        labels=facts["labels"],
-        metrics=facts | {"select": "none", "selected_on_test": False},
-        predictions=_beside_baselines(table, facts["shares"]),
-        rivals={baseline: table},
-        digest=storage.digest(path),
-    )
-
-
 def _beside_baselines(predictions: pd.DataFrame, shares: list[float]) -> pd.DataFrame:
     accuracies = without_model(np.array(shares), predictions["label"].to_numpy())
     return predictions.assign(**accuracies)
@@ -265,7 +325,7 @@ def _same_rows(rival: EvaluatedRun, predictions: pd.DataFrame, path: Path) -> pd
     """A baseline's predictions for the rows of ``predictions``, but those that it rejected."""
     keys = [*SEGMENT, "label"]
     rows = predictions[keys].merge(rival.predictions, on=keys, how="inner", validate="1:1")
-    if len(rows) < len(predictions) - rival.metrics.get("rejected", {}).get("test", 0):
+    if len(rows) < len(predictions) - rival.metrics["left_out"].get("test", 0):
         raise MilmerError(
             f"tested on segments that the baseline {rival.experiment} of fold {rival.fold} was not",
             where=path,

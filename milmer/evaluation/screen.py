@@ -7,7 +7,6 @@ import pandas as pd
 from milmer import storage
 from milmer.contracts.facts import AGAIN
 from milmer.errors import MilmerError
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.limits import require_size
 from milmer.plain_text import escaped
 
@@ -16,14 +15,15 @@ _NAMES, _NOTE, _LEAST = 24, 40, 12  # columns of a name and of a note; longer on
 _TITLES = ["experiment", "protocol", "balanced accuracy", "best baseline", "chance", "note"]
 _ABOUT = (
     "Balanced accuracy by segment: mean ± standard deviation over subjects, or its [interval] "
-    "where there are six. Best baseline: the best simple method on the same segments."
+    "where there are six. Best baseline: of the simple methods that look at nothing else, the best "
+    "on the validation parts, on the same segments."
 )
 _COLUMNS = {
     "summary": {
         **dict.fromkeys(("experiment", "protocol", "level", "metric"), "text"),
         **dict.fromkeys(("mean", "sd", "low", "high"), "number?"),
-        **{f"{name}_balanced_accuracy": "number?" for name in BASELINES},
-        "note": "text?",
+        "best_baseline": "number?",
+        **dict.fromkeys(("baseline_name", "caveat", "note"), "text?"),
     },
     "folds": {"experiment": "text"},
     "confusion": {"experiment": "text", "label": "text", "count": "number"},
@@ -50,9 +50,9 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
         if row["experiment"] not in occurring:
             problem = f"tells no class of {row['experiment']}"
             raise MilmerError(problem, where=tables / "confusion.parquet", remedy=AGAIN)
-        rivals = {n: row[f"{n}_balanced_accuracy"] for n in BASELINES}
-        rivals = {name: value for name, value in rivals.items() if not pd.isna(value)}
-        best = max(rivals, key=rivals.__getitem__, default=None)
+        best = "–"
+        if not pd.isna(row["best_baseline"]):
+            best = f"{row['best_baseline']:.2f} {escaped(row['baseline_name'])}"
         spread = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.2f}"
         if not pd.isna(row["low"]):
             spread = f" [{row['low']:.2f}, {row['high']:.2f}]"
@@ -61,11 +61,9 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
                 escaped(row["experiment"]),
                 escaped(row["protocol"]),
                 f"{row['mean']:.2f}{spread}",
-                f"{rivals[best]:.2f} {best}" if best else "–",
+                best,
                 f"{1 / occurring[row['experiment']]:.2f}",
-                "; ".join(
-                    text.partition(":")[0] for text in escaped(row["note"] or "").split("; ")
-                ),
+                "; ".join(escaped(row[name]) for name in ("caveat", "note") if row[name]),
             ]
         )
     widths = [_NAMES, None, None, None, None, _NOTE]

@@ -2,10 +2,19 @@
 
 A subject's metrics are computed on its predictions of all folds together, then averaged over seeds;
 means, deviations and intervals are over subjects. If the epoch was chosen on the test part, each
-metric is its best over all epochs, like the published numbers, and every row says so.
+metric is its best over all epochs, like the published numbers.
+
+In each table that shows results, ``caveat`` says why a number says nothing about new data:
+``leaky``, ``chosen on the test part`` and ``permuted``, joined by ``; ``, and empty where it does;
+``note`` says what else there is to know. A row of ``summary`` is an experiment, protocol, level and
+metric: ``mean, sd, low, high`` over subjects; ``best_baseline``, the same metric on the same
+segments of the best baseline that looks at nothing else; and ``baseline_name``, the ``experiment``
+in whose rows that baseline stands by itself. All baselines have such rows, with ``select`` none;
+the table ``baselines`` says of each what it is, how it was chosen (``validated``), and of which
+experiments it is the best (``best_of``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +22,6 @@ import pandas as pd
 
 from milmer import folders, storage
 from milmer.errors import MilmerError
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.calibration import calibration_table
 from milmer.evaluation.comparisons import Pairs, ablation_table, inflation_table, tests_table
 from milmer.evaluation.conclusions import conclude
@@ -33,14 +41,12 @@ from milmer.evaluation.runs import (
     read_runs,
     skipped_table,
 )
-from milmer.metrics.scores import NAMES, measure, probabilities, scores
+from milmer.metrics.scores import NAMES, measure, probabilities
 from milmer.metrics.statistics import t_interval
 from milmer.plain_text import as_cells
 
-BESIDE = ("majority", "chance", *BASELINES)
-"""Accuracies of the baselines on the same segments."""
-
-_RIVAL_METRICS = ("macro_f1", "balanced_accuracy")  # of the baselines that predict
+_GUESSES = ("majority", "chance", "chance_balanced", "chance_kappa")  # what needs no model
+_BEST = {name: f"best_baseline_{name}" for name in NAMES}  # columns of metrics of the best baseline
 
 
 def make_tables(
@@ -53,7 +59,7 @@ def make_tables(
     """Read the runs below ``runs`` that ``options`` names and write all tables into ``out``.
 
     ``baselines`` is the folder of the stage ``baseline``, ``controls`` that of ``controls``;
-    without them the columns of baselines are null and there are no controls. Each table is written
+    without them there are no baselines and no controls. Each table is written
     as CSV and Parquet, some also as Markdown and LaTeX, and ``conclusions.md`` says in prose what
     follows from them.
     """
@@ -61,17 +67,19 @@ def make_tables(
         raise MilmerError(
             "no run to summarise", where=runs, remedy="set experiments and protocols.names"
         )
-    all_runs = read_runs(runs, options, baselines)
+    all_runs, about_baselines = read_runs(runs, options, baselines)
     (subjects, over_seeds), calibration = subjects_table(all_runs), calibration_table(all_runs)
     summary = summary_table(subjects, over_seeds, calibration, all_runs, options.report)
     pairs = Pairs(subjects, all_runs)
+    rivals = {(run.experiment, run.protocol): run.baselines for run in all_runs}
     tables = {
         "folds": folds_table(all_runs),
         "subjects": subjects,
         "summary": summary,
         "inflation": inflation_table(summary, pairs, options),
         "ablation": ablation_table(subjects, summary, pairs, options),
-        "tests": tests_table(subjects, summary, pairs, options),
+        "tests": tests_table(subjects, summary, pairs, rivals, options),
+        "baselines": baselines_table(about_baselines, summary),
         "controls": controls_table(controls, options),
         "calibration": calibration,
         "confusion": confusion_table(all_runs),
@@ -102,12 +110,12 @@ def make_tables(
 
 
 def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
-    """One row per run and level; baselines have columns, but no rows."""
+    """One row per run and level; baselines have no rows."""
     rows = []
     for run in runs:
         metrics = run.metrics
         for level in LEVELS if "epoch" in metrics else ():
-            beside = _beside(run.rivals, run.labels, level)
+            beside = {} if run.rival is None else measure(run.rival, run.labels)[level]
             rows.append(
                 {
                     "experiment": run.experiment,
@@ -119,7 +127,8 @@ def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
                     **{name: metrics[level][name] for name in NAMES},
                     "majority": metrics["majority"][level],
                     "chance": metrics["chance"][level],
-                    **{name: beside[name] for name in BASELINES},
+                    "best_baseline": beside.get("accuracy"),
+                    "baseline_name": _first(run.baselines),
                     "select": metrics["select"],
                     "epoch": metrics["epoch"],
                     "leaky": metrics["leaky"],
@@ -127,10 +136,11 @@ def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
                     "without_valid_face": sum(metrics["without_valid_face"].values()),
                     "rejected": sum(metrics["rejected"].values()),
                     "warnings": "; ".join(metrics["warnings"]),
-                    "note": run.note,
+                    **run.about,
                 }
             )
-    return pd.DataFrame(rows).astype(dict.fromkeys((*NAMES, *BESIDE), "float64"))
+    numbers = dict.fromkeys((*NAMES, "majority", "chance", "best_baseline"), "float64")
+    return pd.DataFrame(rows).astype({**numbers, "baseline_name": "string"})
 
 
 def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -141,12 +151,13 @@ def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame
     rows = []
     for group in groups(runs, by_seed=True):
         first = group[0]
-        rivals = _pooled_rivals(group)
+        rival = _pooled_rival(group)
         for subject, predictions in pooled(group).groupby("subject", sort=True):
             measured = measure(predictions, first.labels)
             best = [r.metrics for r in group if set(r.predictions["subject"]) == {subject}]
             on_test = bool(best) and all(m["selected_on_test"] for m in best)
-            subject_rivals = {n: table[table["subject"] == subject] for n, table in rivals.items()}
+            mine = rival[rival["subject"] == subject] if rival is not None else ()
+            beside = measure(mine, first.labels) if len(mine) else {}
             for level in LEVELS:
                 values = measured[level]
                 if on_test:
@@ -155,16 +166,17 @@ def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
                     | {"seed": first.seed, "subject": subject, **values}
                     | accuracy_without_model(predictions, level)
-                    | _beside(subject_rivals, first.labels, level)
                     | {"chance_balanced": 1 / predictions["label"].nunique(), "chance_kappa": 0.0}
-                    | {"note": first.note}
+                    | {_BEST[name]: beside.get(level, {}).get(name) for name in NAMES}
+                    | {"baseline_name": _first(first.baselines), **first.about}
                 )
-    numbers = [*NAMES, *BESIDE, *(f"{n}_{metric}" for n in BASELINES for metric in _RIVAL_METRICS)]
-    numbers += ["chance_balanced", "chance_kappa"]
+    numbers = [*NAMES, *_GUESSES, *_BEST.values()]
     table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
     keys = [*KEY, "subject"]
     means = table.groupby(keys, sort=False)[numbers].mean()
-    means = means.join(table.groupby(keys, sort=False)[["tested", "note"]].first()).reset_index()
+    others = ["tested", "baseline_name", "caveat", "note"]
+    means = means.join(table.groupby(keys, sort=False)[others].first()).reset_index()
+    means = means.astype({"baseline_name": "string"})
     seeds = table.groupby([*KEY, "seed"], sort=False)[list(NAMES)].mean()
     return means, seeds.groupby(KEY, sort=False).std(ddof=1)
 
@@ -178,8 +190,7 @@ def summary_table(
 ) -> pd.DataFrame:
     """One row per experiment, protocol, level and metric."""
     by_key = {(g[0].experiment, g[0].protocol): g for g in groups(runs)}
-    beside = [*BESIDE, "chance_balanced"]
-    beside += [f"{name}_balanced_accuracy" for name in BASELINES]
+    guesses = ("majority", "chance", "chance_balanced")
     ece = calibration.groupby(["experiment", "protocol"])["ece"].first()
     rows = []
     for key, group in subjects.groupby(KEY, sort=False):
@@ -200,16 +211,27 @@ def summary_table(
                     "subjects": group["subject"].nunique(),
                     "folds": len({run.fold for run in group_runs}),
                     "seeds": len({run.seed for run in group_runs}),
-                    **{name: group[name].mean() for name in beside},
+                    **{name: group[name].mean() for name in guesses},
+                    "best_baseline": group[_BEST[metric]].mean(),
+                    "baseline_name": _first(first.baselines),
                     "ece": ece[key[:2]] if key[2] == "segment" else None,
                     "select": first.metrics["select"],
                     "leaky": first.metrics["leaky"],
                     "permuted": first.metrics["permuted"],
-                    "note": first.note,
+                    **first.about,
                 }
             )
-    numbers = ("mean", "sd", "low", "high", "sd_over_seeds", "ece", *beside)
-    return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
+    numbers = ("mean", "sd", "low", "high", "sd_over_seeds", "ece", *guesses, "best_baseline")
+    kinds = dict.fromkeys(numbers, "float64") | {"baseline_name": "string"}
+    return pd.DataFrame(rows).astype(kinds)
+
+
+def baselines_table(about: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """What each baseline is, and its balanced accuracy by segment."""
+    rows = summary[(summary["level"] == "segment") & (summary["metric"] == "balanced_accuracy")]
+    columns = ["experiment", "protocol", "mean", "low", "high", "subjects", "caveat", "note"]
+    table = about.merge(rows[columns], on=["experiment", "protocol"], how="left")
+    return table.rename(columns={"mean": "balanced_accuracy"})
 
 
 def confusion_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
@@ -227,32 +249,21 @@ def confusion_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
                 rows.append(
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
                     | {"label": first.labels[label], "predicted": first.labels[predicted]}
-                    | {"count": int(count), "note": first.note}
+                    | {"count": int(count), **first.about}
                 )
-    keys = [*KEY, "label", "predicted", "note"]
-    table = pd.DataFrame(rows).groupby(keys, sort=False)["count"].sum().reset_index()
-    return table[[*keys[:-1], "count", "note"]]
+    keys, about = [*KEY, "label", "predicted"], ["caveat", "note"]
+    table = pd.DataFrame(rows).groupby([*keys, *about], sort=False)["count"].sum().reset_index()
+    return table[[*keys, "count", *about]]
 
 
-def _pooled_rivals(runs: list[EvaluatedRun]) -> dict[str, pd.DataFrame]:
-    """Each baseline's predictions for the segments of several runs, as one table."""
-    tables = {name: [r.rivals[name] for r in runs if name in r.rivals] for name in BASELINES}
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
+def _pooled_rival(runs: list[EvaluatedRun]) -> pd.DataFrame | None:
+    """The best baseline's predictions for the segments of several runs, as one table."""
+    parts = [run.rival for run in runs if run.rival is not None]
+    return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def _beside(
-    rivals: Mapping[str, pd.DataFrame], labels: list[str], level: str
-) -> dict[str, float | None]:
-    """Each baseline's accuracy, and those of ``_RIVAL_METRICS``, by ``level``; null if not run."""
-    columns: dict[str, float | None] = {}
-    for name in BASELINES:
-        columns |= {name: None, **{f"{name}_{metric}": None for metric in _RIVAL_METRICS}}
-        if len(rivals.get(name, ())):
-            table = at_level(rivals[name], labels, level)
-            measured = scores(table["label"].to_numpy(), probabilities(table, labels))
-            columns[name] = measured["accuracy"]
-            columns |= {f"{name}_{metric}": measured[metric] for metric in _RIVAL_METRICS}
-    return columns
+def _first(names: Sequence[str]) -> str | None:
+    return names[0] if names else None
 
 
 def _mean(values: list[float | None]) -> float | None:

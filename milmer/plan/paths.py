@@ -52,9 +52,9 @@ def explanation(experiment: str, protocol: str, fold: str, seed: int) -> str:
     return f"results/explanations/{experiment}/{protocol}/{fold}/seed{seed}.h5"
 
 
-def baseline(name: str, eeg: str, labels: str, protocol: str, fold: str) -> str:
-    """A baseline's predictions of a fold."""
-    return f"results/baselines/{name}/{eeg}/{labels}/{protocol}/{fold}.parquet"
+def baseline(baseline: str, labels: str, protocol: str) -> str:
+    """A baseline's predictions under a protocol."""
+    return f"results/baselines/{baseline}/{labels}/{protocol}.parquet"
 
 
 def controls(labels: str, protocol: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any, Self
 from milmer.config import Config, load_config
 from milmer.data.dataset import Dataset
 from milmer.errors import MilmerError
-from milmer.evaluation.baseline_options import VARIANT
 from milmer.fingerprints import fingerprint
 from milmer.plan import paths
 from milmer.plan.dataset import DatasetPlan, open_dataset
@@ -65,9 +64,9 @@ class Plan:
         for run in self.results.explained_runs():
             path = paths.explanation(*run)
             yield f"explain {run.experiment} {run.protocol}", run.unit, path
-        for key in self.results.baseline_keys():
-            name, _, labels, protocol, fold = key
-            yield f"baseline {name} {labels} {protocol}", fold, paths.baseline(*key)
+        for labels, protocol in self.results.baseline_keys():
+            name = self.results.baseline_names()[0]  # all are made by one job
+            yield f"baseline {labels}", protocol, paths.baseline(name, labels, protocol)
         for labels, protocol in self.results.control_keys():
             yield f"controls {labels}", protocol, paths.controls(labels, protocol)
         yield "tables", "all", f"{paths.TABLES}/summary.parquet"
@@ -78,7 +77,7 @@ class Plan:
         experiments = [e for e in self.experiments.by_name.values() if e.needs_faces]
         for s in subjects:
             yield "trials", s, paths.trials(s)
-        for eeg in dict.fromkeys([VARIANT, *self.experiments.eeg_variants()]):
+        for eeg in self.experiments.eeg_variants():
             for s in subjects:
                 yield f"segments {eeg}", s, paths.segments(eeg, s)
         for faces in self.experiments.faces_variants():

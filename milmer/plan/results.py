@@ -8,7 +8,7 @@ from typing import Any
 from milmer import drawing
 from milmer.config import Experiment
 from milmer.evaluation import report
-from milmer.evaluation.baseline_options import BASELINES, VARIANT
+from milmer.evaluation.baseline_options import BaselinesOptions, Inputs, baselines_of
 from milmer.evaluation.control_options import ControlsOptions
 from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.explain_options import ExplainOptions
@@ -22,9 +22,6 @@ from milmer.splits.protocols import PROTOCOLS
 
 class ResultsPlan:
     """Inputs and options of the stages after training."""
-
-    baseline_pattern = "|".join(BASELINES)
-    """A regular expression that names of baselines match."""
 
     def __init__(self, experiments: Experiments, training: TrainingPlan):
         self._experiments, self._training = experiments, training
@@ -82,29 +79,71 @@ class ResultsPlan:
 
     # ------------------------------------------------------------ baselines
 
-    def baseline_keys(self) -> list[tuple[str, str, str, str, str]]:
-        """All baselines that the tables read: one for each fold of any experiment."""
+    def baseline_names(self) -> list[str]:
+        """The baselines of what experiments look at."""
+        every = [self._inputs(name) for name in self._experiments.by_name]
+        return list(dict.fromkeys(name for name, _ in baselines_of(every)))
+
+    def baseline_keys(self) -> list[tuple[str, str]]:
+        """Labels and protocol of each job: those of experiments that have a baseline."""
         return [
-            (name, VARIANT, labels, protocol, fold)
-            for name in BASELINES
+            (labels, protocol)
             for labels, protocols in self._experiments.folds_by_labels().items()
-            for protocol, folds in protocols.items()
-            for fold in folds
+            for protocol in protocols
+            if any(baselines_of(self._inputs_under(labels, protocol)))
         ]
 
     def baselines(self) -> list[str]:
-        """Their files."""
-        return [paths.baseline(*key) for key in self.baseline_keys()]
+        """The files of all baselines."""
+        return [
+            paths.baseline(n, *key) for key in self.baseline_keys() for n in self.baseline_names()
+        ]
 
-    def baseline_inputs(self, wildcards: Any) -> list[str]:
-        """What a baseline reads of its subjects: their EEG segments."""
-        path = {"eeg": paths.segments}[BASELINES[wildcards.baseline].modality]
-        return [path(wildcards.eeg, s) for s in self._training.fold_subjects(wildcards)]
+    def baseline_inputs(self, wildcards: Any) -> dict[str, list[str]]:
+        """What baselines read: all folds of a protocol, and EEG and faces of all subjects."""
+        labels, protocol = wildcards.labels, wildcards.protocol
+        seen = self._inputs_under(labels, protocol)
+        return {
+            "splits": [paths.split(labels, protocol, f) for f in self._folds(labels, protocol)],
+            "segments": [
+                paths.segments(eeg, s)
+                for eeg in dict.fromkeys(inputs.eeg for inputs in seen if inputs.eeg)
+                for s in self._dataset.subjects
+            ],
+            "tokens": [
+                paths.tokens(*tokens.split("/"), s)
+                for tokens in dict.fromkeys(inputs.tokens for inputs in seen if inputs.tokens)
+                for s in self._dataset.with_video
+            ],
+        }
 
-    @staticmethod
-    def baseline_json(wildcards: Any) -> str:
+    def baseline_json(self, wildcards: Any) -> str:
         """Options of the stage ``baseline``."""
-        return BASELINES[wildcards.baseline].options.result_json()
+        return BaselinesOptions(
+            folds=self._folds(wildcards.labels, wildcards.protocol),
+            names=self.baseline_names(),
+            inputs=self._inputs_under(wildcards.labels, wildcards.protocol),
+        ).result_json()
+
+    def _inputs_under(self, labels: str, protocol: str) -> list[Inputs]:
+        """What the experiments with these labels under a protocol look at, each once."""
+        return list(
+            dict.fromkeys(
+                self._inputs(name)
+                for name, experiment in self._experiments.by_name.items()
+                if experiment.labels == labels and protocol in experiment.protocols
+            )
+        )
+
+    def _inputs(self, name: str) -> Inputs:
+        """What an experiment looks at; tokens of another's where it trains the backbone too."""
+        experiment = self._experiments[name]
+        tokens = ""
+        if experiment.needs_faces:
+            every = [e for e in self._experiments.by_name.values() if e.needs_faces]
+            frozen = [e for e in [experiment, *every] if not e.finetune]
+            tokens = f"{frozen[0].faces}/{frozen[0].backbone}" if frozen else ""
+        return Inputs(experiment.eeg if experiment.needs_eeg else "", tokens)
 
     # ------------------------------------------------------------- controls
 
@@ -125,17 +164,9 @@ class ResultsPlan:
         return [paths.controls(*key) for key in self.control_keys()]
 
     def control_inputs(self, wildcards: Any) -> dict[str, list[str]]:
-        """What controls read: all folds of a protocol, and the trials, EEG and faces of them."""
-        labels, protocol = wildcards.labels, wildcards.protocol
-        subjects = self._dataset.subjects
-        seen = [e for e in self._experiments.by_name.values() if e.needs_faces and not e.finetune]
-        filmed = self._dataset.with_video if seen else []
-        return {
-            "splits": [paths.split(labels, protocol, f) for f in self._folds(labels, protocol)],
-            "trials": [paths.trials(s) for s in subjects],
-            "segments": [paths.segments(VARIANT, s) for s in subjects],
-            "tokens": [paths.tokens(seen[0].faces, seen[0].backbone, s) for s in filmed],
-        }
+        """What controls read: what baselines do, and the trials."""
+        trials = [paths.trials(s) for s in self._dataset.subjects]
+        return self.baseline_inputs(wildcards) | {"trials": trials}
 
     def controls_json(self, wildcards: Any) -> str:
         """Options of the stage ``controls``."""
@@ -160,13 +191,13 @@ class ResultsPlan:
     def tables_json(self) -> str:
         """Options of the stage ``tables``."""
         experiments = {
-            name: self._experiment_summary(name) | {"labels": experiment.labels}
+            name: self._experiment_summary(name)
+            | {"labels": experiment.labels, "inputs": self._inputs(name)}
             for name, experiment in self._experiments.by_name.items()
         }
         options = {
             "report": self._config.report.narrowed_to(SummaryOptions).result(),
             "experiments": experiments,
-            "baselines": self._experiments.folds_by_labels(),
             "controls": self.control_keys(),
             "seeds": self._experiments.seeds,
         }

@@ -62,12 +62,30 @@ def write_predictions(runs, experiment, protocol, fold, table, seed=0, **how):
     return table
 
 
-def write_baseline(folder, labels, protocol, fold, strength, permuted=False, subjects=None):
-    """A baseline's file."""
-    table = predictions("band_power", fold, strength, subjects)
-    facts = {"protocol": protocol, "fold": fold, "leaky": protocol == "segment", "labels": LABELS}
-    facts |= {"permuted": permuted, "shares": class_shares(TRAINED, 4).tolist()}
-    made = storage.provenance("baseline", "milmer.errors", {}, {})
-    path = folder / "band_power/default" / labels / protocol / f"{fold}.parquet"
-    storage.write_table(path, table, made | {"facts": facts})
-    return table
+LOOKS_AT = {"eeg": "default", "tokens": ""}
+"""The inputs of the experiments here, and of their baselines."""
+
+
+def write_baselines(folder, labels, protocol, folds, strength, **how):
+    """The files of all baselines of EEG; predictions of `band_power`, which is the best, by fold.
+
+    ``how``: permuted, subjects, dropped (the first rows), left_out (the count that the file tells).
+    """
+    tables = {}
+    for name, validated in (("band_power", 0.5), ("band_power_lda", 0.4), ("tangent_space_lda", 0)):
+        about, parts = [], []
+        for fold in folds:
+            table = predictions(
+                name, fold, strength if validated == 0.5 else 0, how.get("subjects")
+            )
+            table = table.iloc[how.get("dropped", 0) :].reset_index(drop=True)
+            tables[name, fold] = table
+            parts.append(table.assign(fold=fold, **LOOKS_AT))
+            entry = {"fold": fold, **LOOKS_AT, "shares": class_shares(TRAINED, 4).tolist()}
+            entry |= {"validated": float(validated), "skipped": None}
+            about.append(entry | {"left_out": how.get("left_out", {})})
+        facts = {"protocol": protocol, "leaky": protocol == "segment", "labels": LABELS}
+        facts |= {"permuted": how.get("permuted", False), "folds": about}
+        made = storage.provenance("baseline", "milmer.errors", {}, {}) | {"facts": facts}
+        storage.write_table(folder / name / labels / f"{protocol}.parquet", pd.concat(parts), made)
+    return {fold: tables["band_power", fold] for fold in folds}

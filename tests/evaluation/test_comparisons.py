@@ -14,7 +14,6 @@ import pytest
 from scipy import stats
 
 from milmer.evaluation import comparisons
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.comparisons import Pairs, ablation_table, inflation_table
 from milmer.evaluation.runs import TablesOptions
 
@@ -34,7 +33,6 @@ CHANGES = {
 }
 OPTIONS = TablesOptions(
     experiments={n: {"folds": {"trial": []}, "changes": c} for n, c in CHANGES.items()},
-    baselines={"default": {"trial": []}},
     report={"resamples": 600},  # all sign patterns of nine subjects, and no more
 )
 
@@ -53,7 +51,8 @@ def beside(experiment, subject, column, level="segment"):
     return (17 + index * step + 5 * len(experiment)) % 64
 
 
-OTHERS = {n: None for n in set(BASELINES) - {"band_power"}}
+# Beside the first, which alone was not run with a further baseline, under each protocol.
+RIVALS = {(name, protocol): ("band_power",) for name in CHANGES for protocol in ("trial", "loso")}
 BESIDE = ("majority", "chance", "chance_balanced", "chance_kappa")
 FACTOR = {"accuracy": 1, "balanced_accuracy": 5, "kappa": 7, "macro_f1": 3}
 
@@ -68,8 +67,8 @@ def subjects():
             if protocol == "loso" and experiment == "late":
                 continue
             numbers = {m: value(experiment, subject, m, protocol, level) for m in METRICS}
-            numbers |= {c: beside(experiment, subject, c, level) for c in BESIDE} | OTHERS
-            numbers = {n: None if v is None else v / 64 for n, v in numbers.items()}
+            numbers |= {c: beside(experiment, subject, c, level) for c in BESIDE}
+            numbers = {n: v / 64 for n, v in numbers.items()}
             key = {"experiment": experiment, "protocol": protocol, "level": level}
             rows.append(key | {"subject": subject, **numbers})
     return pd.DataFrame(rows)
@@ -81,7 +80,8 @@ METRICS = tuple(FACTOR)
 @pytest.fixture(scope="module")
 def summary():
     rows = [
-        {"experiment": e, "protocol": p, "leaky": False, "select": "last", "permuted": e == "few"}
+        {"experiment": e, "protocol": p, "caveat": "permuted" if e == "few" else ""}
+        | {"note": "folds are dependent" if p == "loso" else ""}
         for e in ACCURACY
         for p in ("trial", "loso")
     ]
@@ -90,7 +90,7 @@ def summary():
 
 @pytest.fixture(scope="module")
 def tested(subjects, summary):
-    return comparisons.tests_table(subjects, summary, Pairs(subjects), OPTIONS)
+    return comparisons.tests_table(subjects, summary, Pairs(subjects), RIVALS, OPTIONS)
 
 
 def p_value(differences):
@@ -242,7 +242,7 @@ def test_chance_has_no_macro_f1_and_nothing_is_tested_against_itself(tested):
 
 def test_a_table_without_tests_has_their_columns(subjects, summary):
     rows = subjects[(subjects["experiment"] == "eeg") & (subjects["subject"] == "none")]
-    empty = comparisons.tests_table(rows, summary, Pairs(rows), OPTIONS)
+    empty = comparisons.tests_table(rows, summary, Pairs(rows), RIVALS, OPTIONS)
     assert len(empty) == 0
     numbers = empty[["difference", "p", "p_holm"]].dtypes.tolist()
     assert numbers == ["float64"] * 3
@@ -253,7 +253,7 @@ def test_more_patterns_than_resamples_are_drawn_by_the_seed(subjects, summary):
 
     def p(**report):
         options = OPTIONS.updated({"report": report})
-        table = comparisons.tests_table(rows, summary, Pairs(rows), options)
+        table = comparisons.tests_table(rows, summary, Pairs(rows), RIVALS, options)
         return table.loc[table["subjects"] == 9, "p"].to_list()
 
     first = p(resamples=100, seed=1)
@@ -261,12 +261,36 @@ def test_more_patterns_than_resamples_are_drawn_by_the_seed(subjects, summary):
     assert p(resamples=100, seed=2) != first != p(resamples=101, seed=1)
 
 
-def test_remarks_are_of_both_experiments_each_by_its_name(tested):
-    notes = tested.set_index(["protocol", "experiment", "against"])["note"].to_dict()
-    assert notes["trial", "eeg", "milmer"] == ""
-    assert notes["trial", "few", "milmer"] == "few: permuted: trials exchanged their ratings"
-    assert notes["trial", "few", "majority"] == "permuted: trials exchanged their ratings"
-    assert notes["loso", "eeg", "milmer"] == "folds are dependent"
+def test_what_is_doubtful_about_either_is_said_of_both(tested):
+    rows = tested.set_index(["protocol", "experiment", "against"])
+    rows = rows[~rows.index.duplicated()].sort_index()
+    assert tuple(rows.loc[("trial", "eeg", "milmer"), ["caveat", "note"]]) == ("", "")
+    assert rows.loc[("trial", "few", "milmer"), "caveat"] == "permuted"
+    assert rows.loc[("trial", "few", "majority"), "caveat"] == "permuted"
+    few = tuple(rows.loc[("loso", "few", "milmer"), ["caveat", "note"]])
+    assert few == ("permuted", "folds are dependent")
+
+
+def test_further_baselines_leave_the_p_values_of_the_first_as_they_are(subjects, summary, tested):
+    """Each takes its place among what is explored, and none in the family of the first."""
+    further = [f"further{i}" for i in range(3)]
+    rival = subjects[subjects["experiment"] == "band_power"]
+    copies = [rival.assign(experiment=n, accuracy=1 - rival["accuracy"]) for n in further]
+    more = pd.concat([subjects, *copies], ignore_index=True)
+    rivals = {key: (*best, *further) for key, best in RIVALS.items()}
+    table = comparisons.tests_table(more, summary, Pairs(more), rivals, OPTIONS)
+    primary, before = (t[t["primary"]].reset_index(drop=True) for t in (table, tested))
+    pd.testing.assert_frame_equal(primary, before)
+    assert len(primary) == 2 * 2 * (3 + 2 + 2 + 1)
+    explored = table[table["against"].isin(further)]
+    assert set(explored["experiment"]) == {"milmer"}
+    assert not explored["primary"].any()
+    assert explored["p_holm"].isna().all()
+    assert len(explored) == 2 * 2 * 4 * 3
+    found = explored.query("protocol == 'trial' and level == 'segment' and metric == 'accuracy'")
+    own = [value("milmer", s, "accuracy") + ACCURACY["band_power"][s] - 64
+           for s in ACCURACY["milmer"] if s in ACCURACY["band_power"]]  # fmt: skip
+    assert found["difference"].tolist() == pytest.approx([np.mean(own) / 64] * 3)
 
 
 @pytest.mark.parametrize(("protocol", "level"), [("trial", "segment"), ("loso", "trial")])
@@ -290,7 +314,9 @@ def test_an_ablation_has_its_own_mean_and_the_difference_over_common_subjects(
             assert row[metric] == pytest.approx(np.mean(list(mine.values())))
             above = np.mean([mine[s] - first[s] for s in both])
             assert row[f"{metric}_above_milmer"] == pytest.approx(above, abs=1e-12)
-    assert table.loc[table["experiment"] == "few", "note"].str.contains("permuted").all()
+    caveats = table.groupby("experiment")["caveat"].unique().map(list)
+    assert caveats["few"] == ["permuted"]
+    assert caveats["eeg"] == [""]
 
 
 def test_an_experiment_of_other_subjects_is_above_by_nothing(subjects, summary):
@@ -303,7 +329,7 @@ def test_an_experiment_of_other_subjects_is_above_by_nothing(subjects, summary):
     )
     assert (row["subjects"], row["common_subjects"]) == (1, 0)
     assert pd.isna(row["accuracy_above_milmer"])
-    tests = comparisons.tests_table(lonely, summary, Pairs(lonely), OPTIONS)
+    tests = comparisons.tests_table(lonely, summary, Pairs(lonely), RIVALS, OPTIONS)
     assert "few" not in set(tests.loc[tests["against"] == "milmer", "experiment"])
 
 
@@ -336,8 +362,8 @@ def inflated(names=INFLATED):
                         **{"experiment": name, "protocol": protocol, "level": level},
                         "metric": metric,
                         "mean": mean if of_row else 0.99,
-                        **OTHERS,
-                        **{"majority": 0.3, "chance": 0.28, "band_power": 0.44},
+                        **{"majority": 0.3, "chance": 0.28, "best_baseline": 0.44},
+                        **{"baseline_name": "band_power", "caveat": f"of {name}"},
                         "select": "best_on_test" if name.startswith("peek") else "last",
                         "leaky": protocol == "segment",
                         "permuted": name == "control",
@@ -355,7 +381,8 @@ def test_inflation_has_a_row_for_each_experiment_and_protocol_by_segment():
         assert row["accuracy"] == INFLATED[name][1][protocol]
         assert row["select"] == ("best_on_test" if name.startswith("peek") else "last")
         assert row["note"].startswith(f"on {name}")
-        assert tuple(row[["majority", "chance", "band_power"]]) == (0.3, 0.28, 0.44)
+        assert tuple(row[["majority", "chance", "best_baseline"]]) == (0.3, 0.28, 0.44)
+        assert tuple(row[["baseline_name", "caveat"]]) == ("band_power", f"of {name}")
 
 
 def test_the_reference_is_the_first_honest_protocol_of_the_experiment_or_of_the_first():

@@ -7,7 +7,7 @@ import pytest
 
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from tests.evaluation.made_up import write_baseline, write_run
+from tests.evaluation.made_up import LOOKS_AT, write_baselines, write_run
 
 
 @pytest.fixture
@@ -23,24 +23,21 @@ def concluded(tmp_path):
             folds = {p: [f"{s}-k0" for s in names] if p == "trial" else names for p in protocols}
             changes = {"training": {"select": "best_on_test"}} if mine.get("on_test") else {}
             of[experiment] = {"folds": folds, "labels": labels, "changes": changes}
+            of[experiment] |= {"inputs": LOOKS_AT}
             folds_of.setdefault(labels, {}).update(folds)
             for protocol, strength in protocols.items():
                 for fold in folds[protocol]:
                     write_run(tmp_path / "runs", experiment, protocol, fold, strength, **mine)
         for labels, protocols in folds_of.items():
             for protocol, folds in protocols.items():
-                for fold in folds:
-                    strength = 0.0 if labels == "permuted" else band_power
-                    write_baseline(
-                        tmp_path / "baselines", labels, protocol, fold, strength,
-                        permuted=labels == "permuted",
-                    )  # fmt: skip
-        options = TablesOptions(
-            experiments=of,
-            baselines=folds_of if baseline else {},
-            report={"resamples": 1000},
-        )
-        make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
+                strength = 0.0 if labels == "permuted" else band_power
+                write_baselines(
+                    tmp_path / "baselines", labels, protocol, folds, strength,
+                    permuted=labels == "permuted",
+                )  # fmt: skip
+        options = TablesOptions(experiments=of, report={"resamples": 1000})
+        folder = tmp_path / "baselines" if baseline else None
+        make_tables(tmp_path / "runs", options, tmp_path / "tables", folder)
         text = (tmp_path / "tables/conclusions.md").read_text()
         parts = dict(part.split("\n\n", 1) for part in text.split("## ")[1:])
         return text, parts
@@ -98,7 +95,7 @@ def test_what_is_no_better_than_a_baseline_is_said_to_be_so(concluded):
     _, parts = concluded(7, {"milmer": {"trial": 0.0}}, band_power=3.0)
     majority, band_power = parts[BETTER].split("chance (25.0 %)")
     assert "which is not significant" in band_power
-    assert "below log band power" in band_power
+    assert "below logistic regression on log band power" in band_power
     assert "which is significant" in band_power
     assert "significant" not in majority
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from milmer import storage
-from milmer.evaluation.baseline_options import BandPowerOptions
-from milmer.evaluation.baselines import make_baseline
+from milmer.evaluation.baseline_options import BaselinesOptions
+from milmer.evaluation.baselines import make_baselines
 from milmer.evaluation.evaluate import evaluate_run
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
@@ -19,10 +19,11 @@ FOLDS = {"trial": [f"s0{s}-k{k}" for s in (1, 2) for k in range(2)], "segment": 
 # With the linear path all epochs are alike: six segments leave nothing to learn.
 TINY = {"modalities": ["eeg"], "hidden_size": 16, "num_heads": 2, "feed_forward": 16}
 TINY |= {"linear_path": False}
+EEG = {"inputs": ["default", ""]}
 EXPERIMENTS = {
-    "milmer": {"folds": FOLDS},
-    "best": {"folds": FOLDS, "changes": {"training": {"select": "best_on_test"}}},
-    "control": {"folds": {"trial": FOLDS["trial"]}, "labels": "permuted"},
+    "milmer": {"folds": FOLDS, **EEG},
+    "best": {"folds": FOLDS, "changes": {"training": {"select": "best_on_test"}}, **EEG},
+    "control": {"folds": {"trial": FOLDS["trial"]}, "labels": "permuted", **EEG},
 }
 
 
@@ -39,13 +40,6 @@ def results(twin_results, tmp_path_factory):
                 trials = [twin_results / f"trials/{subject}.parquet"]
                 make_split(trials, protocol, fold, options, split)
                 segments = [twin_results / f"segments/default/{subject}.h5"]
-                make_baseline(
-                    "band_power",
-                    split,
-                    segments,
-                    BandPowerOptions(),
-                    folder / f"baselines/band_power/default/{labels}/{protocol}/{fold}.parquet",
-                )
                 for name, of in EXPERIMENTS.items():
                     if of.get("labels", "default") != labels or protocol not in of["folds"]:
                         continue
@@ -55,8 +49,14 @@ def results(twin_results, tmp_path_factory):
                     stage = TrainOptions(model=TINY, training=training)
                     train_fold(split, segments, [], stage, 0, run)
                     evaluate_run(run)
-    baselines = {"default": FOLDS, "permuted": {"trial": FOLDS["trial"]}}
-    options = TablesOptions(experiments=EXPERIMENTS, baselines=baselines)
+    names = ["band_power", "band_power_lda", "tangent_space_lda"]
+    segments = [twin_results / f"segments/default/{s}.h5" for s in ("s01", "s02")]
+    for labels, protocols in (("default", FOLDS), ("permuted", {"trial": FOLDS["trial"]})):
+        for protocol, folds in protocols.items():
+            stage = BaselinesOptions(folds=folds, names=names, inputs=[EEG["inputs"]])
+            splits = folder / f"splits/{labels}/{protocol}"
+            make_baselines(splits, segments, [], stage, folder / "baselines")
+    options = TablesOptions(experiments=EXPERIMENTS)
     make_tables(folder / "runs", options, folder / "tables", folder / "baselines")
     return folder
 
@@ -154,18 +154,30 @@ def test_what_choosing_on_the_test_part_adds_is_the_same_training_told_different
             pd.testing.assert_series_equal(*losses)
 
 
-def test_band_power_is_that_of_its_own_predictions(results):
+def test_baselines_are_those_of_their_own_predictions(results):
+    """The best is the one whose validation parts say so, whatever the test part says."""
+    validated, tested = {}, {}
+    for path in sorted((results / "baselines").glob("*/default/trial.parquet")):
+        name = path.parts[-3]
+        folds = storage.read_provenance(path)["facts"]["folds"]
+        validated[name] = np.mean([fold["validated"] for fold in folds])
+        own = pd.read_parquet(path)
+        for level in ("segment", "trial"):
+            expected = [accuracy(part, level) for _, part in own.groupby("subject")]
+            tested[name, level] = np.mean(expected)
+            key = {"protocol": "trial", "level": level, "metric": "accuracy"}
+            found = of(results, "summary", experiment=name, **key).squeeze()
+            assert found["mean"] == pytest.approx(tested[name, level])
+    assert len(validated) == 3
+    best = max(validated, key=validated.get)
     for level in ("segment", "trial"):
-        expected = []
-        for subject in ("s01", "s02"):
-            folder = results / "baselines/band_power/default/default/trial"
-            files = sorted(folder.glob(f"{subject}-*.parquet"))
-            expected.append(accuracy(pd.concat([pd.read_parquet(f) for f in files]), level))
         key = {"protocol": "trial", "level": level, "metric": "accuracy"}
-        own = of(results, "summary", experiment="band_power", **key).squeeze()
         beside = of(results, "summary", experiment="milmer", **key).squeeze()
-        assert own["mean"] == pytest.approx(np.mean(expected))
-        assert beside["band_power"] == pytest.approx(np.mean(expected))
+        assert beside["best_baseline"] == pytest.approx(tested[best, level])
+        assert beside["baseline_name"] == best
+    about = of(results, "baselines", protocol="trial").set_index("experiment")
+    assert about.loc[best, "best_of"] == "milmer, best"
+    assert about.loc[list(validated), "validated"].to_dict() == pytest.approx(validated)
 
 
 def test_the_majority_is_that_of_each_folds_training_part(results):
@@ -184,7 +196,7 @@ def test_the_majority_is_that_of_each_folds_training_part(results):
 
 def test_a_control_says_so_wherever_it_stands(results):
     for table in ("folds", "summary", "subjects", "inflation", "ablation", "calibration"):
-        assert of(results, table, experiment="control")["note"].str.contains("permuted").all()
+        assert set(of(results, table, experiment="control")["caveat"]) == {"permuted"}
     card = results / "runs/control/trial/s01-k0/seed0/model/README.md"
     assert "**Permuted**" in card.read_text()
     text = (results / "tables/conclusions.md").read_text()

@@ -16,6 +16,7 @@ TRIALS = pd.DataFrame(
     ],
     columns=["subject", "order", "stimulus", "label"],
 )  # fmt: skip
+TRIALS["visit"] = TRIALS["subject"].map({"s01": 4, "s02": 1})
 SUBJECT = TRIALS["subject"].to_numpy()
 LABEL = TRIALS["label"].to_numpy()
 
@@ -49,6 +50,20 @@ def test_one_draw_less_and_they_are_drawn():
     assert len(set(map(tuple, drawn))) > 15
     assert (labels("by_trial", 34)[0] == drawn).all()
     assert (labels("by_trial", 34, seed=1)[0] != drawn).any()
+
+
+def test_shifts_stay_within_a_session():
+    trials = TRIALS.assign(visit=[4, 2, 2, 4, 1, 1, 1])
+    drawn, complete = labels("shifted", 11, trials)
+    first, second, third = [0, 1], [0, 2], [1, 2, 2]  # each in presentation order
+    expected = [
+        (a[0], b[0], b[1], a[1], c[1], c[0], c[2])
+        for a in (first, first[::-1])
+        for b in (second, second[::-1])
+        for c in (np.roll(third, -k).tolist() for k in range(3))
+    ]
+    assert complete
+    assert sorted(map(tuple, drawn)) == sorted(expected)
 
 
 def test_shifts_are_in_presentation_order_each_subject_by_its_own():

@@ -5,13 +5,12 @@ import pandas as pd
 import pytest
 
 from milmer import storage
-from milmer.evaluation.baseline_options import BASELINES
-from milmer.evaluation.baselines import make_baseline
+from milmer.evaluation.baseline_options import BaselinesOptions
+from milmer.evaluation.baselines import make_baselines
 from milmer.evaluation.control_table import links
 from milmer.evaluation.explanations import explanations
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from milmer.splits.folds import fold_subjects
 from tests.evaluation import noise
 from tests.evaluation.made_up import write_predictions
 
@@ -29,20 +28,20 @@ def concluded(tmp_path):
         study = noise.make_noise(tmp_path, **what)
         study.split(protocol, folds)
         controls = study.controls(protocol, draws, with_faces=with_faces)
-        for fold in study.folds[protocol]:
-            split = tmp_path / "splits/default" / protocol / f"{fold}.parquet"
-            wanted = fold_subjects(protocol, fold, study.subjects)
-            segments = [p for p in study.files("segments") if p.stem in wanted]
-            out = tmp_path / "predicted.parquet"
-            make_baseline("band_power", split, segments, BASELINES["band_power"].options, out)
-            labels = storage.read_provenance(out)["facts"]["labels"]
-            trained = storage.read_table(split).query("part == 'train'")["label"].to_numpy()
+        splits, eeg = tmp_path / "splits/default" / protocol, ["segments", ""]
+        stage = BaselinesOptions(folds=study.folds[protocol], names=["band_power"], inputs=[eeg])
+        make_baselines(splits, study.files("segments"), [], stage, tmp_path)
+        path = tmp_path / "band_power/default" / f"{protocol}.parquet"
+        labels = storage.read_provenance(path)["facts"]["labels"]
+        for fold, predicted in storage.read_table(path).groupby("fold"):
+            split = storage.read_table(splits / f"{fold}.parquet")
+            trained = split.query("part == 'train'")["label"].to_numpy()
             write_predictions(
                 tmp_path / "runs", "model", protocol, fold,
-                storage.read_table(out, "baseline"), labels=labels, trained=trained,
+                predicted.drop(columns=["fold", "eeg", "tokens"]), labels=labels, trained=trained,
             )  # fmt: skip
         options = TablesOptions(
-            experiments={"model": {"folds": study.folds}},
+            experiments={"model": {"folds": study.folds, "inputs": eeg}},
             controls=[("default", protocol)],
             report={"resamples": 200},
         )
@@ -112,8 +111,8 @@ def test_what_permuted_labels_give_too_can_be_chance(result, said):
     rows += [(name, "any_trial", 0.7) for name in ("stimulus", "subject", "position")]
     controls = pd.DataFrame(rows, columns=["features", "control", "drawn_high"]).assign(
         labels="default", protocol="trial", observed=0.49, drawn=0.5, drawn_low=0.4, draws=99,
-        p=0.5, smallest_p=0.01, chance=0.5, leaky=False, trials=32, stimuli=8,
-        stimuli_on_both_sides=0,
+        p=0.5, smallest_p=0.01, chance=0.5, caveat="", trials=32, stimuli=8,
+        stimuli_on_both_sides=0, variant="",
     )  # fmt: skip
     row = {"experiment": "model", "protocol": "trial", "level": "segment", "mean": result}
     summary = pd.DataFrame([row | {"metric": "balanced_accuracy"}])

@@ -119,7 +119,8 @@ def test_the_best_baseline_stands_beside_it_with_the_verdict_of_its_test(work):
     row = rows_of(work, experiment="milmer", protocol="trial").assign(
         experiment="band_power", mean=0.1, select="none", low=0.05, high=0.15
     )
-    results.tables["summary"] = pd.concat([summary, row], ignore_index=True)
+    summary = pd.concat([summary, row], ignore_index=True)
+    results.tables["summary"] = summary.assign(baseline_name="band_power")
     key = {"experiment": "milmer", "protocol": "trial", "level": "segment"}
     test = pd.DataFrame([key | {"metric": "balanced_accuracy", "against": "band_power"}])
     numbers = {"difference": -0.05, "low": -0.1, "high": 0.0, "p": 0.01, "p_holm": 0.06}
@@ -185,11 +186,12 @@ def test_what_is_leaky_is_hatched_and_what_is_honest_is_not(report):
     assert bars == ["strong", "edged"]
 
 
-def test_band_power_stands_beside_where_it_was_measured(work):
+def test_the_best_baseline_stands_beside_where_it_was_measured(work):
     results = Results(*work)
-    results.tables["summary"]["band_power"] = 0.333
+    beside = {"best_baseline": 0.333, "baseline_name": "band_power_lda"}
+    results.tables["summary"] = results.tables["summary"].assign(**beside)
     drawn = inflation(results).panels[0]
-    assert drawn.description.count("band power 0.33") == 2
+    assert drawn.description.count("band power lda 0.33") == 2
     assert drawn.body.count("l5 5l-5 5l-5 -5z") == 2
 
 

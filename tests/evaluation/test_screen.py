@@ -6,7 +6,7 @@ import pytest
 from milmer import storage
 from milmer.evaluation.screen import summary_screen, whole_table
 
-LEAKY = "leaky: segments of one trial on both sides; best epoch chosen on the test part"
+LEAKY = "leaky; chosen on the test part"
 WHY = "no segment is left for test (16 rejected)"
 SKIPPED = pd.DataFrame(
     [
@@ -23,15 +23,17 @@ SKIPPED = pd.DataFrame(
 def tables(tmp_path):
     """Tables of two experiments and a baseline; only the asked level and metric are plausible."""
     rows = [
-        # experiment, protocol, mean, sd, low, high, baseline, note
+        # experiment, protocol, mean, sd, low, high, baseline, caveat
         ("milmer", "segment", 0.911, 0.034, None, None, 0.876, LEAKY),
         ("milmer", "trial", 0.622, 0.05, 0.55, 0.689, 0.7, ""),
-        ("an_experiment_with_quite_a_long_name", "loso", 0.5, None, None, None, None, "folds are"),
+        ("an_experiment_with_quite_a_long_name", "loso", 0.5, None, None, None, None, "permuted"),
         ("band_power", "trial", 0.7, 0.1, None, None, 0.7, ""),
     ]
-    names = ["experiment", "protocol", "mean", "sd", "low", "high", "band_power_balanced_accuracy"]
-    summary = pd.DataFrame(rows, columns=[*names, "note"])
-    summary = summary.assign(level="segment", metric="balanced_accuracy")
+    names = ["experiment", "protocol", "mean", "sd", "low", "high", "best_baseline", "caveat"]
+    summary = pd.DataFrame(rows, columns=names).assign(
+        level="segment", metric="balanced_accuracy", baseline_name="band_power",
+        note=["", "", "folds are dependent", ""],
+    )  # fmt: skip
     others = [summary.assign(level="trial", mean=0.99), summary.assign(metric="kappa", mean=0.98)]
     confusion = pd.DataFrame(
         [
@@ -78,7 +80,8 @@ def test_the_screen_holds_each_number_beside_the_best_baseline(tables, columns):
     assert loso.split()[1:5] == ["loso", "0.50", "–", "0.33"]
     # Nothing is cut off: what is long goes on in the next line.
     notes = "".join(line[header.index("note") :] for line in lines[:4]).replace(" ", "")
-    assert notes.startswith("leaky;bestepochchosenonthetestpart")
+    assert notes.startswith("leaky;chosenonthetestpart")
+    assert [line.split()[-1] for line in lines if " loso " in line] == ["permuted;"]
     names = "".join(line[: header.index("protocol")].rstrip() for line in lines)
     assert "an_experiment_with_quite_a_long_name" in names
 
@@ -97,7 +100,8 @@ def change(tables, name, edit):
 
 
 SUMMARY = ["experiment", "protocol", "level", "metric", "mean", "sd", "low", "high", "note"]
-LACKING = [("summary", name) for name in (*SUMMARY, "band_power_balanced_accuracy")]
+SUMMARY += ["best_baseline", "baseline_name", "caveat"]
+LACKING = [("summary", name) for name in SUMMARY]
 LACKING += [("folds", "experiment"), ("confusion", "experiment"), ("confusion", "label")]
 LACKING += [("confusion", "count"), ("skipped", "fold"), ("skipped", "reason")]
 
@@ -108,6 +112,7 @@ LACKING += [("confusion", "count"), ("skipped", "fold"), ("skipped", "reason")]
 @pytest.mark.parametrize(("name", "column"), LACKING)
 def test_a_table_that_is_none_of_ours_is_one_line(name, column, value, tables, refused):
     texts = ("experiment", "protocol", "level", "metric", "note", "label", "fold", "reason")
+    texts += ("baseline_name", "caveat")
     if value == "5" and column in texts:
         value = 5.5
     if value is None:

@@ -13,7 +13,7 @@ from milmer import storage
 from milmer.evaluation.formats import latex
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from tests.evaluation.made_up import LABELS, write_baseline, write_run
+from tests.evaluation.made_up import LABELS, LOOKS_AT, write_baselines, write_run
 
 SUBJECTS = [f"s{i:02d}" for i in range(1, 8)]
 P = [f"p_{name}" for name in LABELS]
@@ -23,19 +23,15 @@ FOLDS = {
     "loso": SUBJECTS,
 }
 EXPERIMENTS = {
-    "milmer": {"folds": FOLDS},
-    "weak": {"folds": FOLDS, "changes": {"model": {"selection": "random"}}},
+    "milmer": {"folds": FOLDS, "inputs": LOOKS_AT},
+    "weak": {"folds": FOLDS, "changes": {"model": {"selection": "random"}}, "inputs": LOOKS_AT},
     "peeking": {
         "folds": {"segment": SUBJECTS},
         "changes": {"training": {"select": "best_on_test"}, "validation": 0},
     },
-    "control": {"folds": {"trial": FOLDS["trial"]}, "labels": "permuted"},
+    "control": {"folds": {"trial": FOLDS["trial"]}, "labels": "permuted", "inputs": LOOKS_AT},
 }
-OPTIONS = TablesOptions(
-    experiments=EXPERIMENTS,
-    baselines={"default": FOLDS, "permuted": {"trial": FOLDS["trial"]}},
-    report={"resamples": 2000},
-)
+OPTIONS = TablesOptions(experiments=EXPERIMENTS, report={"resamples": 2000})
 STRENGTH = {"milmer": 1.0, "weak": 0.2, "peeking": 1.0, "control": 0.0}
 
 
@@ -52,12 +48,9 @@ def made(tmp_path_factory):
                     folder / "runs", experiment, protocol, fold, STRENGTH[experiment], **how
                 )
     for protocol, names in FOLDS.items():
-        for fold in names:
-            held["band_power", protocol, fold] = write_baseline(
-                folder / "baselines", "default", protocol, fold, 0.6
-            )
-    for fold in FOLDS["trial"]:
-        write_baseline(folder / "baselines", "permuted", "trial", fold, 0.0, permuted=True)
+        predicted = write_baselines(folder / "baselines", "default", protocol, names, 0.6)
+        held |= {("band_power", protocol, fold): table for fold, table in predicted.items()}
+    write_baselines(folder / "baselines", "permuted", "trial", FOLDS["trial"], 0, permuted=True)
     make_tables(folder / "runs", OPTIONS, folder / "tables", folder / "baselines")
     return folder / "tables", held
 
@@ -142,19 +135,22 @@ def test_baselines_are_of_exactly_the_segments_of_the_row(made, experiment, leve
         right.append(by_hand(rival)["accuracy"])
         found = row(table(made, "subjects"), experiment=experiment, protocol="trial", level=level,
                     subject=subject)  # fmt: skip
-        assert found["band_power"] == pytest.approx(right[-1])
-        assert found["band_power_macro_f1"] == pytest.approx(by_hand(rival)["macro_f1"])
+        for metric, value in by_hand(rival).items():
+            assert found[f"best_baseline_{metric}"] == pytest.approx(value)
+        assert found["baseline_name"] == "band_power"
         # Class 3 is the most common in training; chance is the shares 1, 1, 1, 2 of 5.
         labels = by_level(own, level)["label"]
         assert found["majority"] == pytest.approx((labels == 3).mean())
         assert found["chance"] == pytest.approx(np.where(labels == 3, 0.4, 0.2).mean())
     found = row(summary, experiment=experiment, protocol="trial", level=level, metric="accuracy")
-    assert found["band_power"] == pytest.approx(np.mean(right))
+    assert (found["best_baseline"], found["baseline_name"]) == (
+        pytest.approx(np.mean(right)), "band_power",
+    )  # fmt: skip
     folds = table(made, "folds")
     own = made[1][experiment, "trial", "s03-k1"]
     rival = by_level(made[1]["band_power", "trial", "s03-k1"].merge(own[keys]), level)
     found = row(folds, experiment=experiment, protocol="trial", fold="s03-k1", level=level)
-    assert found["band_power"] == pytest.approx(by_hand(rival)["accuracy"])
+    assert found["best_baseline"] == pytest.approx(by_hand(rival)["accuracy"])
     assert found["accuracy"] == pytest.approx(by_hand(by_level(own, level))["accuracy"])
 
 
@@ -165,6 +161,28 @@ def test_the_baseline_has_rows_of_its_own_for_each_kind_of_labels(made):
     assert "band_power" not in set(table(made, "folds")["experiment"])
     assert "band_power" not in set(table(made, "ablation")["experiment"])
     assert "band_power" in set(table(made, "tests")["experiment"])
+
+
+def test_the_table_of_baselines_says_what_each_is_and_of_what_it_is_the_best(made):
+    about = table(made, "baselines").set_index(["experiment", "protocol"])
+    own = about.loc[("band_power", "trial")]
+    assert own["best_of"] == "milmer, weak"
+    assert about.loc[("band_power-permuted", "trial"), "best_of"] == "control"
+    others = about.loc["band_power_lda"]
+    assert set(others["best_of"]) == {""}
+    assert others["validated"].to_numpy() == pytest.approx(0.4)
+    assert tuple(others.iloc[0][["modality", "features", "classifier", "eeg"]]) == (
+        *("eeg", "band_power", "lda", "default"),
+    )
+    summary = table(made, "summary")
+    key = {"protocol": "trial", "level": "segment", "metric": "balanced_accuracy"}
+    found = row(summary, experiment="band_power", **key)
+    assert tuple(own[["balanced_accuracy", "low", "high"]]) == tuple(found[["mean", "low", "high"]])
+    assert about.loc["band_power", "caveat"].to_dict() == {
+        "trial": "",
+        "segment": "leaky",
+        "loso": "",
+    }
 
 
 def test_confusion_is_recomputed(made):
@@ -205,35 +223,42 @@ def test_what_was_chosen_on_the_test_part_shows_the_best_and_says_so(made):
     found = row(table(made, "summary"), **key, metric="accuracy")
     assert found["mean"] == pytest.approx(0.99)
     text = (made[0] / "summary.md").read_text()
-    assert "best epoch chosen on the test part" in text
+    assert "leaky; chosen on the test part" in text
     assert "leaky" in (made[0] / "summary.tex").read_text()
 
 
-def test_every_table_of_results_carries_the_remarks(made):
-    remarks = {
-        ("peeking", "segment"): ["leaky", "best epoch chosen on the test part"],
-        ("band_power", "segment"): ["leaky"],
-        ("control", "trial"): ["permuted: trials exchanged their ratings"],
-        ("band_power-permuted", "trial"): ["permuted: trials exchanged their ratings"],
-        ("milmer", "loso"): ["folds are dependent"],
-        ("milmer", "trial"): [],
+def test_every_table_of_results_says_what_is_doubtful(made):
+    caveats = {
+        ("peeking", "segment"): "leaky; chosen on the test part",
+        ("band_power", "segment"): "leaky",
+        ("control", "trial"): "permuted",
+        ("band_power-permuted", "trial"): "permuted",
+        ("milmer", "segment"): "leaky",
+        ("milmer", "loso"): "",
+        ("milmer", "trial"): "",
     }
     folds_of = ("folds", "inflation", "ablation")
-    names = ("subjects", "summary", "tests", "calibration", "confusion", *folds_of)
+    names = ("subjects", "summary", "tests", "calibration", "confusion", "baselines", *folds_of)
     for name in names:
         held = table(made, name)
         if name == "tests":
-            held = held[held["against"] == "majority"]
-        for (experiment, protocol), expected in remarks.items():
-            if name in folds_of and experiment.startswith("band_power"):
+            held = held[held["against"] == "chance"]
+        for (experiment, protocol), caveat in caveats.items():
+            is_baseline = experiment.startswith("band_power")
+            if is_baseline if name in folds_of else not is_baseline and name == "baselines":
                 continue
             own = held[(held["experiment"] == experiment) & (held["protocol"] == protocol)]
             assert len(own), (name, experiment, protocol)
-            for note in own["note"]:
-                assert all(remark in note for remark in expected), (name, note)
-                assert bool(note) == bool(expected)
+            assert set(own["caveat"]) == {caveat}, (name, experiment, protocol)
+            if name != "inflation":
+                dependent = "folds are dependent" if protocol == "loso" else ""
+                assert set(own["note"]) == {dependent}
     tests = table(made, "tests").query("experiment == 'peeking' and against == 'milmer'")
-    assert tests["note"].str.contains("leaky.*peeking: best epoch chosen").all()
+    assert set(tests["caveat"]) == {"leaky; chosen on the test part"}
+    literature = table(made, "literature").set_index(["work", "protocol"])["caveat"]
+    assert literature.filter(like="Milmer", axis=0).tolist() == [
+        *("leaky; chosen on the test part", "chosen on the test part"),
+    ]
 
 
 def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest_one(made):
@@ -254,7 +279,7 @@ def test_literature_names_a_source_for_each_number(made):
     assert (literature["source"] != "").all()
     milmer = literature[literature["low"] == 0.9672].squeeze()
     assert "2502.00547" in milmer["work"]
-    assert "leaky" in milmer["note"]
+    assert "leaky" in milmer["caveat"]
     assert (literature["low"].fillna(0) <= literature["high"]).all()
     libemer = literature[literature["work"].str.contains("LibEMER")].set_index("task")["high"]
     assert libemer["DEAP, two classes of arousal, multimodal"] == 0.613
@@ -262,7 +287,7 @@ def test_literature_names_a_source_for_each_number(made):
 
 def test_csv_and_parquet_hold_the_same(made):
     names = sorted(path.stem for path in made[0].glob("*.parquet"))
-    assert len(names) == 11
+    assert len(names) == 12
     for name in names:
         text = pd.read_csv(made[0] / f"{name}.csv")
         assert list(text.columns) == list(table(made, name).columns)
@@ -315,12 +340,9 @@ def test_a_run_of_an_older_version_is_one_clear_line(tmp_path, refused):
 def test_a_baseline_of_another_split_is_refused(tmp_path, refused):
     runs, baselines = tmp_path / "runs", tmp_path / "baselines"
     write_run(runs, "milmer", "trial", "s01-k0", 1.0)
-    path = baselines / "band_power/default/default/trial/s01-k0.parquet"
-    held = write_baseline(baselines, "default", "trial", "s01-k0", 1.0)
-    made_of = storage.read_provenance(path)
-    storage.write_table(path, held.iloc[1:], made_of)
-    folds = {"trial": ["s01-k0"]}
-    options = TablesOptions(experiments={"milmer": {"folds": folds}}, baselines={"default": folds})
+    write_baselines(baselines, "default", "trial", ["s01-k0"], 1.0, dropped=1)
+    about = {"folds": {"trial": ["s01-k0"]}, "inputs": LOOKS_AT}
+    options = TablesOptions(experiments={"milmer": about})
     with refused("tested on segments that the baseline band_power of fold s01-k0 was not"):
         make_tables(runs, options, tmp_path / "tables", baselines)
 
@@ -342,7 +364,8 @@ def test_numbers_of_several_seeds_are_means_and_counts_are_sums(tmp_path):
     assert found["mean"] == pytest.approx(np.mean(accuracy))
     assert found["sd_over_seeds"] == pytest.approx(np.std(accuracy, ddof=1))
     assert pd.isna(found["low"])
-    assert pd.isna(found["band_power"])
+    assert pd.isna(found["best_baseline"])
+    assert pd.isna(found["baseline_name"])
     confusion = storage.read_table(tmp_path / "tables/confusion.parquet")
     assert confusion.query("level == 'trial'")["count"].sum() == 2 * 16
 
@@ -397,14 +420,12 @@ def test_nothing_is_summarised_where_every_run_was_skipped(tmp_path, refused):
 
 
 def test_a_baseline_is_compared_on_the_segments_that_it_did_not_reject(tmp_path):
-    fold = {"trial": ["s01-k0"]}
     table = write_run(tmp_path / "runs", "milmer", "trial", "s01-k0", 1.0)
-    rival = write_baseline(tmp_path / "baselines", "default", "trial", "s01-k0", 0.6)
-    path = next((tmp_path / "baselines").rglob("s01-k0.parquet"))
-    about = storage.read_provenance(path)
-    about["facts"] = dict(about["facts"]) | {"rejected": {"test": 5}}
-    storage.write_table(path, rival.iloc[5:].reset_index(drop=True), about)
-    options = TablesOptions(experiments={"milmer": {"folds": fold}}, baselines={"default": fold})
+    how = {"dropped": 5, "left_out": {"test": 5}}
+    rival = write_baselines(tmp_path / "baselines", "default", "trial", ["s01-k0"], 0.6, **how)
+    rival = rival["s01-k0"]
+    about = {"folds": {"trial": ["s01-k0"]}, "inputs": LOOKS_AT}
+    options = TablesOptions(experiments={"milmer": about})
     make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
     subjects, tests = (
         storage.read_table(tmp_path / f"tables/{name}.parquet", "tables")
@@ -417,22 +438,19 @@ def test_a_baseline_is_compared_on_the_segments_that_it_did_not_reject(tmp_path)
     hits = table[P].to_numpy().argmax(1) == table["label"]
     rival_hits = rival[P].to_numpy().argmax(1) == rival["label"]
     assert found["accuracy"] == pytest.approx(hits.mean())
-    assert found["band_power"] == pytest.approx(rival_hits[5:].mean())
-    above = hits[5:].mean() - rival_hits[5:].mean()
+    assert found["best_baseline_accuracy"] == pytest.approx(rival_hits.mean())
+    above = hits[5:].mean() - rival_hits.mean()
     assert compared["difference"] == pytest.approx(above)
-    assert above != pytest.approx(found["accuracy"] - found["band_power"])
+    assert above != pytest.approx(found["accuracy"] - found["best_baseline_accuracy"])
     assert compared["left_out"] == 5
 
 
 def test_a_baseline_that_lacks_more_than_it_rejected_is_refused(tmp_path, refused):
-    fold = {"trial": ["s01-k0"]}
     write_run(tmp_path / "runs", "milmer", "trial", "s01-k0", 1.0)
-    rival = write_baseline(tmp_path / "baselines", "default", "trial", "s01-k0", 0.6)
-    path = next((tmp_path / "baselines").rglob("s01-k0.parquet"))
-    about = storage.read_provenance(path)
-    about["facts"] = dict(about["facts"]) | {"rejected": {"test": 4, "train": 9}}
-    storage.write_table(path, rival.iloc[5:].reset_index(drop=True), about)
-    options = TablesOptions(experiments={"milmer": {"folds": fold}}, baselines={"default": fold})
+    how = {"dropped": 5, "left_out": {"test": 4, "train": 9}}
+    write_baselines(tmp_path / "baselines", "default", "trial", ["s01-k0"], 0.6, **how)
+    about = {"folds": {"trial": ["s01-k0"]}, "inputs": LOOKS_AT}
+    options = TablesOptions(experiments={"milmer": about})
     with refused("tested on segments that the baseline band_power of fold s01-k0 was not"):
         make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
 

@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from milmer import storage
 from milmer.data.options import DatasetOptions
-from milmer.evaluation.band_power import log_band_power
+from milmer.evaluation.features import log_band_power
 from milmer.manifest.dataset import ManifestDataset
 from milmer.manifest.table import read_manifest
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials

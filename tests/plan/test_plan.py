@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from milmer.errors import MilmerError
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.plan import Plan, paths
 from milmer.plan.dataset import _listing
 from milmer.plan.problems import require_ready
@@ -255,28 +254,53 @@ def test_the_published_layout_is_left_out_where_recordings_are_original(shipped,
     assert any("experiments.published_frozen is left out: eeg.layout" in w for w in plan.warnings)
 
 
-def test_there_is_a_baseline_for_each_fold_of_any_experiment_and_its_labels(shipped, copy):
-    experiments = {"milmer": {}, "control": {"labels": "permuted", "protocols": ["trial"]}}
-    plan = Plan.read(shipped | copy(3, [1, 2]) | {"experiments": experiments | {"eeg": EEG_ONLY}})
-    found = {}
-    for path in plan.results.baselines():
-        labels, protocol, fold = path.removesuffix(".parquet").split("/")[4:]
-        found.setdefault((labels, protocol), []).append(fold)
-    tables = json.loads(plan.results.tables_json())
-    assert tables["experiments"]["control"]["labels"] == "permuted"
-    assert found == {
-        (labels, protocol): folds
-        for labels, protocols in tables["baselines"].items()
-        for protocol, folds in protocols.items()
+def test_there_are_the_baselines_of_what_experiments_look_at(shipped, copy):
+    """One job for all of a protocol, with the inputs of the experiments that were run under it."""
+    experiments = {
+        "milmer": {},
+        "raw": {"eeg": "as_published", "model": {"modalities": ["eeg"]}, "protocols": ["trial"]},
+        "control": {"labels": "permuted", "protocols": ["trial"], **EEG_ONLY},
     }
-    # The third subject has no video, and is in the folds of the experiment on EEG alone.
-    assert found["default", "loso"] == ["s01", "s02", "s03"]
-    assert found["permuted", "trial"] == [f"s0{s}-k{k}" for s in (1, 2) for k in range(5)]
-    assert set(found) == {("default", "trial"), ("default", "loso"), ("permuted", "trial")}
-    wildcards = SimpleNamespace(
-        baseline="band_power", eeg="default", protocol="trial", fold="s03-k1"
-    )
-    assert plan.results.baseline_inputs(wildcards) == ["results/segments/default/s03.h5"]
+    plan = Plan.read(shipped | copy(3, [1, 2]) | {"experiments": experiments})
+    names = ["band_power", "band_power_lda", "tangent_space_lda", "mean_token_lda", "stacked_lda"]
+    jobs = [("default", "trial"), ("default", "loso"), ("permuted", "trial")]
+    assert plan.results.baselines() == [
+        f"results/baselines/{name}/{labels}/{protocol}.parquet"
+        for labels, protocol in jobs
+        for name in names
+    ]
+    both = ["default", "default/default"]
+    inputs = {"milmer": both, "raw": ["as_published", ""], "control": ["default", ""]}
+    tables = json.loads(plan.results.tables_json())
+    assert {name: about["inputs"] for name, about in tables["experiments"].items()} == inputs
+    used = {jobs[0]: [both, inputs["raw"]], jobs[1]: [both], jobs[2]: [["default", ""]]}
+    for (labels, protocol), seen in used.items():
+        wildcards = SimpleNamespace(labels=labels, protocol=protocol)
+        options = json.loads(plan.results.baseline_json(wildcards))
+        folds = plan.experiments.folds_by_labels()[labels][protocol]
+        assert options == {"folds": folds, "names": names, "inputs": seen}
+        read = plan.results.baseline_inputs(wildcards)
+        assert read["splits"] == [paths.split(labels, protocol, fold) for fold in folds]
+        # The third subject has no video.
+        tokens = ["results/tokens/default/default/s01.h5", "results/tokens/default/default/s02.h5"]
+        assert read["tokens"] == (tokens if both in seen else [])
+        assert read["segments"] == [
+            f"results/segments/{eeg}/s0{i}.h5" for eeg, _ in seen for i in (1, 2, 3)
+        ]
+        trials = [f"results/trials/s0{i}.parquet" for i in (1, 2, 3)]
+        assert plan.results.control_inputs(wildcards) == read | {"trials": trials}
+
+
+def test_an_experiment_that_trains_its_backbone_is_compared_on_tokens_of_another(shipped, copy):
+    experiments = {"tuned": {"preset": "published"}, "milmer": {"protocols": ["trial"]}}
+    plan = Plan.read(shipped | copy(2, [1, 2]) | {"experiments": experiments})
+    tables = json.loads(plan.results.tables_json())["experiments"]
+    assert tables["tuned"]["inputs"] == ["as_published", "default/default"]
+    alone = Plan.read(shipped | copy(2, [1, 2]) | {"experiments": {"tuned": experiments["tuned"]}})
+    tables = json.loads(alone.results.tables_json())["experiments"]
+    assert tables["tuned"]["inputs"] == ["as_published", ""]
+    names = ["band_power", "band_power_lda", "tangent_space_lda"]
+    assert alone.results.baseline_names() == names
 
 
 def test_what_a_model_goes_by_is_told_of_honest_runs_alone(shipped, copy):
@@ -459,7 +483,6 @@ def test_the_tables_read_all_seeds_and_each_experiments_labels(uneven):
     changes = tables["experiments"]["both"]["changes"]
     assert changes["training"] == {"checkpoint_minutes": 8, "epochs": 3, "lr": 0.5, "threads": 3}
     assert list(changes["training"]) == sorted(changes["training"])
-    assert tables["baselines"] == uneven.experiments.folds_by_labels()
     readable = {
         f"{t}.{k}" for t in ("summary", "inflation", "ablation", "tests") for k in ("md", "tex")
     }
@@ -548,11 +571,7 @@ def test_a_complete_run_makes_each_of_these(uneven):
         **{"evaluate eeg_only": 2, "evaluate both": 1, "evaluate face_only": 1, "evaluate last": 2},
         **{"explain eeg_only loso": 6, "explain eeg_only trial": 12, "explain both trial": 8},
         "explain face_only loso": 4,
-        **{f"baseline {n} default loso": 3 for n in BASELINES},
-        **{f"baseline {n} default trial": 6 for n in BASELINES},
-        **{f"baseline {n} high trial": 4 for n in BASELINES},
-        **{f"baseline {n} permuted loso": 2 for n in BASELINES},
-        **{f"baseline {n} permuted trial": 4 for n in BASELINES},
+        **{"baseline default": 2, "baseline high": 1, "baseline permuted": 2},
         **{"controls default": 2, "controls high": 1},  # none of labels that are permuted
         **{"tables": 1, "report": 1},
     }
@@ -570,7 +589,7 @@ def test_arguments_of_files_are_quoted(uneven):
 def test_the_paths_of_the_plan_are_the_patterns_of_the_rules():
     """Each path, with its arguments as wildcards, is an output of a rule, or a folder of some."""
     rules = "".join(file.read_text() for file in sorted((REPOSITORY / "rules").glob("*.smk")))
-    names = {"eeg": "eeg", "variant": "faces", "name": "baseline"}
+    names = {"variant": "faces"}
     for function in (f for f in vars(paths).values() if inspect.isfunction(f)):
         arguments = inspect.signature(function).parameters
         wildcards = [f"{{{names.get(argument, argument)}}}" for argument in arguments]

@@ -34,12 +34,12 @@ ASKED = {  # MB, minutes, GPUs, processors
     "train": (6000, 120, "1", 3),
     "evaluate": (4000, 20, "", 1),
     "explain": (6000, 10, "1", 3),
-    "baseline": (4000, 10, "", 1),
+    "baseline": (8000, 120, "", 1),
     "controls": (4000, 30, "", 1),
     "tables": (4000, 60, "", 1),
     "report": (8000, 60, "", 1),
 }
-GROUPED = {"split", "baseline", "explain"}
+GROUPED = {"split", "explain"}
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import pytest
 from safetensors import safe_open
 
 from milmer import storage
-from milmer.evaluation.baseline_options import BandPowerOptions
-from milmer.evaluation.baselines import make_baseline
+from milmer.contracts.baseline import BASELINE
+from milmer.evaluation.baseline_options import BaselinesOptions
+from milmer.evaluation.baselines import make_baselines
 from milmer.evaluation.evaluate import evaluate_run
 from milmer.evaluation.explain import explain_run
 from milmer.evaluation.explain_options import ExplainOptions
@@ -88,7 +89,11 @@ def test_a_skipped_run_has_all_its_files_and_says_why(fold, study, tmp_path):
     explain_run(run, path, segments, [], ExplainOptions(), tmp_path / "explained.h5")
     with storage.open_h5(tmp_path / "explained.h5", "explain") as file:
         assert (file["channel"].size, file["attention"].size) == (0, 0)
-    baseline = tmp_path / "baseline.parquet"
-    make_baseline("band_power", path, segments, BandPowerOptions(), baseline)
-    assert len(storage.read_table(baseline, "baseline")) == 0
-    assert storage.read_provenance(baseline)["facts"]["skipped"] == REASON
+    inputs = [(segments[0].parent.name, "")]
+    options = BaselinesOptions(folds=[path.stem], names=["band_power"], inputs=inputs)
+    make_baselines(path.parent, segments, [], options, tmp_path)
+    (baseline,) = (tmp_path / "band_power").rglob("*.parquet")
+    assert len(storage.read_table(baseline, BASELINE)) == 0
+    (fold,) = storage.read_provenance(baseline)["facts"]["folds"]
+    assert fold["skipped"] == REASON.replace("rejected", "left out")
+    assert (fold["fold"], fold["left_out"]) == (path.stem, {"test": 12})

@@ -29,7 +29,7 @@ EVERY_FILE = [
     "runs/milmer/segment/{subject}/seed0/metrics.json",
     "runs/milmer/loso/{subject}/seed0/model/README.md",
     "runs/milmer/loso/evaluation.parquet",
-    "baselines/band_power/default/default/trial/{subject}-k0.parquet",
+    "baselines/band_power/default/trial.parquet",
     *(f"tables/{t}.{k}" for t in ("folds", "summary", "inflation", "ablation", "tests", "subjects",
                                   "calibration", "confusion", "literature")
       for k in ("parquet", "csv")),

@@ -58,8 +58,8 @@ FOLLOWS = {
     "segments/default": "train explain baseline controls report",
     "faces/default": "tokens train/tuned explain/tuned report",
     "pretrain/fer": "tokens/fer",
-    "tokens/default": "train/milmer explain/milmer controls",
-    "tokens/fer": "train/fer explain/fer",
+    "tokens/default": "train/milmer explain/milmer baseline controls",
+    "tokens/fer": "train/fer explain/fer baseline/trial controls/trial",
     "split/default": "train explain baseline controls",
     "train/milmer": "evaluate/milmer explain/milmer tables report",
     "train/tuned": "evaluate/tuned explain/tuned tables report",
@@ -67,8 +67,8 @@ FOLLOWS = {
     "evaluate/milmer": "tables report",
     "evaluate/tuned": "tables report",
     "evaluate/fer": "tables report",
-    "baseline/default": "tables",
-    "controls/default": "tables",
+    **dict.fromkeys(("baseline/trial", "baseline/segment"), "tables"),
+    **dict.fromkeys(("controls/trial", "controls/segment"), "tables"),
     "explain/milmer": "report",
     "explain/tuned": "report",
     "explain/fer": "report",
@@ -98,7 +98,7 @@ MODULES = {
     "milmer/contracts/trials.py": "trials segments faces split controls report",
     "milmer/contracts/segments.py": "segments train baseline controls explain report",
     "milmer/contracts/faces.py": "faces tokens train explain report",
-    "milmer/contracts/tokens.py": "train controls explain tokens",
+    "milmer/contracts/tokens.py": "train baseline controls explain tokens",
     "milmer/contracts/split.py": "train baseline controls explain evaluate tables report",
     "milmer/contracts/run.py": "evaluate explain tables report",
     "milmer/contracts/baseline.py": "tables report",
@@ -117,7 +117,7 @@ MODULES = {
     "milmer/metrics/epoch_score.py": "pretrain train",
     "milmer/metrics/scores.py": "baseline evaluate tables report",
     "milmer/metrics/relabelled_lda.py": "controls",
-    "milmer/metrics/shrinkage_lda.py": "train controls",
+    "milmer/metrics/shrinkage_lda.py": "train baseline controls",
     "milmer/metrics/statistics.py": "tables",
     "milmer/drawing/*": "report",
     "milmer/data/__init__.py": "trials segments faces tokens split train baseline controls explain"
@@ -196,9 +196,9 @@ MODULES = {
     "milmer/evaluation/*.py": "tables",
     "milmer/evaluation/__init__.py": "baseline controls evaluate explain tables report",
     "milmer/evaluation/options.py": "tables report",
-    "milmer/evaluation/band_power.py": "baseline controls",
+    "milmer/evaluation/features.py": "baseline controls",
     "milmer/evaluation/baselines.py": "baseline",
-    "milmer/evaluation/baseline_options.py": "baseline controls tables report",
+    "milmer/evaluation/baseline_options.py": "baseline tables report",
     "milmer/evaluation/controls.py": "controls",
     "milmer/evaluation/control_options.py": "controls report",
     "milmer/evaluation/labellings.py": "controls",
@@ -281,7 +281,7 @@ KEYS = {
     "backbone.device": ("cpu", ""),
     "backbone.batch_size": (16, "tokens train/tuned"),
     "backbone.pool": (4, "tokens train/tuned"),
-    "backbone.finetune": (True, "train/milmer train/fer controls"),
+    "backbone.finetune": (True, "train/milmer train/fer baseline controls"),
     "backbone.pretrain.images": (
         "images",
         "+pretrain/default +pretrain/tuned tokens/default train/tuned",
@@ -296,8 +296,7 @@ KEYS = {
     "backbone.pretrain.class_weights": (False, "pretrain"),
     "backbone.pretrain.seed": (1, "pretrain"),
     "backbone.pretrain.checkpoint_minutes": (1.0, ""),
-    # Controls take the tokens of the first experiment on them that sees faces, now fer.
-    "model.modalities": (["eeg"], "train controls"),
+    "model.modalities": (["eeg"], "train baseline controls"),
     "model.selection": ("softmax", "train"),
     "model.scorer": ("low_rank", "train"),
     "model.selection_gradient": ("unit_gain", "train"),
@@ -344,23 +343,28 @@ KEYS = {
     ),
     "experiments.milmer.preset": (
         "published",
-        "+segments/as_published +split/as_published +baseline/as_published +controls/as_published"
-        " train/milmer controls"
+        "+segments/as_published +split/as_published"
+        " +baseline/as_published-segment +controls/as_published-segment"
+        " train/milmer baseline/trial controls/trial"
         " -explain/milmer",
     ),
     "experiments.milmer.model": ({"num_select": 2}, "train/milmer"),
     "experiments.milmer.training": ({"epochs": 5}, "train/milmer"),
     "experiments.milmer.labels": (
         "permuted",
-        "+split/permuted +baseline/permuted train/milmer -explain/milmer",
+        "+split/permuted +baseline/permuted-trial +baseline/permuted-segment train/milmer"
+        " -explain/milmer",
     ),
-    "experiments.milmer.eeg": ("as_published", "+segments/as_published train/milmer"),
+    "experiments.milmer.eeg": (
+        "as_published",
+        "+segments/as_published train/milmer baseline controls",
+    ),
     "experiments.milmer.faces": (
         "other",
-        "+faces/other +tokens/other-default train/milmer controls",
+        "+faces/other +tokens/other-default train/milmer baseline controls",
         {"variants.faces": {"other": {"instances": 5}}},
     ),
-    "experiments.milmer.backbone": ("fer", "train/milmer controls"),
+    "experiments.milmer.backbone": ("fer", "train/milmer baseline controls"),
     "experiments.milmer.grid": (
         {"model.num_select": [2, 4]},
         "+train/milmer-num_select-2 +train/milmer-num_select-4"
@@ -394,8 +398,8 @@ KINDS = {
     "split": "{labels}",
     "train": "{experiment}",
     "evaluate": "{experiment}",
-    "baseline": "{labels}",
-    "controls": "{labels}",
+    "baseline": "{labels}-{protocol}",
+    "controls": "{labels}-{protocol}",
     "explain": "{experiment}",
 }
 
@@ -819,13 +823,14 @@ def is_about(job: Job, subject: str | None, filmed: bool = True) -> bool:
     trained within a subject need no evaluation again.
     """
     own = job.wildcards.get("subject") or job.wildcards.get("fold", "").partition("-")[0]
-    pools = job.rule in ("controls", "tables", "report") or job.wildcards.get("protocol") in POOLING
+    pools = job.rule in POOLED or job.wildcards.get("protocol") in POOLING
     if job.rule == "evaluate":
         pools |= filmed or job.wildcards["experiment"] == "eeg_only"
     return pools or own == subject
 
 
 POOLING = ("loso", "stimulus")
+POOLED = ("baseline", "controls", "tables", "report")  # over subjects, under any protocol
 RULES_OF_A_SUBJECT = set(ALL.split()) - {"pretrain"}
 
 
@@ -854,8 +859,9 @@ def test_a_subject_less_reruns_what_pools_over_subjects_alone(subjects, subject)
     with subjects.configured({"dataset.subjects": left}):
         found, wanted = subjects.rerun(), subjects.rerun("--forceall")
     assert found == {job for job in wanted if is_about(job, None, subject == "s03")}
-    pooled = {"controls", "evaluate"}  # over subjects, under any protocol
-    protocols = {job.wildcards.get("protocol") for job in found if job.rule not in pooled}
+    pooled = [job.wildcards.get("protocol") for job in found
+              if job.rule not in (*POOLED, "evaluate")]  # fmt: skip
+    protocols = {None, *pooled}
     assert protocols == {None, *POOLING}
     assert {job.rule for job in found} == {
         "split",

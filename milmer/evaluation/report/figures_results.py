@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.report.sources import Group, Results, caveats
 from milmer.metrics.calibration import expected_calibration_error
 from milmer.metrics.epoch_score import BEFORE
@@ -33,8 +32,8 @@ def inflation(results: Results) -> Figure:
         "training and test share trials (leaky), the best epoch was chosen on the test part, or "
         "ratings were permuted among trials, a control in which there is nothing to learn. Solid "
         "line: always predict the most common class of the training part; dashed line: draw "
-        "classes at random, as often as they occur there; diamond, where measured: logistic "
-        "regression on log band power.",
+        "classes at random, as often as they occur there; diamond, where measured: the best "
+        "baseline that looks at nothing else.",
         panels,
         "There are no runs.",
     )
@@ -67,11 +66,9 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
         for value, kind in ((row.majority, "mark"), (row.chance, "dashed")):
             x = axes.at(value, 0)[0]
             drawing.line(x, top + 20, x, top + 48, kind)
-        for baseline in BASELINES:
-            if not pd.isna(value := getattr(row, baseline)):
-                marks[baseline.replace("_", " ")] = value
-                x = axes.at(value, 0)[0]
-                drawing.diamond(x, top + 34)
+        if not pd.isna(row.best_baseline):
+            marks[row.baseline_name.replace("_", " ")] = row.best_baseline
+            drawing.diamond(axes.at(row.best_baseline, 0)[0], top + 34)
         # Below the end of its bar, where no other mark is.
         drawing.text(max(right, 22), top + 59, _share(row.mean), "bold", "middle")
         beside = ", ".join(f"{name} {_share(value)}" for name, value in marks.items())

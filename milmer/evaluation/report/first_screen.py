@@ -38,12 +38,9 @@ def headline(results: Results) -> str:
     tests = tests[(tests["experiment"] == row.experiment) & (tests["protocol"] == row.protocol)]
     tests = tests[(tests["level"] == "segment") & (tests["metric"] == _METRIC)]
     rivals = tests.set_index("against")
-    names = [name for name in _baselines(results, row.protocol) if name in rivals.index]
-    if not names:
-        rival, title = "chance", "chance"
-    else:
-        chosen = getattr(row, "baseline_name", None)
-        rival = chosen if chosen in names else rivals.loc[names, "difference"].idxmin()
+    rival, title = "chance", "chance"
+    if not pd.isna(row.baseline_name):
+        rival = row.baseline_name
         title = f"the best baseline, {_words(rival)}"
     if rival not in rivals.index:
         return f"{sentence}."
@@ -165,11 +162,6 @@ def _first(results: Results) -> tuple | None:
         if protocol := next((p for p in HONEST if p in own), None):
             return own[protocol]
     return None
-
-
-def _baselines(results: Results, protocol: str) -> list[str]:
-    rows = _rows(results)
-    return list(rows.loc[(rows["select"] == "none") & (rows["protocol"] == protocol), "experiment"])
 
 
 def _is_leaky(results: Results, row: tuple) -> bool:

@@ -21,7 +21,6 @@ from milmer.contracts.run import HISTORY, PREDICTIONS
 from milmer.contracts.segments import SEGMENTS
 from milmer.contracts.tables import Table
 from milmer.contracts.trials import TRIALS
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.model_card import stage_options
 from milmer.evaluation.options import TABLES
 from milmer.evaluation.report.options import ReportStageOptions
@@ -29,9 +28,11 @@ from milmer.evaluation.runs import read_metrics
 
 _KEY = ["experiment", "protocol"]
 _NAMES = {
-    "folds": "fold seed level tested accuracy macro_f1 majority epoch without_valid_face warnings",
+    "folds": "fold seed level tested accuracy macro_f1 majority best_baseline baseline_name epoch "
+    "without_valid_face warnings",
     "subjects": "level subject accuracy majority",
-    "summary": "level metric mean sd low high subjects majority chance ece select leaky permuted",
+    "summary": "level metric mean sd low high subjects majority chance best_baseline baseline_name "
+    "ece select leaky permuted",
     "inflation": "honest",
     "ablation": "changes",
     "tests": "against level metric subjects difference low high d p p_holm needed note",
@@ -376,7 +377,8 @@ def _columns(table: str) -> dict[str, str]:
     """The columns that the page reads of a table, with their kinds."""
     if table not in _NAMES:
         return {}
-    names = [*_KEY, *_NAMES[table].split(), *(BASELINES if table in ("folds", "summary") else ())]
+    names = [*_KEY, *_NAMES[table].split(), "caveat"]
     kinds = {name: "number?" for name in names} | {"note": "text?", "warnings": "text?"}
+    kinds |= {"caveat": "text?", "baseline_name": "text?"}
     kinds |= dict.fromkeys(_TEXTS, "text") | dict.fromkeys(_FLAGS, "boolean") | {"changes": "text?"}
     return {name: kinds[name] for name in names}

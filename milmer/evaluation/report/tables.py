@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.formats import as_texts
 from milmer.evaluation.options import METRIC_TITLES
 from milmer.evaluation.report.sources import Results, caveats
@@ -74,9 +73,8 @@ def summary(results: Results) -> PageTable:
     ]
     # The key number first, so that a narrow page shows it beside the experiment.
     key = ["experiment", "balanced accuracy", "protocol", "level"]
-    baselines = [name.replace("_", " ") for name in BASELINES]
-    last = ["subjects", "majority", "chance", *baselines, "ECE"]
-    first = [name for name in texts if name not in ("note", *key, *last)]
+    last = ["subjects", "majority", "chance", "best baseline", "baseline name", "ECE"]
+    first = [name for name in texts if name not in ("caveat", "note", *key, *last)]
     texts = texts[key + first + [name for name in texts if name in last]]
     means = table.pivot_table(
         index=["experiment", "protocol", "level"],
@@ -109,7 +107,7 @@ def tests(results: Results) -> PageTable:
     columns += ["p", "p_holm", "d", "primary", "subjects", "needed", "segments", "left_out"]
     return page_table(
         "Paired sign-flip tests over subjects; primary ones are Holm-corrected",
-        results.tables["tests"][[*columns, "note"]],
+        results.tables["tests"][[*columns, "caveat", "note"]],
         "tests.csv",
     )
 
@@ -130,7 +128,8 @@ def folds(results: Results) -> PageTable:
     """The results of each fold, by segment."""
     table = results.tables["folds"]
     columns = ["experiment", "accuracy", "protocol", "fold", "seed", "tested", "macro_f1"]
-    columns += ["majority", *BASELINES, "epoch", "without_valid_face", "rejected", "warnings"]
+    columns += ["majority", "best_baseline", "baseline_name", "epoch", "without_valid_face"]
+    columns += ["rejected", "warnings", "caveat"]
     return page_table(
         "Results of each fold, by segment",
         table.loc[table["level"] == "segment", columns],
