@@ -82,9 +82,9 @@ def test_phone_faces_are_found_in_as_many_frames_mirrored(hard):
     upright, crops, _ = cropped(hard / "phone" / "upright.mp4")
     mirrored, across, _ = cropped(hard / "phone" / "mirrored.mp4")
     assert upright.detected == mirrored.detected > 15
-    for crop, other in zip(crops, across, strict=True):
-        left, _, width, _ = crop.box
-        assert other.box[0] == pytest.approx(352 - left - width, abs=10)
+    centres = np.array([[c.box[0] + c.box[2] / 2 for c in clip] for clip in (crops, across)])
+    assert np.abs(centres.sum(0) - 352).max() < 15
+    assert np.ptp(centres[0]) > 40
 
 
 # --------------------------------------------------------------------------------------- variants
