@@ -46,6 +46,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "notch": None,
             "baseline": "none",
         },
+        # The first face that the detector reports, as it is.
+        "faces": {"choice": "first", "smoothing": 0.0, "second_detection_size": None},
         "backbone": {"finetune": True},
         "model": {
             "selection_gradient": "none",
@@ -67,6 +69,7 @@ BUILT_IN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "permuted": {"permuted": True},
     },
     "eeg": {"as_published": PRESETS["published"]["eeg"]},
+    "faces": {"as_published": PRESETS["published"]["faces"]},
     "backbone": {"as_published": PRESETS["published"]["backbone"]},
 }
 

@@ -208,6 +208,9 @@ def test_the_preset_sets_each_row_of_what_the_published_code_does():
         assert config.variant("labels", made.labels).ties == "as_published"
         assert (made.model.eeg_encoder, made.model.channel_embeddings) == ("published", False)
         assert made.finetune
+        faces = config.variant("faces", made.faces)
+        assert (faces.choice, faces.smoothing, faces.second_detection_size) == ("first", 0, None)
+        assert (faces.detector, faces.margin, faces.size) == ("yunet", 0.1, 224)
     frozen = load_config({"experiments": {"mine": {"preset": "published", "backbone": "default"}}})
     assert not frozen.experiment("mine").finetune
     eeg = load_config(

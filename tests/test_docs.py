@@ -66,7 +66,7 @@ def test_each_difference_that_is_an_option_links_to_it():
         *("modelselection_gradient", "modelscorer", "modeltrain_cls", "modelchannel_embeddings"),
         "modellinear_path",
         *("modeleeg_encoder", "backbonefinetune", "facesdetector", "facesuse_borrowed_boxes"),
-        "eegartefacts",
+        *("eegartefacts", "faceschoice"),
     }
 
 

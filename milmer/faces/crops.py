@@ -68,7 +68,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     probe_clip = probe_of(options.faces)
     bag = np.full((len(grid), options.faces.instances), -1, np.int32)
     facts = {"trial": [], "fps": [], "width": [], "height": [], "frames": []}
-    found = []
+    summaries = []
     faceless, uncovered = [], []
     with (
         storage.new_h5(out, FACES, provenance) as file,
@@ -80,8 +80,8 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
             clip = on_trial(row, probe_clip(path, times_of(row, root)), path)
             numbers = numbers_of(grid, row.trial, clip, options)
             wanted = union(numbers)
-            in_clip, crops = cropper.crops(path, clip, wanted, place_of(row))
-            found.append(in_clip)
+            summary, crops = cropper.crops(path, clip, wanted, place_of(row))
+            summaries.append(summary)
             index_of = {c.number: frames.add(c, clip.time(c.number)) for c in crops}
             if wanted.size and not index_of:
                 faceless.append(int(row.trial))
@@ -100,11 +100,11 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         file["position"] = np.array([s.position for s in grid], np.int32)
         for name, values in facts.items():
             file.attrs[f"clip_{name}"] = values
-        for name, values in zip(FOUND, zip(*found, strict=True), strict=True):
+        for name, values in zip(FOUND, zip(*summaries, strict=True), strict=True):
             file[f"clip_{name}"] = np.array(values, np.int32)
         file.attrs["trials_without_face"] = np.array(faceless, np.int32)
-    _log.info("%s: %s", out.stem, Found(*map(sum, zip(*found, strict=True))))
-    several = [t for t, clip in zip(facts["trial"], found, strict=True) if clip.several > 1]
+    _log.info("%s: %s", out.stem, Found(*map(sum, zip(*summaries, strict=True))))
+    several = [t for t, clip in zip(facts["trial"], summaries, strict=True) if clip.several > 1]
     if several and options.faces.choice == "participant":
         _log.warning(
             "%s: several faces in the videos of trials %s; look at contact sheets (--sheet) to see "

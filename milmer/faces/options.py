@@ -28,12 +28,12 @@ class FacesOptions(Options):
         description="Minimum score of a face; null is the detector's default: 0.7 for YuNet and "
         "MediaPipe, 0 for Haar.",
     )
-    choice: Literal["participant", "largest"] = Field(
+    choice: Literal["participant", "largest", "first"] = Field(
         "participant",
         description="Which of several faces is cropped. Faces are linked into tracks over the "
         "clip; `participant` takes those of one person, whose face is seen longest and largest, "
         "or the one that the manifest's column `face` names; `largest` takes the largest face of "
-        "each frame.",
+        "each frame, and `first`, as published, the first that the detector reports.",
     )
     hold: float = Field(
         5.0,

@@ -223,7 +223,7 @@ class Tracks:
         if place in ("left", "right"):
             key = _left if place == "left" else _right
         else:
-            key = _area if rule == "largest" else _weight
+            key = _WITHIN_FRAME.get(rule, _weight)
         return max(faces, key=key)[0] if faces else None
 
     def chosen(self, rule: str, place: str | None, width: int) -> dict[int, tuple[Face, Track]]:
@@ -244,7 +244,8 @@ class Tracks:
                 if other is person or (alone and not other.differs_from(person))
             }
         shown = ((n, [face for face in faces if face[1] in own]) for n, faces in self.seen.items())
-        return {number: max(faces, key=_area) for number, faces in shown if faces}
+        key = _WITHIN_FRAME.get(rule, _area)
+        return {number: max(faces, key=key) for number, faces in shown if faces}
 
     def people(self) -> list[Person]:
         """The people in the clip, the one who is seen longest and largest first."""
@@ -305,6 +306,14 @@ def at_place(people: Sequence[Person], place: str, width: int) -> list[Person]:
 
 def _area(shown: tuple[Face, Track]) -> float:
     return shown[0].area
+
+
+def _equal(shown: tuple[Face, Track]) -> float:
+    return 0.0  # of equals, the first is the greatest
+
+
+_WITHIN_FRAME = {"largest": _area, "first": _equal}
+"""Rules that choose in each frame by itself."""
 
 
 def _weight(shown: tuple[Face, Track]) -> float:

@@ -3,6 +3,7 @@
 import weakref
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
@@ -78,15 +79,20 @@ def test_a_longer_video_holds_no_more_frames(most_alive, has_face, smoothing, cr
 def decoded(monkeypatch):
     """``decoded(faces, …)``: the numbers of frames that each pass decoded, and the crops.
 
-    ``faces`` maps a frame's number to its faces and what each looks like.
+    ``faces`` maps a frame's number to its faces and what each looks like. The second pass does not
+    decode the frames ``lost``, and fails at the frame ``fails``.
     """
 
-    def run(faces, count=60, **options):
+    def run(faces, count=60, lost=(), fails=None, **options):
         passes = []
 
         def frames_of(path, clip, wanted, threads):
             passes.append(list(wanted))
-            yield from ((number, Picture(number)) for number in wanted)
+            for number in wanted:
+                if len(passes) > 1 and number == fails:
+                    raise av.InvalidDataError(1, "Invalid data found when processing input")
+                if len(passes) == 1 or number not in lost:
+                    yield number, Picture(number)
 
         def find_in(frame, order):
             found = faces(frame.number)
@@ -112,11 +118,13 @@ def test_a_clip_of_one_person_is_decoded_once(decoded):
     assert len(crops) == 60
 
 
-def test_only_frames_of_another_choice_are_decoded_again(decoded):
-    def faces(number):  # one who is there first, and one who is there longer and larger
-        return [(SMALL, 0)] * int(number < 30) + [(LARGE, 1)] * int(number >= 20)
+def one_then_another(number):
+    """One who is there first, and one who is there longer and larger."""
+    return [(SMALL, 0)] * int(number < 30) + [(LARGE, 1)] * int(number >= 20)
 
-    passes, crops, found = decoded(faces)
+
+def test_only_frames_of_another_choice_are_decoded_again(decoded):
+    passes, crops, found = decoded(one_then_another)
     assert passes[0] == list(range(60))
     assert 0 < len(passes[1]) <= 32
     assert passes[1] == sorted(passes[1])
@@ -126,6 +134,25 @@ def test_only_frames_of_another_choice_are_decoded_again(decoded):
     assert [c.faces_seen for c in crops] == [1] * 20 + [2] * 10 + [1] * 30
     assert [c.track for c in crops] == [0] * 20 + [2] * 40
     assert (found.detected, found.several, found.tracks, found.switches) == (40, 10, 2, 0)
+
+
+def test_frames_that_do_not_decode_the_second_time_are_left_out(decoded):
+    passes, crops, _ = decoded(one_then_another, lost=(0, 7, 8, 29))
+    assert {0, 7, 8, 29} <= set(passes[1])
+    assert [c.number for c in crops] == [n for n in range(60) if n not in (0, 7, 8, 29)]
+    assert all(c.box == LARGE[:4] for c in crops)
+
+
+def test_a_second_pass_that_fails_names_the_file(decoded, refused):
+    with refused("a.avi: cannot be decoded", "Invalid data found"):
+        decoded(one_then_another, fails=11)
+
+
+def test_the_first_face_needs_no_second_pass(decoded):
+    passes, crops, _ = decoded(lambda n: [(SMALL, 0), (LARGE, 1)][n % 3 :], choice="first")
+    assert passes == [list(range(60))]
+    nearest = [[SMALL, LARGE, LARGE][n % 3][:4] for n in range(60)]
+    assert [c.box for c in crops if c.detected] == [b for n, b in enumerate(nearest) if n % 3 < 2]
 
 
 def test_crops_wait_in_a_file_where_there_are_many(decoded, monkeypatch):

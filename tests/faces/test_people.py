@@ -75,6 +75,16 @@ def test_who_is_seen_longest_is_taken_though_another_is_larger():
     assert scene.chosen(60, rule="largest") == ["anna"] * 30 + ["bert"] * 15 + ["anna"] * 15
 
 
+def test_the_first_face_that_is_reported_is_taken_whoever_it_is():
+    scene = Scene(bert=during(sways(400, 20), (10, 25)), anna=sways(100, 60))
+    assert scene.chosen(40) == ["anna"] * 40
+    assert scene.chosen(40, rule="first") == ["anna"] * 10 + ["bert"] * 15 + ["anna"] * 15
+    tracks = Tracks(HOLD)
+    tracks.add(0, [face(300, side=20), face(100, side=60)], np.eye(4)[:2])
+    assert tracks.guess(0, "first", None) == face(300, side=20)
+    assert tracks.guess(0, "largest", None) == face(100, side=60)
+
+
 def test_who_is_larger_is_taken_of_two_seen_equally_long():
     assert Scene(anna=sways(100), bert=sways(400, 60)).chosen(40) == ["bert"] * 40
 

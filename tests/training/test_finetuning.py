@@ -18,6 +18,9 @@ from milmer import storage
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import BackboneOptions
 from milmer.faces.bags import decode_crops
+from milmer.metrics.shrinkage_lda import fit_classifier
+from milmer.model.linear_path import mean_token
+from milmer.model.network import FaceEncoder
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
 from milmer.training import loop
@@ -99,6 +102,42 @@ def test_the_saved_model_and_processor_repeat_the_predictions(run, files):
     expected = row[[c for c in table if c.startswith("p_")]].to_numpy(np.float32)
     np.testing.assert_allclose(output.logits.softmax(1)[0], expected, atol=0.05)
     assert set(row.chosen) == {1, 5, 8}  # as numbered in the cached bag
+
+
+def test_the_linear_path_begins_from_one_pass_without_gradient(
+    files, backbone, tmp_path, monkeypatch
+):
+    passes, begun = [], []
+    forward = FaceEncoder.forward
+
+    def watched(self, pixel_values, valid):
+        tokens = forward(self, pixel_values, valid)
+        passes.append((tokens, valid, self.training or torch.is_grad_enabled()))
+        return tokens
+
+    def stop(self, rows):
+        begun.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FaceEncoder, "forward", watched)
+    monkeypatch.setattr(loop.Training, "_train_on", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(*files, options(select="last"), 0, tmp_path / "r", backbone)
+    training = begun[0]
+    rows, path = training.rows["train"], training.model.linear
+    assert sum(len(valid) for _, valid, _ in passes) == len(rows)  # each segment once
+    assert not any(with_gradient for _, _, with_gradient in passes)
+    valid = training.data.batch(rows, training.device)["valid"]
+    assert torch.equal(torch.cat([valid for _, valid, _ in passes]), valid)
+    face = torch.cat([mean_token(tokens, valid) for tokens, valid, _ in passes]).double().numpy()
+    np.testing.assert_allclose(path.face_mean, face.mean(0), rtol=1e-5)
+    label = training.data.table["label"].to_numpy()[rows]
+    inputs = next(training.data.inputs(rows, len(rows), training.device))
+    eeg = training.model.linear_features(**inputs)["eeg"]
+    features = {"eeg": eeg.detach().double().numpy(), "face": (face - face.mean(0)) / face.std(0)}
+    trial = training.data.table["trial"].to_numpy()[rows]
+    expected = fit_classifier(features, label, trial, len(path.bias))
+    np.testing.assert_allclose(path.face.weight.detach(), expected.weight["face"], atol=1e-5)
 
 
 def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(

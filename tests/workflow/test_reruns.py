@@ -223,7 +223,7 @@ a `/`.
 MANIFEST = {"dataset.manifest": "m.csv", "dataset.subjects": ["s01"]}
 
 KEYS = {
-    "preset": ("published", "segments split -explain"),
+    "preset": ("published", "segments +faces/default split -explain"),
     "dataset.root": ("deap2", ""),  # the same files elsewhere
     "dataset.source": ("mat", "trials"),
     "dataset.kind": ("manifest", "trials", MANIFEST),
@@ -343,7 +343,7 @@ KEYS = {
     ),
     "experiments.milmer.preset": (
         "published",
-        "+segments/as_published +split/as_published"
+        "+segments/as_published +split/as_published +faces/as_published"
         " +baseline/as_published-segment +controls/as_published-segment"
         " train/milmer baseline/trial controls/trial"
         " -explain/milmer",
