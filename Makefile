@@ -57,7 +57,7 @@ mediapipe: env
 	else echo "skipped: mediapipe does not install here"; fi
 
 test: env
-	$(BIN)/pytest -n auto --dist loadfile -m "not long"
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
 
 # What takes many minutes: a run is killed again and again.
 test-long: env

@@ -13,6 +13,7 @@ import time
 
 import torch
 from timing import arguments, child, machine, memory, table
+from train import SMALL
 from transformers import SwinConfig
 
 from milmer.model import network
@@ -47,7 +48,10 @@ def _measure(args: argparse.Namespace) -> dict[str, float]:
     swin = SwinConfig(**small) if args.quick else SwinConfig()
     tokens = (swin.image_size // swin.patch_size // 2 ** (len(swin.depths) - 1)) ** 2
     config = MilmerConfig(
-        num_tokens=tokens, token_dim=swin.hidden_size, backbone_config=swin.to_dict()
+        options=SMALL if args.quick else {},
+        num_tokens=tokens,
+        token_dim=swin.hidden_size,
+        backbone_config=swin.to_dict(),
     )
     torch.manual_seed(0)
     model = MilmerForEmotionClassification(config).train()
@@ -62,7 +66,7 @@ def _measure(args: argparse.Namespace) -> dict[str, float]:
         "labels": torch.arange(count) % 4,
     }
     seconds = []
-    for _ in range(1 + (1 if args.quick else args.rounds)):
+    for _ in range(1 + args.rounds):
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(**inputs).loss

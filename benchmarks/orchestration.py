@@ -106,7 +106,7 @@ def main() -> None:
                 "import milmer.plan, milmer.plan.resume"
             ),
         }
-        timed = interleaved(run, 1 if args.quick else args.rounds)
+        timed = interleaved(run, args.rounds)
     print(f"{jobs['ours']} jobs, {jobs['bare']} in the bare Snakefile")
     print(table(["", "median s", "all"], [
         [name, t.median, " ".join(f"{s:.2f}" for s in t.seconds)] for name, t in timed.items()
@@ -130,11 +130,10 @@ def _snakemake(folder: Path, *options: str) -> str:
 
 def _finish(folder: Path, options: list[str]) -> int:
     """Create all results as empty files; returns the number of jobs."""
-    dry_run = _snakemake(folder, *options, "--dry-run")
     summary = _snakemake(folder, *options, "--summary").splitlines()
     _touch(folder, [line.split("\t")[0] for line in summary if "\tmissing\t" in line])
-    _snakemake(folder, *options, "--touch")
-    return next(int(line.split()[1]) for line in dry_run.splitlines() if line.startswith("total"))
+    told = _snakemake(folder, *options, "--touch")
+    return next(int(line.split()[1]) for line in told.splitlines() if line.startswith("total"))
 
 
 def _idle(folder: Path, options: list[str]) -> None:

@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         bench = _Bench(Path(name), seconds, args.threads, args.quick)
         bench.prepare()
-        print(bench.compare(1 if args.quick else args.rounds))
+        print(bench.compare(args.rounds))
     print()
     print(f"Resident memory at its peak: {memory()['peak']:.0f} MiB.")
     print()

@@ -58,7 +58,7 @@ PARTS = {
     ),
 }
 QUICK = {
-    "tokens": replace(PARTS["tokens"], train=64, test=64, epochs=1),
+    "tokens": replace(PARTS["tokens"], planted=(3,), strengths=(2.0,), train=64, test=64, epochs=1),
     "twin": replace(PARTS["twin"], strengths=(0.6,), train=32, test=16, epochs=1),
 }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,21 @@ def machine(threads: int, libraries: Sequence[str]) -> str:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    def parse_args(self, *given: Any) -> argparse.Namespace:  # type: ignore[override]
+        """The options; one round is enough to see that a benchmark runs."""
+        args = super().parse_args(*given)
+        if args.quick:
+            args.rounds = 1
+        return args
+
+
 def arguments(purpose: str | None) -> argparse.ArgumentParser:
     """A parser of the options that all benchmarks share."""
-    parser = argparse.ArgumentParser(description=(purpose or "").strip().splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
+    parser = _Parser(description=(purpose or "").strip().splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="a small size and one round, to see that it runs"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds; medians are printed")
     parser.add_argument("--threads", type=int, default=2, help="threads of each contestant")
     return parser

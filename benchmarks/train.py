@@ -24,6 +24,7 @@ from milmer.training.fold_data import FoldData, Rows
 from milmer.training.loop import Training
 from milmer.training.options import TrainOptions
 
+SMALL = {"hidden_size": 48, "feed_forward": 64, "num_queries": 16, "num_layers": 1}
 _PROVENANCE = {"stage": "", "options": {}, "inputs": {}, "upstream": {}}
 
 
@@ -42,7 +43,8 @@ def main() -> None:
         folder = Path(name)
         _write_subject(folder, bags, tokens=4 if args.quick else 49)
         print(_compare(folder, args))
-        options = ["--measure", name, "--threads", str(args.threads), "--steps", "5"]
+        steps = "1" if args.quick else "5"
+        options = ["--measure", name, "--threads", str(args.threads), "--steps", steps]
         options += ["--quick"] if args.quick else []
         used = json.loads(child(__file__, *options).splitlines()[-1])
     print()
@@ -96,7 +98,7 @@ def _memory(args: argparse.Namespace) -> dict[str, float]:
 
 def _run(folder: Path, precision: str, args: argparse.Namespace) -> Training:
     options = TrainOptions(
-        model={"num_queries": 16, "num_layers": 1} if args.quick else {},
+        model=SMALL if args.quick else {},
         training={"precision": precision, "select": "last", "threads": args.threads},
     )
     torch.use_deterministic_algorithms(True, warn_only=True)  # as the stage does

@@ -6,6 +6,8 @@ Tests never write into them; what is to be changed is copied first.
 import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests compute on the CPU; before torch is imported
+# A thread that waits for another sleeps: with as many workers as cores, it only takes their time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import json
 import shutil
@@ -31,8 +33,8 @@ GOLDEN = REPOSITORY / "tests" / "data" / "golden"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The workflow's tests take longest: begun first, no worker is left alone with them."""
-    longest = {"workflow", "slurm"}
+    """What takes longest is begun first, so that no worker is left alone with it."""
+    longest = {"workflow", "slurm", "test_benchmarks.py", "test_tampered.py"}
     items.sort(key=lambda item: longest.isdisjoint(item.path.relative_to(REPOSITORY).parts))
 
 

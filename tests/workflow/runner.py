@@ -1,10 +1,13 @@
 """Running the workflow as a user does."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
+
+from tests.forks import server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 32, "num_heads": 4, "feed_forward": 64, "num_queries": 8}
@@ -20,7 +23,10 @@ def write_config(folder: Path, **sections) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run the project's Snakefile in ``folder`` with its mine.yaml on the test profile."""
+    """Run the project's Snakefile in ``folder`` with its mine.yaml on the test profile.
+
+    It and its jobs are forks of a process that has read their libraries.
+    """
     return subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
@@ -28,6 +34,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
             *("--configfile", str(folder / "mine.yaml"), "--cores", "2", *arguments),
         ],
         cwd=folder,
+        env=os.environ | server.environment(),
         capture_output=True,
         text=True,
         timeout=900,

@@ -10,7 +10,9 @@ records of it is what it records of a real one.
 
 import ast
 import copy
+import functools
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ import pytest
 import yaml
 
 from milmer.config import Config, ExperimentOptions
+from milmer.fingerprints import closure
 from milmer.options import is_section
 from tests.workflow.forking import Job, Snakemake
 from tests.workflow.runner import REPOSITORY
@@ -96,7 +99,7 @@ MODULES = {
     "milmer/contracts/facts.py": ALL,
     "milmer/contracts/tables.py": ALL,
     "milmer/contracts/trials.py": "trials segments faces split controls report",
-    "milmer/contracts/segments.py": "segments train baseline controls explain report",
+    "milmer/contracts/segments.py": "segments train baseline controls evaluate explain report",
     "milmer/contracts/faces.py": "faces tokens train explain report",
     "milmer/contracts/tokens.py": "train baseline controls explain tokens",
     "milmer/contracts/split.py": "train baseline controls explain evaluate tables report",
@@ -114,20 +117,20 @@ MODULES = {
     "milmer/runtime/stopping.py": "pretrain train",
     "milmer/metrics/__init__.py": "pretrain train baseline controls evaluate tables report",
     "milmer/metrics/calibration.py": "evaluate tables report",
-    "milmer/metrics/epoch_score.py": "pretrain train",
+    "milmer/metrics/epoch_score.py": "pretrain train evaluate report",
     "milmer/metrics/scores.py": "baseline evaluate tables report",
     "milmer/metrics/relabelled_lda.py": "controls",
     "milmer/metrics/shrinkage_lda.py": "train baseline controls",
     "milmer/metrics/statistics.py": "tables",
     "milmer/drawing/*": "report",
-    "milmer/data/__init__.py": "trials segments faces tokens split train baseline controls explain"
-    " report",
+    "milmer/data/__init__.py": "trials segments faces split train baseline controls evaluate"
+    " explain",
     "milmer/data/dataset.py": "",
     "milmer/data/labels.py": "split",
     "milmer/data/options.py": "trials segments split",
     "milmer/data/place.py": "faces",
     "milmer/data/recording.py": "trials segments",
-    "milmer/data/segmentation.py": "segments faces tokens split train baseline controls explain",
+    "milmer/data/segmentation.py": "segments faces split train baseline controls evaluate explain",
     "milmer/readers/__init__.py": "trials segments faces pretrain tokens train explain report",
     "milmer/readers/amplitude.py": "segments",
     "milmer/readers/arrays.py": "trials segments",
@@ -184,6 +187,8 @@ MODULES = {
     "milmer/model/huggingface.py": "",
     "milmer/model/state_dicts.py": "",  # of other programs
     "milmer/splits/*.py": "split train baseline controls explain",
+    "milmer/splits/__init__.py": "split train baseline controls explain tables report",
+    "milmer/splits/protocols.py": "split train baseline controls explain tables report",
     "milmer/splits/folds.py": "",
     "milmer/splits/options.py": "split",
     "milmer/splits/rows.py": "train baseline controls explain",
@@ -593,7 +598,57 @@ def test_the_run_has_each_rule_and_each_kind(work):
 FILES = code_files(REPOSITORY / "milmer")
 
 
-@pytest.mark.parametrize("path", FILES)
+STAGES = {
+    "trials": ["milmer.deap.trials"],
+    "segments": ["milmer.eeg.segments", "milmer.deap.recordings"],
+    "faces": ["milmer.faces.crops"],
+    "pretrain": ["milmer.backbone.pretraining"],
+    "tokens": ["milmer.backbone.tokens"],
+    "split": ["milmer.splits.splits"],
+    "train": ["milmer.training.loop"],
+    "baseline": ["milmer.evaluation.baselines"],
+    "controls": ["milmer.evaluation.controls"],
+    "evaluate": ["milmer.evaluation.evaluate"],
+    "explain": ["milmer.evaluation.explain"],
+    "tables": ["milmer.evaluation.tables"],
+    "report": ["milmer.evaluation.report.page"],
+}
+"""The modules of which each rule carries the fingerprint, of a copy of DEAP."""
+
+EDITED = {stages_of(path): path for path in FILES if path.endswith(".py")}
+"""A module of each combination of stages, whose edit Snakemake is asked about."""
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.endswith(".py")])
+def test_the_fingerprints_that_hold_a_module_are_those_of_its_stages(path):
+    stages = stages_of(path)
+    assert stages is not None, f"{path}: say in MODULES which stages run it"
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    assert {rule for rule in STAGES if module in closure_of(rule)} == set(stages.split())
+
+
+@functools.cache
+def closure_of(rule: str) -> dict[str, str]:
+    return closure(*STAGES[rule])
+
+
+def test_each_rule_carries_the_fingerprint_of_its_stage():
+    text = "\n".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
+    carried = dict(
+        re.findall(r"^rule (\w+):(?:(?!^rule ).)*?PLAN\.code\((.*?)\)", text, re.M | re.S)
+    )
+    of_deap = {"PLAN.dataset.trials_module": STAGES["trials"][0]}
+    of_deap["PLAN.dataset.recordings_module"] = STAGES["segments"][1]
+    named = {
+        rule: [of_deap.get(module, module.strip('"')) for module in modules.split(", ")]
+        for rule, modules in carried.items()
+    }
+    assert named == STAGES
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path in EDITED.values() or not path.endswith(".py")]
+)
 def test_an_edit_reruns_the_stages_of_its_module_and_what_follows(work, path):
     stages = stages_of(path)
     assert stages is not None, f"{path}: say in MODULES which stages run it"

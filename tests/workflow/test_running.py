@@ -1,5 +1,6 @@
 """docs/running.md: its commands do what it says, on a copy of the project, in its order."""
 
+import functools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import yaml
 
 from milmer.synthetic.twin import TwinOptions, synthesize
 from tests.conftest import fake_gpus
+from tests.forks import server
 from tests.workflow.runner import REPOSITORY, SMALL
 
 RUNS = "results/runs/milmer/trial"
@@ -36,11 +38,16 @@ def commands(section):
     return re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1].splitlines()
 
 
-def shell(folder, command, gpus=0):
-    """Run a command as it is typed, on a machine with that many GPUs."""
+def shell(folder, command, gpus=0, forks=True):
+    """Run a command as it is typed, on a machine with that many GPUs.
+
+    What it starts are forks of a process that has read the libraries, unless told otherwise.
+    """
     path = fake_gpus(folder / "bin", gpus)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{path}"}
     environment |= {"TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(folder)}
+    if forks:
+        environment |= server.environment(str(folder))
     environment |= {"MILMER_CPU_INSTEAD": "1"}  # these GPUs compute nothing
     for name in ("CUDA_VISIBLE_DEVICES", "XDG_RUNTIME_DIR"):
         environment.pop(name, None)
@@ -115,8 +122,8 @@ def test_recovering(project, first):
     """Snakemake and its jobs are killed in the middle of training."""
     tables = (project / TABLE).read_bytes()
     forget_runs(project)
-    killed = shell(
-        project,
+    apart = functools.partial(shell, project, forks=False)  # processes are looked for by name
+    killed = apart(
         "set -m; snakemake --cores all --configfile mine.yaml & "
         "until pgrep -f '[m]ilmer --log.* train --split'; do sleep 0.1; done; "
         "milmer status; milmer resume; kill -9 -- -$!; sleep 1",
@@ -124,13 +131,13 @@ def test_recovering(project, first):
     assert re.search(r"A run is going on \(process \d+\)", killed.stdout), killed.stdout
     assert re.search(r"train milmer trial .* running: s01-k", killed.stdout)
     assert re.search(r"a run is going on here \(process \d+\); wait for it", killed.stderr)
-    locked = shell(project, "snakemake --cores all --configfile mine.yaml")
+    locked = apart("snakemake --cores all --configfile mine.yaml")
     assert "Directory cannot be locked" in locked.stderr
-    status, resumed = (shell(project, command) for command in commands("Recovering"))
+    status, resumed = map(apart, commands("Recovering"))
     assert "the last was cut short: milmer resume" in status.stdout
     assert re.search(r"train milmer trial .* interrupted: s01-k", status.stdout)
     assert resumed.returncode == 0, resumed.stderr
-    assert json.loads(shell(project, "milmer status --json").stdout)["process"] is None
+    assert json.loads(apart("milmer status --json").stdout)["process"] is None
     assert (project / TABLE).read_bytes() == tables
 
 
