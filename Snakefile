@@ -8,18 +8,22 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+# Also where another workflow uses this file as a module.
+HERE = str(workflow.current_basedir)
+
+
 # Beside this file, whatever --directory says; --configfile and --config go on top.
-configfile: os.path.join(workflow.basedir, "config.yaml")
+configfile: os.path.join(HERE, "config.yaml")
 
 
 # Used with --sdm apptainer, once it is built: see workflow/envs/milmer.def. Snakemake refuses an image
 # whose path holds a space, also where it is not used.
 if (
-    " " not in workflow.basedir
+    " " not in HERE
     or DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 ):
 
-    container: os.path.join(workflow.basedir, "workflow/envs/milmer.sif")
+    container: os.path.join(HERE, "workflow/envs/milmer.sif")
 
 
 include: "rules/common.smk"

@@ -10,7 +10,17 @@ import yaml
 from milmer.errors import MilmerError
 from milmer.limits import VALUES, read_errors, require_size, require_written_out, shortened
 
-WORKFLOW_CONFIG = Path(__file__).parents[1] / "config.yaml"
+
+def _workflow() -> Path:
+    package = Path(__file__).parent
+    checkout = package.parent
+    return checkout if (checkout / "rules/common.smk").is_file() else package / "_workflow"
+
+
+WORKFLOW = _workflow()
+"""The folder of the Snakefile: that of the checkout, else the one that the wheel brings."""
+
+WORKFLOW_CONFIG = WORKFLOW / "config.yaml"
 """The configuration beside the Snakefile."""
 
 

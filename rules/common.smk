@@ -7,15 +7,12 @@ from pathlib import Path
 # through it again and again while the graph of jobs is built.
 gc.freeze()
 
-sys.path.insert(0, workflow.basedir)
+sys.path.insert(0, HERE)
 # Jobs run the code beside this Snakefile with the Python that Snakemake runs with.
 for variable, folder in (
-    ("PYTHONPATH", workflow.basedir),
+    ("PYTHONPATH", HERE),
     ("PATH", Path(sys.executable).parent),
-    (
-        "PATH",
-        Path(workflow.basedir) / "workflow/slurm",
-    ),  # an sbatch that waits for its turn
+    ("PATH", Path(HERE) / "workflow/slurm"),  # an sbatch that waits for its turn
 ):
     # An empty entry is the working directory.
     others = [e for e in os.environ.get(variable, "").split(os.pathsep) if e]
@@ -38,9 +35,11 @@ from milmer.planned import NOTE
 try:
     if workflow.is_main_process:
         require_no_other(Path())
+    is_module = not workflow.modifier.is_main_snakefile()
     CONFIG = workflow_config(
         config,
-        map(Path, workflow.config_settings.configfiles),
+        # Those of a workflow that uses this one as a module are its own.
+        [] if is_module else map(Path, workflow.config_settings.configfiles),
         alone=workflow.config_settings.replace_workflow_config,
     )
     PLAN = Plan.read(CONFIG)

@@ -4,7 +4,7 @@
 """
 
 # In the order of the first screen.
-from milmer.cli import tools, predicting, stages  # noqa: I001
+from milmer.cli import running, tools, predicting, stages  # noqa: I001
 from milmer.cli.app import app, main
 
-__all__ = ["app", "main", "predicting", "stages", "tools"]
+__all__ = ["app", "main", "predicting", "running", "stages", "tools"]

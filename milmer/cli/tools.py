@@ -9,10 +9,6 @@ from pydantic import ValidationError
 from milmer.cli.app import RESULTS, START, TOOLS, OptionsJSON, app
 from milmer.options import options_error, read_options
 
-Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
-_REFRESH_SECONDS = 2.0  # of what milmer status --watch shows
-
-
 @app.command(rich_help_panel=START)
 def check(
     target: Annotated[
@@ -76,88 +72,6 @@ def manifest(
     choices = {"task": task, "events": events, "marker": marker, "camera": camera}
     summary = write_first(kind, folder, out, **choices, seconds=seconds)
     typer.echo(f"wrote {out}: {summary}; review it, then run milmer check {out}")
-
-
-@app.command(rich_help_panel=START)
-def status(
-    directory: Directory = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Refresh until the run ends or Ctrl-C.")
-    ] = False,
-) -> None:
-    """Show what is done, running and missing, by stage and subject, and the last failure."""
-    import json
-    import time
-
-    from milmer.plan.status import status
-
-    state = status(directory)
-    while watch and not as_json and state.process is not None:
-        typer.echo(f"\033[2J\033[H{state.screen()}")
-        try:
-            time.sleep(_REFRESH_SECONDS)
-        except KeyboardInterrupt:
-            return
-        state = status(directory)
-    typer.echo(json.dumps(state.as_json(), indent=1) if as_json else state.screen())
-
-
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    rich_help_panel=START,
-    options_metavar="[OPTIONS] [SNAKEMAKE OPTIONS]",
-)
-def resume(
-    context: typer.Context,
-    directory: Directory = Path(),
-    ended: Annotated[
-        bool,
-        typer.Option("--ended", help="Confirm that the last run, on another machine, has ended."),
-    ] = False,
-) -> None:
-    """Continue the last run, even if it was killed.
-
-    All other options are passed to Snakemake on top of those of the run, such as --cores 4.
-    """
-    import os
-
-    from milmer.plan import resume as resuming
-
-    folder, command = resuming.resume(directory, context.args, ended)
-    os.chdir(folder)
-    os.execv(command[0], command)
-
-
-@app.command(rich_help_panel=START)
-def fetch(
-    file: Annotated[
-        Path | None, typer.Argument(help="Configuration; default: the one beside the Snakefile.")
-    ] = None,
-) -> None:
-    """Download the configured backbones and face detectors, for nodes without a network.
-
-    Backbones go to the Hugging Face cache, the model of mediapipe to faces.detector_model.
-    """
-    from milmer import config_files
-    from milmer.backbone.fetching import fetch_backbones
-    from milmer.config import load_config
-    from milmer.faces.published_detector import fetch_detectors
-
-    user = config_files.workflow_config(config_files.read_yaml(file) if file else {})
-    config = load_config(user)
-    backbones, faces = (
-        [config.variant(section, name) for name in ("default", *getattr(config.variants, section))]
-        for section in ("backbone", "faces")
-    )
-    models = fetch_detectors(faces)
-    fetched = fetch_backbones(backbones)
-    for path in models:
-        typer.echo(f"{path}: the model of the face detector")
-    for name, commit in fetched:
-        typer.echo(f"{name}: commit {commit} is in the Hugging Face cache")
-    if not models and not fetched:
-        typer.echo("nothing to download: backbones and face detectors are at hand")
 
 
 @app.command(rich_help_panel=RESULTS)

@@ -1,18 +1,101 @@
-"""One subject, two folds, one epoch: from a copy of DEAP to the report."""
+"""One subject, two folds, one epoch: from a copy of DEAP to the report, by the installed wheel."""
+
+import re
+import zipfile
+
+import pytest
 
 from milmer import storage
-from tests.workflow.runner import snakemake, write_config
+from tests.conftest import REPOSITORY
+from tests.test_packaging import PROJECT, git
+from tests.workflow.runner import to_run, write_config
+from tests.workflow.wheel import build, install, run
 
 
-def test_a_tiny_pipeline_runs_to_its_report(twin_user, tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    return install(wheel, tmp_path_factory.mktemp("My Drive") / "environment")
+
+
+@pytest.fixture(scope="module")
+def work(environment, twin_user, tmp_path_factory):
+    """A working directory after `milmer init` and a run, with what these printed."""
+    folder = tmp_path_factory.mktemp("my work")
+    began = run(environment, folder, "milmer", "init", "--deap", twin_user["dataset"]["root"])
+    assert began.returncode == 0, began.stderr
+    made = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").unlink()
     write_config(
-        tmp_path,
+        folder,
         **twin_user | {"dataset": twin_user["dataset"] | {"subjects": ["s01"]}},
         protocols={"names": ["trial"], "folds": 2},
         training={"epochs": 1, "threads": 1},
-    )
-    done = snakemake(tmp_path)
+    ).rename(folder / "config.yaml")
+    return folder, made, run(environment, folder, "milmer", "run", "--cores", "2")
+
+
+def test_the_wheel_holds_the_workflow_and_no_more(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    parts = ("Snakefile", "config.yaml", "rules", "workflow", "milmer")
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", *parts).splitlines()
+    kept = [path for path in listed if not path.startswith("workflow/envs/")]
+    expected = {p if p.startswith("milmer/") else f"milmer/_workflow/{p}" for p in kept}
+    about = f"milmer-{PROJECT['version']}.dist-info"
+    assert {name for name in names if not name.startswith(about)} == expected
+    assert {f"{about}/licenses/{file}" for file in PROJECT["license-files"]} <= names
+
+
+def test_a_tiny_pipeline_runs_to_its_report(work):
+    folder, made, done = work
     assert done.returncode == 0, done.stderr
-    folds = storage.read_table(tmp_path / "results/tables/folds.parquet", "tables")
+    assert "#epochs: " in made
+    folds = storage.read_table(folder / "results/tables/folds.parquet", "tables")
     assert set(folds["fold"]) == {"s01-k0", "s01-k1"}
-    assert (tmp_path / "results/report/index.html").stat().st_size > 10_000
+    assert (folder / "results/report/index.html").stat().st_size > 10_000
+    assert re.search(r"^milmer +trial ", done.stdout, re.MULTILINE), done.stdout
+    assert done.stdout.endswith("All of it on one page: results/report/index.html\n")
+    assert re.search(r"\d+ jobs done, 0 running, 0 left", done.stderr)  # the workflow's own screen
+
+
+def test_it_is_the_wheels_code_and_workflow_that_ran(environment, work):
+    code = "import milmer.config_files as c; print(c.WORKFLOW)"
+    where = run(environment, work[0], "python", "-c", code).stdout.strip()
+    assert where.startswith(str(environment))
+    note = (work[0] / ".snakemake/milmer.json").read_text()
+    assert f"{where}/Snakefile" in note
+    assert str(REPOSITORY) not in note
+
+
+def test_a_change_of_the_configuration_shows_in_a_dry_run(environment, work):
+    dry = run(environment, work[0], "milmer", "run", "-n", "--config", "training={epochs: 2}")
+    assert to_run(dry)["train"] == 2
+    assert "segments" not in to_run(dry)
+
+
+def test_status_and_resume_find_the_run(environment, work):
+    status = run(environment, work[0], "milmer", "status")
+    assert "All is there." in status.stdout
+    resumed = run(environment, work[0], "milmer", "resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Nothing to be done" in resumed.stderr
+    assert re.search(r"^milmer +trial ", resumed.stdout, re.MULTILINE)
+
+
+@pytest.mark.long
+def test_the_demo_ends_with_its_table_and_a_model_that_predicts(environment, tmp_path):
+    began = run(environment, tmp_path, "milmer", "init", "--demo", "try")
+    assert began.stdout.endswith("next: cd try && milmer run\n")
+    folder = tmp_path / "try"
+    done = run(environment, folder, "milmer", "run", "--cores", "all")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^\w+ +(?:trial|segment) ", done.stdout, re.MULTILINE)) == 6
+    text = (folder / "README.md").read_text()
+    command = re.search(r"`(milmer predict [^`]*)`", text)[1].split()
+    predicted = run(environment, folder, *command)
+    assert predicted.returncode == 0, predicted.stderr
+    assert (folder / "prediction/index.html").is_file()
