@@ -15,7 +15,7 @@ QUICK := tests/data tests/metrics tests/splits tests/plan tests/model tests/read
 # As `python -P`: no module is imported from the working directory.
 demo teeth lint docs: export PYTHONSAFEPATH := 1
 
-.PHONY: env demo quick mediapipe test test-long teeth lint docs site lock clean
+.PHONY: env demo quick mediapipe test test-long teeth lint docs site lock wheel release-check clean
 
 env: $(VENV)/.ready
 
@@ -28,19 +28,11 @@ $(VENV)/.ready: requirements.lock requirements-torch.txt pyproject.toml
 	touch $@
 
 # The whole pipeline on the synthetic twin; a second time it finds nothing to do.
-demo: env $(DEMO)/deap/truth.json
-	@cd $(DEMO) && PYTHONPATH=$(HERE)/workflow/logger $(BIN)/snakemake \
-	  --snakefile $(HERE)/Snakefile --configfile $(HERE)/workflow/demo.yaml --cores all \
-	  --rerun-incomplete --logger milmer
-	@$(BIN)/milmer summary $(DEMO)/results/tables
-	@echo
-	@echo "All of it on one page: $(DEMO)/results/report/index.html; tables are in $(DEMO)/results/tables,"
-	@echo "conclusions in $(DEMO)/results/tables/conclusions.md, models in $(DEMO)/results/runs."
+demo: env $(DEMO)/config.yaml
+	@cd $(DEMO) && $(BIN)/milmer run --cores all
 
-$(DEMO)/deap/truth.json: | env
-	@echo "Writing a synthetic dataset to $(DEMO)/deap"
-	@$(BIN)/milmer synth $(DEMO)/deap --backbone $(DEMO)/swin \
-	  --options "$$(cat workflow/demo-twin.json)" > /dev/null
+$(DEMO)/config.yaml: | env
+	@$(BIN)/milmer init --demo $(DEMO)
 
 # Whether the code holds, in two minutes on two cores: units, golden values, one tiny pipeline.
 quick: env
@@ -100,6 +92,14 @@ lock: env
 	sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements.lock > $(VENV)/versions.txt
 	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --python-version 3.11 \
 	  --custom-compile-command "make lock" $(VENV)/versions.txt --output-file requirements.lock
+
+# The package with the workflow, to install elsewhere.
+wheel: env
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+# What has to hold before a version is tagged.
+release-check: env quick
+	$(BIN)/python tools/release_check.py
 
 clean:
 	rm -rf $(DEMO)

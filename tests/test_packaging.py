@@ -2,7 +2,6 @@
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -20,11 +19,6 @@ NEVER_IMPORTED = {
     "snakemake-executor-plugin-slurm": "the profile slurm",
     "accelerate": "what transformers trains with",
 }
-
-
-def git(*arguments):
-    command = ["git", "-C", str(REPOSITORY), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def imported_modules():
@@ -63,11 +57,6 @@ def test_the_hooks_are_of_the_locked_versions():
     for hook in hooks:
         name = hook["repo"].rpartition("/")[2].removesuffix("-pre-commit")
         assert f"\n{name}=={hook['rev'].removeprefix('v')} \\\n" in lock
-
-
-def test_the_citation_names_the_version_of_the_package():
-    citation = (REPOSITORY / "CITATION.cff").read_text()
-    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [PROJECT["version"]]
 
 
 def test_what_others_wrote_brings_its_licence():

@@ -15,7 +15,7 @@ _FOR_SNAKEMAKE = {"ignore_unknown_options": True, "allow_extra_args": True}
 @app.command(rich_help_panel=START)
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="The working directory, new or not.")
+        Path, typer.Argument(metavar="DIR", help="The working directory, new or not.")
     ] = Path(),
     demo: Annotated[
         bool, typer.Option("--demo", help="Try Milmer on a synthetic dataset.")

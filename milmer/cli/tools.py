@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from milmer.cli.app import RESULTS, START, TOOLS, OptionsJSON, app
 from milmer.options import options_error, read_options
 
+
 @app.command(rich_help_panel=START)
 def check(
     target: Annotated[

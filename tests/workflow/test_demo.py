@@ -1,40 +1,25 @@
 """The demo tells its story: faces and EEG each say something, both say most, and segments leak."""
 
-import json
-import os
-import subprocess
-import sys
+import re
 
 import pytest
 
 from milmer import storage
-from milmer.evaluation.screen import summary_screen
-from milmer.synthetic.twin import TwinOptions, synthesize, write_backbone
 from tests.conftest import REPOSITORY
+from tests.workflow.wheel import run
 
 CHANCE = 0.25
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The folder of a finished demo, and what it printed: what `make demo` does."""
+def demo(environment, tmp_path_factory):
+    """The folder of a finished demo, and what it printed, by the installed wheel."""
     folder = tmp_path_factory.mktemp("demo")
-    twin = json.loads((REPOSITORY / "workflow/demo-twin.json").read_text())
-    synthesize(folder / "deap", TwinOptions(**twin))
-    write_backbone(folder / "swin")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"),
-            *("--configfile", REPOSITORY / "workflow/demo.yaml"),
-            *("--cores", "2", "--logger", "milmer"),
-        ],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow/logger")},
-        capture_output=True,
-        text=True,
-    )
+    page = (REPOSITORY / "docs/running.md").read_text().split("## Without a checkout\n")[1]
+    commands = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
+    done = run(environment, folder, "bash", "-ec", commands)
     assert done.returncode == 0, done.stderr
-    return folder, done.stderr
+    return folder / "try", done
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +51,20 @@ def test_segments_leak(accuracies):
 
 @pytest.mark.long
 def test_its_screen_is_short_and_its_table_fits(demo):
-    folder, printed = demo
-    lines = printed.splitlines()
+    _, done = demo
+    lines = done.stderr.splitlines()
     assert all(" jobs done, " in line for line in lines)
     assert lines[-1].endswith(" 0 running, 0 left")
-    table = summary_screen(folder / "results/tables")
+    table = done.stdout.split("next: cd try && milmer run\n\n")[1].split("\n\n")[0]
     assert max(map(len, table.splitlines())) <= 100
     assert table.count("leaky") == 2
+    assert "All is there." in done.stdout
+
+
+@pytest.mark.long
+def test_its_readme_predicts_with_one_of_its_models(demo, environment):
+    folder, _ = demo
+    command = re.search(r"`(milmer predict [^`]*)`", (folder / "README.md").read_text())[1]
+    predicted = run(environment, folder, *command.split())
+    assert predicted.returncode == 0, predicted.stderr
+    assert (folder / "prediction/index.html").is_file()

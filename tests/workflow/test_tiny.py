@@ -7,19 +7,10 @@ import pytest
 
 from milmer import storage
 from tests.conftest import REPOSITORY
-from tests.test_packaging import PROJECT, git
+from tests.test_packaging import PROJECT
 from tests.workflow.runner import to_run, write_config
-from tests.workflow.wheel import build, install, run
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("dist"))
-
-
-@pytest.fixture(scope="module")
-def environment(wheel, tmp_path_factory):
-    return install(wheel, tmp_path_factory.mktemp("My Drive") / "environment")
+from tests.workflow.wheel import run
+from tools.release_check import wheel_files
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +32,8 @@ def work(environment, twin_user, tmp_path_factory):
 
 def test_the_wheel_holds_the_workflow_and_no_more(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    parts = ("Snakefile", "config.yaml", "rules", "workflow", "milmer")
-    listed = git("ls-files", "--cached", "--others", "--exclude-standard", *parts).splitlines()
-    kept = [path for path in listed if not path.startswith("workflow/envs/")]
-    expected = {p if p.startswith("milmer/") else f"milmer/_workflow/{p}" for p in kept}
     about = f"milmer-{PROJECT['version']}.dist-info"
-    assert {name for name in names if not name.startswith(about)} == expected
+    assert {name for name in names if not name.startswith(about)} == wheel_files()
     assert {f"{about}/licenses/{file}" for file in PROJECT["license-files"]} <= names
 
 
@@ -84,18 +71,3 @@ def test_status_and_resume_find_the_run(environment, work):
     assert resumed.returncode == 0, resumed.stderr
     assert "Nothing to be done" in resumed.stderr
     assert re.search(r"^milmer +trial ", resumed.stdout, re.MULTILINE)
-
-
-@pytest.mark.long
-def test_the_demo_ends_with_its_table_and_a_model_that_predicts(environment, tmp_path):
-    began = run(environment, tmp_path, "milmer", "init", "--demo", "try")
-    assert began.stdout.endswith("next: cd try && milmer run\n")
-    folder = tmp_path / "try"
-    done = run(environment, folder, "milmer", "run", "--cores", "all")
-    assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"^\w+ +(?:trial|segment) ", done.stdout, re.MULTILINE)) == 6
-    text = (folder / "README.md").read_text()
-    command = re.search(r"`(milmer predict [^`]*)`", text)[1].split()
-    predicted = run(environment, folder, *command)
-    assert predicted.returncode == 0, predicted.stderr
-    assert (folder / "prediction/index.html").is_file()

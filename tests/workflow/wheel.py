@@ -11,17 +11,15 @@ from pathlib import Path
 from tests.workflow.runner import REPOSITORY
 
 
-def build(folder: Path) -> Path:
-    """The wheel of the checkout, built with the packages that are here."""
+def build(folder: Path) -> None:
+    """Write the wheel of the checkout, built with the packages that are here."""
     how = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", folder]
     command = [sys.executable, "-P", "-m", "pip", "wheel", *how, REPOSITORY]
     subprocess.run(command, check=True)
-    (wheel,) = folder.glob("milmer-*.whl")
-    return wheel
 
 
-def install(wheel: Path, environment: Path) -> Path:
-    """A virtual environment with the wheel, and of the tests' environment all but Milmer."""
+def install(wheel: Path, environment: Path) -> None:
+    """Make a virtual environment with the wheel, and of the tests' environment all but Milmer."""
     venv.create(environment, symlinks=True)
     command = [sys.executable, "-P", "-m", "pip", "--python", environment / "bin/python"]
     command += ["install", "--quiet", "--no-deps", "--no-index", wheel]
@@ -30,7 +28,6 @@ def install(wheel: Path, environment: Path) -> Path:
     (site,) = environment.glob("lib/python*/site-packages")
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (site / "others.pth").write_text("\n".join(sorted(paths)) + "\n")
-    return environment
 
 
 def run(environment: Path, folder: Path, *command: object) -> subprocess.CompletedProcess:
