@@ -51,7 +51,7 @@ def manifest(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings.")],
     out: Annotated[Path, typer.Argument(help="The manifest to write, a new .csv file.")],
     kind: Annotated[
-        str, typer.Option("--from", help="What DIR is: bids (EEG-BIDS), xdf (LSL) or eav (EAV).")
+        str, typer.Option("--from", help="What DIR is: bids (EEG-BIDS), xdf (LSL), eav or mahnob.")
     ],
     task: Annotated[str | None, typer.Option(help="BIDS: recordings of this task only.")] = None,
     events: Annotated[

@@ -12,6 +12,7 @@ from milmer.errors import MilmerError
 from milmer.limits import shortened
 from milmer.manifest.bids import bids_rows
 from milmer.manifest.eav import eav_rows
+from milmer.manifest.mahnob import mahnob_rows
 from milmer.manifest.table import COLUMNS, SUBJECT
 from milmer.manifest.xdf import xdf_rows
 from milmer.plain_text import as_cell, unseen_character
@@ -20,6 +21,7 @@ MAKERS: dict[str, tuple[Callable[..., list[dict[str, Any]]], tuple[str, ...]]] =
     "bids": (bids_rows, ("task", "camera", "events", "seconds")),
     "xdf": (xdf_rows, ("marker", "camera", "seconds")),
     "eav": (eav_rows, ()),
+    "mahnob": (mahnob_rows, ()),
 }
 """What makes the rows of each kind of folder, and the choices that it takes."""
 

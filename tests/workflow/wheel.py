@@ -18,27 +18,43 @@ def build(folder: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def install(wheel: Path, environment: Path) -> None:
-    """Make a virtual environment with the wheel, and of the tests' environment all but Milmer."""
-    venv.create(environment, symlinks=True)
-    command = [sys.executable, "-P", "-m", "pip", "--python", environment / "bin/python"]
-    command += ["install", "--quiet", "--no-deps", "--no-index", wheel]
-    subprocess.run(command, check=True)
+def create(environment: Path, pip: bool = False) -> Path:
+    """A virtual environment that has, of the tests' environment, all but Milmer."""
+    venv.create(environment, symlinks=True, with_pip=pip)
+    if pip:  # Python 3.11 brings an old setuptools with it
+        uninstall = ["uninstall", "--quiet", "--yes", "setuptools"]
+        subprocess.run([environment / "bin/python", "-m", "pip", *uninstall], check=True)
     # A path of its own: what it says of an editable Milmer is not read.
     (site,) = environment.glob("lib/python*/site-packages")
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (site / "others.pth").write_text("\n".join(sorted(paths)) + "\n")
+    return environment
+
+
+def install(wheel: Path, environment: Path) -> None:
+    """Make such an environment with the wheel in it."""
+    create(environment)
+    command = [sys.executable, "-P", "-m", "pip", "--python", environment / "bin/python"]
+    # Though the tests' environment, which it sees, may have Milmer.
+    how = ["install", "--quiet", "--no-deps", "--no-index", "--ignore-installed"]
+    subprocess.run([*command, *how, wheel], check=True)
+
+
+def without_python(environment: Path) -> dict[str, str]:
+    """The variables of a shell in the environment, without anything of the checkout."""
+    path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return variables | {"PATH": path}
 
 
 def run(environment: Path, folder: Path, *command: object) -> subprocess.CompletedProcess:
-    """Run a command of the environment in a folder, without anything of the checkout."""
-    path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    program = shutil.which(str(command[0]), path=path)
+    """Run a command of the environment in a folder."""
+    variables = without_python(environment)
+    program = shutil.which(str(command[0]), path=variables["PATH"])
     return subprocess.run(
         [program, *map(str, command[1:])],
         cwd=folder,
-        env=variables | {"PATH": path},
+        env=variables,
         capture_output=True,
         text=True,
         timeout=1800,
