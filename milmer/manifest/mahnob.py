@@ -34,9 +34,7 @@ _EMOTIONS = (
 _BESIDE = 30.0  # s of a recording before and after the film
 _SHIFT = 5.0  # s by which the marks of a film may differ from that
 _WORD = 0xFFFF  # the bits of a word of Status that hold a mark
-_SAME_CLOCK = (
-    0.02  # of a camera's rate: what a header rounds; a video that differs more was made anew
-)
+_SAME_CLOCK = 0.02  # of a rate: what a header rounds; a video that differs more was converted
 _TRIAL = re.compile(r"Part_\d+_[A-Z]_Trial(\d+)_emotion")
 _log = logging.getLogger(__name__)
 
