@@ -23,7 +23,7 @@ from milmer.backbone.options import (
 from milmer.config_files import merged
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.data.segmentation import SegmentationOptions
-from milmer.eeg.options import EEGOptions, SegmentsOptions
+from milmer.eeg.options import AlignedEEGOptions, EEGOptions, SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES
 from milmer.evaluation.report.options import ReportOptions
@@ -121,7 +121,7 @@ class Config(Options):
     dataset: DatasetOptions = DatasetOptions()
     labels: LabelsOptions = LabelsOptions()
     segmentation: SegmentationOptions = SegmentationOptions()
-    eeg: EEGOptions = EEGOptions()
+    eeg: AlignedEEGOptions = AlignedEEGOptions()
     faces: FacesOptions = FacesOptions()
     backbone: BackboneOptions = BackboneOptions()
     model: ModelOptions = ModelOptions()
@@ -227,7 +227,7 @@ class Config(Options):
     def segments_json(self, eeg: str) -> str:
         """Options of the stage ``segments``."""
         return SegmentsOptions(
-            eeg=self.variant("eeg", eeg),
+            eeg=self.variant("eeg", eeg).narrowed_to(EEGOptions),
             segmentation=self.segmentation,
             recording=self.dataset.recording,
         ).result_json()

@@ -19,6 +19,7 @@ SCRIPTS = {
     "finetune.py": [],
     "selection.py": [],
     "eeg.py": [],
+    "alignment.py": [],
     "predict.py": [],
     "orchestration.py": [],
 }

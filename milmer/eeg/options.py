@@ -117,6 +117,27 @@ class EEGOptions(Options):
         return self
 
 
+Alignment = Literal["none", "euclidean"]
+
+
+class AlignedEEGOptions(EEGOptions):
+    """From a subject's recording to segments, and to what a model sees of them."""
+
+    alignment: Alignment = Field(
+        "none",
+        description="`euclidean` multiplies each subject's EEG, each session's where there are "
+        "several, so that the mean covariance of its channels is the unit matrix (He and Wu "
+        "2020): by its training segments, or by all of it where none trains. No label is looked "
+        "at. Baselines do without.",
+    )
+
+    @model_validator(mode="after")
+    def _channels_to_align(self) -> "AlignedEEGOptions":
+        if self.alignment != "none" and self.layout == "as_published":
+            raise ValueError("alignment: layout as_published has no channels to align")
+        return self
+
+
 def require_below_nyquist(option: str, frequency: float, sfreq: float) -> None:
     """Refuse a ``frequency`` in Hz that is not below half the rate ``sfreq``."""
     if frequency >= sfreq / 2:

@@ -116,14 +116,16 @@ def _read(
     """The data of the run, prepared as for its training."""
     count = trained.model.num_instances
     if model.backbone is None or not faces:
-        return read_fold(split, segments, faces, count)
+        return read_fold(split, segments, faces, count, trained.alignment)
     taken = taken_pictures(model.config, read_image_processor(run / "model"))
 
     def prepared(pictures: Tensor) -> Tensor:
         return taken.prepare(pictures.to(device))
 
     borrowed = trained.finetune.use_borrowed_boxes
-    return read_fold_with_pictures(split, segments, faces, prepared, count, borrowed)
+    return read_fold_with_pictures(
+        split, segments, faces, prepared, count, borrowed, alignment=trained.alignment
+    )
 
 
 @torch.no_grad()

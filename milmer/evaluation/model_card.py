@@ -42,6 +42,12 @@ _REFIT = (
     " Then the model was trained anew on the training and the validation part, for as many steps; "
     "what is said of the validation part comes from before."
 )
+_ALIGNED = (
+    "Each subject's EEG, or session's, is multiplied by the inverse square root of its mean "
+    "covariance (He and Wu 2020): of its training segments, or of all of it where none of it "
+    "trained, as in a new recording. So what is said of a subject who did not train was computed "
+    "once all of that recording was there; no label was looked at."
+)
 _LOGIT_PARTS = {
     "linear_eeg": "the linear path of the EEG's log power",
     "linear_face": "the linear path of all valid frames' mean token",
@@ -108,6 +114,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         f"`{protocol}`: {PROTOCOLS[protocol]}. Epoch kept: {SELECTIONS[facts['select']]} "
         f"({_epoch(facts)})." + (_REFIT if facts.get("refit") else ""),
         _continued(facts.get("init")),
+        _ALIGNED if options["train"].get("alignment") == "euclidean" else "",
         shares_text(facts.get("logit_shares", {})),
         "## Results on the test part",
         _results(metrics),

@@ -159,6 +159,9 @@ class TrainingPlan:
             "training": experiment.training.updated(init).result(),
             "validation": experiment.validation,
         }
+        alignment = self._config.variant("eeg", experiment.eeg).alignment
+        if experiment.needs_eeg and alignment != "none":
+            options["alignment"] = alignment
         if experiment.finetune:
             backbone = self._config.tokens_options(experiment.faces, experiment.backbone)
             options["finetune"] = backbone.result()

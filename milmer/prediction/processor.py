@@ -20,6 +20,7 @@ from milmer.backbone.encoder import PictureFormat
 from milmer.backbone.loading import load_backbone
 from milmer.backbone.options import LOCAL
 from milmer.data.segmentation import Segment
+from milmer.eeg.alignment import aligning_matrix
 from milmer.errors import MilmerError
 from milmer.evaluation import model_card
 from milmer.faces.bags import evenly_spaced
@@ -261,6 +262,11 @@ class MilmerProcessor:
     def prepared(self, stretch: Stretch, bags: BagReader | None = None) -> Iterator[Prepared]:
         """The segments of a stretch in their order, each prepared when it is asked for."""
         eeg = stretch.eeg.segments(stretch.grid) if stretch.eeg is not None else None
+        if eeg is not None and self.recipe.eeg.alignment == "euclidean":
+            # By itself, as a recording of nobody in the training part: read twice, kept nowhere.
+            matrix = aligning_matrix(x for x in eeg if x is not None)
+            again = stretch.eeg.segments(stretch.grid)
+            eeg = (None if x is None else matrix @ x for x in again)
         video = stretch.video
         faces = None
         if video is not None:

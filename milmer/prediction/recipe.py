@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from milmer.backbone.options import FrozenOptions
 from milmer.contracts.facts import having
 from milmer.data.segmentation import SegmentationOptions
-from milmer.eeg.options import SegmentsOptions
+from milmer.eeg.options import Alignment, SegmentsOptions
 from milmer.errors import MilmerError
 from milmer.evaluation import model_card
 from milmer.evaluation.model_card import statement
@@ -46,6 +46,7 @@ class EEGRecipe(Options):
     options: SegmentsOptions
     source: Literal["dat", "mat", "bdf", "manifest"]
     artefacts: str
+    alignment: Alignment = Field("none")
 
     @field_validator("channels")
     @classmethod

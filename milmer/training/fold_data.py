@@ -19,6 +19,7 @@ from milmer import claims, storage
 from milmer.contracts.faces import FACES
 from milmer.contracts.segments import SEGMENTS
 from milmer.contracts.tokens import TOKENS
+from milmer.eeg.alignment import aligning_matrix
 from milmer.faces.bags import decode_crop, evenly_spaced, valid_instances
 from milmer.splits.rows import (
     count_parts,
@@ -31,6 +32,7 @@ from milmer.splits.rows import (
 )
 
 Prepare = Callable[[Tensor], Tensor]
+_AT_ONCE = 64  # segments whose covariance is taken
 _DEVICE_SHARE = 0.6  # of a device's free memory that a fold's data may take
 
 
@@ -106,13 +108,25 @@ class Pictures:
         return x
 
 
+@dataclass(frozen=True)
+class Aligning:
+    """Matrices (recording, channel, channel), and which of them a row of the EEG takes (row,)."""
+
+    matrices: Tensor
+    recording: np.ndarray
+
+    def of(self, rows: np.ndarray) -> Tensor:
+        """The matrices (batch, channel, channel) of ``rows`` of the EEG."""
+        return self.matrices[torch.from_numpy(self.recording[rows])]
+
+
 @dataclass
 class FoldData:
     """The segments of a fold, one row each of ``table`` (subject, …, label, part).
 
     ``eeg_row`` (row,) and ``bag`` (row, instance) index :class:`Rows` or :class:`Pictures`;
     ``valid`` (row, instance); ``instances`` (instance,) are the cached bag's that make up a row's;
-    ``sfreq`` is the EEG's rate in Hz.
+    ``sfreq`` is the EEG's rate in Hz, ``aligning`` says by what it is multiplied.
     What the model does not look at is null. ``dropped`` counts the segments without a valid
     instance that were left out, by part, ``rejected`` those whose EEG cannot be used.
     """
@@ -130,6 +144,7 @@ class FoldData:
     instances: np.ndarray | None
     dropped: dict[str, int]
     rejected: dict[str, int]
+    aligning: Aligning | None = None
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of a part, in the one segment order."""
@@ -160,8 +175,11 @@ class FoldData:
             yield inputs
 
     def eeg_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
-        """EEG (batch, channel, sample) of ``rows`` in µV."""
-        return self.eeg.take(self.eeg_row[rows]).to(device)
+        """EEG (batch, channel, sample) of ``rows`` in µV, or aligned, which has no unit."""
+        eeg = self.eeg.take(self.eeg_row[rows]).to(device)
+        if self.aligning is None:
+            return eeg
+        return self.aligning.of(self.eeg_row[rows]).to(device) @ eeg
 
     def to(self, device: torch.device, jobs: int = 1) -> None:
         """Keep the data on a GPU where it fits, else read batches from the host's memory.
@@ -183,6 +201,7 @@ def read_fold(
     segments: Sequence[Path],
     tokens: Sequence[Path],
     instances: int | None = None,
+    alignment: str = "none",
 ) -> FoldData:
     """Read a fold: its split and the subjects' segments and tokens (none where not looked at).
 
@@ -190,7 +209,7 @@ def read_fold(
     split without tokens has no valid instance. Raises :class:`MilmerError` where files do not fit
     together: other trials, another segment grid.
     """
-    data = _read_table_and_eeg(split, segments)
+    data = _read_table_and_eeg(split, segments, alignment)
     if not tokens:
         return data
     provenance = storage.read_provenance(split)
@@ -210,9 +229,10 @@ def read_fold_with_pictures(
     instances: int | None = None,
     use_borrowed_boxes: bool = False,
     threads: int = 1,
+    alignment: str = "none",
 ) -> FoldData:
     """The same with the subjects' face crops in place of tokens; see :class:`Pictures`."""
-    data = _read_table_and_eeg(split, segments)
+    data = _read_table_and_eeg(split, segments, alignment)
     provenance = storage.read_provenance(split)
     for path in faces:
         require_fit(split, provenance, path, FACES)
@@ -224,7 +244,7 @@ def read_fold_with_pictures(
     return data
 
 
-def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
+def _read_table_and_eeg(split: Path, segments: Sequence[Path], alignment: str) -> FoldData:
     table, provenance = read_split(split)
     eeg = eeg_row = sfreq = None
     rejected: dict[str, int] = {}
@@ -236,6 +256,9 @@ def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
         if (eeg_row < 0).any():
             raise unknown_segment(table, eeg_row, split)
         table, eeg_row, rejected = without_rejected(table, eeg_row, files)
+    aligning = None
+    if eeg is not None and alignment == "euclidean" and len(table):
+        aligning = _aligning(table, eeg, eeg_row)
     return FoldData(
         table=table,
         labels=provenance["facts"]["labels"],
@@ -250,7 +273,25 @@ def _read_table_and_eeg(split: Path, segments: Sequence[Path]) -> FoldData:
         instances=None,
         dropped={},
         rejected=rejected,
+        aligning=aligning,
     )
+
+
+def _aligning(table: pd.DataFrame, eeg: Rows, eeg_row: np.ndarray) -> Aligning:
+    """What aligns each session of a subject: its training segments, all of them where none is.
+
+    So a subject who trains is aligned by what the model learns from, and a new one by itself.
+    """
+    keys = [name for name in ("subject", "session") if name in table]
+    number = table.groupby(keys, dropna=False, sort=True).ngroup().to_numpy()
+    recording, trains = np.zeros(eeg.first[-1], int), (table["part"] == "train").to_numpy()
+    recording[eeg_row] = number
+    matrices = []
+    for own in (number == n for n in range(number.max() + 1)):
+        rows = eeg_row[own & trains if (own & trains).any() else own]
+        parts = (rows[i : i + _AT_ONCE] for i in range(0, len(rows), _AT_ONCE))
+        matrices.append(aligning_matrix(eeg.take(part).numpy() for part in parts))
+    return Aligning(torch.from_numpy(np.stack(matrices)), recording)
 
 
 def _add_bags(

@@ -88,7 +88,7 @@ def train_fold(
     }
     backbone = None
     if options.finetune is None or not faces:
-        data = read_fold(split, segments, faces, options.model.num_instances)
+        data = read_fold(split, segments, faces, options.model.num_instances, options.alignment)
     else:
         backbone = _backbone(options.finetune, backbone_name, device)
         inputs["backbone"] = backbone.fingerprint
@@ -100,9 +100,12 @@ def train_fold(
             options.model.num_instances,
             options.finetune.use_borrowed_boxes,
             options.training.threads,
+            options.alignment,
         )
     borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
-    recipe = training_recipe(segments, faces, borrowed)  # refuses what does not belong together
+    recipe = training_recipe(
+        segments, faces, borrowed, options.alignment
+    )  # refuses what does not belong together
     start = None
     if init is not None:
         start = read_start(init, data.table, [*segments, *faces], split)

@@ -66,10 +66,12 @@ class TrainOptions(Options):
     """What the stage ``train`` depends on.
 
     Without ``validation`` the validation part trains as well. ``finetune`` says which backbone is
-    trained with the model, from face crops; null where tokens are cached.
+    trained with the model, from face crops; null where tokens are cached. ``alignment`` is that of
+    the EEG.
     """
 
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
     validation: bool = True
+    alignment: Literal["none", "euclidean"] = "none"
     finetune: TokensOptions | None = None

@@ -22,7 +22,10 @@ _Recipe = TypeVar("_Recipe")
 
 
 def training_recipe(
-    segments: Sequence[Path], faces: Sequence[Path], use_borrowed_boxes: bool | None
+    segments: Sequence[Path],
+    faces: Sequence[Path],
+    use_borrowed_boxes: bool | None,
+    alignment: str = "none",
 ) -> dict[str, Any]:
     """What the subjects' ``segments`` and tokens or face crops (``faces``) were made with.
 
@@ -30,9 +33,10 @@ def training_recipe(
     ``use_borrowed_boxes`` is that of a model that holds its backbone and looks at crops, else None.
     Raises :class:`~milmer.errors.MilmerError` where subjects differ.
     """
+    eeg = _same("preprocessing of the EEG", segments, _eeg)
     return {
         "format": FORMAT,
-        "eeg": _same("preprocessing of the EEG", segments, _eeg),
+        "eeg": eeg and eeg | {"alignment": alignment},
         "face": _same("preprocessing of faces", faces, lambda p: _face(p, use_borrowed_boxes)),
     }
 

@@ -169,6 +169,8 @@ MODULES = {
     # A copy of DEAP is run here; what a manifest reruns is asserted below.
     "milmer/manifest/*.py": "",
     "milmer/eeg/*.py": "segments",
+    "milmer/eeg/__init__.py": "segments train explain",
+    "milmer/eeg/alignment.py": MODEL,
     "milmer/faces/*.py": "faces",
     "milmer/faces/__init__.py": "faces tokens train explain report",
     "milmer/faces/bags.py": "tokens train explain report",
@@ -259,6 +261,7 @@ KEYS = {
     "eeg.band": ([4.0, 45.0], "segments"),
     "eeg.baseline": ("zscore", "segments"),
     "eeg.layout": ("as_published", "segments", {"eeg.bad_channels": "keep"}),
+    "eeg.alignment": ("euclidean", "train"),
     "eeg.reject.bad_channels": (0.1, "segments"),
     "eeg.reject.amplitude": (150.0, "segments"),
     "eeg.reject.flat": (1.0, "segments"),
