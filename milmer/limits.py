@@ -120,7 +120,10 @@ def require_written_out(value: Any, where: str) -> None:
             raise MilmerError(f"nested more than {LEVELS} levels deep", where=where)
         if id(value) not in counts:
             items = value.values() if isinstance(value, Mapping) else value
-            counts[id(value)] = 1 + sum(count(item, level + 1) for item in items)
+            plain = (str, float, bool)  # most items are
+            deep = [item for item in items if type(item) not in plain]
+            below = sum(count(item, level + 1) for item in deep)
+            counts[id(value)] = 1 + len(items) - len(deep) + below
         return counts[id(value)]
 
     if (total := count(value, 0)) > VALUES:

@@ -226,17 +226,29 @@ def read_table(
 
     ``columns`` has to be there besides those of the contract, with their kinds.
     """
+    return read_digested(path, contract, columns)[0]
+
+
+def read_digested(
+    path: Path,
+    contract: Table | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    without: Sequence[str] = (),
+) -> tuple[pd.DataFrame, str]:
+    """The same with the table's content digest, and less the columns ``without``."""
     whole = contract if isinstance(contract, Table) else None
     stage = whole.stage if whole else contract
     metadata = _table_metadata(path, whole)
     if stage and metadata["stage"] != stage:
         raise MilmerError(f"holds {metadata['stage']}, not {stage}", where=path)
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            names = [name for name in file.schema_arrow.names if name not in without]
+            table = file.read(names, use_threads=False)
         if whole:
             whole.require(table, metadata["provenance"].get("facts", {}), path)
         require_kinds(table, columns or {}, path)
-        return table.to_pandas()
+        return table.to_pandas(), metadata["digest"]
     except MilmerError:
         raise
     except Exception as error:  # metadata of pandas that were tampered with can raise anything

@@ -178,6 +178,16 @@ def test_a_disk_that_is_full_when_a_file_is_closed_is_told(tmp_path, monkeypatch
         write(tmp_path / "a.h5")
 
 
+def test_a_table_is_read_with_its_digest_and_without_columns_that_nobody_wants(tmp_path):
+    path = tmp_path / "a=b" / "t.parquet"  # the folder is no column
+    table = pd.DataFrame({"one": [1, 2], "two": [[3.0], None], "three": ["x", "y"]})
+    storage.write_table(path, table, storage.provenance("tables", "milmer.errors", {}, {}))
+    some, digest = storage.read_digested(path, "tables", without=("two", "four"))
+    assert some.to_dict("list") == {"one": [1, 2], "three": ["x", "y"]}
+    assert digest == storage.digest(path)
+    assert list(storage.read_table(path)) == ["one", "two", "three"]
+
+
 def test_of_a_long_reason_the_beginning_is_told(tmp_path):
     text = str(limits.unreadable(tmp_path, ValueError("x" * 301 + "\nmore"), "try"))
     assert text == f"{tmp_path}: cannot be read ({'x' * 300}); try"

@@ -38,7 +38,9 @@ def by_trials(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     columns = [f"p_{name}" for name in labels]
     keys = [key for key in ("subject", "experiment_id", "trial") if key in predictions]
     groups = predictions.groupby(keys, sort=True)
-    return groups.agg({"label": "first"} | dict.fromkeys(columns, "mean")).reset_index()
+    means = groups[columns].mean()
+    means.insert(0, "label", groups["label"].first())
+    return means.reset_index()
 
 
 def baselines(

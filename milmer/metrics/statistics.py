@@ -6,11 +6,12 @@ benchmarks/intervals.py measures. Leave-one-subject-out folds share their traini
 intervals and p-values are approximate; the tables say so.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 FEWEST = 6
 """The number of subjects below which intervals and tests are null."""
@@ -41,12 +42,13 @@ def effect_size(differences: np.ndarray, confidence: float) -> tuple[float, floa
     reach = 10 + 2 * abs(t)
 
     def center(share: float) -> float:
-        return _root(lambda c: stats.nct.cdf(t, n - 1, c) - share, t - reach, t + reach)
+        return _root(lambda c: special.nctdtr(n - 1, c, t) - share, t - reach, t + reach)
 
     low, high = center((1 + confidence) / 2), center((1 - confidence) / 2)
     return float(d), low / np.sqrt(n), high / np.sqrt(n)
 
 
+@functools.cache
 def detectable_effect(subjects: int, level: float, power: float = 0.8) -> float | None:
     """The least d that a two-sided paired t-test at ``level`` finds with ``power``.
 
