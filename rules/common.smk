@@ -30,6 +30,7 @@ from milmer.plan.contents import content
 from milmer.plan.paths import NAME
 from milmer.plan.problems import require_ready
 from milmer.plan.resume import Run, require_no_other
+from milmer.plan.snakemake_state import as_argument
 from milmer.planned import NOTE
 
 try:

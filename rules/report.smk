@@ -37,7 +37,7 @@ rule controls:
     resources:
         mem_mb=4000,
     params:
-        options=lambda wildcards: PLAN.results.controls_json(wildcards),
+        options=lambda wildcards: as_argument(PLAN.results.controls_json(wildcards)),
         code=PLAN.code("milmer.evaluation.controls"),
         data=lambda wildcards, input: PLAN.file_arguments(
             input, "trials", "segments", "tokens"
@@ -65,7 +65,7 @@ rule tables:
     benchmark:
         "results/benchmarks/tables.tsv"
     params:
-        options=PLAN.results.tables_json(),
+        options=as_argument(PLAN.results.tables_json()),
         code=PLAN.code("milmer.evaluation.tables"),
     shell:
         "milmer --log {log} tables results/runs results/tables"
@@ -100,7 +100,7 @@ rule report:
     resources:
         mem_mb=4000,
     params:
-        options=PLAN.results.report_json(),
+        options=as_argument(PLAN.results.report_json()),
         code=PLAN.code("milmer.evaluation.report.page"),
         page=PLAN.results.page_files(),
         out=lambda wildcards, output: Path(output.page).parent,

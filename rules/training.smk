@@ -74,7 +74,7 @@ rule evaluate:
     resources:
         mem_mb=2000,
     params:
-        options=lambda wildcards: PLAN.results.evaluate_json(wildcards),
+        options=lambda wildcards: as_argument(PLAN.results.evaluate_json(wildcards)),
         code=PLAN.code("milmer.evaluation.evaluate"),
     shell:
         "milmer --log {log} evaluate results/runs/{wildcards.experiment}/{wildcards.protocol}"

@@ -13,10 +13,28 @@ from typing import Annotated
 import typer
 
 from milmer.errors import MilmerError, Stopped
+from milmer.limits import read_errors, require_size
 from milmer.planned import hold_to_plan
 
+
+def _content(options: str) -> str:
+    """The options themselves, where they are the name of a file."""
+    if not options.endswith(".json"):
+        return options
+    path = Path(options)
+    require_size(path)
+    with read_errors(path):
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
 OptionsJSON = Annotated[
-    str, typer.Option("--options", metavar="JSON", help="Options of the stage.")
+    str,
+    typer.Option(
+        "--options",
+        metavar="JSON",
+        callback=_content,
+        help="Options of the stage, or the file that holds them.",
+    ),
 ]
 START, RESULTS, STAGES, TOOLS = "Start", "Results", "Stages, which the workflow runs", "Tools"
 _STOPPED = 128 + signal.SIGTERM

@@ -85,7 +85,8 @@ class EvaluatedRun:
     ``predictions`` has one row per test segment: its key, ``label``, ``p_<class>`` for each of
     ``labels``, and the accuracy of ``majority`` and ``chance`` on it. ``baselines`` are the rows of
     the baselines that look at nothing else, the best first, and ``rival`` the best's predictions of
-    the same segments. ``metrics`` is the content of the run's metrics.json.
+    the same segments. ``metrics`` is the content of the run's metrics.json less its
+    provenance.
     """
 
     experiment: str
@@ -184,7 +185,7 @@ class _Baselines:
         wanted: Iterable[Inputs],
         options: TablesOptions,
     ) -> None:
-        table, digest = storage.read_table(path, BASELINE), storage.digest(path)
+        table, digest = storage.read_digested(path, BASELINE)
         facts = storage.read_provenance(path)["facts"]
         tables = dict(list(table.groupby(["fold", "eeg", "tokens"])))
         for fold in facts["folds"]:
@@ -281,7 +282,8 @@ def _read_run(
     metrics, path = read_metrics(folder / "metrics.json"), folder / "predictions.parquet"
     if "skipped" in metrics:
         return None
-    table = storage.read_table(path, PREDICTIONS)
+    del metrics["provenance"]  # of thousands of runs it would fill the memory
+    table, digest = storage.read_digested(path, PREDICTIONS, without=("chosen", "scores"))
     classes = [f"p_{name}" for name in metrics["labels"]]
     if [name for name in table if name.startswith("p_")] != classes:
         raise MilmerError("is of other classes than metrics.json", where=path, remedy=AGAIN)
@@ -294,7 +296,7 @@ def _read_run(
         labels=metrics["labels"],
         metrics=metrics,
         predictions=predictions,
-        digest=storage.digest(path),
+        digest=digest,
         baselines=tuple(baselines),
         rival=_same_rows(rival, predictions, path) if rival is not None else None,
     )
@@ -324,6 +326,8 @@ def _beside_baselines(predictions: pd.DataFrame, shares: list[float]) -> pd.Data
 def _same_rows(rival: EvaluatedRun, predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
     """A baseline's predictions for the rows of ``predictions``, but those that it rejected."""
     keys = [*SEGMENT, "label"]
+    if rival.predictions[keys].equals(predictions[keys]):
+        return rival.predictions
     rows = predictions[keys].merge(rival.predictions, on=keys, how="inner", validate="1:1")
     if len(rows) < len(predictions) - rival.metrics["left_out"].get("test", 0):
         raise MilmerError(

@@ -61,7 +61,8 @@ def make_tables(
     ``baselines`` is the folder of the stage ``baseline``, ``controls`` that of ``controls``;
     without them there are no baselines and no controls. Each table is written
     as CSV and Parquet, some also as Markdown and LaTeX, and ``conclusions.md`` says in prose what
-    follows from them.
+    follows from them. All runs are inputs of ``folds.parquet``; the others name the hash of its
+    provenance.
     """
     if not any(experiment.folds for experiment in options.experiments.values()):
         raise MilmerError(
@@ -90,6 +91,8 @@ def make_tables(
     if controls is not None:
         inputs |= {f"{p.parent.name}/{p.stem}": p for p in control_files(controls, options)}
     provenance = storage.provenance("tables", __name__, options.result(), inputs)
+    brief = provenance | {"options": {"report": options.report.result()}, "upstream": {}}
+    brief |= {"inputs": {"folds.parquet": storage.key(provenance)}}
     readable = {f"{name}.{kind}" for name in NOTES for kind in ("md", "tex")}
     arrays = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
     folders.claim(
@@ -101,7 +104,8 @@ def make_tables(
     for name, table in tables.items():
         text = as_cells(table).to_csv(index=False, float_format="%.6g")
         storage.write_text(out / f"{name}.csv", text)
-        storage.write_table(out / f"{name}.parquet", table, provenance)
+        whole = name == "folds"
+        storage.write_table(out / f"{name}.parquet", table, provenance if whole else brief)
     for name in NOTES:
         texts = as_texts(name, tables[name])
         storage.write_text(out / f"{name}.md", markdown(texts) + "\n" + NOTES[name])
@@ -111,11 +115,11 @@ def make_tables(
 
 def folds_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
     """One row per run and level; baselines have no rows."""
-    rows = []
+    rows, rivals = [], _Rivals()
     for run in runs:
         metrics = run.metrics
         for level in LEVELS if "epoch" in metrics else ():
-            beside = {} if run.rival is None else measure(run.rival, run.labels)[level]
+            beside = rivals.measure([run]).get(level, {})
             rows.append(
                 {
                     "experiment": run.experiment,
@@ -148,16 +152,15 @@ def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame
 
     Also how far the means over subjects spread over seeds, by experiment, protocol and level.
     """
-    rows = []
+    rows, rivals = [], _Rivals()
     for group in groups(runs, by_seed=True):
         first = group[0]
-        rival = _pooled_rival(group)
+        tested = [{*run.predictions["subject"].unique()} for run in group]
         for subject, predictions in pooled(group).groupby("subject", sort=True):
             measured = measure(predictions, first.labels)
-            best = [r.metrics for r in group if set(r.predictions["subject"]) == {subject}]
+            best = [r.metrics for r, s in zip(group, tested, strict=True) if s == {subject}]
             on_test = bool(best) and all(m["selected_on_test"] for m in best)
-            mine = rival[rival["subject"] == subject] if rival is not None else ()
-            beside = measure(mine, first.labels) if len(mine) else {}
+            beside = rivals.measure(group, subject)
             for level in LEVELS:
                 values = measured[level]
                 if on_test:
@@ -256,10 +259,26 @@ def confusion_table(runs: list[EvaluatedRun]) -> pd.DataFrame:
     return table[[*keys, "count", *about]]
 
 
-def _pooled_rival(runs: list[EvaluatedRun]) -> pd.DataFrame | None:
-    """The best baseline's predictions for the segments of several runs, as one table."""
-    parts = [run.rival for run in runs if run.rival is not None]
-    return pd.concat(parts, ignore_index=True) if parts else None
+class _Rivals:
+    """Measures the best baselines of runs, once for all experiments that share one."""
+
+    def __init__(self) -> None:
+        self._pooled: dict[tuple[int, ...], pd.DataFrame] = {}
+        self._measured: dict[tuple[object, ...], dict[str, dict[str, float | None]]] = {}
+
+    def measure(
+        self, runs: Sequence[EvaluatedRun], subject: str | None = None
+    ) -> dict[str, dict[str, float | None]]:
+        """Metrics by level on the segments of ``runs``, or of a subject's; empty without any."""
+        tables = [run.rival for run in runs if run.rival is not None]
+        key = tuple(map(id, tables))  # of tables that the runs keep
+        if (key, subject) not in self._measured:
+            if tables and key not in self._pooled:
+                self._pooled[key] = pd.concat(tables, ignore_index=True)
+            table = self._pooled.get(key, pd.DataFrame({"subject": []}))
+            rows = table if subject is None else table[table["subject"] == subject]
+            self._measured[key, subject] = measure(rows, runs[0].labels) if len(rows) else {}
+        return self._measured[key, subject]
 
 
 def _first(names: Sequence[str]) -> str | None:

@@ -1,5 +1,6 @@
 """What Snakemake keeps in its own folder of a working directory: locks and jobs at work."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from milmer.errors import MilmerError
 
 _FOLDER = ".snakemake"
 _LONGEST = 254  # characters of a name there
+_LONGEST_ARGUMENT = 1 << 15  # characters; Linux takes four times that, a shell's quotes included
 _SECONDS = 60.0  # for SLURM to answer
 _ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 _ENDED |= {"DEADLINE", "OUT_OF_MEMORY", "REVOKED"}  # SLURM keeps them in its queue for a while
@@ -28,6 +30,20 @@ def write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+def as_argument(text: str) -> str:
+    """A stage's options as an argument: JSON or, where a shell does not take so much, its file.
+
+    The file, in the working directory, is named after its content: comparing names is comparing
+    options.
+    """
+    if len(text) <= _LONGEST_ARGUMENT:
+        return text
+    path = own_file(Path(), f"milmer-options-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json")
+    if not path.exists():
+        write_whole(path, text)
+    return str(path)
 
 
 def locked(directory: Path) -> bool:

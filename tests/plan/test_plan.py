@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from milmer.plan import Plan, paths
 from milmer.plan.dataset import _listing
 from milmer.plan.problems import require_ready
 from milmer.plan.results import ResultsPlan
+from milmer.plan.snakemake_state import as_argument
 from tests.conftest import REPOSITORY
 
 EEG_ONLY = {"model": {"modalities": ["eeg"]}}
@@ -405,6 +407,20 @@ def test_a_split_has_the_labels_of_its_variant_and_the_seed(uneven):
     assert (high["seed"], high["validation"], high["folds"]) == (5, 0.3, 2)
     assert (default["seed"], default["validation"], default.get("folds", 5)) == (5, 0.3, 5)
     assert split("permuted", "trial")["labels"]["permuted"] is True
+
+
+def test_options_that_a_shell_would_not_take_are_in_a_file_named_by_what_it_holds(
+    tmp_path, monkeypatch, inside
+):
+    (tmp_path / ".snakemake").mkdir()
+    monkeypatch.chdir(tmp_path)
+    short, one, other = (f'{{"a":"{text}"}}' for text in ("x", "x" * 140_000, "y" * 140_000))
+    assert as_argument(short) == short
+    names = [as_argument(text) for text in (one, other, one)]
+    assert names[0] == names[2] != names[1]
+    assert [Path(name).read_text() for name in names] == [one, other, one]
+    status, _, said = inside("tables", "runs", "out", "--options", names[0])
+    assert (status, "options: a: unknown key" in said) == (1, True)
 
 
 def test_the_options_of_training_are_those_of_the_experiment(uneven):
