@@ -65,6 +65,16 @@ def row(frame, **key):
     return found.iloc[0]
 
 
+def test_what_tables_are_made_from_is_said_in_one_of_them(made):
+    provenance = {path.stem: storage.read_provenance(path) for path in made[0].glob("*.parquet")}
+    whole = provenance.pop("folds")
+    assert len(whole["inputs"]) > 50
+    assert whole["options"]["experiments"]["weak"]["folds"]["loso"] == SUBJECTS
+    (inputs,) = {json.dumps(about["inputs"]) for about in provenance.values()}
+    assert json.loads(inputs) == {"folds.parquet": storage.key(whole)}
+    assert {*map(len, map(json.dumps, provenance.values()))} < {*range(9000)}
+
+
 def of_subject(made, experiment, protocol, subject):
     """A subject's predictions of all folds."""
     folds = [f for f in FOLDS[protocol] if f.startswith(subject)]
@@ -323,7 +333,7 @@ def test_the_same_runs_give_the_same_tables(made, tmp_path):
 
 def test_a_missing_run_is_one_clear_line(tmp_path, refused):
     options = TablesOptions(experiments={"milmer": {"folds": {"trial": ["s01-k0"]}}})
-    with refused("s01-k0/seed0/metrics.json: cannot be read", nothing_in=tmp_path):
+    with refused("s01-k0/seed0/metrics.json: no such file", nothing_in=tmp_path):
         make_tables(tmp_path, options, tmp_path / "tables")
 
 
