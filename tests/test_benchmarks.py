@@ -22,6 +22,7 @@ SCRIPTS = {
     "alignment.py": [],
     "predict.py": [],
     "orchestration.py": [],
+    "tables.py": [],
 }
 RUN_ALL = """
 import contextlib, io, json, logging, os, runpy, sys, traceback

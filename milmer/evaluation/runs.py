@@ -198,7 +198,8 @@ class _Baselines:
             if fold["skipped"] is not None:
                 continue
             scores += [fold["validated"]] if fold["validated"] is not None else []
-            predictions = tables[fold["fold"], *inputs].drop(columns=["fold", "eeg", "tokens"])
+            rows = tables[fold["fold"], *inputs].reset_index(drop=True)
+            predictions = rows.drop(columns=["fold", "eeg", "tokens"])
             about = {key: facts[key] for key in ("leaky", "permuted", "labels")}
             self.runs[row, facts["protocol"], fold["fold"]] = EvaluatedRun(
                 experiment=row,
@@ -329,7 +330,7 @@ def _same_rows(rival: EvaluatedRun, predictions: pd.DataFrame, path: Path) -> pd
     if rival.predictions[keys].equals(predictions[keys]):
         return rival.predictions
     rows = predictions[keys].merge(rival.predictions, on=keys, how="inner", validate="1:1")
-    if len(rows) < len(predictions) - rival.metrics["left_out"].get("test", 0):
+    if len(rows) < len(predictions) - rival.metrics.get("left_out", {}).get("test", 0):
         raise MilmerError(
             f"tested on segments that the baseline {rival.experiment} of fold {rival.fold} was not",
             where=path,
