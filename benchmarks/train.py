@@ -20,6 +20,7 @@ from timing import arguments, child, interleaved, machine, memory, ratio, table
 from milmer import storage
 from milmer.contracts.segments import SEGMENTS
 from milmer.contracts.tokens import TOKENS
+from milmer.runtime.device import compute_reproducibly
 from milmer.training.fold_data import FoldData, Rows
 from milmer.training.loop import Training
 from milmer.training.options import TrainOptions
@@ -101,7 +102,7 @@ def _run(folder: Path, precision: str, args: argparse.Namespace) -> Training:
         model=SMALL if args.quick else {},
         training={"precision": precision, "select": "last", "threads": args.threads},
     )
-    torch.use_deterministic_algorithms(True, warn_only=True)  # as the stage does
+    compute_reproducibly()  # as the stage does
     run = Training(_fold(folder), options, 0, torch.device("cpu"))
     run.model.train()
     return run

@@ -37,7 +37,7 @@ from milmer.backbone.options import PretrainOptions, PretrainStageOptions
 from milmer.backbone.resuming import Checkpoints
 from milmer.errors import MilmerError, Stopped
 from milmer.metrics.epoch_score import NAMES, epoch_scores
-from milmer.runtime.device import choose_device, describe
+from milmer.runtime.device import choose_device, compute_reproducibly, describe
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
 
@@ -57,7 +57,7 @@ def pretrain_backbone(
     the disk do not do or the loss diverges, and :class:`Stopped` after a request to stop.
     """
     torch.set_num_threads(options.backbone.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_reproducibly()
     named = {"name": backbone_name} if backbone_name else {}
     options = options.updated({"backbone": named})
     inputs = [images, Path(options.backbone.name)]

@@ -30,7 +30,7 @@ from milmer.model.network import MilmerNetwork
 from milmer.model.shares import logit_shares
 from milmer.model.trained import load_trained, read_image_processor, taken_pictures
 from milmer.options import read_options
-from milmer.runtime.device import choose_device, describe
+from milmer.runtime.device import choose_device, compute_reproducibly, describe
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.options import TrainOptions
 
@@ -55,7 +55,7 @@ def explain_run(
     ``logit_shares`` holds the shares by part, as JSON.
     """
     torch.set_num_threads(options.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_reproducibly()
     device = choose_device(options.device)
     importance = dict.fromkeys(("part", "channel", "instance"), np.zeros((0, 0), np.float32))
     attention, count, names = np.zeros((0, 0), np.float32), 0, []

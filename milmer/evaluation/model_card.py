@@ -135,7 +135,8 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _epoch(facts: Mapping[str, Any]) -> str:
     if facts["epoch"] != BEFORE:
-        return f"{facts['epoch']}, counted from 0"
+        trained = f", of {facts['epochs']}" if "epochs" in facts else ""
+        return f"{facts['epoch']}, counted from 0{trained}"
     text = "before the first step: no epoch was better than the linear path alone"
     if "face" in facts["modalities"]:
         text += ", and nothing was learned about which frames to choose"

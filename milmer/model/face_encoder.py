@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from milmer.backbone.encoder import build_encoder, picture_tokens
 from milmer.model.configuration import NetworkConfig
+from milmer.runtime.device import sent
 
 
 class FaceEncoder(nn.Module):
@@ -39,18 +40,21 @@ class FaceEncoder(nn.Module):
     def forward(self, pixel_values: Tensor, valid: Tensor) -> Tensor:
         """Tokens (batch, instance, token, dim) of ``pixel_values`` (batch, instance, 3, h, w).
 
-        Invalid instances cost nothing; their tokens are zero.
+        Invalid instances cost nothing; their tokens are zero. No device is waited for where
+        ``valid`` is in the host's memory.
         """
-        if not valid.any():  # as in an empty batch
+        frames = valid.flatten().nonzero().squeeze(1)
+        if not len(frames):  # as in an empty batch
             return pixel_values.new_zeros(*valid.shape, *self.shape)
-        parts = pixel_values[valid].split(self.frames_at_once)
+        frames = sent(frames, pixel_values.device)
+        parts = pixel_values.flatten(0, 1)[frames].split(self.frames_at_once)
         if torch.is_grad_enabled():
             encoded = [checkpoint(self._tokens, part, use_reentrant=False) for part in parts]
         else:
             encoded = [self._tokens(part) for part in parts]
         tokens = torch.cat(encoded)  # (frame, token, dim)
-        x = tokens.new_zeros(*valid.shape, *tokens.shape[1:])
-        return x.index_put((valid,), tokens)
+        x = tokens.new_zeros(valid.numel(), *tokens.shape[1:])
+        return x.index_put((frames,), tokens).unflatten(0, valid.shape)
 
     def _tokens(self, frames: Tensor) -> Tensor:
         return picture_tokens(self.swin, frames, self.shape[0])

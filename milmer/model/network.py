@@ -31,6 +31,7 @@ from milmer.model.selection import (
     gather,
     masked_softmax,
 )
+from milmer.runtime.device import sent
 
 IMAGE, EEG = 0, 1  # token types
 
@@ -326,8 +327,9 @@ class MilmerNetwork(nn.Module):
         if counts is not None:
             places = sequence.new_ones(batch, sequence.shape[1], dtype=torch.bool)
             places[:, 1 : 1 + counts.shape[1]] = counts  # (batch, token): CLS, visual tokens, EEG
-            # A graph cannot depend on values; else what nobody needs is not computed.
-            if torch.compiler.is_compiling() or not bool(places.all()):
+            # A graph cannot depend on values, and a GPU would be waited for; else what nobody
+            # needs is not computed.
+            if torch.compiler.is_compiling() or not places.is_cpu or not bool(places.all()):
                 ignored = ~places
         states = attentions = None
         if details:
@@ -364,6 +366,7 @@ class MilmerNetwork(nn.Module):
             valid = valid.bool()
             if face_tokens is None and self.backbone is not None:
                 face_tokens = self.backbone(pixel_values, valid)
+            valid = sent(valid, self.cls.device)
             if face_tokens is not None:  # in float16 as they are cached, bfloat16 under autocast
                 face_tokens = face_tokens.to(self.cls.dtype)
                 face_tokens = face_tokens.masked_fill(~valid[..., None, None], 0.0)

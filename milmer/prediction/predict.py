@@ -27,7 +27,7 @@ from milmer.prediction.processor import MilmerProcessor, Prepared, Source
 from milmer.prediction.stretches import Span, Stretch, table_stretches
 from milmer.prediction.timeline import timeline
 from milmer.readers.digests import eeg_digests
-from milmer.runtime.device import choose_device, describe
+from milmer.runtime.device import choose_device, compute_reproducibly, describe
 from milmer.runtime.progress import track
 from milmer.training.recipe import FILE
 
@@ -77,7 +77,7 @@ def predict(
     )
     computed = processor.recipe.computed
     torch.set_num_threads(computed.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_reproducibly()
     device = choose_device(options.device)
     network = load_trained(model).to(device)
     bags = processor.bags(files.video is not None or files.trials is not None)

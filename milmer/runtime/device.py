@@ -3,6 +3,7 @@
 import os
 
 import torch
+from torch import Tensor
 
 from milmer.errors import MilmerError
 from milmer.runtime.gpus import unused_driver
@@ -39,6 +40,25 @@ def _require_no_gpu() -> None:
             where="device",
             remedy="install a driver and a torch that fit, or set device: cpu",
         )
+
+
+def compute_reproducibly() -> None:
+    """Let equal inputs give equal bytes on a device, and float32 be float32.
+
+    An operation that cannot be deterministic raises RuntimeError. Matrix products of float32 are
+    not shortened to TF32.
+    """
+    # cuBLAS reads it when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on ``device``; a GPU gets it from the host in its turn, and nobody waits for it."""
+    if device.type == "cuda" and tensor.is_cpu:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def fast_bfloat16(device: torch.device) -> bool:

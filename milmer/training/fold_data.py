@@ -21,6 +21,7 @@ from milmer.contracts.segments import SEGMENTS
 from milmer.contracts.tokens import TOKENS
 from milmer.eeg.alignment import aligning_matrix
 from milmer.faces.bags import decode_crop, evenly_spaced, valid_instances
+from milmer.runtime.device import sent
 from milmer.splits.rows import (
     count_parts,
     joined,
@@ -59,16 +60,20 @@ class Rows:
 
     def to(self, device: torch.device) -> None:
         """Keep all rows in the memory of ``device`` from now on."""
-        parts = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in self._arrays]
-        self._resident = torch.cat(parts)
+        kind = torch.from_numpy(self._arrays[0][:0]).dtype
+        self._resident = torch.empty((int(self.first[-1]), *self.shape), dtype=kind, device=device)
+        for array, first in zip(self._arrays, self.first, strict=False):
+            self._resident[first : first + len(array)].copy_(
+                torch.from_numpy(np.ascontiguousarray(array))
+            )
 
     def take(self, index: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
         """Rows ``index`` of any shape; zeros where not ``valid``, whose index is never used."""
         if valid is None:
             valid = index >= 0
         if self._resident is not None:
-            where = torch.from_numpy(np.where(valid, index, 0)).to(self._resident.device)
-            mask = torch.from_numpy(valid).to(self._resident.device)
+            where = sent(torch.from_numpy(np.where(valid, index, 0)), self._resident.device)
+            mask = sent(torch.from_numpy(valid), self._resident.device)
             rows = self._resident[where]
             return rows * mask.view(*mask.shape, *[1] * len(self.shape))
         flat, used = index.ravel(), np.flatnonzero(valid.ravel())
@@ -153,16 +158,16 @@ class FoldData:
     def batch(self, rows: np.ndarray, device: torch.device) -> dict[str, Tensor]:
         """The model's arguments for ``rows``."""
         labels = torch.from_numpy(self.table["label"].to_numpy(np.int64)[rows])
-        inputs = {"labels": labels.to(device)}
+        inputs = {"labels": sent(labels, device)}
         if self.eeg is not None:
             inputs["eeg"] = self.eeg_of(rows, device)
         if self.bag is not None:
             bag, valid = self.bag[rows], self.valid[rows]  # (batch, instance)
             if self.pictures is not None:
-                inputs["pixel_values"] = self.pictures.take(bag, valid).to(device)
+                inputs["pixel_values"] = sent(self.pictures.take(bag, valid), device)
             else:
-                inputs["face_tokens"] = self.tokens.take(bag, valid).to(device).float()
-            inputs["valid"] = torch.from_numpy(valid).to(device)
+                inputs["face_tokens"] = sent(self.tokens.take(bag, valid), device).float()
+            inputs["valid"] = torch.from_numpy(valid)  # the host looks at it first
         return inputs
 
     def inputs(
@@ -176,10 +181,10 @@ class FoldData:
 
     def eeg_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
         """EEG (batch, channel, sample) of ``rows`` in µV, or aligned, which has no unit."""
-        eeg = self.eeg.take(self.eeg_row[rows]).to(device)
+        eeg = sent(self.eeg.take(self.eeg_row[rows]), device)
         if self.aligning is None:
             return eeg
-        return self.aligning.of(self.eeg_row[rows]).to(device) @ eeg
+        return sent(self.aligning.of(self.eeg_row[rows]), device) @ eeg
 
     def to(self, device: torch.device, jobs: int = 1) -> None:
         """Keep the data on a GPU where it fits, else read batches from the host's memory.

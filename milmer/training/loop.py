@@ -27,18 +27,20 @@ from milmer.errors import MilmerError, Stopped
 from milmer.metrics.epoch_score import BEFORE, epoch_scores
 from milmer.model.network import NetworkOutput
 from milmer.model.shares import logit_shares
-from milmer.runtime.device import choose_device, describe, fast_bfloat16
+from milmer.runtime.device import choose_device, compute_reproducibly, describe, fast_bfloat16
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
 from milmer.training.checkpoints import ResumeState
 from milmer.training.continuing import read_start, trained_on
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.initial import Begin, initial_network, parameter_groups
+from milmer.training.losses import Losses
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import training_recipe
 from milmer.training.results import RunResults, require_free, write_run
 from milmer.training.skipped import skip_reason, write_skipped
 
+_AT_ONCE = 256  # segments that a GPU classifies at once
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +70,7 @@ def train_fold(
     places = [Path(place) for place in (backbone_name, init) if place]
     require_free(out, [split, *segments, *faces, *places])
     torch.set_num_threads(options.training.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_reproducibly()
     modalities = options.model.modalities
     kind = "tokens" if options.finetune is None else "faces"
     segments = segments if "eeg" in modalities else []
@@ -157,6 +159,9 @@ class Training:
             self.training.precision, fast_bfloat16(device)
         )
         self.device, self.backbone, self.begin = device, backbone, begin
+        self.batch_size = self.training.batch_size  # of what is classified
+        if backbone is None and device.type == "cuda":
+            self.batch_size = max(self.batch_size, _AT_ONCE)
         data.to(device, self.training.jobs_per_gpu)
         self._begin()
         self.history: list[dict[str, Any]] = []
@@ -174,7 +179,7 @@ class Training:
             lr=self.training.lr,
             weight_decay=self.training.weight_decay,
         )
-        self.step, self.loss_sum = 0, 0.0
+        self.step, self.losses = 0, Losses(self._name)
 
     # ------------------------------------------------------------------ training
 
@@ -190,14 +195,14 @@ class Training:
         began = time.monotonic()
         with stop_requests() as stop_requested:
             if not self.refitting:
-                if (
-                    not self.history
-                    and self.select == "validation"
-                    and self.model.linear is not None
-                ):
+                is_classifier = self.select == "validation" and self.model.linear is not None
+                if is_classifier and not self.history:
                     self._end_epoch(BEFORE)
                 done = self.history[-1]["epoch"] + 1 if self.history else 0
+                patience = self.training.patience or self.training.epochs
                 for epoch in track(range(done, self.training.epochs), self._name):
+                    if epoch - 1 - self.best.get("epoch", epoch) >= patience:
+                        break
                     self._train_epoch(epoch, epoch, state, stop_requested)
                     self._end_epoch(epoch)
                 self._choose()
@@ -210,7 +215,7 @@ class Training:
                     self._train_epoch(epoch, schedule, state, stop_requested)
         _log.info(
             "%d epochs in %.1f s, kept %s",
-            self.training.epochs,
+            self.history[-1]["epoch"] + 1,
             time.monotonic() - began,
             "the model before them" if self.best["epoch"] == BEFORE else self.best["epoch"],
         )
@@ -233,6 +238,7 @@ class Training:
                     where=self._name,
                     remedy="the same command goes on from there",
                 )
+        self.losses.total()  # is it finite?
 
     def _batch_count(self) -> int:
         """The number of batches of an epoch."""
@@ -258,22 +264,16 @@ class Training:
         loss = F.cross_entropy(self._forward(inputs).logits.float(), labels)
         loss.backward()
         self.optimizer.step()
-        self.loss_sum += float(loss.detach()) * len(rows)
         self.step += 1
-        if not math.isfinite(self.loss_sum):
-            raise MilmerError(
-                f"the loss is no longer finite at step {self.step}",
-                where=self._name,
-                remedy="lower training.lr",
-            )
+        self.losses.add(self.step, loss, len(rows))
 
     def _end_epoch(self, epoch: int) -> None:
         """Note what an epoch came to, and keep the model where none was better."""
         entry: dict[str, Any] = {"epoch": epoch, "lr": None, "train_loss": None}
         if epoch != BEFORE:
             entry["lr"] = self._lr(epoch)
-            entry["train_loss"] = self.loss_sum / len(self.rows["train"])
-        self.loss_sum = 0.0
+            entry["train_loss"] = self.losses.total() / len(self.rows["train"])
+        self.losses = Losses(self._name)
         watched = {"validation": "val", "best_on_test": "test"}.get(self.select)
         for part in ("val", "test"):
             if len(self.rows[part]) and (part == "val" or watched == "test"):
@@ -291,7 +291,7 @@ class Training:
         rank = (entry[metric], -entry[f"{watched}_loss"]) if metric else (epoch, 0.0)
         rank = (rank[0], math.inf) if epoch == BEFORE else rank
         if not self.best or rank > tuple(self.best["rank"]):
-            weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+            weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
             self.best = {"epoch": epoch, "rank": list(rank), "model": weights}
 
     def _batches(self, epoch: int) -> Iterator[np.ndarray]:
@@ -312,7 +312,7 @@ class Training:
         self.model.eval()
         columns: dict[str, list] = {"p": [], "chosen": [], "scores": []}
         rows = self.rows[part]
-        for inputs in self.data.inputs(rows, self.training.batch_size, self.device):
+        for inputs in self.data.inputs(rows, self.batch_size, self.device):
             output = self._forward(inputs)
             columns["p"].append(output.logits.float().softmax(dim=1).cpu().numpy())
             chosen = output.selected
@@ -337,7 +337,7 @@ class Training:
             facts=self._facts() | dict(facts),
             computed={
                 "bfloat16": self.bfloat16,
-                "batch_size": self.training.batch_size,
+                "batch_size": self.batch_size,
                 "threads": self.training.threads,
             },
         )
@@ -358,6 +358,7 @@ class Training:
             "warnings": split["warnings"],
             "select": self.select,
             "epoch": self.best["epoch"],
+            "epochs": self.history[-1]["epoch"] + 1,
             "refit": self.refitting,
             "logit_shares": self._logit_shares(),
             "init": self.begun,
@@ -376,7 +377,7 @@ class Training:
 
     def _logit_shares(self) -> dict[str, float]:
         self.model.eval()
-        batches = self.data.inputs(self.rows["test"], self.training.batch_size, self.device)
+        batches = self.data.inputs(self.rows["test"], self.batch_size, self.device)
         return logit_shares(self.model, batches)
 
     def _forward(self, inputs: dict[str, Tensor]) -> NetworkOutput:
@@ -400,7 +401,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "loss_sum": self.loss_sum,
+            "loss_sum": self.losses.total(),
             "history": self.history,
             "best": self.best,
             "refitting": self.refitting,
@@ -413,7 +414,7 @@ class Training:
             self._begin_refit()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.loss_sum = state["step"], state["loss_sum"]
+        self.step, self.losses = state["step"], Losses(self._name, state["loss_sum"])
 
 
 def _listed(tensor: Tensor | None, count: int) -> list:

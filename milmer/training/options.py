@@ -34,6 +34,12 @@ class TrainingOptions(Options):
         "path, none if none is better than before the first step), the last, or (as published) the "
         "best accuracy on the test part.",
     )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Training ends after that many epochs in a row of which none is better on the "
+        "validation part than those before; null trains all epochs.",
+    )
     refit: bool = Field(
         False,
         description="Once `validation` has chosen the epoch, train anew on the training and "
@@ -59,6 +65,8 @@ class TrainingOptions(Options):
     def _consistent(self) -> "TrainingOptions":
         if self.refit and self.select != "validation":
             raise ValueError("refit: requires select: validation")
+        if self.patience is not None and self.select != "validation":
+            raise ValueError("patience: requires select: validation")
         return self
 
 

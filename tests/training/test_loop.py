@@ -97,6 +97,49 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(files, run, tmp_path, monk
     assert [p.name for p in tmp_path.iterdir()] == ["seed0"]
 
 
+# ------------------------------------------------------------------- patience
+
+
+def ranked(history):
+    """Of each row of a history, what it is compared by."""
+    first = history["epoch"] == BEFORE
+    return list(zip(history["val_macro_f1"], first, -history["val_loss"], strict=True))
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_training_ends_after_as_many_epochs_without_a_better_one(
+    files, tmp_path, monkeypatch, patience
+):
+    train_fold(*files, options(epochs=12), 0, tmp_path / "whole")
+    whole = pd.read_parquet(tmp_path / "whole/history.parquet")
+    ranks = ranked(whole)
+    ends = [i for i in range(1, 13) if i - ranks[: i + 1].index(max(ranks[: i + 1])) == patience]
+    assert ends[0] < 12  # rows: one before the first step, then one an epoch
+    out = tmp_path / "seed0"
+    plain = loop.Training._train_on
+
+    def interrupted(self, rows):
+        if self.step == 1:
+            raise KeyboardInterrupt
+        plain(self, rows)
+
+    monkeypatch.setattr(loop.Training, "_train_on", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(*files, options(epochs=12, patience=patience, checkpoint_minutes=0), 0, out)
+    monkeypatch.setattr(loop.Training, "_train_on", plain)
+    train_fold(*files, options(epochs=12, patience=patience, checkpoint_minutes=0), 0, out)
+    ended = pd.read_parquet(out / "history.parquet")
+    pd.testing.assert_frame_equal(ended, whole[: ends[0] + 1])
+    assert facts(out)["epochs"] == ends[0]
+    best = whole["epoch"][ranks.index(max(ranks[: ends[0] + 1]))]
+    assert facts(out)["epoch"] == best
+
+
+def test_patience_goes_by_the_validation_part():
+    with pytest.raises(ValueError, match="patience: requires select: validation"):
+        options(patience=3, select="last")
+
+
 # ---------------------------------------------------------------------- refit
 
 DEEP = {"linear_path": False}  # so that an epoch is kept

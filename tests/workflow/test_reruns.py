@@ -331,6 +331,7 @@ KEYS = {
     "training.lrf": (0.5, "train"),
     "training.weight_decay": (0.1, "train"),
     "training.select": ("last", "train"),
+    "training.patience": (5, "train"),
     "training.refit": (True, "train"),
     "training.precision": ("float32", "train"),
     "training.threads": (1, "train"),
@@ -672,7 +673,11 @@ PROSE = {
         b'_weighted(truth, guess, "recall")',
     ),
     "the report": ("evaluation/report/page.html", b"<h1>Milmer</h1>", b"<h1>Report</h1>"),
-    "an error's remedy": ("training/loop.py", b'remedy="lower training.lr"', b'remedy="try less"'),
+    "an error's remedy": (
+        "training/losses.py",
+        b'remedy="lower training.lr"',
+        b'remedy="try less"',
+    ),
     "another dataset's reader": ("manifest/recordings.py", b"def _require_alike(", b"def _alike("),
 }
 """Edits of what people read, of numbers that are only reported, and of other readers."""
