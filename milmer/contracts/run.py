@@ -12,6 +12,7 @@ class _Facts(SplitFacts):
     seed: int
     select: str
     epoch: int
+    epochs: int | None = Field(None)
     classes: list[int]
     segments: dict[str, int]
     subjects: dict[str, int]

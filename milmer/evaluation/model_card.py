@@ -135,7 +135,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _epoch(facts: Mapping[str, Any]) -> str:
     if facts["epoch"] != BEFORE:
-        trained = f", of {facts['epochs']}" if "epochs" in facts else ""
+        trained = f", of {facts['epochs']}" if facts.get("epochs") else ""
         return f"{facts['epoch']}, counted from 0{trained}"
     text = "before the first step: no epoch was better than the linear path alone"
     if "face" in facts["modalities"]:

@@ -61,7 +61,7 @@ def epoch_kept(text):
 
 def epoch_in_words(epoch, modalities):
     if epoch != -1:
-        return f"{epoch}, counted from 0"
+        return f"{epoch}, counted from 0, of 7"
     text = "before the first step: no epoch was better than the linear path alone"
     frames = ", and nothing was learned about which frames to choose"
     return text + (frames if "face" in modalities else "")
@@ -71,7 +71,9 @@ def epoch_in_words(epoch, modalities):
 @pytest.mark.parametrize("modalities", [["eeg"], ["eeg", "face"]], ids="-".join)
 def test_it_tells_which_epoch_was_kept(trained, epoch, modalities):
     facts, metrics = trained
-    text = model_card.model_card(facts | {"epoch": epoch, "modalities": modalities}, metrics)
+    text = model_card.model_card(
+        facts | {"epoch": epoch, "epochs": 7, "modalities": modalities}, metrics
+    )
     assert epoch_kept(text) == epoch_in_words(epoch, modalities)
 
 
