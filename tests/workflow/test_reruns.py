@@ -665,7 +665,11 @@ def test_an_edit_reruns_the_stages_of_its_module_and_what_follows(work, path):
 
 
 PROSE = {
-    "a card's sentence": ("evaluation/model_card.py", b"do not use the model to", b"do"),
+    "a card's sentence": (
+        "evaluation/model_card.py",
+        b"Not for diagnosis or treatment",
+        b"Not for treatment",
+    ),
     "an option's description": ("model/options.py", b'description="', b'description="Here: '),
     "a score": (
         "metrics/scores.py",
