@@ -199,9 +199,8 @@ class Training:
                 if is_classifier and not self.history:
                     self._end_epoch(BEFORE)
                 done = self.history[-1]["epoch"] + 1 if self.history else 0
-                patience = self.training.patience or self.training.epochs
                 for epoch in track(range(done, self.training.epochs), self._name):
-                    if epoch - 1 - self.best.get("epoch", epoch) >= patience:
+                    if epoch - 1 - self.best.get("epoch", epoch) == self.training.patience:
                         break
                     self._train_epoch(epoch, epoch, state, stop_requested)
                     self._end_epoch(epoch)
