@@ -160,15 +160,10 @@ def inflation_table(summary: pd.DataFrame, pairs: Pairs, options: TablesOptions)
         reference = _honest(rows, row.experiment) or default
         sibling = _sibling(rows, row, options) if row.select == "best_on_test" else None
         more_data = sibling is not None and _validates_apart(row, sibling, options)
-        note = f"{row.note}; learned from the validation part too" if more_data else row.note
-        note = note.removeprefix("; ")
-        above_sibling = row.mean - sibling.mean if sibling else None
+        notes = [row.note, "learned from the validation part too" if more_data else ""]
         common = sibling and pairs.common(row.protocol, row.experiment, sibling.experiment)
         if common and common.left_out:
-            names = (row.experiment, sibling.experiment)
-            above_sibling = pairs.differences(row.protocol, "segment", "accuracy", *names).mean()
-            note += f"; chosen honestly: on the {common.segments} segments that both have"
-            note = note.removeprefix("; ")
+            notes.append(f"chosen honestly: on the {common.segments} segments that both have")
         table.append(
             {
                 "experiment": row.experiment,
@@ -181,37 +176,36 @@ def inflation_table(summary: pd.DataFrame, pairs: Pairs, options: TablesOptions)
                 "best_baseline": row.best_baseline,
                 "baseline_name": row.baseline_name,
                 "reference": f"{reference.experiment}/{reference.protocol}" if reference else None,
-                "above_reference": row.mean - reference.mean if reference else None,
-                **_tested_inflation(pairs, row, reference, "reference", options),
+                **_inflation(pairs, row, reference, "reference", options),
                 "chosen_honestly": sibling.experiment if sibling else None,
-                "above_chosen_honestly": above_sibling,
-                **_tested_inflation(pairs, row, sibling, "chosen_honestly", options),
+                **_inflation(pairs, row, sibling, "chosen_honestly", options),
                 "more_data": more_data,
                 "caveat": row.caveat,
-                "note": note,
+                "note": "; ".join(filter(None, notes)),
             }
         )
-    numbers = ["above_reference", "above_chosen_honestly"]
-    numbers += [f"{n}_{of}" for of in ("reference", "chosen_honestly") for n in _INFLATION]
+    numbers = [f"{n}_{of}" for of in ("reference", "chosen_honestly") for n in _INFLATION]
     texts = ["reference", "chosen_honestly"]
     return pd.DataFrame(table).astype(
         dict.fromkeys(numbers, "float64") | dict.fromkeys(texts, "string")
     )
 
 
-_INFLATION = ("low", "high", "p")
+_INFLATION = ("above", "low", "high", "p")
 
 
-def _tested_inflation(
+def _inflation(
     pairs: Pairs, row: Any, other: Any, name: str, options: TablesOptions
 ) -> dict[str, float | None]:
-    """Interval and p of how far a result is above another, paired by subject."""
-    report, values = options.report, np.array([])
+    """How far a result is above another, with interval and p, paired by the subjects of both."""
+    report, values, above = options.report, np.array([]), None
     if other is not None and (row.experiment, row.protocol) != (other.experiment, other.protocol):
         values = pairs.across((row.experiment, row.protocol), (other.experiment, other.protocol))
+    if other is not None:
+        above = values.mean() if len(values) else row.mean - other.mean
     interval = t_interval(values, report.confidence) or (None, None)
     p = sign_flip_test(values, report.resamples, report.seed)
-    return {f"{n}_{name}": v for n, v in zip(_INFLATION, (*interval, p), strict=True)}
+    return {f"{n}_{name}": v for n, v in zip(_INFLATION, (above, *interval, p), strict=True)}
 
 
 def _honest(rows: pd.DataFrame, experiment: str) -> Any:

@@ -170,17 +170,11 @@ def _leaks(tables: Tables, options: TablesOptions) -> list[str]:
             )
             continue
         other = rows.loc[honest[0]]
-        gap = row["mean"] - other["mean"]
         text += f", and {_percent(other['mean'])} under `{other['protocol']}`: "
-        if gap > _EQUAL:
-            tested = tables["inflation"].set_index(["experiment", "protocol"])
-            tested = tested.loc[(experiment, protocol)]
-            text += _points(gap)
-            if not pd.isna(tested["p_reference"]):
-                text += (
-                    f" [{_points(tested['low_reference'], unit='')}, "
-                    f"{_points(tested['high_reference'], unit='')}] ({_p(tested['p_reference'])})"
-                )
+        tested = tables["inflation"].set_index(["experiment", "protocol"])
+        tested = tested.loc[(experiment, protocol)]
+        if tested["above_reference"] > _EQUAL:
+            text += _inflated(tested, "reference")
             text += " come from segments of the same trials in training, not from "
             text += "recognising emotions."
         else:
@@ -189,10 +183,19 @@ def _leaks(tables: Tables, options: TablesOptions) -> list[str]:
     return sentences
 
 
+def _inflated(row: pd.Series, other: str) -> str:
+    """How far a row of ``inflation`` is above ``other``, and how sure."""
+    text = _points(row[f"above_{other}"])
+    if pd.isna(row[f"p_{other}"]):
+        return text
+    low, high = (_points(row[f"{name}_{other}"], unit="") for name in ("low", "high"))
+    return f"{text} [{low}, {high}] ({_p(row[f'p_{other}'])})"
+
+
 def _chosen_on_test(tables: Tables, options: TablesOptions) -> list[str]:
-    inflation = tables["inflation"]
+    inflation, rows = tables["inflation"], _rows(tables)
     sentences = []
-    for row in inflation[inflation["select"] == "best_on_test"].itertuples():
+    for _, row in inflation[inflation["select"] == "best_on_test"].iterrows():
         text = (
             f"`{row.experiment}` chose its epoch on the test part and classifies "
             f"{_percent(row.accuracy)} of the segments correctly under `{row.protocol}`"
@@ -200,13 +203,13 @@ def _chosen_on_test(tables: Tables, options: TablesOptions) -> list[str]:
         if pd.isna(row.chosen_honestly):
             sentences.append(f"{text}, which is more than can be expected on new data.")
             continue
-        honest = row.accuracy - row.above_chosen_honestly
+        honest = rows.loc[(row.chosen_honestly, row.protocol), "mean"]
         same = "did not" if row.more_data else "did not but is otherwise the same"
         reasons = "the choice and learning from the validation part too make"
         sentences.append(
             f"{text}; `{row.chosen_honestly}`, which {same}, reaches {_percent(honest)}: "
             f"{reasons if row.more_data else 'the choice makes'} a difference of "
-            f"{_points(row.above_chosen_honestly, '+')}."
+            f"{_inflated(row, 'chosen_honestly')}."
         )
     return sentences
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from milmer import storage
-from milmer.evaluation.runs import TablesOptions, caveat
+from milmer.evaluation.caveats import caveat
+from milmer.evaluation.runs import TablesOptions
 
 COLUMNS = {
     **dict.fromkeys(("labels", "protocol", "features", "variant", "control"), "string"),

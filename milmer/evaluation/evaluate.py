@@ -4,6 +4,7 @@ They are computed after training, from its predictions, so that a change of a sc
 in the card retrains nothing. One job evaluates all folds and seeds.
 """
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from milmer import storage
 from milmer.contracts.facts import AGAIN
 from milmer.contracts.run import RUN
 from milmer.errors import MilmerError
+from milmer.evaluation.caveats import caveat
 from milmer.evaluation.evaluate_options import EvaluateOptions
 from milmer.evaluation.model_card import FILE, FORMAT, PROTOCOLS, SELECTIONS, model_card
 from milmer.metrics.calibration import (
@@ -38,24 +40,28 @@ def evaluate_runs(runs: Path, options: EvaluateOptions, out: Path) -> None:
 
     Writes ``metrics.json``, ``model/README.md`` (the model card) and ``model/evaluation.json`` (its
     numbers, for those who predict with the model) into the folder of each run, and finally ``out``,
-    a table with one row per run: ``fold``, ``seed`` and the SHA-256 of its ``metrics`` and
-    ``card``. Raises :class:`~milmer.errors.MilmerError` if a run is missing or damaged.
+    a table with one row per run: ``fold``, ``seed``, the SHA-256 of its ``metrics`` and ``card``,
+    and what is doubtful about them (``caveat``). Raises :class:`~milmer.errors.MilmerError` if a
+    run is missing or damaged.
     """
     rows, inputs = [], {}
     for fold in options.folds:
         for seed in options.seeds:
             run = runs / fold / f"seed{seed}"
-            evaluate_run(run)
+            doubtful = evaluate_run(run)
             files = {"metrics": run / "metrics.json", "card": run / "model/README.md"}
             digests = {name: storage.digest(path) for name, path in files.items()}
-            rows.append({"fold": fold, "seed": seed} | digests)
+            rows.append({"fold": fold, "seed": seed} | digests | {"caveat": doubtful})
             inputs[f"{fold}/seed{seed}"] = storage.digest(run / "predictions.parquet")
     provenance = storage.provenance("evaluate", __name__, options.result(), inputs)
     storage.write_table(out, pd.DataFrame(rows), provenance)
 
 
-def evaluate_run(run: Path) -> None:
-    """Write the metrics and the model card of the run in the folder ``run``, if it was trained."""
+def evaluate_run(run: Path) -> str:
+    """Write the metrics and the model card of the run in the folder ``run``, if it was trained.
+
+    Returns what is doubtful about them.
+    """
     tables = {
         table.stage: storage.read_table(run / f"{table.stage}.parquet", table) for table in RUN
     }
@@ -70,13 +76,15 @@ def evaluate_run(run: Path) -> None:
         storage.write_text(run / "model" / "README.md", f"Not trained: {facts['skipped']}.\n")
         about = {"provenance": provenance | {"stage": "train"}}
         storage.write_json(run / "metrics.json", facts | about)
-        return
+        return ""
     metrics = run_metrics(facts, **tables) | {"provenance": provenance | {"stage": "train"}}
     card = model_card(shared_facts(facts, provenance), metrics)
     storage.write_text(run / "model" / "README.md", card)
-    evaluation = {name: metrics[name] for name in ("segment", "trial", "majority", "calibration")}
+    names = ("segment", "trial", "majority", "calibration", "caveat")
+    evaluation = {name: metrics[name] for name in names}
     storage.write_json(run / "model" / FILE, {"format": FORMAT} | evaluation)
     storage.write_json(run / "metrics.json", metrics)
+    return metrics["caveat"]
 
 
 def run_metrics(
@@ -90,10 +98,10 @@ def run_metrics(
     ``facts`` and the tables are those of :class:`~milmer.training.results.RunResults`.
     """
     labels, on_test = facts["labels"], facts["select"] == "best_on_test"
+    measured, best_epochs = measure(predictions, labels), {}
     if on_test:
-        measured = _best_of_each(history["test_probabilities"], predictions, labels)
-    else:
-        measured = measure(predictions, labels)
+        epochs = history["test_probabilities"]
+        measured, best_epochs = _best_of_each(epochs, predictions, labels)
     shares = np.array(facts["classes"]) / sum(facts["classes"])
     return {
         **measured,
@@ -101,6 +109,8 @@ def run_metrics(
         **{name: facts[name] for name in RUN_FACTS},
         "shares": shares.tolist(),
         "selected_on_test": on_test,
+        "best_epochs": best_epochs,
+        "caveat": caveat(**{name: facts[name] for name in ("leaky", "select", "permuted")}),
         "calibration": _calibration(predictions, validation, labels),
     }
 
@@ -130,10 +140,11 @@ def _calibration(
 
 def _best_of_each(
     epochs: pd.Series, predictions: pd.DataFrame, labels: list[str]
-) -> dict[str, dict[str, float | None]]:
+) -> tuple[dict[str, dict[str, float | None]], dict[str, dict[str, int]]]:
     """The best value of each metric over all epochs on the test part, like the published numbers.
 
-    ``epochs`` holds, for each epoch, the probabilities of the test part (row * class,).
+    ``epochs`` holds, for each epoch, the probabilities of the test part (row * class,). Also which
+    of them it is: the first where several are as good, or where none has the metric.
     """
     columns = [f"p_{name}" for name in labels]
     measured = []
@@ -141,11 +152,12 @@ def _best_of_each(
         table = predictions.copy()
         table[columns] = np.reshape(flat, (len(table), len(labels)))
         measured.append(measure(table, labels))
-    better = {"loss": min}
-    best: dict[str, dict[str, float | None]] = {}
-    for level in ("segment", "trial"):
-        best[level] = {}
-        for name in measured[0][level]:
-            values = [epoch[level][name] for epoch in measured if epoch[level][name] is not None]
-            best[level][name] = better.get(name, max)(values) if values else None
-    return best
+    best: dict[str, dict[str, float | None]] = {"segment": {}, "trial": {}}
+    places: dict[str, dict[str, int]] = {"segment": {}, "trial": {}}
+    for level, name in itertools.product(best, measured[0]["segment"]):
+        values = [epoch[level][name] for epoch in measured]
+        worst = np.inf if name == "loss" else -np.inf
+        known = [worst if value is None else value for value in values]
+        places[level][name] = int(np.argmin(known) if name == "loss" else np.argmax(known))
+        best[level][name] = values[places[level][name]]
+    return best, places

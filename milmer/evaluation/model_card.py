@@ -116,7 +116,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         _continued(facts.get("init")),
         _ALIGNED if options["train"].get("alignment") == "euclidean" else "",
         shares_text(facts.get("logit_shares", {})),
-        "## Results on the test part",
+        "## Results on the test part" + (f" ({metrics['caveat']})" if metrics["caveat"] else ""),
         _results(metrics),
         "## Calibration",
         _calibration(facts, metrics["calibration"]),

@@ -6,7 +6,7 @@ predictions are restricted to exactly the segments that the run was tested on.
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -17,15 +17,15 @@ from pydantic import Field, model_validator
 from milmer import storage
 from milmer.contracts.baseline import BASELINE
 from milmer.contracts.facts import AGAIN, Facts, Origin, having, require
-from milmer.contracts.run import PREDICTIONS
+from milmer.contracts.run import HISTORY, PREDICTIONS
 from milmer.contracts.tables import SEGMENT
 from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import BASELINES, Inputs
+from milmer.evaluation.caveats import caveat, note
 from milmer.evaluation.options import SummaryOptions
 from milmer.limits import read_json
 from milmer.metrics.scores import NAMES, by_trials, without_model
 from milmer.options import Options
-from milmer.splits.protocols import PROTOCOLS
 
 LEVELS = ("segment", "trial")
 KEY = ["experiment", "protocol", "level"]
@@ -60,6 +60,7 @@ class _Metrics(Facts):
     leaky: bool
     permuted: bool
     selected_on_test: bool
+    best_epochs: dict[str, dict[str, int]] = Field({})
     shares: list[float]
     warnings: list[str]
     without_valid_face: dict[str, int]
@@ -85,8 +86,9 @@ class EvaluatedRun:
     ``predictions`` has one row per test segment: its key, ``label``, ``p_<class>`` for each of
     ``labels``, and the accuracy of ``majority`` and ``chance`` on it. ``baselines`` are the rows of
     the baselines that look at nothing else, the best first, and ``rival`` the best's predictions of
-    the same segments. ``metrics`` is the content of the run's metrics.json less its
-    provenance.
+    the same segments. ``best`` are the probabilities (segment, class) of the epoch that is the best
+    on the test part, by level and metric, if the epoch was chosen there. ``metrics`` is the content
+    of the run's metrics.json less its provenance.
     """
 
     experiment: str
@@ -99,6 +101,7 @@ class EvaluatedRun:
     digest: str
     baselines: tuple[str, ...] = ()
     rival: pd.DataFrame | None = None
+    best: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -110,21 +113,6 @@ class EvaluatedRun:
         """What readers of its numbers should know, as columns."""
         facts = {name: self.metrics[name] for name in ("leaky", "select", "permuted")}
         return {"caveat": caveat(**facts), "note": note(self.protocol)}
-
-
-def caveat(*, leaky: bool, select: str = "", permuted: bool = False) -> str:
-    """Why a number says nothing about new data; empty where it does."""
-    reasons = {
-        "leaky": leaky,
-        "chosen on the test part": select == "best_on_test",
-        "permuted": permuted,
-    }
-    return "; ".join(text for text, applies in reasons.items() if applies)
-
-
-def note(protocol: str) -> str:
-    """What else there is to know about a number."""
-    return "folds are dependent" if PROTOCOLS[protocol].leaves_subject_out else ""
 
 
 def in_tables(baseline: str, labels: str, inputs: Inputs) -> str:
@@ -300,7 +288,23 @@ def _read_run(
         digest=digest,
         baselines=tuple(baselines),
         rival=_same_rows(rival, predictions, path) if rival is not None else None,
+        best=_best_epochs(folder, metrics, len(predictions)),
     )
+
+
+def _best_epochs(
+    folder: Path, metrics: Mapping[str, Any], rows: int
+) -> dict[tuple[str, str], np.ndarray]:
+    """The probabilities (segment, class) of the epochs that were chosen on the test part."""
+    if not metrics["selected_on_test"]:
+        return {}
+    history = storage.read_table(folder / "history.parquet", HISTORY)
+    epochs = [np.reshape(flat, (rows, -1)) for flat in history["test_probabilities"]]
+    return {
+        (level, name): epochs[place]
+        for level, places in metrics["best_epochs"].items()
+        for name, place in places.items()
+    }
 
 
 def skipped_table(
@@ -362,6 +366,10 @@ def groups(runs: list[EvaluatedRun], *, by_seed: bool = False) -> list[list[Eval
     return list(by_key.values())
 
 
-def pooled(runs: list[EvaluatedRun]) -> pd.DataFrame:
-    """Predictions of several runs as one table."""
-    return pd.concat([run.predictions for run in runs], ignore_index=True)
+def pooled(runs: list[EvaluatedRun], best: tuple[str, str] | None = None) -> pd.DataFrame:
+    """Predictions of several runs as one table, of the ``best`` epochs by level and metric."""
+    table = pd.concat([run.predictions for run in runs], ignore_index=True)
+    if best is not None:
+        columns = [f"p_{name}" for name in runs[0].labels]
+        table[columns] = np.concatenate([run.best[best] for run in runs])
+    return table

@@ -2,7 +2,8 @@
 
 A subject's metrics are computed on its predictions of all folds together, then averaged over seeds;
 means, deviations and intervals are over subjects. If the epoch was chosen on the test part, each
-metric is its best over all epochs, like the published numbers.
+metric is its best over all epochs, like the published numbers: that of the best epoch of each fold,
+on the folds together.
 
 In each table that shows results, ``caveat`` says why a number says nothing about new data:
 ``leaky``, ``chosen on the test part`` and ``permuted``, joined by ``; ``, and empty where it does;
@@ -16,6 +17,7 @@ experiments it is the best (``best_of``).
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +43,7 @@ from milmer.evaluation.runs import (
     read_runs,
     skipped_table,
 )
-from milmer.metrics.scores import NAMES, measure, probabilities
+from milmer.metrics.scores import METRICS, NAMES, measure, probabilities
 from milmer.metrics.statistics import t_interval
 from milmer.plain_text import as_cells
 
@@ -155,16 +157,16 @@ def subjects_table(runs: list[EvaluatedRun]) -> tuple[pd.DataFrame, pd.DataFrame
     rows, rivals = [], _Rivals()
     for group in groups(runs, by_seed=True):
         first = group[0]
-        tested = [{*run.predictions["subject"].unique()} for run in group]
+        best = {key: pooled(group, key) for key in first.best}
         for subject, predictions in pooled(group).groupby("subject", sort=True):
             measured = measure(predictions, first.labels)
-            best = [r.metrics for r, s in zip(group, tested, strict=True) if s == {subject}]
-            on_test = bool(best) and all(m["selected_on_test"] for m in best)
             beside = rivals.measure(group, subject)
             for level in LEVELS:
                 values = measured[level]
-                if on_test:
-                    values = {n: _mean([m[level][n] for m in best]) for n in NAMES}
+                if first.best:
+                    values = {
+                        n: _best(best[level, n], subject, first.labels, level, n) for n in NAMES
+                    }
                 rows.append(
                     {"experiment": first.experiment, "protocol": first.protocol, "level": level}
                     | {"seed": first.seed, "subject": subject, **values}
@@ -285,6 +287,8 @@ def _first(names: Sequence[str]) -> str | None:
     return names[0] if names else None
 
 
-def _mean(values: list[float | None]) -> float | None:
-    numbers = [v for v in values if v is not None]
-    return sum(numbers) / len(numbers) if numbers else None
+def _best(table: pd.DataFrame, subject: str, labels: list[str], level: str, name: str) -> Any:
+    """A metric of a subject in ``table``, which is of the best epochs by it."""
+    own = at_level(table[table["subject"] == subject], labels, level)
+    probability = probabilities(own, labels)
+    return METRICS[name](own["label"].to_numpy(), probability.argmax(axis=1), probability)

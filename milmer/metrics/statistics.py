@@ -69,7 +69,7 @@ def detectable_effect(subjects: int, level: float, power: float = 0.8) -> float 
 def subjects_needed(tests: int, level: float) -> int:
     """How many subjects it takes until Holm's correction over ``tests`` can let one pass."""
     n = FEWEST
-    while tests * 2.0 ** (1 - n) > level:
+    while tests * 2.0 ** (1 - n) >= level:
         n += 1
     return n
 

@@ -138,11 +138,12 @@ def test_loso_is_said_to_be_dependent(concluded):
 def test_what_the_choice_on_the_test_part_adds(concluded):
     on_test = {"peeking": {"on_test": True}}
     _, parts = concluded(2, {"milmer": {"trial": 1.0}, "peeking": {"trial": 1.0}}, **on_test)
-    start = "`peeking` chose its epoch on the test part and classifies 99.0 % of the segments "
+    # Three of 32 segments are wrong in the best epoch.
+    start = "`peeking` chose its epoch on the test part and classifies 90.6 % of the segments "
     assert f"{start}correctly under `trial`" in parts[ON_TEST]
     assert re.search(
         r"`milmer`, which did not but is otherwise the same, reaches \d+\.\d %: "
-        r"the choice makes a difference of \+\d+\.\d percentage points",
+        r"the choice makes a difference of \d+\.\d percentage points\.",
         parts[ON_TEST],
     )
     assert "peeking" not in parts[BETTER]

@@ -73,6 +73,12 @@ def test_of_a_run_chosen_on_the_test_part_each_metric_is_the_best_of_all_epochs(
         for name, value in metrics[level].items():
             values = [epoch[level][name] for epoch in epochs]
             assert value == (min(values) if name == "loss" else max(values)), name
+            assert metrics["best_epochs"][level][name] == values.index(value)
+    assert metrics["caveat"] == "chosen on the test part"
+    card = (tmp_path / "best/model/README.md").read_text()
+    assert "## Results on the test part (chosen on the test part)\n" in card
+    evaluation = json.loads((tmp_path / "best/model/evaluation.json").read_text())
+    assert evaluation["caveat"] == metrics["caveat"]
     # Not all of them are of the epoch that was kept.
     kept = epochs[metrics["epoch"]]
     assert any(metrics["segment"][name] != kept["segment"][name] for name in kept["segment"])

@@ -13,7 +13,7 @@ from milmer import storage
 from milmer.evaluation.formats import latex
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
-from tests.evaluation.made_up import LABELS, LOOKS_AT, write_baselines, write_run
+from tests.evaluation.made_up import LABELS, LOOKS_AT, best_epoch, write_baselines, write_run
 
 SUBJECTS = [f"s{i:02d}" for i in range(1, 8)]
 P = [f"p_{name}" for name in LABELS]
@@ -228,10 +228,19 @@ def test_calibration_is_recomputed(made):
     assert found["ece"] == pytest.approx(gaps / len(pooled))
 
 
-def test_what_was_chosen_on_the_test_part_shows_the_best_and_says_so(made):
-    key = {"experiment": "peeking", "protocol": "segment", "level": "segment"}
-    found = row(table(made, "summary"), **key, metric="accuracy")
-    assert found["mean"] == pytest.approx(0.99)
+@pytest.mark.parametrize("level", ["segment", "trial"])
+def test_what_was_chosen_on_the_test_part_is_of_the_best_epochs_and_says_so(made, level):
+    key = {"experiment": "peeking", "protocol": "segment", "level": level}
+    expected = []
+    for subject in SUBJECTS:
+        best = of_subject(made, "peeking", "segment", subject)
+        best = best.assign(**dict(zip(P, best_epoch(best).T, strict=True)))
+        expected.append(by_hand(by_level(best, level)))
+        found = row(table(made, "subjects"), **key, subject=subject)
+        assert found[list(expected[-1])].to_dict() == pytest.approx(expected[-1])
+    for metric in expected[0]:
+        found = row(table(made, "summary"), **key, metric=metric)
+        assert found["mean"] == pytest.approx(np.mean([values[metric] for values in expected]))
     text = (made[0] / "summary.md").read_text()
     assert "leaky; chosen on the test part" in text
     assert "leaky" in (made[0] / "summary.tex").read_text()
@@ -275,13 +284,22 @@ def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest
     table_ = table(made, "inflation").set_index(["experiment", "protocol"])
     found = table_.loc[("peeking", "segment")]
     assert found["chosen_honestly"] == "milmer"
-    gap = found["accuracy"] - table_.loc[("milmer", "segment"), "accuracy"]
-    assert found["above_chosen_honestly"] == pytest.approx(gap)
+    gaps = []
+    for subject in SUBJECTS:
+        honest, best = (of_subject(made, n, "segment", subject) for n in ("milmer", "peeking"))
+        best = best.assign(**dict(zip(P, best_epoch(best).T, strict=True)))
+        gaps.append(by_hand(best)["accuracy"] - by_hand(honest)["accuracy"])
+    test = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
+    names = [f"{name}_chosen_honestly" for name in ("above", "low", "high", "p")]
+    numbers = (np.mean(gaps), test.low, test.high, 2 / 2**7)
+    assert tuple(found[names]) == pytest.approx(numbers)
     assert table_["chosen_honestly"].notna().sum() == 1
     # With `validation: 0` it has learned from more, which is told.
     assert "learned from the validation part too" in found["note"]
     text = (made[0] / "conclusions.md").read_text()
-    assert "the choice and learning from the validation part too make a difference of" in text
+    start = "the choice and learning from the validation part too make a difference of"
+    low, high = (f"{100 * value:.1f}" for value in (test.low, test.high))
+    assert f"{start} {100 * np.mean(gaps):.1f} percentage points [{low}, {high}] (p = 0.016)" in text
 
 
 def test_literature_names_a_source_for_each_number(made):

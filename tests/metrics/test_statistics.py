@@ -5,6 +5,9 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import DescrStatsW
 
 from milmer.metrics.statistics import (
     detectable_effect,
@@ -127,13 +130,36 @@ def test_the_detectable_effect_is_that_of_the_usual_tables():
     assert detectable_effect(34, 0.05) == pytest.approx(0.496, abs=0.002)
 
 
+@pytest.mark.parametrize("level", [0.1, 0.0625, 0.05, 0.01])
 @pytest.mark.parametrize("tests", [1, 2, 3, 8])
-def test_with_so_many_subjects_and_no_less_the_smallest_p_passes_holm(tests):
-    n = subjects_needed(tests, 0.05)
-    p = [sign_flip_test(np.arange(1, n + 1), 2**n, 0), *[1.0] * (tests - 1)]
-    assert holm(p)[0] <= 0.05
-    fewer = sign_flip_test(np.arange(1, n), 2**n, 0)
-    assert fewer is None or holm([fewer, *[1.0] * (tests - 1)])[0] > 0.05
+def test_with_so_many_subjects_and_no_less_the_smallest_p_passes_holm(tests, level):
+    """By brute force: all subjects differ to the same side, all other hypotheses have p = 1."""
+
+    def passes(subjects):
+        p = sign_flip_test(np.arange(1, subjects + 1), 2**subjects, 0)
+        return p is not None and holm([p, *[1.0] * (tests - 1)])[0] < level
+
+    assert [passes(n) for n in range(1, 14)].index(True) + 1 == subjects_needed(tests, level)
+
+
+def test_holm_is_that_of_statsmodels():
+    rng = np.random.default_rng(8)
+    for count in (1, 2, 3, 5, 9):
+        p = rng.uniform(0, 0.2, count)
+        theirs = multipletests(p, method="holm")[1]
+        assert holm(p.tolist()) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.8])
+def test_the_detectable_effect_is_that_of_statsmodels(power):
+    for subjects, level in ((6, 0.05), (10, 0.05 / 3), (32, 0.025)):
+        theirs = TTestPower().solve_power(nobs=subjects, alpha=level, power=power)
+        assert detectable_effect(subjects, level, power) == pytest.approx(theirs, rel=1e-4)
+
+
+def test_the_interval_is_that_of_statsmodels():
+    theirs = DescrStatsW(VALUES).tconfint_mean(alpha=0.1)
+    assert t_interval(VALUES, 0.9) == pytest.approx(theirs)
 
 
 def test_an_exact_sign_flip_test_is_scipys_to_the_last_digit():

@@ -252,7 +252,11 @@ KEYS = {
     "labels.ties": ("low", "split"),
     "labels.permuted": (True, "split -explain -controls"),
     "segmentation.seconds": (2.0, "segments faces split"),
-    "segmentation.overlap": (0.5, "segments faces split", {"protocols.names": ["trial"]}),
+    "segmentation.overlap": (
+        0.5,
+        "segments faces split -baseline/segment -controls/segment",
+        {"protocols.names": ["trial"]},
+    ),
     "eeg.bad_channels": ("keep", "segments"),
     "eeg.artefacts": ("ica", "segments"),
     "eeg.eog_correlation": (0.5, "segments"),
@@ -339,7 +343,8 @@ KEYS = {
     "training.jobs_per_gpu": (2, ""),
     "training.checkpoint_minutes": (5.0, ""),
     "protocols.names": (["trial"], "tables"),
-    "protocols.folds": (3, "split"),  # of the protocol trial alone, see below
+    # Of the protocol trial alone, see below.
+    "protocols.folds": (3, "split -baseline/segment -controls/segment"),
     "protocols.validation": (0.3, "split"),
     "protocols.repeats": (2, "train"),
     "protocols.seed": (1, "split"),
