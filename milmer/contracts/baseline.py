@@ -1,6 +1,8 @@
 """The table of a baseline under a protocol."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from milmer.contracts.facts import Facts
 from milmer.contracts.tables import LABELLED, SEGMENT, Table
@@ -22,6 +24,12 @@ class _Facts(Facts):
     labels: list[str]
     permuted: bool
     folds: list[_Fold]
+
+    @model_validator(mode="after")
+    def _a_share_a_class(self) -> Self:
+        if any(len(fold.shares) != len(self.labels) for fold in self.folds):
+            raise ValueError("shares are not of the labels")
+        return self
 
 
 BASELINE = Table(

@@ -137,22 +137,23 @@ def read_runs(
         for protocol, folds in experiment.folds.items():
             best = rows.best_first(experiment.labels, protocol, experiment.inputs)
             for fold, seed in itertools.product(folds, options.seeds):
-                rival = rows.runs.get((best[0], protocol, fold)) if best else None
+                rival = rows.run(best[0], protocol, fold) if best else None
                 run = _read_run(runs, name, protocol, fold, seed, best, rival)
                 trained += [run] if run is not None else []
     if not trained:
         raise MilmerError("every run was skipped", where=runs, remedy="see the logs of training")
-    return [*trained, *rows.runs.values()], rows.table(options)
+    return [*trained, *filter(None, rows.runs.values())], rows.table(options)
 
 
 class _Baselines:
     """The baselines that the experiments of ``options`` are compared with.
 
-    ``runs`` are theirs by row, protocol and fold; those of folds that were skipped are left out.
+    ``runs`` are theirs by row, protocol and fold; None where a fold was skipped.
     """
 
     def __init__(self, folder: Path | None, options: TablesOptions):
-        self.runs: dict[tuple[str, str, str], EvaluatedRun] = {}
+        self.runs: dict[tuple[str, str, str], EvaluatedRun | None] = {}
+        self._folder = folder
         self._validated: dict[tuple[str, str], list[float]] = {}
         self._about: dict[tuple[str, str], tuple[str, str, Inputs]] = {}
         wanted: dict[tuple[str, str, str], dict[Inputs, None]] = {}
@@ -174,24 +175,27 @@ class _Baselines:
         options: TablesOptions,
     ) -> None:
         table, digest = storage.read_digested(path, BASELINE)
-        facts = storage.read_provenance(path)["facts"]
+        facts, protocol = storage.read_provenance(path)["facts"], path.stem
         tables = dict(list(table.groupby(["fold", "eeg", "tokens"])))
         for fold in facts["folds"]:
             inputs = Inputs(fold["eeg"], fold["tokens"])
             if inputs not in wanted:
                 continue
             row = in_tables(name, labels, inputs)
-            self._about[row, facts["protocol"]] = name, labels, inputs
-            scores = self._validated.setdefault((row, facts["protocol"]), [])
+            self._about[row, protocol] = name, labels, inputs
+            self.runs[row, protocol, fold["fold"]] = None
+            scores = self._validated.setdefault((row, protocol), [])
             if fold["skipped"] is not None:
                 continue
+            if (fold["fold"], *inputs) not in tables:
+                raise MilmerError(f"lacks rows of fold {fold['fold']}", where=path, remedy=AGAIN)
             scores += [fold["validated"]] if fold["validated"] is not None else []
             rows = tables[fold["fold"], *inputs].reset_index(drop=True)
             predictions = rows.drop(columns=["fold", "eeg", "tokens"])
             about = {key: facts[key] for key in ("leaky", "permuted", "labels")}
-            self.runs[row, facts["protocol"], fold["fold"]] = EvaluatedRun(
+            self.runs[row, protocol, fold["fold"]] = EvaluatedRun(
                 experiment=row,
-                protocol=facts["protocol"],
+                protocol=protocol,
                 fold=fold["fold"],
                 seed=options.seeds[0],
                 labels=facts["labels"],
@@ -199,6 +203,13 @@ class _Baselines:
                 predictions=_beside_baselines(predictions, fold["shares"]),
                 digest=digest,
             )
+
+    def run(self, row: str, protocol: str, fold: str) -> EvaluatedRun | None:
+        """A fold of a baseline; None where it was skipped."""
+        if (row, protocol, fold) not in self.runs:
+            problem = f"{row} lacks fold {fold} of {protocol}"
+            raise MilmerError(problem, where=self._folder, remedy="run snakemake again")
+        return self.runs[row, protocol, fold]
 
     def best_first(self, labels: str, protocol: str, inputs: Inputs) -> tuple[str, ...]:
         """The rows of the baselines that look at nothing else than ``inputs``, the best first."""
@@ -288,7 +299,7 @@ def _read_run(
         digest=digest,
         baselines=tuple(baselines),
         rival=_same_rows(rival, predictions, path) if rival is not None else None,
-        best=_best_epochs(folder, metrics, len(predictions)),
+        best=_best_epochs(folder, metrics, len(predictions)) if metrics["selected_on_test"] else {},
     )
 
 
@@ -296,15 +307,14 @@ def _best_epochs(
     folder: Path, metrics: Mapping[str, Any], rows: int
 ) -> dict[tuple[str, str], np.ndarray]:
     """The probabilities (segment, class) of the epochs that were chosen on the test part."""
-    if not metrics["selected_on_test"]:
-        return {}
-    history = storage.read_table(folder / "history.parquet", HISTORY)
-    epochs = [np.reshape(flat, (rows, -1)) for flat in history["test_probabilities"]]
-    return {
-        (level, name): epochs[place]
-        for level, places in metrics["best_epochs"].items()
-        for name, place in places.items()
-    }
+    path, shape = folder / "history.parquet", (rows, len(metrics["labels"]))
+    history, places = storage.read_table(path, HISTORY), metrics["best_epochs"]
+    try:
+        epochs = [np.reshape(flat, shape) for flat in history["test_probabilities"]]
+        return {(level, name): epochs[places[level][name]] for level in LEVELS for name in NAMES}
+    except (ValueError, IndexError, KeyError) as error:
+        problem = "lacks the epochs of metrics.json on the rows of predictions.parquet"
+        raise MilmerError(problem, where=path, remedy=AGAIN) from error
 
 
 def skipped_table(

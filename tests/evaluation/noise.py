@@ -30,6 +30,7 @@ class Noise:
     subjects: list[str]
     rng: np.random.Generator
     folds: dict[str, list[str]]
+    sessions: int = 0
 
     def files(self, kind: str) -> list[Path]:
         suffix = "parquet" if kind == "trials" else "h5"
@@ -37,7 +38,8 @@ class Noise:
 
     def split(self, protocol: str, folds: int = 4) -> None:
         options = SplitOptions(labels=LabelsOptions(**LABELS), folds=folds)
-        self.folds[protocol] = fold_names(protocol, self.subjects, folds)
+        sessions = dict.fromkeys(self.subjects, self.sessions)
+        self.folds[protocol] = fold_names(protocol, self.subjects, folds, sessions)
         for fold in self.folds[protocol]:
             wanted = fold_subjects(protocol, fold, self.subjects)
             paths = [p for p in self.files("trials") if p.stem in wanted]
@@ -58,12 +60,15 @@ class Noise:
         return storage.read_table(out, "controls").set_index(["features", "control"])
 
 
-def make_noise(folder: Path, subjects: int = 4, trials: int = 16, seed: int = 0, **what) -> Noise:
+def make_noise(
+    folder: Path, subjects: int = 4, trials: int = 16, seed: int = 0, sessions: int = 0, **what
+) -> Noise:
     """A study in which the class, 0 or 1, of each trial is ``what["label"]``.
 
     A callable of the subject, the places in presentation order and the stimuli of a subject's
     trials; as are ``eeg`` and ``face``, what is added to the log amplitude of each channel (trial,
-    channel) and to the tokens (trial, dim), which get the class too.
+    channel) and to the tokens (trial, dim), which get the class too. With ``sessions`` the trials
+    of a subject are in so many, of equal length.
     """
     rng = np.random.default_rng(seed)
     names = [f"s{i:02d}" for i in range(1, subjects + 1)]
@@ -77,6 +82,8 @@ def make_noise(folder: Path, subjects: int = 4, trials: int = 16, seed: int = 0,
         table["eeg_file"], table["eeg_seconds"] = f"{name}.bdf", float(SECONDS * POSITIONS)
         table["video_file"] = f"{name}.avi"
         table = table.astype({"trial": "int32", "experiment_id": "int32"})
+        if sessions:
+            table["session"] = [f"visit{(n - 1) * sessions // trials}" for n in order]
         made = storage.provenance("trials", "milmer.errors", {}, {})
         path = folder / "trials" / f"{name}.parquet"
         storage.write_table(path, complete_trials(table), made)
@@ -106,7 +113,7 @@ def make_noise(folder: Path, subjects: int = 4, trials: int = 16, seed: int = 0,
             file["valid"] = np.ones((len(tokens) // 2, 2), bool)
             for key, values in grid.items():
                 file[key] = values
-    return Noise(folder, names, rng, {})
+    return Noise(folder, names, rng, {}, sessions)
 
 
 def _grid(trial: np.ndarray) -> dict[str, np.ndarray]:
@@ -134,6 +141,14 @@ HALF = {
     ),
 }
 DRIFT = HALF | {"label": lambda subject, order, stimulus, rng: (order - 1) // 4 % 2}
+FIRST_HALVES = HALF | {  # of each of two sessions
+    "label": lambda subject, order, stimulus, rng: (
+        (order - 1) % (len(order) // 2) >= len(order) // 4
+    ),
+    "eeg": lambda subject, order, stimulus, label: (
+        (order[:, None] - 1) % (len(order) // 2) / len(order) * 4 * pattern(subject)
+    ),
+}
 TRACE = {
     "label": lambda subject, order, stimulus, rng: stimulus % 2,
     "eeg": lambda subject, order, stimulus, label: np.stack([pattern(1, s) for s in stimulus]),

@@ -7,7 +7,9 @@ import pytest
 from milmer import storage
 from milmer.evaluation.baseline_options import BaselinesOptions
 from milmer.evaluation.baselines import make_baselines
-from milmer.evaluation.control_table import links
+from milmer.evaluation.control_options import ControlsOptions
+from milmer.evaluation.control_table import controls_table, links
+from milmer.evaluation.controls import make_controls
 from milmer.evaluation.explanations import explanations
 from milmer.evaluation.runs import TablesOptions
 from milmer.evaluation.tables import make_tables
@@ -77,6 +79,57 @@ def test_blocks_over_a_drift_are_their_position(concluded):
     assert position["observed"] > 0.8
     assert f"class: the position in the session alone gives {percent(position['observed'])}" in text
     assert "stimulus" not in text
+
+
+def test_in_another_session_the_position_is_that_within_it(concluded):
+    """The class is the second half of each session, and the cap dries in each anew."""
+    text, controls = concluded("session", sessions=2, **noise.FIRST_HALVES)
+    position = controls.loc[("position", "any_trial")]
+    assert position["observed"] > 0.9
+    assert f"class: the position in the session alone gives {percent(position['observed'])}" in text
+    assert "who was recorded" not in text
+
+
+def test_a_session_with_a_class_of_its_own_is_the_position_in_it(concluded):
+    whole = noise.HALF | {"label": lambda subject, order, stimulus, rng: order > len(order) // 2}
+    text, controls = concluded("trial", sessions=2, **whole)
+    assert controls.loc[("position", "any_trial"), "observed"] > 0.95
+    # A shift within a session of one class is no shift: the link is kept whole.
+    shifted = controls.loc[("band_power", "shifted")]
+    assert shifted["drawn"] == pytest.approx(shifted["observed"])
+    assert "class: the position in the session alone gives" in text
+
+
+def test_controls_look_at_each_variant_and_each_explains_who_looks_at_it(tmp_path):
+    """The cap dries in `segments` alone: of `raw` log band power does not know the position."""
+    study = noise.make_noise(tmp_path, **noise.HALF)
+    noise.make_noise(tmp_path / "still", label=noise.HALF["label"])
+    (tmp_path / "still/segments").rename(tmp_path / "raw")
+    study.split("trial")
+    raw = [tmp_path / "raw" / path.name for path in study.files("segments")]
+    out = tmp_path / "controls/default/trial.parquet"
+    make_controls(
+        tmp_path / "splits/default/trial", study.files("trials"),
+        [*study.files("segments"), *raw], [],
+        ControlsOptions(folds=study.folds["trial"], control_draws=49), out,
+    )  # fmt: skip
+    options = TablesOptions(
+        experiments={
+            name: {"folds": {"trial": []}, "inputs": [name, ""]} for name in ("raw", "segments")
+        },
+        controls=[("default", "trial")],
+    )
+    controls = controls_table(tmp_path / "controls", options)
+    by = controls.set_index(["variant", "control"]).loc[:, ["drawn", "drawn_high"]]
+    assert by.loc[("segments", "shifted"), "drawn"] > by.loc[("segments", "by_trial"), "drawn_high"]
+    assert by.loc[("raw", "shifted"), "drawn"] < by.loc[("raw", "by_trial"), "drawn_high"]
+    rows = [{"experiment": name, "protocol": "trial", "mean": 0.7} for name in ("raw", "segments")]
+    summary = pd.DataFrame(rows).assign(level="segment", metric="balanced_accuracy")
+    texts = explanations({"summary": summary, "controls": controls}, options)
+    of_raw, of_segments = texts
+    assert of_raw.startswith("`raw` under `trial` (balanced accuracy 70.0 %) can be explained")
+    assert "knows it" not in of_raw
+    assert "log band power knows it" in of_segments
 
 
 def test_videos_that_leave_a_trace_are_what_was_shown(concluded):

@@ -299,7 +299,9 @@ def test_inflation_sets_a_choice_on_the_test_part_beside_the_same_with_an_honest
     text = (made[0] / "conclusions.md").read_text()
     start = "the choice and learning from the validation part too make a difference of"
     low, high = (f"{100 * value:.1f}" for value in (test.low, test.high))
-    assert f"{start} {100 * np.mean(gaps):.1f} percentage points [{low}, {high}] (p = 0.016)" in text
+    assert (
+        f"{start} {100 * np.mean(gaps):.1f} percentage points [{low}, {high}] (p = 0.016)" in text
+    )
 
 
 def test_literature_names_a_source_for_each_number(made):
@@ -373,6 +375,26 @@ def test_a_baseline_of_another_split_is_refused(tmp_path, refused):
     options = TablesOptions(experiments={"milmer": about})
     with refused("tested on segments that the baseline band_power of fold s01-k0 was not"):
         make_tables(runs, options, tmp_path / "tables", baselines)
+
+
+def test_a_baseline_that_lacks_a_fold_is_refused(tmp_path, refused):
+    folds = ["s01-k0", "s01-k1"]
+    for fold in folds:
+        write_run(tmp_path / "runs", "milmer", "trial", fold, 1.0)
+    write_baselines(tmp_path / "baselines", "default", "trial", folds[:1], 0.6)
+    about = {"folds": {"trial": folds}, "inputs": LOOKS_AT}
+    options = TablesOptions(experiments={"milmer": about})
+    with refused("baselines: band_power lacks fold s01-k1 of trial"):
+        make_tables(tmp_path / "runs", options, tmp_path / "tables", tmp_path / "baselines")
+
+
+def test_an_epoch_that_is_not_in_the_history_is_refused(tmp_path, refused):
+    write_run(tmp_path, "peeking", "segment", "s01", 1.0, on_test=True)
+    path = tmp_path / "peeking/segment/s01/seed0/history.parquet"
+    storage.write_table(path, storage.read_table(path)[:1], storage.read_provenance(path))
+    options = TablesOptions(experiments={"peeking": {"folds": {"segment": ["s01"]}}})
+    with refused("history.parquet: lacks the epochs of metrics.json"):
+        make_tables(tmp_path, options, tmp_path / "tables")
 
 
 def test_numbers_of_several_seeds_are_means_and_counts_are_sums(tmp_path):
