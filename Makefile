@@ -97,8 +97,8 @@ lock: env
 wheel: env
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-# What has to hold before a version is tagged.
-release-check: env quick
+# What has to hold before a version is tagged: the quick tests, the site, and what the tool checks.
+release-check: env quick site
 	$(BIN)/python tools/release_check.py
 
 clean:

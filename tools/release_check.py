@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What has to hold before a version is tagged; `make release-check` runs the quick tests before.
+"""What has to hold before a version is tagged, besides the quick tests and the site.
 
     tools/release_check.py
 
