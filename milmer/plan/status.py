@@ -82,8 +82,8 @@ class Status:
         if any(stage.interrupted for stage in self.stages):
             return "No run is going on; the last was cut short: milmer resume goes on with it."
         if any(stage.missing for stage in self.stages):
-            return "No run is going on, and some is missing: snakemake --cores all makes it."
-        return "All is there. Whether it is up to date: snakemake --dry-run."
+            return "No run is going on, and some is missing: milmer resume makes it."
+        return "All is there. Whether it is up to date: milmer resume --dry-run."
 
 
 def status(directory: Path) -> Status:
