@@ -7,7 +7,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from milmer.cli import tools
+from milmer.cli import running
 from milmer.cli.app import app
 from milmer.plan import resume
 from milmer.plan.status import status
@@ -118,6 +118,6 @@ def test_watching_ends_with_the_run(directory, monkeypatch):
     monkeypatch.setattr("time.sleep", waits.append)
     said = CliRunner().invoke(app, ["status", "--directory", str(directory), "--watch"])
     assert said.exit_code == 0
-    assert waits == [tools._REFRESH_SECONDS] * 2
+    assert waits == [running._REFRESH_SECONDS] * 2
     assert said.output.count("A run is going on (process 4711).") == 2
     assert said.output.count("No run is going on") == 1
