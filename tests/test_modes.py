@@ -73,18 +73,18 @@ def test_of_a_subject_a_run_and_predictions(twin, twin_user, tmp_path, umask, mo
 def test_of_a_pretrained_backbone_and_of_what_it_resumes_from(tmp_path, umask, monkeypatch):
     draw(tmp_path / "images", {"happy": 6, "sad": 6})
     write_swin(tmp_path / "swin")
-    out, plain = tmp_path / "results/out", pretraining._Trainer.training_step
+    out, plain = tmp_path / "results/out", pretraining._Learner._train_on
 
     def step(self, *batch):
-        if self.state.global_step == 2:
+        if self.step == 2:
             signal.raise_signal(signal.SIGTERM)
         return plain(self, *batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining._Trainer, "training_step", step)
+        patch.setattr(pretraining._Learner, "_train_on", step)
         with pytest.raises(Stopped):
             pretrain_from(tmp_path / "swin", tmp_path / "images", out)
-    require_modes(tmp_path / "results", 8)
+    require_modes(tmp_path / "results", 1)
     pretrain_from(tmp_path / "swin", tmp_path / "images", out)
     assert os.listdir(tmp_path / "results") == ["out"]
     require_modes(out, 5)

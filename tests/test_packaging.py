@@ -17,7 +17,6 @@ PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 NEVER_IMPORTED = {
     "snakemake-executor-plugin-slurm": "the profile slurm",
-    "accelerate": "what transformers trains with",
 }
 
 

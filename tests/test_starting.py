@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 LIBRARIES = [
-    *("torch", "torch._dynamo", "sympy", "transformers", "lightning_fabric", "accelerate"),
+    *("torch", "torch._dynamo", "sympy", "transformers", "lightning_fabric"),
     *("huggingface_hub", "sklearn", "scipy", "matplotlib", "mne", "skimage", "snakemake", "PIL"),
 ]
 MODEL = {"torch"}

@@ -91,8 +91,11 @@ def read_pictures(images: Path, validation: float, seed: int, threads: int) -> L
         held_out = (table["part"] == "train") & table["content"].isin(contents)
         table = table.assign(part=table["part"].mask(held_out, "val"))
     _require_enough(table, folders, classes)
-    if both := table.groupby("content")["class"].nunique().gt(1).sum():
-        _log.warning("%s: %d pictures are in more than one class", images, both)
+    several = table.groupby("content")["class"].nunique().gt(1)
+    for content in several.index[several]:
+        places = table.loc[table["content"] == content, "path"]
+        names = " and ".join(str(place.relative_to(images)) for place in places)
+        _log.warning("%s: one picture in more than one class: %s", images, names)
     parts = {
         part: Part(list(rows["path"]), rows["class"].map(classes.index).to_numpy())
         for part, rows in table.groupby("part")

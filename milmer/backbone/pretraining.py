@@ -1,47 +1,41 @@
-"""Stage ``pretrain``: a Swin learns emotions from pictures of faces before it encodes any crop.
+"""Stage ``pretrain``: a vision encoder learns emotions from pictures before it encodes any crop.
 
-As in the paper, with ``transformers.Trainer``: the whole backbone is trained under a new head,
-which is left out where the result serves as a backbone. Nothing depends on history: the order of
-pictures is drawn from (seed, epoch), flips and stochastic depth from (seed, step). So a run that
-was interrupted resumes as if it had not been.
+As in the paper, the whole backbone is trained under a new head, which is left out where the result
+serves as a backbone. Nothing depends on history: the order of pictures is drawn from (seed, epoch),
+flips and stochastic depth from (seed, step). So a run that was interrupted resumes as if it had not
+been, from the same kind of state as training.
 """
 
 import copy
 import logging
 import math
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils.data import Sampler
-from transformers import (
-    AutoModelForImageClassification,
-    EarlyStoppingCallback,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import AutoModelForImageClassification
 
 from milmer import folders, storage
 from milmer.backbone.class_folders import LabelledPictures, Part, read_pictures
 from milmer.backbone.encoder import prepare
 from milmer.backbone.loading import choose_dtype, read_backbone, weights_digest
 from milmer.backbone.options import PretrainOptions, PretrainStageOptions
-from milmer.backbone.resuming import Checkpoints
-from milmer.errors import MilmerError, Stopped
+from milmer.errors import MilmerError
 from milmer.metrics.epoch_score import NAMES, epoch_scores
-from milmer.runtime.device import choose_device, compute_reproducibly, describe
+from milmer.runtime.checkpoints import ResumeState
+from milmer.runtime.device import choose_device, compute_reproducibly, describe, sent
+from milmer.runtime.losses import Losses
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
 
-_STEPS = 10  # between two checks of the loss and of the clock
+_NAME = "pre-training"
+_REMEDY = "lower backbone.pretrain.lr"
+_LARGEST_GRADIENT = 1.0  # its norm; a larger one is scaled down to it
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +48,8 @@ def pretrain_backbone(
     classes, counts, history and scores. The epoch of the best macro-F1 on the held-out part is
     kept; the part test is used once, after that. ``backbone_name`` names the backbone to begin with
     if the options do not. Raises :class:`MilmerError` if the pictures, the backbone, the device or
-    the disk do not do or the loss diverges, and :class:`Stopped` after a request to stop.
+    the disk do not do or the loss diverges, and :class:`~milmer.errors.Stopped` after a request to
+    stop.
     """
     torch.set_num_threads(options.backbone.threads)
     compute_reproducibly()
@@ -73,106 +68,17 @@ def pretrain_backbone(
         {"images": pictures.digest, "backbone": weights_digest(encoder)},
         device=f"{describe(device)} {str(dtype).removeprefix('torch.')}",
     )
-    checkpoints = Checkpoints(out, provenance)
-    model = _classifier(encoder, pictures.classes, training.seed)
-    _require_space(model, out, states=3)  # the best, the last and a new one
-    weights = class_weights(pictures.parts["train"].labels, len(pictures.classes))
-    learner = _Learner(model, processor, weights if training.class_weights else None)
-    settings = _settings(training, options.backbone.threads, device, dtype, checkpoints.folder)
-    last = checkpoints.last()
-    if last is not None and last.ended:
-        settings.num_train_epochs = last.epochs  # all that is left is to load the best
-    try:
-        with stop_requests() as stop_requested:
-            trainer = _Trainer(learner, settings, pictures, training, checkpoints, stop_requested)
-            trainer.train(resume_from_checkpoint=last and str(last.path))
-    except (OSError, RuntimeError, SafetensorError):
-        _require_space(model, out, states=1)  # a full disk shows in many ways during a save
-        raise
-    metrics = trainer.collect_metrics() | {"provenance": provenance}
+    model = _classifier(encoder, pictures.classes, training.seed).to(device)
+    _require_space(model, out)
+    learner = _Learner(model, processor, pictures, training, options.backbone.threads, dtype)
+    state = ResumeState(out.absolute(), provenance, training.checkpoint_minutes)
+    learner.fit(state)
+    metrics = learner.metrics() | {"provenance": provenance}
     with folders.replacing_folder(out, "finetune-backbone") as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         storage.write_json(folder / "metrics.json", metrics)
-    checkpoints.remove()
-
-
-class _Learner(nn.Module):
-    """From pictures to loss and logits.
-
-    A plain module, because Trainer saves a ``PreTrainedModel`` under the names that its weights
-    have on the hub, and does not find them again under those that Swin has here.
-    """
-
-    def __init__(self, model: nn.Module, processor: Any, weights: Tensor | None):
-        super().__init__()
-        self.model = model
-        self.register_buffer("weights", weights, persistent=False)
-        for name in ("mean", "std"):
-            value = torch.tensor(getattr(processor, f"image_{name}"))
-            self.register_buffer(name, value, persistent=False)
-
-    def forward(self, pictures: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
-        """Classify groups of pictures uint8 (picture, height, width, 3), labels (picture,)."""
-        if self.training:
-            pictures = [_flip_half(group) for group in pictures]
-        size, norm = self.model.config.image_size, (self.mean, self.std, torch.float32)
-        x = torch.cat([prepare(group, size, *norm) for group in pictures])
-        logits = self.model(pixel_values=x).logits.float()  # (picture, class)
-        return {"loss": nn.functional.cross_entropy(logits, labels, self.weights), "logits": logits}
-
-
-class _Settings(TrainingArguments):
-    """Settings for a single device, where Trainer would use all GPUs that it sees, or the first."""
-
-    single_device: torch.device = torch.device("cpu")
-
-    @property
-    def device(self) -> torch.device:
-        super().device  # noqa: B018  (sets accelerate up)
-        return self.single_device
-
-    @property
-    def n_gpu(self) -> int:
-        return int(self.single_device.type == "cuda")
-
-
-def _settings(
-    options: PretrainOptions, threads: int, device: torch.device, dtype: torch.dtype, folder: Path
-) -> TrainingArguments:
-    cuda = device.type == "cuda"
-    settings = _Settings(
-        output_dir=str(folder),
-        num_train_epochs=options.epochs,
-        per_device_train_batch_size=options.batch_size,
-        per_device_eval_batch_size=options.batch_size,
-        learning_rate=options.lr,
-        lr_scheduler_type="cosine",
-        warmup_steps=options.warmup,
-        weight_decay=options.weight_decay,
-        bf16=dtype == torch.bfloat16,
-        seed=options.seed,
-        use_cpu=not cuda,
-        dataloader_num_workers=threads if cuda else 0,
-        dataloader_pin_memory=cuda,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,  # the last and the best
-        load_best_model_at_end=True,
-        metric_for_best_model="macro_f1",
-        greater_is_better=True,
-        restore_callback_states_from_checkpoint=True,
-        logging_strategy="no",  # _Schedule decides when
-        logging_nan_inf_filter=False,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to="none",
-        disable_tqdm=True,
-    )
-    settings.single_device = device
-    if device.index is not None:
-        torch.cuda.set_device(device)  # accelerate uses the current one
-    return settings
+    state.remove()
 
 
 def _classifier(encoder: nn.Module, classes: list[str], seed: int) -> nn.Module:
@@ -188,9 +94,12 @@ def _classifier(encoder: nn.Module, classes: list[str], seed: int) -> nn.Module:
     return model
 
 
-def _require_space(model: nn.Module, out: Path, states: int) -> None:
-    """Refuse a disk too full for the result and ``states``, of weights and AdamW's two moments."""
-    needed = (3 * states + 1) * sum(p.numel() * p.element_size() for p in model.parameters())
+def _require_space(model: nn.Module, out: Path) -> None:
+    """Refuse a disk too full for the result and two states: the last, and one to replace it.
+
+    A state holds the weights, AdamW's two moments and the best weights.
+    """
+    needed = (2 * 4 + 1) * sum(p.numel() * p.element_size() for p in model.parameters())
     if needed > storage.free_bytes(out):
         raise MilmerError(
             f"no space left on the disk: pre-training takes {needed / 1e9:.1f} GB",
@@ -199,140 +108,157 @@ def _require_space(model: nn.Module, out: Path, states: int) -> None:
         )
 
 
-class _Trainer(Trainer):
-    """Trainer with our order, random draws and metrics."""
+class _Learner:
+    """A classifier of pictures, its optimizer and what has been seen so far."""
 
     def __init__(
         self,
-        learner: _Learner,
-        settings: TrainingArguments,
+        model: nn.Module,
+        processor: Any,
         pictures: LabelledPictures,
         options: PretrainOptions,
-        checkpoints: Checkpoints,
-        stop_requested: Callable[[], bool],
+        threads: int,
+        dtype: torch.dtype,
     ):
-        super().__init__(
-            learner,
-            settings,
-            data_collator=_collate,
-            train_dataset=pictures.parts["train"],
-            eval_dataset=pictures.parts["val"],
-            compute_metrics=lambda output: _scores(output.label_ids, output.predictions),
-            callbacks=[EarlyStoppingCallback(options.patience)],
+        self.model, self.pictures, self.options, self.threads = model, pictures, options, threads
+        self.device, self.bfloat16 = next(model.parameters()).device, dtype == torch.bfloat16
+        size = getattr(model.config, "image_size", None)
+        moments = (torch.tensor(getattr(processor, f"image_{n}")) for n in ("mean", "std"))
+        self.preparation = size, *(m.to(self.device) for m in moments), torch.float32
+        labels = pictures.parts["train"].labels
+        weights = class_weights(labels, len(pictures.classes)).to(self.device)
+        self.weights = weights if options.class_weights else None
+        self.batches = math.ceil(len(labels) / options.batch_size)  # of an epoch
+        decaying, others = [], []
+        for name, parameter in model.named_parameters():
+            (decaying if parameter.ndim > 1 and "bias" not in name else others).append(parameter)
+        groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
+        self.step, self.losses = 0, Losses(_NAME, _REMEDY)
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}
+
+    def fit(self, state: ResumeState) -> None:
+        """Train all epochs, or until none has been better for long, and go back to the best."""
+        if (saved := state.load()) is not None:
+            self._restore(saved)
+            _log.info("goes on from step %d", self.step)
+        train, size = self.pictures.parts["train"], self.options.batch_size
+        with stop_requests() as stop_requested:
+            for epoch in track(range(len(self.history), self.options.epochs), _NAME):
+                if self.best and epoch - 1 - self.best["epoch"] >= self.options.patience:
+                    break
+                self.model.train()
+                rng = np.random.default_rng([self.options.seed, epoch])
+                order = rng.permutation(len(train))[size * (self.step - epoch * self.batches) :]
+                for pictures, labels in _read_ahead(train, order, size, self.threads):
+                    self._train_on(pictures, labels)
+                    state.after_step(self._state, self.step, _NAME, stop_requested)
+                self._end_epoch(epoch)
+        state.save_if_due(self._state, now=True)  # all that is left is to write
+        self.model.load_state_dict(self.best["model"])
+        few = len(self.history) < self.options.epochs
+        _log.info(
+            "ended after %d epochs%s; kept %d of the best macro-F1, %.3f",
+            len(self.history),
+            f", of which {self.options.patience} in a row were no better" if few else "",
+            self.best["epoch"],
+            self.best["macro_f1"],
         )
-        self.pictures, self.seed = pictures, options.seed
-        self.steps_per_epoch = math.ceil(len(pictures.parts["train"]) / options.batch_size)
-        self.remove_callback(PrinterCallback)
-        minutes = options.checkpoint_minutes
-        self.add_callback(_Schedule(checkpoints, self.steps_per_epoch, minutes, stop_requested))
 
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any) -> Tensor:
-        """One step, whose random draws depend on its number alone."""
-        torch.manual_seed(zlib.crc32(repr((self.seed, self.state.global_step)).encode()))
-        return super().training_step(model, inputs, *rest)
+    def _train_on(self, pictures: list[Tensor], labels: Tensor) -> None:
+        torch.manual_seed(zlib.crc32(repr((self.options.seed, self.step)).encode()))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, _ = self.forward([_flip_half(group) for group in pictures], labels)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.step += 1
+        self.losses.add(self.step, loss, len(labels))
 
-    def collect_metrics(self) -> dict[str, Any]:
+    def forward(self, pictures: list[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits (picture, class) of groups uint8 (picture, height, width, 3)."""
+        sent_pictures = [sent(group, self.device) for group in pictures]
+        x = torch.cat([prepare(group, *self.preparation) for group in sent_pictures])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.model(pixel_values=x).logits
+        logits = logits.float()
+        loss = nn.functional.cross_entropy(logits, sent(labels, self.device), self.weights)
+        return loss, logits
+
+    def _lr(self, step: int) -> float:
+        """The learning rate rises in the first steps, and then falls along a cosine to zero."""
+        steps = self.options.epochs * self.batches
+        rising = math.ceil(self.options.warmup * steps)
+        if step < rising:
+            return self.options.lr * step / rising
+        return self.options.lr * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Note what an epoch came to, and keep the model where none was better."""
+        train_loss = self.losses.total() / len(self.pictures.parts["train"])
+        self.losses = Losses(_NAME, _REMEDY)
+        scores = self._scores("val")
+        if not math.isfinite(scores["loss"]):
+            raise MilmerError(
+                f"the loss is no longer finite at step {self.step}", where=_NAME, remedy=_REMEDY
+            )
+        entry = {"epoch": epoch, "lr": self._lr(self.step - 1), "train_loss": train_loss}
+        self.history.append(entry | {f"val_{name}": scores[name] for name in NAMES})
+        _log.info("epoch %d: macro-F1 %.3f", epoch, scores["macro_f1"])
+        if not self.best or scores["macro_f1"] > self.best["macro_f1"]:
+            weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = {"epoch": epoch, "macro_f1": scores["macro_f1"], "model": weights}
+
+    @torch.no_grad()
+    def _scores(self, name: str) -> dict[str, float]:
+        """Cross-entropy, accuracy and macro-F1 of a part."""
+        self.model.eval()
+        part = self.pictures.parts[name]
+        batches = _read_ahead(part, range(len(part)), self.options.batch_size, self.threads)
+        logits = torch.cat([self.forward(*batch)[1] for batch in batches])
+        return epoch_scores(part.labels, logits.double().softmax(dim=1).cpu().numpy())
+
+    def metrics(self) -> dict[str, Any]:
         """Scores of the chosen epoch, counts of pictures, and the history, as plain values."""
-        history = _history(self.state.log_history)
-        epoch = self.state.best_global_step // self.steps_per_epoch - 1
-        parts = self.pictures.parts
+        parts, names = self.pictures.parts, self.pictures.classes
         most_common = np.bincount(parts["train"].labels).argmax()
-        chosen = {name: history[epoch][f"val_{name}"] for name in NAMES}
-        metrics = {"validation": chosen, "test": None}
-        if "test" in parts:
-            output = self.predict(parts["test"])
-            metrics["test"] = _scores(output.label_ids, output.predictions)
+        chosen = self.history[self.best["epoch"]]
+        metrics: dict[str, Any] = {"validation": {name: chosen[f"val_{name}"] for name in NAMES}}
+        metrics["test"] = self._scores("test") if "test" in parts else None
         for name, part in (("validation", "val"), ("test", "test")):
             if metrics[name]:
                 metrics[name]["majority"] = float((parts[part].labels == most_common).mean())
-        names, size = self.pictures.classes, len(self.pictures.classes)
         return metrics | {
             "classes": names,
             "pictures": {
-                part: dict(zip(names, np.bincount(p.labels, minlength=size), strict=True))
+                part: dict(
+                    zip(names, np.bincount(p.labels, minlength=len(names)).tolist(), strict=True)
+                )
                 for part, p in parts.items()
             },
             "repeated": self.pictures.repeated,
-            "epoch": epoch,
-            "history": history,
+            "epoch": self.best["epoch"],
+            "history": self.history,
         }
 
-    def _get_train_sampler(self, train_dataset: Part | None = None) -> Sampler:
-        return _Order(self)
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "loss_sum": self.losses.total(),
+            "history": self.history,
+            "best": self.best,
+        }
 
-
-class _Order(Sampler):
-    """The rows of an epoch in an order drawn from (seed, epoch)."""
-
-    def __init__(self, trainer: _Trainer):
-        self._trainer = trainer
-
-    def __len__(self) -> int:
-        return len(self._trainer.train_dataset)
-
-    def __iter__(self) -> Iterator[int]:
-        epoch = self._trainer.state.global_step // self._trainer.steps_per_epoch
-        rng = np.random.default_rng([self._trainer.seed, epoch])
-        yield from rng.permutation(len(self)).tolist()
-
-
-class _Schedule(TrainerCallback):
-    """Decides when to log and to save, reports progress, and seals what was saved.
-
-    Logging precedes each save, so that a resumed run sums its losses in the same parts.
-    """
-
-    def __init__(
-        self,
-        checkpoints: Checkpoints,
-        steps_per_epoch: int,
-        minutes: float,
-        stop_requested: Callable[[], bool],
-    ):
-        self._checkpoints, self._steps_per_epoch = checkpoints, steps_per_epoch
-        self._stop_requested = stop_requested
-        self._seconds = 60 * minutes
-        self._last_save = time.monotonic()
-
-    def on_train_begin(self, args, state, control, **_: Any) -> None:
-        if state.global_step:
-            _log.info("goes on from step %d", state.global_step)
-        self._bar = track(range(state.global_step, state.max_steps), "pre-training")
-
-    def on_step_end(self, args, state, control, **_: Any) -> None:
-        next(self._bar, None)
-        ends_epoch = state.global_step % self._steps_per_epoch == 0  # Trainer saves there itself
-        if state.global_step % _STEPS == 0 and not ends_epoch:
-            control.should_log = True
-            due = time.monotonic() - self._last_save >= self._seconds
-            control.should_save = due or self._stop_requested()
-
-    def on_epoch_end(self, args, state, control, **_: Any) -> None:
-        control.should_log = True
-
-    def on_log(self, args, state, control, logs=None, **_: Any) -> None:
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise MilmerError(
-                f"the loss is no longer finite at step {state.global_step}",
-                where="pre-training",
-                remedy="lower backbone.pretrain.lr",
-            )
-
-    def on_evaluate(self, args, state, control, metrics, **_: Any) -> None:
-        _log.info("epoch %d: macro-F1 %.3f", round(state.epoch) - 1, metrics["eval_macro_f1"])
-
-    def on_save(self, args, state, control, **_: Any) -> None:
-        self._checkpoints.seal(state.global_step, round(state.epoch), control.should_training_stop)
-        self._last_save = time.monotonic()
-        if self._stop_requested():
-            raise Stopped(
-                f"asked to stop at step {state.global_step}",
-                where="pre-training",
-                remedy="the same command goes on from there",
-            )
-
-    def on_train_end(self, args, state, control, **_: Any) -> None:
-        self._bar.close()
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.best, self.step = state["history"], state["best"], state["step"]
+        self.losses = Losses(_NAME, _REMEDY, state["loss_sum"])
 
 
 def class_weights(labels: np.ndarray, classes: int) -> Tensor:
@@ -341,34 +267,29 @@ def class_weights(labels: np.ndarray, classes: int) -> Tensor:
     return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
 
 
-def _collate(rows: list[tuple[Tensor, int]]) -> dict[str, Any]:
-    """A batch, its pictures (picture, height, width, 3) in one group, or each in its own."""
-    pictures, labels = zip(*rows, strict=True)
-    equal_sizes = len({picture.shape for picture in pictures}) == 1
-    groups = [torch.stack(pictures)] if equal_sizes else [picture[None] for picture in pictures]
-    return {"pictures": groups, "labels": torch.tensor(labels)}
+def _read_ahead(
+    part: Part, rows: Iterable[int], size: int, threads: int
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Batches of ``rows``, pictures and labels; the next is decoded while one is in use.
+
+    Pictures (picture, height, width, 3) are in one group, or each in its own where sizes differ.
+    """
+    rows = [int(row) for row in rows]
+    with ThreadPoolExecutor(threads) as pool:
+        batches = (
+            [pool.submit(part.__getitem__, row) for row in rows[first : first + size]]
+            for first in range(0, len(rows), size)
+        )
+        ahead = next(batches, None)
+        while ahead is not None:
+            current, ahead = ahead, next(batches, None)
+            pictures, labels = zip(*(picture.result() for picture in current), strict=True)
+            equal_sizes = len({picture.shape for picture in pictures}) == 1
+            groups = [torch.stack(pictures)] if equal_sizes else [p[None] for p in pictures]
+            yield groups, torch.tensor(labels)
 
 
 def _flip_half(pictures: Tensor) -> Tensor:
     """Pictures (picture, height, width, 3), about half of them mirrored at random."""
-    mirrored = (torch.rand(len(pictures)) < 0.5).to(pictures.device)
+    mirrored = torch.rand(len(pictures)) < 0.5
     return torch.where(mirrored[:, None, None, None], pictures.flip(2), pictures)
-
-
-def _scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
-    return epoch_scores(labels, torch.from_numpy(logits).double().softmax(dim=1).numpy())
-
-
-def _history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per epoch of Trainer's log, in which mean losses of steps precede an evaluation."""
-    history: list[dict[str, Any]] = []
-    loss, first, last, lr = 0.0, 0, 0, 0.0  # summed over the steps after first, up to last
-    for entry in log:
-        if "loss" in entry:
-            loss += entry["loss"] * (entry["step"] - last)
-            last, lr = entry["step"], entry["learning_rate"]
-        elif "eval_loss" in entry:
-            row = {"epoch": len(history), "lr": lr, "train_loss": loss / (last - first)}
-            history.append(row | {f"val_{name}": entry[f"eval_{name}"] for name in NAMES})
-            loss, first = 0.0, last
-    return history

@@ -23,23 +23,24 @@ from torch.nn import functional as F
 from milmer import storage
 from milmer.backbone.loading import Backbone, load_backbone
 from milmer.backbone.options import LOCAL, TokensOptions
-from milmer.errors import MilmerError, Stopped
+from milmer.errors import MilmerError
 from milmer.metrics.epoch_score import BEFORE, epoch_scores
 from milmer.model.network import NetworkOutput
 from milmer.model.shares import logit_shares
+from milmer.runtime.checkpoints import ResumeState
 from milmer.runtime.device import choose_device, compute_reproducibly, describe, fast_bfloat16
+from milmer.runtime.losses import Losses
 from milmer.runtime.progress import track
 from milmer.runtime.stopping import stop_requests
-from milmer.training.checkpoints import ResumeState
 from milmer.training.continuing import read_start, trained_on
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.initial import Begin, initial_network, parameter_groups
-from milmer.training.losses import Losses
 from milmer.training.options import TrainOptions
 from milmer.training.recipe import training_recipe
 from milmer.training.results import RunResults, require_free, write_run
 from milmer.training.skipped import skip_reason, write_skipped
 
+_REMEDY = "lower training.lr"
 _AT_ONCE = 256  # segments that a GPU classifies at once
 _log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ class Training:
             lr=self.training.lr,
             weight_decay=self.training.weight_decay,
         )
-        self.step, self.losses = 0, Losses(self._name)
+        self.step, self.losses = 0, Losses(self._name, _REMEDY)
 
     # ------------------------------------------------------------------ training
 
@@ -230,13 +231,7 @@ class Training:
             if self.refitting and self.step == self.refit_steps:
                 break
             self._train_on(rows)
-            state.save_if_due(self._state, now=stop_requested())
-            if stop_requested():
-                raise Stopped(
-                    f"asked to stop at step {self.step}",
-                    where=self._name,
-                    remedy="the same command goes on from there",
-                )
+            state.after_step(self._state, self.step, self._name, stop_requested)
         self.losses.total()  # is it finite?
 
     def _batch_count(self) -> int:
@@ -272,7 +267,7 @@ class Training:
         if epoch != BEFORE:
             entry["lr"] = self._lr(epoch)
             entry["train_loss"] = self.losses.total() / len(self.rows["train"])
-        self.losses = Losses(self._name)
+        self.losses = Losses(self._name, _REMEDY)
         watched = {"validation": "val", "best_on_test": "test"}.get(self.select)
         for part in ("val", "test"):
             if len(self.rows[part]) and (part == "val" or watched == "test"):
@@ -413,7 +408,7 @@ class Training:
             self._begin_refit()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.losses = state["step"], Losses(self._name, state["loss_sum"])
+        self.step, self.losses = state["step"], Losses(self._name, _REMEDY, state["loss_sum"])
 
 
 def _listed(tensor: Tensor | None, count: int) -> list:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from milmer import storage
+from milmer.runtime import checkpoints
+from milmer.runtime.checkpoints import ResumeState
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
-from milmer.training import checkpoints, loop
-from milmer.training.checkpoints import ResumeState
+from milmer.training import loop
 from milmer.training.fold_data import read_fold
 from milmer.training.options import TrainOptions
 from tests import asymmetric

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from milmer.runtime.checkpoints import ResumeState
 from milmer.splits.options import SplitOptions
 from milmer.splits.splits import make_split
-from milmer.training.checkpoints import ResumeState
 from milmer.training.fold_data import read_fold
 from milmer.training.loop import Training
 from milmer.training.options import TrainOptions

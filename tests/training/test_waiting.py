@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from milmer.errors import MilmerError
+from milmer.runtime.losses import Losses
 from milmer.training.fold_data import Rows, read_fold, read_fold_with_pictures
 from milmer.training.initial import parameter_groups
 from milmer.training.loop import Training
-from milmer.training.losses import Losses
 from tests.training import test_finetuning, test_loop
 from tests.training.test_finetuning import backbone  # noqa: F401
 from tests.training.test_loop import files  # noqa: F401
@@ -77,7 +77,7 @@ def test_a_step_that_trains_the_backbone_waits_for_no_value(
 
 
 def test_losses_are_added_up_in_their_order_and_the_first_that_is_not_finite_is_named():
-    losses = Losses("trial s01-k0", total=2.5)
+    losses = Losses("trial s01-k0", "lower it", total=2.5)
     for step, (loss, rows) in enumerate([(0.1, 4), (0.7, 4), (0.2, 3)], 6):
         losses.add(step, torch.tensor(loss), rows)
     tenth, seventh, fifth = np.float32([0.1, 0.7, 0.2]).tolist()
@@ -85,7 +85,9 @@ def test_losses_are_added_up_in_their_order_and_the_first_that_is_not_finite_is_
     assert losses.total() == 2.5 + tenth * 4 + seventh * 4 + fifth * 3  # read once
     for step, loss in enumerate([0.5, float("nan"), float("inf")], 9):
         losses.add(step, torch.tensor(loss), 4)
-    with pytest.raises(MilmerError, match="trial s01-k0: the loss is no longer finite at step 10;"):
+    with pytest.raises(
+        MilmerError, match="trial s01-k0: the loss is no longer finite at step 10; lower it"
+    ):
         losses.total()
 
 

@@ -112,6 +112,8 @@ MODULES = {
     "milmer/fingerprints.py": ALL,  # a file's provenance names the code
     "milmer/runtime/*.py": "pretrain tokens train explain",
     "milmer/runtime/__init__.py": "faces pretrain tokens train explain",
+    "milmer/runtime/checkpoints.py": "pretrain train",
+    "milmer/runtime/losses.py": "pretrain train",
     "milmer/runtime/ownership.py": "",
     "milmer/runtime/progress.py": "faces pretrain tokens train explain",
     "milmer/runtime/stopping.py": "pretrain train",
@@ -181,7 +183,6 @@ MODULES = {
     "milmer/backbone/fetching.py": "",
     "milmer/backbone/class_folders.py": "pretrain",
     "milmer/backbone/pretraining.py": "pretrain",
-    "milmer/backbone/resuming.py": "pretrain",
     "milmer/backbone/tokens.py": "tokens",
     "milmer/model/*.py": MODEL,
     "milmer/prediction/*": "",  # no stage: a person's command
@@ -683,8 +684,8 @@ PROSE = {
     ),
     "the report": ("evaluation/report/page.html", b"<h1>Milmer</h1>", b"<h1>Report</h1>"),
     "an error's remedy": (
-        "training/losses.py",
-        b'remedy="lower training.lr"',
+        "runtime/checkpoints.py",
+        b'remedy="move it away"',
         b'remedy="try less"',
     ),
     "another dataset's reader": ("manifest/recordings.py", b"def _require_alike(", b"def _alike("),

@@ -125,7 +125,7 @@ def test_recovering(project, first):
     apart = functools.partial(shell, project, forks=False)  # processes are looked for by name
     killed = apart(
         "set -m; snakemake --cores all --configfile mine.yaml & "
-        "until pgrep -f '[m]ilmer --log.* train --split'; do sleep 0.1; done; "
+        "until pgrep -g $! -f '[m]ilmer --log.* train --split'; do sleep 0.1; done; "
         "milmer status; milmer resume; kill -9 -- -$!; sleep 1",
     )
     assert re.search(r"A run is going on \(process \d+\)", killed.stdout), killed.stdout

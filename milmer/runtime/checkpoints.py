@@ -1,18 +1,19 @@
-"""The state of an interrupted training run, from which it goes on.
+"""The state of an interrupted training, from which it goes on.
 
-It is a sibling of the run's folder that no rule declares, because Snakemake deletes declared
+It is a sibling of the result's folder that no rule declares, because Snakemake deletes declared
 outputs before a job starts. Its key, of options, inputs and code, says whether it still fits.
 """
 
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from milmer import storage
-from milmer.errors import MilmerError
+from milmer.errors import MilmerError, Stopped
 
 
 class ResumeState:
@@ -50,6 +51,19 @@ class ResumeState:
             with storage.replacing(self._path) as partial:
                 partial.write_bytes(content.getbuffer())
             self._saved = time.monotonic()
+
+    def after_step(
+        self, make: Any, step: int, where: str, stop_requested: Callable[[], bool]
+    ) -> None:
+        """Save where it is due; where asked to stop, save and raise :class:`Stopped`."""
+        stopping = stop_requested()
+        self.save_if_due(make, now=stopping)
+        if stopping:
+            raise Stopped(
+                f"asked to stop at step {step}",
+                where=where,
+                remedy="the same command goes on from there",
+            )
 
     def remove(self) -> None:
         """The run is complete: forget the state."""

@@ -11,11 +11,11 @@ from milmer.errors import MilmerError
 class Losses:
     """The sum of losses so far, each times the rows of its step.
 
-    ``where`` names the training in errors.
+    ``where`` names the training in errors, and ``remedy`` says what to do.
     """
 
-    def __init__(self, where: str, total: float = 0.0):
-        self._where, self._total = where, total
+    def __init__(self, where: str, remedy: str, total: float = 0.0):
+        self._where, self._remedy, self._total = where, remedy, total
         self._unread: list[tuple[int, Tensor, int]] = []
 
     def add(self, step: int, loss: Tensor, rows: int) -> None:
@@ -32,6 +32,6 @@ class Losses:
                 raise MilmerError(
                     f"the loss is no longer finite at step {step}",
                     where=self._where,
-                    remedy="lower training.lr",
+                    remedy=self._remedy,
                 )
         return self._total
