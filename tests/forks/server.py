@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,6 +56,7 @@ def _started() -> str:
     os.close(ours)
     assert process.stdout.readline() == b"ready\n"
     atexit.register(os.close, theirs)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return path
 
 
