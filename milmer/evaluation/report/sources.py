@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from milmer import storage
 from milmer.contracts.arrays import attribute
@@ -116,6 +115,8 @@ class Importance:
         runs, count = self.increase.shape
         if runs < 2:
             return []
+        from scipy.stats import t  # takes longer to read than the page without it
+
         limit = float(t.isf(_LEVEL / count, runs - 1))
         mean, error = self.mean, self.error
         names = [name for name in self.names if mean[name] > max(limit * error[name], _ROUNDING)]
