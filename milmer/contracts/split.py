@@ -19,9 +19,15 @@ class SplitFacts(Facts):
     validation_groups: list[str] = Field([])
 
 
+SOURCES = {
+    **dict.fromkeys(("eeg_digest", "video_digest"), "text?"),
+    **dict.fromkeys(("eeg_start", "video_start"), "measure?"),
+}
+"""Columns that say which recording a trial is of, and where in it the trial begins, in s."""
+
 SPLIT = Table(
     "split",
     {**LABELLED, "experiment_id": "integer", "part": "text"},
-    optional={"session": "text?", "group": "text?"},
+    optional={"session": "text?", "group": "text?", **SOURCES},
     facts=SplitFacts,
 )

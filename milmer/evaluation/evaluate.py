@@ -22,8 +22,8 @@ from milmer.evaluation.model_card import FILE, FORMAT, PROTOCOLS, SELECTIONS, mo
 from milmer.metrics.calibration import (
     apply_temperature,
     expected_calibration_error,
-    fit_temperature,
     reliability,
+    validated_temperature,
 )
 from milmer.metrics.scores import baselines, measure, probabilities, scores
 from milmer.training.recipe import shared_facts
@@ -121,10 +121,14 @@ def _calibration(
     """The ``temperature`` fitted on the validation part, and its effect on the test part.
 
     ``ece`` and ``loss`` are those of the test part at temperature 1, ``tempered_…`` those at the
-    fitted temperature. All other metrics and the tables stay at temperature 1. Without a validation
-    part the temperature and the values at it are null.
+    fitted one. All other metrics and the tables stay at temperature 1. Without a temperature
+    that holds on left-out trials, it and the values at it are null.
     """
-    temperature = fit_temperature(validation["label"].to_numpy(), probabilities(validation, labels))
+    temperature = validated_temperature(
+        validation["label"].to_numpy(),
+        probabilities(validation, labels),
+        validation.groupby(["subject", "trial"]).ngroup().to_numpy(),
+    )
     truth, plain = test["label"].to_numpy(), probabilities(test, labels)
     calibration: dict[str, float | None] = {"temperature": temperature}
     scaled = None if temperature is None else apply_temperature(plain, temperature)

@@ -12,6 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from milmer.metrics.calibration import FEWEST
 from milmer.metrics.epoch_score import BEFORE
 
 FILE = "evaluation.json"
@@ -286,11 +287,11 @@ def _calibration(facts: Mapping[str, Any], calibration: Mapping[str, Any]) -> st
             f"{facts['segments']['val']} segments of the validation part, it is "
             f"{_number(calibration['tempered_ece'])}."
         )
-    if facts["segments"]["val"]:
-        return (
-            f"{text} No temperature can be fitted, because the whole validation part is classified "
-            "correctly: probabilities are those of the model itself."
-        )
+    if count := facts["segments"]["val"]:
+        reason = f"{count} segments of the validation part are too few to fit a temperature"
+        if count >= FEWEST:
+            reason = "No temperature lowered the loss on left-out trials of the validation part"
+        return f"{text} {reason}: probabilities are those of the model itself."
     return f"{text} There was no validation part: probabilities are those of the model itself."
 
 

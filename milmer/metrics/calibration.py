@@ -11,9 +11,13 @@ import numpy as np
 import pandas as pd
 
 BINS = 15
+FEWEST = 50
+"""The least number of rows from which a temperature is fitted for use."""
+
 TEMPERATURES = 0.05, 20.0
 """The bounds of the search for a temperature."""
 
+_PARTS = 5  # of the groups, each left out once
 _EDGE = 1e-3  # of the logarithm: an optimum this close to a bound counts as lying on it
 _TINY = np.finfo(np.float32).tiny  # stands for a probability of 0, which underflowed in float32
 
@@ -66,6 +70,27 @@ def fit_temperature(truth: np.ndarray, probability: np.ndarray) -> float | None:
     return None if optimum.x < low + _EDGE else float(np.exp(optimum.x))
 
 
+def validated_temperature(
+    truth: np.ndarray, probability: np.ndarray, groups: np.ndarray
+) -> float | None:
+    """The temperature of :func:`fit_temperature` where it holds, else None.
+
+    It takes at least 50 rows, and a lower loss at temperatures that were each fitted without a
+    fifth of the ``groups`` (row,), measured on that fifth.
+    """
+    if len(truth) < FEWEST:
+        return None
+    places = np.unique(groups, return_inverse=True)[1] % _PARTS
+    gained = 0.0
+    for part in np.unique(places):
+        left_out = places == part
+        temperature = fit_temperature(truth[~left_out], probability[~left_out])
+        scaled = apply_temperature(probability[left_out], temperature)
+        rows = np.arange(left_out.sum()), truth[left_out]
+        gained += float((_log_p(scaled)[rows] - _log_p(probability[left_out])[rows]).sum())
+    return fit_temperature(truth, probability) if gained > 0 else None
+
+
 def apply_temperature(probability: np.ndarray, temperature: float | None) -> np.ndarray:
     """``probability`` (row, class) at another temperature: softmax(log p / T), float64.
 
@@ -75,6 +100,12 @@ def apply_temperature(probability: np.ndarray, temperature: float | None) -> np.
         return np.asarray(probability, np.float64)
     scaled = _logits(probability) / temperature
     return np.exp(scaled - _log_sum(scaled)[:, None])
+
+
+def _log_p(probability: np.ndarray) -> np.ndarray:
+    """Logarithms (row, class) of probabilities, finite also where one underflowed."""
+    logits = _logits(probability)
+    return logits - _log_sum(logits)[:, None]
 
 
 def _logits(probability: np.ndarray) -> np.ndarray:

@@ -1,23 +1,31 @@
 """The page of a prediction: one file that needs no other and no network."""
 
+from typing import Any
+
 import pandas as pd
 
 from milmer.drawing.page import page_environment, page_style
 from milmer.drawing.svg import Figure
+from milmer.evaluation.report import markdown
 from milmer.prediction.recipe import Recipe
 from milmer.prediction.timeline import clock
 
+_PARTS = {"train": "training", "val": "validation", "test": "test part"}
 _ROWS = 2000  # segments that are listed on the page; all are in the table beside it
 
 
-def page(table: pd.DataFrame, recipe: Recipe, notes: list[str], figure: Figure) -> str:
-    """The HTML of predictions ``table`` by the model of ``recipe``."""
+def page(table: pd.DataFrame, recipe: Recipe, about: dict[str, Any], figure: Figure) -> str:
+    """The HTML of predictions ``table`` by the model of ``recipe``.
+
+    ``about`` names the recording and the model, says what of it was in training, and has notes.
+    """
     environment = page_environment("milmer.prediction")
+    environment.filters["markdown"] = markdown.inline
     return environment.get_template("prediction.html").render(
         style=page_style(),
         lead=_lead(table, recipe),
         figure=figure,
-        notes=notes,
+        about=about,
         card=recipe.card,
         model=_model(recipe),
         shares=_shares(table, recipe.labels),
@@ -78,15 +86,18 @@ def _shares(table: pd.DataFrame, labels: list[str]) -> list[tuple[str, str]]:
 def _columns(table: pd.DataFrame, labels: list[str]) -> list[str]:
     trial = ["trial"] if "trial" in table else []
     faces = ["faces", "chosen frames at"] if table["face_seen"].notna().any() else []
-    return [*trial, "time", "class", *labels, *faces]
+    seen = ["in the model's"] if table["seen"].notna().any() else []
+    return [*trial, "time", "class", *seen, *labels, *faces]
 
 
 def _rows(table: pd.DataFrame, labels: list[str]) -> list[list[str]]:
     listed = []
-    faces = table["face_seen"].notna().any()
+    faces, seen = (table[name].notna().any() for name in ("face_seen", "seen"))
     for row in table.head(_ROWS).to_dict("records"):
         cells = [str(row["trial"])] if "trial" in row else []
         cells += [clock(row["start"]), row["class"] or "–"]
+        if seen:
+            cells.append(_PARTS.get(row["seen"], "–"))
         cells += ["–" if pd.isna(row[f"p_{n}"]) else f"{row[f'p_{n}']:.2f}" for n in labels]
         if faces:
             times = row["frame_times"]

@@ -7,7 +7,7 @@ with the recording.
 import logging
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from milmer.prediction.faces import BagReader
 from milmer.prediction.options import SIZES, PredictOptions
 from milmer.prediction.page import page
 from milmer.prediction.processor import MilmerProcessor, Prepared, Source
+from milmer.prediction.seen import Content, part_of, sentence
 from milmer.prediction.stretches import Span, Stretch, table_stretches
 from milmer.prediction.timeline import timeline
-from milmer.readers.digests import eeg_digests
+from milmer.readers.digests import eeg_digests, samples_digest
 from milmer.runtime.device import choose_device, compute_reproducibly, describe
 from milmer.runtime.progress import track
 from milmer.training.recipe import FILE
@@ -96,7 +97,15 @@ def predict(
     inputs["model"] = model / "model.safetensors"
     inputs["processor"] = storage.digest((like or model) / FILE)
     provenance = storage.provenance("predict", __name__, options.result(), inputs, describe(device))
-    _write(processor, table, notes + gaps, provenance, out)
+    contents = [content for stretch in stretches for content in stretch.contents]
+    run = processor.recipe.run
+    earlier = () if run is None else run.trained_on or ()
+    about = {"training": sentence(processor.recipe.seen, contents, table["seen"], earlier)}
+    digests = {name: digest[:12] for name, digest in provenance["inputs"].items()}  # names no file
+    about |= {"recording": {n: digests[n] for n in ("eeg", "video", "trials") if n in digests}}
+    about |= {"model": digests["model"], "notes": notes + gaps}
+    _log.info("%s", about["training"])
+    _write(processor, table, about, provenance, out)
 
 
 def _model_folder(path: Path) -> Path:
@@ -122,11 +131,14 @@ def _stretches(
         )
         stretch = processor.stretch(source, Span(options.start, options.stop, options.offset), bags)
         inputs: dict[str, Path | str] = {}
+        contents = []
         if stretch.eeg is not None:
             inputs |= eeg_digests(files.eeg.parent, [files.eeg.name])
+            contents.append(Content(samples_digest(files.eeg), 0.0, options.trial))
         if stretch.video is not None:
             inputs["video"] = storage.digest(stretch.video.path)
-        return [stretch], inputs
+            contents.append(Content(samples_digest(stretch.video.path), -stretch.offset))
+        return [replace(stretch, contents=contents)], inputs
     if files.root is None or files.eeg is not None or files.video is not None:
         raise MilmerError(
             "requires --root and cannot be combined with --eeg or --video", where="--trials"
@@ -177,13 +189,15 @@ def _blank_row(processor: MilmerProcessor, stretch: Stretch, prepared: Prepared)
     """A segment's row before it is predicted."""
     segment, bag, labels = prepared.segment, prepared.bag, processor.recipe.labels
     begin = stretch.start + segment.start
+    stop = begin + processor.recipe.segmentation.seconds
     return (
         stretch.about
         | {
             "position": segment.position,
             "start": begin,
-            "stop": begin + processor.recipe.segmentation.seconds,
+            "stop": stop,
             "class": None,
+            "seen": part_of(processor.recipe.seen, stretch.contents, begin, stop),
         }
         | {f"p_{name}": np.nan for name in labels}
         | {f"raw_{name}": np.nan for name in labels}
@@ -266,22 +280,22 @@ def _gap_notes(table: pd.DataFrame, files: RecordingFiles) -> list[str]:
 def _write(
     processor: MilmerProcessor,
     table: pd.DataFrame,
-    notes: list[str],
+    about: dict[str, Any],
     provenance: dict[str, Any],
     out: Path,
 ) -> None:
     recipe = processor.recipe
-    about = {
+    about |= {
         "labels": recipe.labels,
         "temperature": recipe.temperature,
-        "notes": notes,
         "segments": len(table),
         "without_prediction": int(table["class"].isna().sum()),
         "card": recipe.card,
     }
     figure = timeline(table, recipe.labels)
-    text = page(table, recipe, notes, figure)
-    kinds = {"eeg_usable": "boolean", "face_seen": "boolean", "faces": "Int32", "class": "string"}
+    text = page(table, recipe, about, figure)
+    kinds = {"eeg_usable": "boolean", "face_seen": "boolean", "faces": "Int32"}
+    kinds |= dict.fromkeys(("class", "seen"), "string")
     table = table.astype(kinds)
     with folders.replacing_folder(out, "predict") as folder:
         storage.write_table(folder / "predictions.parquet", table, provenance | {"about": about})

@@ -17,6 +17,7 @@ from milmer.limits import read_json, require_size
 from milmer.metrics.calibration import TEMPERATURES
 from milmer.model.configuration import NetworkConfig
 from milmer.options import Options, read_options
+from milmer.prediction.seen import Seen
 from milmer.splits.protocols import ProtocolName
 from milmer.training.recipe import FILE
 
@@ -138,7 +139,8 @@ class Evaluation(Options):
 class Recipe(Options):
     """All of it, with the names of the classes and what the model card warns of.
 
-    ``run`` is null for a converted checkpoint, of whose training nothing is known.
+    ``run`` is null for a converted checkpoint, of whose training nothing is known. ``seen`` lists
+    what was in the parts of the split, by subject.
     """
 
     format: Literal[3]
@@ -147,6 +149,7 @@ class Recipe(Options):
     labels: list[str]
     computed: Computed
     run: RunFacts | None
+    seen: list[list[Seen]] = Field([])
     evaluation: Evaluation | None = Field(None, exclude=True)
 
     @property
@@ -169,7 +172,7 @@ class Recipe(Options):
         """The same preprocessing for a converted checkpoint that tells ``labels`` apart."""
         computed = self.computed.updated({"bfloat16": False})  # as the authors' code
         return self.updated(
-            {"labels": labels, "computed": computed, "run": None, "evaluation": None}
+            {"labels": labels, "computed": computed, "run": None, "seen": [], "evaluation": None}
         )
 
     @classmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from milmer import storage
 from milmer.contracts.trials import TRIALS
@@ -22,6 +23,7 @@ from milmer.faces.crops import place_of
 from milmer.prediction.eeg import unrejected
 from milmer.prediction.faces import BagReader
 from milmer.prediction.recipe import EEGRecipe
+from milmer.prediction.seen import Content
 from milmer.readers.video import Clip
 
 
@@ -47,7 +49,7 @@ class Stretch:
     """Segments of one recording: those of ``grid``, which begins at ``start`` s.
 
     ``about`` are columns of the predictions, ``notes`` remarks for people. ``offset`` is the start
-    of the video in s.
+    of the video in s, ``contents`` are the recording and the video.
     """
 
     about: dict[str, Any]
@@ -57,6 +59,7 @@ class Stretch:
     video: VideoPart | None
     offset: float = 0.0
     notes: list[str] = field(default_factory=list)
+    contents: Sequence[Content] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def table_stretches(
     grid = segment_grid(lengths, segmentation)
     clips = table.dropna(subset=["video_file"])
     filmed = {row.trial: row for row in clips.itertuples()}
+    rows_of = table.set_index("trial", drop=False)
     stretches, left_out = [], []
     for trial, stimulus in zip(table["trial"], table["experiment_id"], strict=True):
         rows = [i for i, s in enumerate(grid) if s.trial == trial]
@@ -197,7 +201,16 @@ def table_stretches(
             "experiment_id": int(stimulus),
         }
         eeg = _CutEEG(segments.eeg[rows], segments.rejected[rows]) if segments else None
-        stretches.append(Stretch(about, trial_grid, 0.0, eeg, video))
+        row = rows_of.loc[trial]
+        contents = [
+            Content(digest, 0.0 if pd.isna(start) else start, stimulus if pd.isna(start) else None)
+            for digest, start in (
+                (row["eeg_digest"] if eeg else None, row["eeg_start"]),
+                (row["video_digest"] if video else None, row["video_start"]),
+            )
+            if not pd.isna(digest)
+        ]
+        stretches.append(Stretch(about, trial_grid, 0.0, eeg, video, contents=contents))
     if not stretches:
         raise MilmerError("no trial has all the EEG and video that the model needs", where=trials)
     if left_out:

@@ -10,7 +10,7 @@ import pandas as pd
 from milmer import storage
 from milmer.contracts.arrays import Arrays, attribute
 from milmer.contracts.segments import SEGMENTS
-from milmer.contracts.split import SPLIT
+from milmer.contracts.split import SOURCES, SPLIT
 from milmer.contracts.tables import SEGMENT
 from milmer.data.segmentation import SegmentationOptions
 from milmer.errors import MilmerError
@@ -21,7 +21,7 @@ _SMALL = ("rejected", "bag", "valid", "detected")
 
 
 def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A split and its provenance, once the guard has let it through.
+    """A split without its sources, and its provenance, once the guard has let it through.
 
     Raises :class:`MilmerError` where it leaks, see :func:`milmer.splits.guard.require_sound`.
     """
@@ -30,7 +30,7 @@ def read_split(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         SegmentationOptions, provenance["options"]["segmentation"], str(path)
     )
     require_sound(table, provenance["facts"], segmentation, str(path))
-    return table, provenance
+    return table.drop(columns=[*SOURCES], errors="ignore"), provenance
 
 
 def require_fit(split: Path, split_provenance: dict, path: Path, contract: Arrays) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from milmer import storage
+from milmer.contracts.split import SOURCES
 from milmer.contracts.trials import TRIALS
 from milmer.data.labels import DROPPED, label, label_names, thresholds
 from milmer.data.options import LabelsOptions
@@ -118,7 +119,8 @@ def _segments(rated: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
             (subject, s.trial, s.position) for s in segment_grid(lengths, options.segmentation)
         ]
     segments = pd.DataFrame(rows, columns=["subject", "trial", "position"])
-    kept = [name for name in ("session", "group") if rated[name].notna().any()]
+    optional = (name for name in ("session", "group", *SOURCES) if name in rated)
+    kept = [name for name in optional if rated[name].notna().any()]
     kept = ["experiment_id", *kept, "stratum"]
     return segments.merge(rated[[*TRIAL, *kept]], on=list(TRIAL))
 

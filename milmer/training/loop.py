@@ -36,7 +36,7 @@ from milmer.training.continuing import read_start, trained_on
 from milmer.training.fold_data import FoldData, read_fold, read_fold_with_pictures
 from milmer.training.initial import Begin, initial_network, parameter_groups
 from milmer.training.options import TrainOptions
-from milmer.training.recipe import training_recipe
+from milmer.training.recipe import seen_content, training_recipe
 from milmer.training.results import RunResults, require_free, write_run
 from milmer.training.skipped import skip_reason, write_skipped
 
@@ -106,9 +106,9 @@ def train_fold(
             options.alignment,
         )
     borrowed = options.finetune.use_borrowed_boxes if options.finetune else None
-    recipe = training_recipe(
-        segments, faces, borrowed, options.alignment
-    )  # refuses what does not belong together
+    # Refuses what does not belong together.
+    recipe = training_recipe(segments, faces, borrowed, options.alignment)
+    recipe["seen"] = seen_content(split, eeg=bool(segments), video=bool(faces))
     start = None
     if init is not None:
         start = read_start(init, data.table, [*segments, *faces], split)

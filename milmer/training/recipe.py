@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from milmer import storage
 from milmer.contracts.arrays import attribute
 from milmer.contracts.segments import SEGMENTS
+from milmer.contracts.split import SPLIT
 from milmer.data.segmentation import SegmentationOptions
 from milmer.options import read_options
 
@@ -17,6 +20,7 @@ FILE = "milmer_processor.json"
 """The file in a model's folder, which ``milmer.prediction`` reads."""
 
 FORMAT = 3
+_DIGITS = 16  # of a digest
 _ATTRIBUTES = ("channels", "sfreq", "cleaned")
 _Recipe = TypeVar("_Recipe")
 
@@ -39,6 +43,35 @@ def training_recipe(
         "eeg": eeg and eeg | {"alignment": alignment},
         "face": _same("preprocessing of faces", faces, lambda p: _face(p, use_borrowed_boxes)),
     }
+
+
+def seen_content(split: Path, **kinds: bool) -> list[list[list[Any]]]:
+    """Which recordings are in the parts of a split, a list a subject; no subject is named.
+
+    An entry is the first digits of the content digest of the ``eeg`` or ``video``, the stimulus
+    where the times of the file begin anew with each trial, the part, and start and stop in s.
+    """
+    table = storage.read_table(split, SPLIT)
+    grid = storage.read_provenance(split)["options"]["segmentation"]
+    seconds, hop = grid["seconds"], grid["seconds"] - grid["overlap"]
+    subjects = []
+    for _, trials in table.groupby("subject", sort=False):
+        entries: list[list[Any]] = []
+        for kind in (k for k, used in kinds.items() if used and f"{k}_digest" in table):
+            known = trials[trials[f"{kind}_digest"].notna()]
+            for (_, part), rows in known.groupby(["trial", "part"], sort=False):
+                first = rows.iloc[0]
+                begin, stimulus = float(first.get(f"{kind}_start", np.nan)), None
+                if begin != begin:  # null: each trial of the file has times of its own
+                    begin, stimulus = 0.0, int(first["experiment_id"])
+                content = [first[f"{kind}_digest"][:_DIGITS], stimulus, part]
+                for start in (begin + hop * np.sort(rows["position"].to_numpy())).tolist():
+                    if entries and entries[-1][:3] == content and start <= entries[-1][4] + 1e-6:
+                        entries[-1][4] = start + seconds
+                    else:
+                        entries.append([*content, start, start + seconds])
+        subjects.append(entries)
+    return sorted(subjects, key=str)  # not in the order of their names
 
 
 def shared_facts(facts: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Metrics and cards of runs: made after training, from what it wrote, and from nothing else."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -87,15 +88,17 @@ def test_of_a_run_chosen_on_the_test_part_each_metric_is_the_best_of_all_epochs(
 def test_the_temperature_is_fitted_on_the_validation_part_alone(files, run, monkeypatch):
     seen = []
 
-    def recorded(truth, probability):
-        seen.append((truth, probability))
+    def recorded(truth, probability, trials):
+        seen.append((truth, probability, trials))
         return fit_temperature(truth, probability)
 
-    monkeypatch.setattr(evaluate, "fit_temperature", recorded)
+    monkeypatch.setattr(evaluate, "validated_temperature", recorded)
     evaluate_run(run)
-    ((truth, probability),) = seen
+    ((truth, probability, trials),) = seen
     split = storage.read_table(files[0], "split")
-    assert truth.tolist() == split.loc[split["part"] == "val", "label"].tolist()
+    validation = split[split["part"] == "val"]
+    assert truth.tolist() == validation["label"].tolist()
+    assert len(set(trials)) == validation["trial"].nunique()
     assert probability.shape == (len(truth), 4)
     metrics = metrics_of(run)
     evaluation = json.loads((run / "model/evaluation.json").read_text())
@@ -106,6 +109,13 @@ def test_the_temperature_is_fitted_on_the_validation_part_alone(files, run, monk
     p = probabilities(predictions, metrics["labels"])
     loss = -np.log(np.maximum(p[np.arange(len(p)), predictions["label"]], 1e-12)).mean()
     assert metrics["segment"]["loss"] == pytest.approx(loss)
+
+
+def test_of_a_small_validation_part_there_is_no_temperature(run):
+    evaluate_run(run)
+    assert metrics_of(run)["calibration"]["temperature"] is None
+    text = (run / "model/README.md").read_text()
+    assert re.search(r"\d+ segments of the validation part are too few to fit a temperature:", text)
 
 
 def test_without_a_validation_part_there_is_no_temperature(files, tmp_path):

@@ -8,6 +8,7 @@ from milmer.metrics.calibration import (
     expected_calibration_error,
     fit_temperature,
     reliability,
+    validated_temperature,
 )
 
 
@@ -86,6 +87,23 @@ def test_where_all_is_right_or_nothing_is_there_no_temperature_is_made_up():
     assert fit_temperature(np.array([0, 1, 0]), right) is None
     assert fit_temperature(np.array([], int), np.zeros((0, 2))) is None
     assert apply_temperature(right, None).tolist() == right.tolist()
+
+
+@pytest.mark.parametrize(("count", "expected"), [(49, None), (5000, 2.5)])
+def test_a_temperature_takes_fifty_rows(count, expected):
+    truth, probability, _ = planted(2.5, count)
+    fitted = validated_temperature(truth, probability, np.arange(count) // 4)
+    assert fitted == (expected and pytest.approx(expected, rel=0.1))
+
+
+def test_a_temperature_that_does_not_hold_on_left_out_groups_is_not_used():
+    truth, groups = np.zeros(100, int), np.arange(100) // 20
+    probability = np.tile([0.9, 0.1], (100, 1))
+    truth[groups == 0] = 1  # all wrong here, all right elsewhere
+    assert fit_temperature(truth, probability) is not None
+    assert validated_temperature(truth, probability, groups) is None
+    mixed = np.arange(100) % 5  # a fifth is wrong in each group
+    assert validated_temperature(truth, probability, mixed) == fit_temperature(truth, probability)
 
 
 def test_a_probability_of_zero_stays_finite():

@@ -102,7 +102,7 @@ MODULES = {
     "milmer/contracts/segments.py": "segments train baseline controls evaluate explain report",
     "milmer/contracts/faces.py": "faces tokens train explain report",
     "milmer/contracts/tokens.py": "train baseline controls explain tokens",
-    "milmer/contracts/split.py": "train baseline controls explain evaluate tables report",
+    "milmer/contracts/split.py": "split train baseline controls explain evaluate tables report",
     "milmer/contracts/run.py": "evaluate explain tables report",
     "milmer/contracts/baseline.py": "tables report",
     "milmer/contracts/explanation.py": "explain report",

@@ -7,6 +7,11 @@ _PARSER = MarkdownIt("commonmark", {"html": False}).disable(["image", "html_bloc
 _PARSER.add_render_rule("softbreak", lambda *_: " ")
 
 
+def inline(markdown: str) -> Markup:
+    """A sentence of Markdown as HTML, without a paragraph around it."""
+    return Markup(_PARSER.renderInline(markdown))
+
+
 def html(markdown: str) -> Markup:
     """Markdown as HTML. HTML in it is escaped, and its headings rank below those of sections."""
     tokens = _PARSER.parse(markdown)
