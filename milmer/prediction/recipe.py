@@ -102,6 +102,7 @@ class RunFacts(Options):
     warnings: list[str]
     select: str
     epoch: int
+    epochs: int | None = Field(None)
     refit: bool = Field(False)
     logit_shares: dict[str, float] = Field({})
     segments: _Counts
