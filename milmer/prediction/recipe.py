@@ -126,6 +126,7 @@ class Evaluation(Options):
     trial: _Scores
     majority: Annotated[dict[str, float], having("segment", "trial")]
     calibration: Annotated[dict[str, float | None], having("ece", "temperature", "tempered_ece")]
+    caveat: str = Field("")
 
     @field_validator("calibration")
     @classmethod
