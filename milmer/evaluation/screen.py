@@ -12,6 +12,7 @@ from milmer.plain_text import escaped
 
 COLUMNS = 100
 _NAMES, _NOTE, _LEAST = 24, 40, 12  # columns of a name and of a note; longer ones are wrapped
+_BASELINE = 15  # columns of the best baseline where there are few
 _TITLES = ["experiment", "protocol", "balanced accuracy", "best baseline", "chance", "note"]
 _ABOUT = (
     "Balanced accuracy by segment: mean ± standard deviation over subjects, or its [interval] "
@@ -71,6 +72,7 @@ def summary_screen(tables: Path, columns: int = COLUMNS) -> str:
     lines = tabulate(cells, tablefmt="plain", disable_numparse=True, maxcolwidths=widths)
     while max(map(len, lines.splitlines())) > columns and widths[0] > _LEAST:
         widths[0], widths[-1] = max(_LEAST, widths[0] - 4), max(_LEAST, widths[-1] - 14)
+        widths[3] = _BASELINE
         lines = tabulate(cells, tablefmt="plain", disable_numparse=True, maxcolwidths=widths)
     return "\n\n".join([lines, textwrap.fill(_ABOUT, columns), *skipped_lines(tables, columns)])
 

@@ -86,6 +86,18 @@ def test_the_screen_holds_each_number_beside_the_best_baseline(tables, columns):
     assert "an_experiment_with_quite_a_long_name" in names
 
 
+@pytest.mark.parametrize("columns", [100, 80])
+def test_a_long_name_of_a_baseline_goes_on_in_the_next_line(tables, columns):
+    change(tables, "summary", lambda table: table.assign(baseline_name="tangent_space_lda"))
+    screen = summary_screen(tables, columns)
+    assert max(map(len, screen.splitlines())) <= columns
+    header, _, *lines = screen.splitlines()
+    start = header.index("best baseline")
+    rows = lines[: lines.index("")]
+    cells = "".join(line[start : header.index("chance")].strip() for line in rows)
+    assert cells.replace(" ", "") == "0.88tangent_space_lda0.70tangent_space_lda–"
+
+
 def test_all_of_the_summary_is_the_whole_table(tables, inside):
     assert inside("summary", "--all", tables)[1].startswith("| all |\n\nSkipped: ")
     code, text, _ = inside("summary", tables)
