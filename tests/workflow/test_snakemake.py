@@ -109,10 +109,16 @@ def recorded(folder):
         ),
         (
             {"faces": {"use_borrowed_boxes": True}},
-            "tokens train evaluate explain controls tables report",
+            "tokens train evaluate explain baseline controls tables report",
         ),
-        ({"backbone": {"batch_size": 7}}, "tokens train evaluate explain controls tables report"),
-        ({"faces": {"margin": 0.2}}, "faces tokens train evaluate explain controls tables report"),
+        (
+            {"backbone": {"batch_size": 7}},
+            "tokens train evaluate explain baseline controls tables report",
+        ),
+        (
+            {"faces": {"margin": 0.2}},
+            "faces tokens train evaluate explain baseline controls tables report",
+        ),
     ],
     ids=str,
 )
