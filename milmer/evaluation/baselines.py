@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from milmer import storage
 from milmer.contracts.tables import LABELLED
+from milmer.errors import MilmerError
 from milmer.evaluation.baseline_options import (
     BASELINES,
     MODALITY,
@@ -60,6 +61,8 @@ def make_baselines(
     groups of the training part), and why it was ``skipped``, if it was. Raises
     :class:`MilmerError` if the files do not fit together or a split leaks.
     """
+    for name in set(options.names) - set(BASELINES):
+        raise MilmerError(f"no baseline {name!r}", remedy=f"use one of {', '.join(BASELINES)}")
     rows, facts, paths = read_splits(splits, options.folds, segments, tokens)
     with threadpool_limits(1):
         features = _read_features(rows, segments, tokens, splits, options.inputs)
@@ -92,6 +95,9 @@ def _read_features(
 ) -> dict[tuple[str, Inputs], Features]:
     """The features of all baselines, by name and by what these look at."""
     eeg, faces = variants(segments, 1), variants(tokens, 2)
+    for variant in {i.eeg for i in inputs} - {"", *eeg} | {i.tokens for i in inputs} - {"", *faces}:
+        remedy = "give the files of each variant, in folders of its name"
+        raise MilmerError(f"no file of {variant} was given", where=splits, remedy=remedy)
     names = [name for name, modality in MODALITY.items() if modality == "eeg"]
     of_eeg = {v: eeg_features(rows, eeg[v], splits, names) for v in {i.eeg for i in inputs} - {""}}
     of_faces = {v: face_features(rows, faces[v], splits) for v in {i.tokens for i in inputs} - {""}}

@@ -194,6 +194,21 @@ def test_a_split_that_leaks_is_refused(subject, tmp_path, refused):
         make_baselines(split.parent, [segments], [], stage, tmp_path / "out")
 
 
+def test_what_is_not_there_is_one_line(subject, tmp_path, refused):
+    trials, segments = subject
+    split = tmp_path / "splits/default/trial/s01-k0.parquet"
+    make_split([trials], "trial", "s01-k0", SplitOptions(folds=4), split)
+
+    def run(**options):
+        stage = BaselinesOptions(folds=["s01-k0"], **options)
+        make_baselines(split.parent, [segments], [], stage, tmp_path / "out")
+
+    with refused("no baseline 'svm'; use one of band_power, "):
+        run(names=["svm"], inputs=[("segments", "")])
+    with refused("no file of raw was given; give the files of each variant"):
+        run(names=OF_EEG, inputs=[("segments", ""), ("raw", "")])
+
+
 def test_of_permuted_labels_nothing_is_found_where_nothing_leaks_and_much_where_trials_do(tested):
     """A class that is there is found; with exchanged ratings only what a leak shows is left."""
     control = {"labels": {"permuted": True}}
