@@ -24,6 +24,7 @@ from milmer import folders, storage
 from milmer.backbone.class_folders import LabelledPictures, Part, read_pictures
 from milmer.backbone.encoder import prepare
 from milmer.backbone.loading import choose_dtype, read_backbone, weights_digest
+from milmer.backbone.model_folder import loading_errors
 from milmer.backbone.options import PretrainOptions, PretrainStageOptions
 from milmer.errors import MilmerError
 from milmer.metrics.epoch_score import NAMES, epoch_scores
@@ -82,15 +83,21 @@ def pretrain_backbone(
 
 
 def _classifier(encoder: nn.Module, classes: list[str], seed: int) -> nn.Module:
-    """The encoder under a new head."""
+    """The encoder under a new head; refuses one that transformers has none for."""
+    kind = encoder.config.model_type
+    remedy = "pre-train a Swin, SwinV2 or ViT, or set backbone.pretrain.images to null"
+    problem = f"an encoder of type {kind} cannot be pre-trained"
+    if not isinstance(getattr(encoder.config, "image_size", None), int):
+        raise MilmerError(problem, where="backbone.name", remedy=remedy)
     config = copy.deepcopy(encoder.config)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: i for i, name in enumerate(classes)}
     torch.manual_seed(seed)
-    model = AutoModelForImageClassification.from_config(
-        config, dtype=torch.float32, trust_remote_code=False
-    )
-    model.base_model.load_state_dict(encoder.state_dict())
+    with loading_errors(problem, "backbone.name", remedy):
+        model = AutoModelForImageClassification.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
+        model.base_model.load_state_dict(encoder.state_dict())
     return model
 
 

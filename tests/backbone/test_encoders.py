@@ -11,6 +11,7 @@ from milmer import storage
 from milmer.backbone.encoder import build_encoder, encoder_config, picture_tokens
 from milmer.backbone.loading import load_backbone, read_backbone
 from milmer.backbone.options import EncoderOptions, FrozenOptions, TokensOptions
+from milmer.backbone.pretraining import _classifier
 from milmer.backbone.tokens import make_tokens
 from milmer.errors import MilmerError
 from milmer.model.configuration import NetworkConfig
@@ -261,3 +262,16 @@ def test_an_encoder_is_built_without_a_layer_for_the_whole_picture_where_it_has_
     for name in ("vit", "dinov2", "clip"):
         encoder = build_encoder(encoder_config(FAMILIES[name][1]))
         assert not any("pooler" in key for key in encoder.state_dict())
+
+
+@pytest.mark.parametrize("name", ["swinv2", "vit", "clip", "resnet"])
+def test_an_encoder_that_cannot_be_pre_trained_is_one_line(name, saved):
+    encoder, _ = read_backbone(EncoderOptions(name=str(saved(name))))
+    if name in ("swinv2", "vit"):
+        model = _classifier(encoder, ["joy", "rage"], 0)
+        state = model.base_model.state_dict()
+        assert all(torch.equal(state[k], v) for k, v in encoder.state_dict().items())
+        assert model(torch.zeros(1, 3, 32, 32)).logits.shape == (1, 2)
+        return
+    with pytest.raises(MilmerError, match=r"backbone.name: an encoder of type .* cannot be pre-tr"):
+        _classifier(encoder, ["joy", "rage"], 0)
