@@ -12,12 +12,16 @@ from milmer.splits.options import ProtocolsOptions
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; ``about`` is a word for scripts, ``stops``: it is an error."""
+    """One line of the report; ``about`` is a word for scripts.
+
+    ``stops``: it is an error; ``warns``: a warning.
+    """
 
     about: str
     text: str
     subjects: tuple[str, ...] = ()
     stops: bool = False
+    warns: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,19 @@ from typing import Any
 
 import h5py
 
+from milmer import storage
 from milmer.backbone.fetching import require_at_hand
+from milmer.check.faces import Look
 from milmer.check.findings import Finding
 from milmer.check.ranges import names
+from milmer.contracts.split import SPLIT
+from milmer.contracts.trials import TRIALS
 from milmer.deap.recordings import read_recording as read_deap
 from milmer.deap.trials import TrialsOptions, make_trials
 from milmer.eeg.options import SegmentsOptions
 from milmer.eeg.segments import make_segments
 from milmer.errors import MilmerError
+from milmer.faces.options import FaceStageOptions
 from milmer.manifest.recordings import read_recording as read_own
 from milmer.manifest.trials import ManifestTrialsOptions, make_manifest_trials
 from milmer.options import read_options
@@ -46,6 +51,8 @@ class Rehearsal:
     """Problems that the plan told of already."""
     contents: dict[str, list[str]] = field(default_factory=dict)
     """Subjects by what their segments are, in words."""
+    looks: dict[str, Look] = field(default_factory=dict)
+    """At videos, by variant of ``faces``."""
 
     @contextmanager
     def stage(self, name: str, *subjects: str) -> Iterator[None]:
@@ -89,7 +96,8 @@ def rehearse(user: Mapping[str, Any]) -> list[Finding]:
         Finding("segments", f"{names(subjects)}: {text}", tuple(subjects))
         for text, subjects in rehearsal.contents.items()
     ]
-    return _once([*rehearsal.findings, *alike])
+    seen = [finding for look in rehearsal.looks.values() for finding in look.findings()]
+    return _once([*rehearsal.findings, *seen, *alike])
 
 
 def _machine(rehearsal: Rehearsal, plan: Plan) -> None:
@@ -113,6 +121,7 @@ def _stages(rehearsal: Rehearsal, plan: Plan, folder: Path) -> None:
     for subject in track(ready, "rehearses subjects"):
         _subject(rehearsal, plan, subject, folder)
     for labels, protocols in plan.experiments.folds_by_labels().items():
+        classes: set[str] = set()
         for protocol, folds in protocols.items():
             for fold in folds:
                 wildcards = SimpleNamespace(labels=labels, protocol=protocol, fold=fold)
@@ -123,6 +132,12 @@ def _stages(rehearsal: Rehearsal, plan: Plan, folder: Path) -> None:
                 options = read_options(SplitOptions, plan.training.split_json(wildcards))
                 with rehearsal.stage("split"):
                     make_split(tables, protocol, fold, options, folder / "split.parquet")
+                    split = storage.read_table(folder / "split.parquet", SPLIT)
+                    facts = storage.read_provenance(folder / "split.parquet")["facts"]
+                    classes.update(facts["labels"][label] for label in split["label"].unique())
+        if len(classes) == 1:
+            text = f"labels: all trials are of class {classes.pop()}; change labels.threshold"
+            rehearsal.findings.append(Finding("classes", text, stops=True))
 
 
 def _subject(rehearsal: Rehearsal, plan: Plan, subject: str, folder: Path) -> None:
@@ -149,6 +164,13 @@ def _subject(rehearsal: Rehearsal, plan: Plan, subject: str, folder: Path) -> No
             rehearsal.contents.setdefault(_told(path), []).append(subject)
             path.unlink()
 
+    for faces in plan.experiments.faces_variants() if subject in dataset.with_video else ():
+        how = FaceStageOptions(
+            faces=plan.config.variant("faces", faces), segmentation=plan.config.segmentation
+        )
+        look = rehearsal.looks.setdefault(faces, Look(how))
+        look.at(subject, storage.read_table(table, TRIALS), Path(dataset.root), rehearsal.stage)
+
 
 def _told(path: Path) -> str:
     """What is in a subject's segments, in a line."""
@@ -170,13 +192,13 @@ def _table(folder: Path, subject: str) -> Path:
 
 def _once(findings: list[Finding]) -> list[Finding]:
     """Findings of the same text as one, of all its subjects."""
-    subjects_of: dict[tuple[str, str, bool], set[str]] = {}
+    subjects_of: dict[tuple[str, str, bool, bool], set[str]] = {}
     for finding in findings:
-        key = finding.about, finding.text, finding.stops
+        key = finding.about, finding.text, finding.stops, finding.warns
         subjects_of.setdefault(key, set()).update(finding.subjects)
     return [
-        Finding(about, text, tuple(sorted(subjects)), stops)
-        for (about, text, stops), subjects in subjects_of.items()
+        Finding(about, text, tuple(sorted(subjects)), stops, warns)
+        for (about, text, stops, warns), subjects in subjects_of.items()
     ]
 
 

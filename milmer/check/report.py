@@ -15,6 +15,7 @@ from milmer.check.manifest_findings import manifest_findings
 from milmer.check.needs import Need, needs
 from milmer.check.rehearsal import rehearse
 from milmer.check.target import Target
+from milmer.config import Config
 from milmer.data.labels import QUADRANTS
 from milmer.deap.layout import EEG_KINDS
 from milmer.readers.video import Clip
@@ -39,18 +40,29 @@ class Report:
         return [finding for finding in self.findings if finding.stops]
 
     @property
+    def warnings(self) -> list[Finding]:
+        """What most likely spoils results."""
+        return [finding for finding in self.findings if finding.warns]
+
+    @property
     def notes(self) -> list[Finding]:
         """What only costs data, or is good to know."""
-        return [finding for finding in self.findings if not finding.stops]
+        return [finding for finding in self.findings if not finding.stops | finding.warns]
 
     def screen(self) -> str:
         """The report as text for people."""
         lines = text.overview(self.facts)
-        for title, findings in (("ERROR", self.errors), ("NOTE", self.notes)):
+        for title, findings in (
+            ("ERROR", self.errors),
+            ("WARNING", self.warnings),
+            ("NOTE", self.notes),
+        ):
             lines += [""] * bool(findings) + text.finding_lines(title, findings)
         if any(need.count for need in self.needs):
             lines += ["", *text.need_lines(self.needs, self.facts.quick, self.free, self.directory)]
-        verdict = text.verdict(len(self.errors), len(self.notes), self.facts.quick)
+        verdict = text.verdict(
+            len(self.errors), len(self.warnings), len(self.notes), self.facts.quick
+        )
         return "\n".join([*lines, "", verdict])
 
     def as_json(self) -> dict[str, Any]:
@@ -70,6 +82,7 @@ class Report:
             "quick": self.facts.quick,
             **content,
             "errors": [_finding(error) for error in self.errors],
+            "warnings": [_finding(warning) for warning in self.warnings],
             "notes": [_finding(note) for note in self.notes],
             **(estimate if deap else {}),
         }
@@ -85,13 +98,17 @@ def check(target: Target, quick: bool, directory: Path) -> Report:
         manifest = inspect_manifest(dataset, target.labels, quick)
         return Report(manifest, _rehearsed(target, quick, manifest_findings(manifest)))
     copy = inspect_copy(dataset.root, dataset.source, quick)
-    estimate, free = needs(copy), storage.free_bytes(directory / "results")
+    estimate, free = (
+        needs(copy, target.config or Config()),
+        storage.free_bytes(directory / "results"),
+    )
     findings = disk(sum(need.bytes for need in estimate), free, directory) + copy_findings(copy)
     return Report(copy, _rehearsed(target, quick, findings), estimate, directory, free)
 
 
 _SAID_BY_STAGES = ("dataset", "subjects", "ratings", "labels", "trials", "classes", "eeg", "onsets")
 _SAID_BY_STAGES += ("channels", "rates", "rejected", "unlabelled", "samples")
+_SAID_BY_STAGES += ("video", "clips", "video_times", "clips_times")
 
 
 def _rehearsed(target: Target, quick: bool, findings: list[Finding]) -> list[Finding]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from milmer.config import load_config
+from milmer.config import Config, load_config
 from milmer.config_files import read_yaml, workflow_config
 from milmer.data.options import DatasetOptions, LabelsOptions
 from milmer.options import read_options
@@ -20,6 +20,7 @@ class Target:
     dataset: DatasetOptions
     labels: LabelsOptions | None = None
     user: dict[str, Any] | None = None
+    config: Config | None = None
 
 
 def read_target(path: Path, source: str) -> Target:
@@ -30,14 +31,15 @@ def read_target(path: Path, source: str) -> Target:
     """
     suffix = path.suffix.lower()
     if path.is_dir() or suffix not in (*_YAML, *_TABLES):
-        return Target(_dataset(root=str(path), source=source))
+        config = load_config(workflow_config({}))
+        return Target(_dataset(root=str(path), source=source), config=config)
     if suffix in _TABLES:
         return Target(_dataset(kind="manifest", manifest=str(path)))
     user = workflow_config(read_yaml(path))
     if source != "auto":
         user["dataset"] = {**(user.get("dataset") or {}), "source": source}
     config = load_config(user)
-    return Target(config.dataset, config.labels, user)
+    return Target(config.dataset, config.labels, user, config)
 
 
 def _dataset(**options: str) -> DatasetOptions:

@@ -19,7 +19,7 @@ WIDTH = 100
 _ERRORS = 8  # that are shown; all of them are in the JSON
 _SUBJECTS = 46  # columns for the names of equal subjects
 _TRIALS = range(1, 41)  # of DEAP, without ratings
-_STAGES = {"runs": "training one experiment"}  # where the stage's name does not say it
+_STAGES = {"runs": "training"}  # where the stage's name does not say it
 
 
 def overview(facts: DeapFacts | ManifestFacts) -> list[str]:
@@ -158,7 +158,7 @@ def finding_lines(title: str, findings: list[Finding]) -> list[str]:
 
 def need_lines(needs: Sequence[Need], quick: bool, free: int, directory: Path) -> Iterator[str]:
     """The estimate of disk and time, a line a stage."""
-    yield "A first run with the default options, estimated for a 2-core CPU without a GPU;"
+    yield "A first run of the configuration, estimated for a 2-core CPU without a GPU;"
     assumed = "trials as long as DEAP's; " if quick else ""
     yield f"{assumed}{_size(free)} free in {directory.absolute()}:"
     for need in needs:
@@ -183,9 +183,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def verdict(errors: int, notes: int, quick: bool) -> str:
+def verdict(errors: int, warnings: int, notes: int, quick: bool) -> str:
     """The last line."""
     rest = f"{notes} note{'s' * (notes != 1)}"
+    if warnings:
+        rest = f"{warnings} warning{'s' * (warnings != 1)}, {rest}"
     if not errors:
         usable = "No error in names, sizes and ratings" if quick else "Usable: no error"
         return f"{usable}, {rest}."

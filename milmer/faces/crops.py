@@ -57,11 +57,7 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
     )
     clips = table.dropna(subset=["video_file"])
     if not grid or clips.empty:
-        raise MilmerError(
-            "no trial has both EEG and face video, there is nothing to crop",
-            where=trials,
-            remedy="leave the subject out (dataset.subjects), or set model.modalities to [eeg]",
-        )
+        raise nothing_to_crop(trials)
     provenance = storage.provenance(
         "faces", __name__, options.result(), _inputs(trials, clips, root, options)
     )
@@ -122,6 +118,15 @@ def make_faces(trials: Path, root: Path, options: FaceStageOptions, out: Path) -
         _log.warning(
             "%s: no face in the videos of trials %s; %s", out.stem, faceless, NO_FACE_REMEDY
         )
+
+
+def nothing_to_crop(where: object) -> MilmerError:
+    """The error of a subject without a trial that has both EEG and video."""
+    return MilmerError(
+        "no trial has both EEG and face video, there is nothing to crop",
+        where=where,
+        remedy="leave the subject out (dataset.subjects), or set model.modalities to [eeg]",
+    )
 
 
 def probe_of(options: FacesOptions) -> Callable[[Path, Path | None], Clip]:

@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 
 from milmer.cli.app import app
 from milmer.errors import MilmerError
+from milmer.faces.detection import Face, YuNet
 from milmer.plan import Plan
+from milmer.plan.problems import require_ready
 from tests.manifest.described import write_manifest
+from tests.readers.test_video import write as film
 
 NAMES = ("Fp1", "Fp2", "C3", "C4", "O1", "O2", "Pz", "ECG")
 
@@ -70,7 +73,7 @@ def checked(*arguments):
 
 
 def texts(report, about=None):
-    found = report["errors"] + report["notes"]
+    found = report["errors"] + report["warnings"] + report["notes"]
     return [finding["text"] for finding in found if about in (None, finding["about"])]
 
 
@@ -162,9 +165,85 @@ def test_one_recording_of_two_subjects_is_an_error(work):
     assert "ann and ben have the same samples (a.edf)" in error["text"]
 
 
+def test_a_threshold_that_leaves_one_class_is_an_error(work):
+    rows = [row("ben", n, "b.edf", 12.0 * n) | {"valence": 3 + n} for n in range(5)]
+    write_manifest(work / "m.csv", rows)
+    write(work, labels={"scheme": "valence", "threshold": 5.0}, protocols={"names": ["segment"]})
+    assert checked()["errors"] == []
+    write(work, labels={"scheme": "valence", "threshold": 2.0}, protocols={"names": ["segment"]})
+    (error,) = checked()["errors"]
+    assert error["text"] == "labels: all trials are of class high; change labels.threshold"
+
+
+BOTH = {"milmer": {"model": {"num_select": 1}}, "face_only": None, "published_frozen": None}
+
+
+def filmed(work, start=0.0):
+    """Rows of ``ann`` with a video each of grey pictures, in which there is no face."""
+    rows = [row("ann", n, "a.edf", 12.0 * n) for n in range(4)]
+    for n, one in enumerate(rows):
+        film(work / f"v{n}.avi", frames=90, size=(96, 80))
+        with open(work / f"v{n}.avi", "ab") as file:
+            file.write(bytes([n]))  # each has another content
+        one |= {"video_file": f"v{n}.avi", "video_start": start}
+    return rows
+
+
+def with_faces(work, **sections):
+    (work / "swin").mkdir(exist_ok=True)
+    protocols = {"names": ["trial"], "folds": 2}
+    sections = {"experiments": BOTH, "protocols": protocols} | sections
+    return write(work, backbone={"name": "swin"}, **sections)
+
+
+def test_a_video_without_a_face_is_a_warning_that_names_the_option(work):
+    write_manifest(work / "m.csv", filmed(work, start=-1.25))
+    with_faces(work)
+    report = checked()
+    assert report["errors"] == []
+    (text,) = [finding["text"] for finding in report["warnings"]]
+    assert text.startswith("no face in the 3 frames that were looked at: ann trials 1–4; ")
+    assert "faces.second_detection_size" in text
+    assert texts(report, "first_frames") == [
+        "the first picture comes 1.25 s after the trial starts: ann trials 1–4"
+    ]
+    screen = CliRunner().invoke(app, ["check", "mine.yaml"]).stdout
+    assert screen.index("WARNING no face") < screen.index("NOTE")
+    assert max(map(len, screen.splitlines())) <= 100
+    assert "1 warning, " in screen.splitlines()[-1]
+    eeg = {"eeg_only": {"model": {"modalities": ["eeg"]}}, "milmer": None, "face_only": None}
+    write(work, experiments=eeg | {"published_frozen": None})  # which looks at no faces
+    assert checked()["warnings"] == []
+
+
+def test_several_faces_are_told_by_trial(work, monkeypatch):
+    def two_faces(self, picture):
+        return [Face(2, 2, 20, 20, 0.9), Face(50, 40, 20, 20, 0.9)]
+
+    monkeypatch.setattr(YuNet, "detect", two_faces)
+    write_manifest(work / "m.csv", filmed(work))
+    with_faces(work)
+    report = checked()
+    assert report["warnings"] == []
+    (text,) = texts(report, "several_faces")
+    assert text.startswith("several faces: ann trials 1–4; say whose is meant by")
+
+
+def test_a_video_that_stops_its_stage_is_an_error_and_hides_no_other(work):
+    rows = filmed(work)
+    (work / "v0.avi").write_bytes(b"no video")
+    rows[2]["video_start"] = 60.0
+    write_manifest(work / "m.csv", rows)
+    with_faces(work)
+    errors = [error["text"] for error in checked()["errors"]]
+    assert len(errors) == 2
+    assert "v0.avi: cannot be decoded" in errors[0]
+    assert "v2.avi: ends 51.00 s before trial 3 starts" in errors[1]
+
+
 def faults(chance, rows, work):
     """Change rows, or the files that they name, in a few ways at random."""
-    for kind in chance.choice(6, size=chance.integers(0, 3), replace=False):
+    for kind in chance.choice(KINDS, size=chance.integers(0, 3), replace=False):
         at = int(chance.integers(len(rows)))
         if kind == 0:  # shorter than a segment
             rows[at]["eeg_stop"] = rows[at]["eeg_start"] + 2.0
@@ -179,27 +258,69 @@ def faults(chance, rows, work):
             for one in rows:
                 if one["subject"] == rows[at]["subject"]:
                     one["label"] = "yes"
-        else:  # other channels
+        elif kind == 5:  # other channels
             record(work / rows[at]["eeg_file"], 80, ("Cz", "Fp1", "X9", "O1", "O2", "Pz", "C3"))
+        elif kind == 6:  # a file that is not there
+            rows[at]["eeg_file"] = "gone.edf"
+        elif kind == 7:  # a damaged video
+            path = work / "v0.avi"
+            path.write_bytes(path.read_bytes()[: int(chance.integers(0, 20000))])
+        elif kind == 8:  # of which the trial is another part
+            rows[at]["video_start"] = float(chance.choice([-20, -3, 3, 8, 20]))
+        else:  # a recording of another subject
+            rows[at]["eeg_file"] = "a.edf" if rows[at]["subject"] == "ben" else "b.edf"
     return rows
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_check_is_free_of_errors_exactly_when_the_stages_pass(work, seed):
-    chance = np.random.default_rng(seed)
-    rows = [row("ann", number, "a.edf", 12.0 * number) for number in range(4)]
-    rows += [row("ben", number, "b.edf", 12.0 * number) for number in range(5)]
+KINDS = 10
+OPTIONS = (
+    *({}, {}, {"segmentation": {"seconds": 6.5}}, {"segmentation": {"seconds": 8}}),
+    *({"eeg": {"band": [1, 64]}}, {"eeg": {"baseline": "subtract"}}, {"dataset": {"sfreq": None}}),
+    *({"protocols": {"names": ["trial"], "folds": 5}}, {"faces": {"min_coverage": 1.0}}),
+    *({"faces": {"detector_model": "gone.onnx"}}, {"faces": {"instances": 1}}),
+)
+"""Options, some of which the recordings do not allow."""
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [range(12), pytest.param(range(12, 200), marks=pytest.mark.long)],
+    ids=["few", "many"],
+)
+def test_check_is_free_of_errors_exactly_when_the_stages_pass(tmp_path, monkeypatch, seeds):
+    outcomes = []
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        outcomes.append(agrees(folder, np.random.default_rng(seed)))
+    assert len(set(outcomes)) == 2, "neither all pass nor all stop"
+
+
+def agrees(work, chance):
+    """Whether a made-up manifest and configuration are usable, as check and stages say alike."""
+    record(work / "a.edf", 60)
+    record(work / "b.edf", 80)
+    videos = {"video_file": "", "video_start": ""}
+    rows = filmed(work) + [row("ben", n, "b.edf", 12.0 * n) | videos for n in range(5)]
     write_manifest(work / "m.csv", faults(chance, rows, work))
-    config = write(work)
+    (work / "swin").mkdir()
+    sections = dict(OPTIONS[chance.integers(len(OPTIONS))])
+    dataset = {"kind": "manifest", "manifest": "m.csv"} | sections.pop("dataset", {})
+    experiments = BOTH | {"eeg_only": {"model": {"modalities": ["eeg"]}}}
+    sections = {"backbone": {"name": "swin"}, "experiments": experiments} | sections
+    config = write(work, dataset=dataset, **sections)
     said = CliRunner().invoke(app, ["check", "mine.yaml", "--json"])
-    usable = not said.exception and json.loads(said.stdout)["usable"]
-    assert usable == stages_pass(config, work)
+    usable = bool(said.stdout) and json.loads(said.stdout)["usable"]
+    assert usable == stages_pass(config, work), said.stdout
+    return usable
 
 
 def stages_pass(config, work):
     """Whether the three stages pass, run as commands one after another."""
     try:
         plan = Plan.read(config)
+        require_ready(plan)
     except MilmerError:
         return False
     table = "results/trials/{}.parquet".format
@@ -208,7 +329,10 @@ def stages_pass(config, work):
         trials = ["trials", subject, table(subject), *given]
         segments = ["segments", "--trials", table(subject), f"results/{subject}.h5", "--root", "."]
         segments += ["--options", plan.config.segments_json("default")]
-        if any(CliRunner().invoke(app, command).exception for command in (trials, segments)):
+        faces = ["faces", "--trials", table(subject), f"results/f{subject}.h5", "--root", "."]
+        faces += ["--options", plan.config.faces_json("default")]
+        stages = [trials, segments, *([faces] if subject in plan.dataset.with_video else [])]
+        if any(CliRunner().invoke(app, command).exception for command in stages):
             return False
     for protocol, folds in plan.experiments.folds("eeg_only").items():
         for fold in folds:

@@ -9,6 +9,7 @@ from milmer.check.findings import Finding
 from milmer.check.needs import needs
 from milmer.check.report import Report
 from milmer.check.text import WIDTH
+from milmer.config import Config
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def shown(deap):
 
     def show(more=(), width=WIDTH):
         findings = [*more, *copy_findings(deap)]
-        report = Report(deap, findings, needs(deap), Path("/work"), 66 * 10**9)
+        report = Report(deap, findings, needs(deap, Config()), Path("/work"), 66 * 10**9)
         lines = report.screen().splitlines()
         assert max(map(len, lines)) <= width
         assert all(line == line.rstrip() for line in lines)
