@@ -330,7 +330,18 @@ def test_check_prints_json_and_nothing_else(twin, inside):
     report = json.loads(out)
     assert (code, error, report["usable"], report["errors"]) == (0, "", True, [])
     assert list(report) == [
-        *("root", "usable", "quick", "source", "eeg", "ratings", "subjects", "errors", "notes"),
+        *(
+            "root",
+            "usable",
+            "quick",
+            "source",
+            "eeg",
+            "ratings",
+            "subjects",
+            "errors",
+            "warnings",
+            "notes",
+        ),
         *("needs", "free_bytes"),
     ]
     assert report["source"] == "mat"
