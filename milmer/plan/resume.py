@@ -170,12 +170,20 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
         )
     _end_leftovers(directory)
     folder = run.folder if Path(run.folder).is_dir() else str(directory)
-    command = [sys.executable, "-P", "-m", "snakemake", *_arguments(run, directory, more)]
-    line = shlex.join([*command, "--rerun-incomplete"])
-    print(escaped(f"milmer: cd {shlex.quote(folder)} && {line}"), file=sys.stderr, flush=True)
+    snakemake, arguments = (
+        [sys.executable, "-P", "-m", "snakemake"],
+        _arguments(run, directory, more),
+    )
+    command = [*snakemake, "--rerun-incomplete", *arguments]  # what follows -- is a target
+    line = f"milmer: cd {shlex.quote(folder)} && {shlex.join(command)}"
+    print(escaped(line), file=sys.stderr, flush=True)
     if locked:
         done = subprocess.run(
-            [*command, "--unlock"], cwd=folder, capture_output=True, text=True, check=False
+            [*snakemake, "--unlock", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             reason = " ".join((done.stderr.strip() or done.stdout.strip()).split())
@@ -185,7 +193,7 @@ def resume(directory: Path, more: Sequence[str], ended: bool = False) -> tuple[s
         with suppress(FileNotFoundError):  # it is missing, which is enough
             if (directory / output).stat().st_mtime_ns < noted:
                 snakemake_state.mark_incomplete(directory, output)
-    return folder, [*command, "--rerun-incomplete"]
+    return folder, command
 
 
 def require_no_other(directory: Path) -> None:

@@ -62,6 +62,11 @@ def begun(directory, output, job=None):
     path.write_text(json.dumps({"external_jobid": job}))
 
 
+def again(command):
+    """The command of a run that goes on; an option behind ``--`` would be a target."""
+    return [*command[:4], "--rerun-incomplete", *command[4:]]
+
+
 @pytest.fixture
 def unlocked(directory, monkeypatch):
     """Commands that were run to unlock, by a Snakemake that does so in its --directory."""
@@ -72,7 +77,7 @@ def unlocked(directory, monkeypatch):
             return real(command, cwd=cwd, capture_output=capture_output, text=text, **more)
         assert (capture_output, text, check) == (True, True, False)
         assert command[:4] == [sys.executable, "-P", "-m", "snakemake"]
-        assert command[-1] == "--unlock"
+        assert command[4] == "--unlock"
         assert "--rerun-incomplete" not in command
         seen.append(command)
         place = pathlib.Path(cwd, command[command.index("--directory") + 1])
@@ -89,8 +94,8 @@ def test_it_goes_on_from_its_folder_with_the_same_arguments(directory, unlocked)
     assert folder == str(directory.parent / "start")
     start = directory.parent / "start/Snakefile"
     same = called("--cores", "2", "--keep-going", directory=directory, snakefile=start)
-    assert command == [*same, "--rerun-incomplete"]
-    assert unlocked == [[*same, "--unlock"]]
+    assert command == again(same)
+    assert unlocked == [[*same[:4], "--unlock", *same[4:]]]
     assert not snakemake_state.locked(directory)
 
 
@@ -171,7 +176,7 @@ def test_a_run_goes_on_from_anywhere_with_its_configuration(directory, unlocked,
     assert folder == str(directory)
     expected = called("-k", "--cores", "1", directory=directory)
     expected += ["--configfile", str(mine), "--config", *values, "a=2", "--", "results/x"]
-    assert command == [*expected, "--rerun-incomplete"]
+    assert command == again(expected)
 
 
 def test_a_configuration_that_is_gone_is_the_noted_one(directory, unlocked, tmp_path, capsys):
@@ -181,7 +186,7 @@ def test_a_configuration_that_is_gone_is_the_noted_one(directory, unlocked, tmp_
     kept = directory / ".snakemake/milmer-config.json"
     expected = called("--cores", "2", directory=directory)
     expected += ["--configfile", str(kept), "more.yaml", "--replace-workflow-config"]
-    assert command == [*expected, "--config", "b=1", "--rerun-incomplete"]
+    assert command == again([*expected, "--config", "b=1"])
     assert json.loads(kept.read_text()) == config
     said = "milmer: /gone.yaml is gone; the configuration that the run had is used"
     assert capsys.readouterr().err.splitlines()[0] == said
@@ -195,7 +200,7 @@ def test_a_directory_that_moved_takes_its_files_along(directory, unlocked, tmp_p
     folder, command = resume(moved, [])
     assert folder == str(moved)
     expected = called("--cores", "2", directory=moved)
-    assert command == [*expected, "--configfile", f"{moved}/mine.yaml", "--rerun-incomplete"]
+    assert command == again([*expected, "--configfile", f"{moved}/mine.yaml"])
 
 
 def test_what_was_forced_is_made_again_where_it_was_not(directory, unlocked):
