@@ -67,14 +67,13 @@ class Pairs:
         self._subjects = subjects
         self._runs = {(g[0].experiment, g[0].protocol): g for g in groups([*runs])}
         self.common = cache(self._common)
+        self._rows, self._wide = cache(self._tested_rows), cache(self._by_experiment)
 
     def differences(
         self, protocol: str, level: str, metric: str, one: str, other: str
     ) -> pd.Series:
         """``one`` less ``other`` on common segments, by subject."""
-        key = {"protocol": protocol, "level": level}
-        rows = self._subjects[(self._subjects[list(key)] == list(key.values())).all(axis=1)]
-        wide = rows.pivot(index="subject", columns="experiment", values=metric)
+        wide = self._wide(protocol, level, metric)
         if not {one, other} <= {*wide}:
             return pd.Series(dtype="float64")
         differences = wide[one] - wide[other]
@@ -103,10 +102,23 @@ class Pairs:
         first, second = (side.set_index("subject")["accuracy"] for side in sides)
         return (first - second).dropna().to_numpy()
 
+    def _by_experiment(self, protocol: str, level: str, metric: str) -> pd.DataFrame:
+        key = {"protocol": protocol, "level": level}
+        rows = self._subjects[(self._subjects[list(key)] == list(key.values())).all(axis=1)]
+        return rows.pivot(index="subject", columns="experiment", values=metric)
+
+    def _tested_rows(self, experiment: str, protocol: str) -> pd.DataFrame:
+        runs = self._runs[experiment, protocol]
+        tables = [run.predictions[SEGMENT].assign(seed=run.seed) for run in runs]
+        return pd.concat(tables, ignore_index=True)
+
     def _common(self, protocol: str, one: str, other: str) -> Common:
         keys = [(name, protocol) for name in (one, other)]
         if not {*keys} <= self._runs.keys():
             return Common(0, 0, pd.DataFrame())
+        tested = self._rows(one, protocol)
+        if tested.equals(self._rows(other, protocol)):
+            return Common(len(tested.drop_duplicates(SEGMENT)), 0, pd.DataFrame())
         row = [*SEGMENT, "seed"]
         sides = [
             pd.concat([run.predictions.assign(seed=run.seed) for run in self._runs[key]])
