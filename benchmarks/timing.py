@@ -17,9 +17,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Timed:
-    """The seconds of each round of one contestant."""
+    """The seconds of each round of one contestant, and those of all cores together."""
 
     seconds: tuple[float, ...]
+    cpu: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -35,19 +36,28 @@ def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) ->
     """
     for run in contestants.values():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, run in contestants.items():
             gc.collect()
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: Timed(tuple(s)) for name, s in seconds.items()}
+            seconds[name].append((time.perf_counter() - start, time.process_time() - cpu))
+    return {name: Timed(*zip(*pairs, strict=True)) for name, pairs in seconds.items()}
 
 
 def ratio(first: Timed, second: Timed) -> float:
     """Median over the rounds of how many times longer ``first`` took than ``second``."""
-    return statistics.median(a / b for a, b in zip(first.seconds, second.seconds, strict=True))
+    return _ratio(first.seconds, second.seconds)
+
+
+def cpu_ratio(first: Timed, second: Timed) -> float:
+    """The same of the CPU time, which a busy machine changes less."""
+    return _ratio(first.cpu, second.cpu)
+
+
+def _ratio(first: Sequence[float], second: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(first, second, strict=True))
 
 
 def once(run: Callable[[], object]) -> Timed:

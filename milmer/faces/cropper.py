@@ -205,7 +205,7 @@ class Cropper:
             self._local.finder = FaceFinder(self._options)
             self._finders.append(self._local.finder)
         number, frame, order = numbered
-        return number, frame, self._local.finder.find_in(frame, order)
+        return number, frame, self._local.finder.find(frame, order)
 
     def _crop(self, boxed: Boxed) -> tuple[Boxed, np.ndarray]:
         picture = boxed.frame.to_ndarray(format="rgb24")  # (height, width, 3)

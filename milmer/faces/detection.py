@@ -201,14 +201,7 @@ class FaceFinder:
         """Give back what the detector holds."""
         self._detector.close()
 
-    def find(self, picture: np.ndarray) -> list[Face]:
-        """The faces in ``picture`` RGB uint8 (height, width, 3), in its px, searched once."""
-        height, width = picture.shape[:2]
-        if (shape := _reduced(width, height, self._sizes[0])) is not None:
-            picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-        return self._detected(picture, width, height)[0]
-
-    def find_in(self, frame: av.VideoFrame, order: tuple[int, ...] = (0, 1)) -> Search:
+    def find(self, frame: av.VideoFrame, order: tuple[int, ...] = (0, 1)) -> Search:
         """The faces in a decoded frame, in its px; it is reduced before colours are converted.
 
         ``order``: which of the two sizes are tried, one after the other until a face is found.

@@ -55,3 +55,8 @@ def film(path: Path, pictures, fps: int = FPS) -> Path:
 def blank() -> np.ndarray:
     """An empty room, RGB."""
     return np.full((*SIZE, 3), GREY, np.uint8)
+
+
+def faces_in(finder, picture):
+    """The faces in a picture, RGB (height, width, 3), searched once."""
+    return finder.find(av.VideoFrame.from_ndarray(picture, format="rgb24"), (0,)).faces

@@ -41,12 +41,12 @@ def most_alive(monkeypatch):
                 yield number, Picture(number)
                 most = max(most, len(_ALIVE))
 
-        def find_in(frame, order):
+        def find(frame, order):
             faces = [Face(20, 20, 20, 20, 0.9)] if has_face(frame.number) else []
             return Search(faces, np.ones((len(faces), 4), np.float32), False, 1)
 
         monkeypatch.setattr(module, "frames_of", frames_of)
-        finder = SimpleNamespace(find_in=find_in, close=lambda: None)
+        finder = SimpleNamespace(find=find, close=lambda: None)
         monkeypatch.setattr(module, "FaceFinder", lambda _: finder)
         with Cropper(FacesOptions(detector="haar", size=32, **options)) as cropper:
             crops = sum(1 for _ in cropper.crops("a.avi", CLIP, np.arange(count))[1])
@@ -94,13 +94,13 @@ def decoded(monkeypatch):
                 if len(passes) == 1 or number not in lost:
                     yield number, Picture(number)
 
-        def find_in(frame, order):
+        def find(frame, order):
             found = faces(frame.number)
             looks = np.array([np.eye(4)[kind] for _, kind in found], np.float32)
             return Search([face for face, _ in found], looks, False, 1)
 
         monkeypatch.setattr(module, "frames_of", frames_of)
-        finder = SimpleNamespace(find_in=find_in, close=lambda: None)
+        finder = SimpleNamespace(find=find, close=lambda: None)
         monkeypatch.setattr(module, "FaceFinder", lambda _: finder)
         with Cropper(FacesOptions(detector="haar", size=32, **options)) as cropper:
             found, crops = cropper.crops("a.avi", CLIP, np.arange(count))
@@ -178,14 +178,14 @@ def test_crops_wait_in_a_file_where_there_are_many(decoded, monkeypatch):
     ids=["near", "far", "mostly near", "comes near", "nobody", "near with gaps", "goes away"],
 )
 def test_the_size_that_worked_is_remembered(monkeypatch, found_at, second):
-    def find_in(frame, order):
+    def find(frame, order):
         at = {"first": 0, "second": 1}.get(found_at(frame.number))
         faces = [LARGE] if at in order else []
         searches = 1 + order.index(at) if faces else len(order)
         return Search(faces, np.ones((len(faces), 4), np.float32), at == 1, searches)
 
     monkeypatch.setattr(module, "frames_of", lambda *a: ((n, Picture(n)) for n in a[2]))
-    finder = SimpleNamespace(find_in=find_in, close=lambda: None)
+    finder = SimpleNamespace(find=find, close=lambda: None)
     monkeypatch.setattr(module, "FaceFinder", lambda _: finder)
     for threads in (1, 3):
         with Cropper(FacesOptions(detector="haar", size=32, threads=threads)) as cropper:

@@ -9,6 +9,7 @@ from milmer.faces import model_files
 from milmer.faces.detection import DETECTORS, Face, FaceFinder, look
 from milmer.faces.model_files import YUNET_FILE
 from milmer.faces.options import FacesOptions
+from tests.faces.scenes import faces_in
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_each_detector_that_can_be_configured_is_there():
 @pytest.mark.parametrize("detector", ["yunet", "haar"])
 def test_the_face_of_a_real_video_is_found(foreman, detector):
     finder = FaceFinder(FacesOptions(detector=detector))
-    (face,) = finder.find(foreman[0])
+    (face,) = faces_in(finder, foreman[0])
     assert 100 < face.left + face.width / 2 < 220  # of 352 x 288
     assert 60 < face.top + face.height / 2 < 200
     assert 60 < face.width < 200
@@ -35,14 +36,14 @@ def test_the_face_of_a_real_video_is_found(foreman, detector):
 
 def test_no_face_is_found_where_there_is_none(foreman):
     finder = FaceFinder(FacesOptions())
-    assert finder.find(foreman[3]) == []
-    assert finder.find(np.full((288, 352, 3), 128, np.uint8)) == []
+    assert faces_in(finder, foreman[3]) == []
+    assert faces_in(finder, np.full((288, 352, 3), 128, np.uint8)) == []
 
 
 def test_boxes_are_in_px_of_the_picture_that_was_given(foreman):
-    (small,) = FaceFinder(FacesOptions(detection_size=352)).find(foreman[0])
+    (small,) = faces_in(FaceFinder(FacesOptions(detection_size=352)), foreman[0])
     picture = foreman[0].repeat(3, axis=0).repeat(3, axis=1)
-    (large,) = FaceFinder(FacesOptions(detection_size=352)).find(picture)
+    (large,) = faces_in(FaceFinder(FacesOptions(detection_size=352)), picture)
     np.testing.assert_allclose(np.array(large[:4]) / 3, small[:4], atol=12)
 
 
@@ -65,9 +66,9 @@ def test_all_faces_are_found_that_score_enough(monkeypatch):
     finders = {
         score: FaceFinder(FacesOptions(detector="haar", min_score=score)) for score in (0.1, 2)
     }
-    assert FaceFinder(FacesOptions(detector="haar")).find(picture) == [faces[0], faces[2]]
-    assert finders[0.1].find(picture) == faces
-    assert finders[2].find(picture) == []
+    assert faces_in(FaceFinder(FacesOptions(detector="haar")), picture) == [faces[0], faces[2]]
+    assert faces_in(finders[0.1], picture) == faces
+    assert faces_in(finders[2], picture) == []
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_where_no_face_is_found_the_picture_is_searched_again_larger(
     sizes, options, order, expected
 ):
     finder = FaceFinder(FacesOptions(**options))
-    search = finder.find_in(frame_of(1200, 600), order)
+    search = finder.find(frame_of(1200, 600), order)
     assert sizes == expected
     assert search.searches == len(expected)
     assert search.larger == (expected[-1] > options.get("detection_size", 256))
@@ -148,7 +149,7 @@ def test_pictures_of_an_odd_shape_are_searched_all_the_same(detector, size):
     frame = av.VideoFrame(*size, "yuv420p")
     for plane in frame.planes:
         plane.update(bytes([128]) * plane.buffer_size)
-    assert FaceFinder(FacesOptions(detector=detector)).find_in(frame).faces == []
+    assert FaceFinder(FacesOptions(detector=detector)).find(frame).faces == []
 
 
 def test_pictures_of_an_odd_shape_give_the_same_faces_each_time():
@@ -160,7 +161,7 @@ def test_pictures_of_an_odd_shape_give_the_same_faces_each_time():
             finder = FaceFinder(FacesOptions(min_score=0.01))
             dirty = [np.full(2**size, 1e3 * size, np.float32) for size in range(10, 20)]
             del dirty
-            results.add(tuple(finder.find(picture[:height, :width])))
+            results.add(tuple(faces_in(finder, picture[:height, :width])))
         assert len(results) == 1
         assert all(np.isfinite(face).all() for face in results.pop())
 

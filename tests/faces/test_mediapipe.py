@@ -23,6 +23,7 @@ from milmer.faces.detection import Face, FaceFinder
 from milmer.faces.model_files import YUNET_SHA256, model_digest
 from milmer.faces.options import FacesOptions, FaceStageOptions
 from milmer.plan import Plan
+from tests.faces.scenes import faces_in
 
 
 @dataclasses.dataclass
@@ -112,12 +113,12 @@ def options(model, **more):
 def test_boxes_are_in_px_of_the_picture_that_was_given(package, model):
     picture = np.zeros((200, 400, 3), np.uint8)
     picture[80:84, 120:124] = 255
-    assert FaceFinder(options(model, detection_size=400)).find(picture) == [
+    assert faces_in(FaceFinder(options(model, detection_size=400)), picture) == [
         Face(120, 80, 100, 50, 0.75)
     ]
     # not rounded to the px of a reduced picture
     frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
-    search = FaceFinder(options(model, detection_size=100)).find_in(frame)
+    search = FaceFinder(options(model, detection_size=100)).find(frame)
     assert search.faces == [Face(120, 80, 100, 50, 0.75)]
     assert search.searches == 1
 
@@ -125,7 +126,7 @@ def test_boxes_are_in_px_of_the_picture_that_was_given(package, model):
 @pytest.mark.parametrize(("min_score", "count"), [(None, 1), (0.8, 0), (-1, 1), (3, 0)])
 def test_only_faces_that_score_enough_are_found(package, model, min_score, count):
     picture = np.zeros((64, 64, 3), np.uint8)
-    assert len(FaceFinder(options(model, min_score=min_score)).find(picture)) == count
+    assert len(faces_in(FaceFinder(options(model, min_score=min_score)), picture)) == count
 
 
 def test_without_the_package_the_way_out_is_told(monkeypatch, model, refused):
@@ -206,7 +207,7 @@ def test_the_real_detector_finds_a_real_face():
     picture = np.full((420, 560, 3), 120, np.uint8)
     picture[100:400, 200:540] = astronaut()[:300, 40:380]
     finder = FaceFinder(options(path))
-    (face,) = finder.find_in(av.VideoFrame.from_ndarray(picture, "rgb24")).faces
+    (face,) = finder.find(av.VideoFrame.from_ndarray(picture, "rgb24")).faces
     finder.close()
     assert 200 + 155 < face.left + face.width / 2 < 200 + 215
     assert 100 + 80 < face.top + face.height / 2 < 100 + 160

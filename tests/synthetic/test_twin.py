@@ -17,6 +17,7 @@ from milmer.faces.detection import FaceFinder
 from milmer.faces.options import FacesOptions
 from milmer.synthetic.twin import ALPHA, CLASS_BANDS, OCCIPITAL_FIRST, TwinOptions, synthesize
 from tests.conftest import REPOSITORY
+from tests.faces.scenes import faces_in
 
 SMALL = {"width": 180, "height": 144, "fps": 5, "trials": 8, "seconds": 6}
 
@@ -163,7 +164,7 @@ def test_the_default_detector_finds_every_face_of_the_demo_and_nothing_else(tmp_
     for trial, video in truth["s01"]["videos"].items():
         clip = frames(tmp_path / "out" / f"face_video/s01/s01_trial0{trial}.avi")
         faceless = flags(video["faceless"], len(clip))
-        found = [len(finder.find(frame)) for frame in clip]
+        found = [len(faces_in(finder, frame)) for frame in clip]
         assert found == (~faceless).astype(int).tolist()
         assert flags(video["informative"], len(clip)).any()
 
