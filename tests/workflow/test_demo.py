@@ -1,5 +1,6 @@
 """The demo tells its story: faces and EEG each say something, both say most, and segments leak."""
 
+import json
 import re
 
 import pytest
@@ -7,8 +8,11 @@ import pytest
 from milmer import storage
 from tests.conftest import REPOSITORY
 from tests.workflow.wheel import run
+from tools import run_notebook
 
 CHANCE = 0.25
+
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]  # one worker makes the demo once
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +34,22 @@ def accuracies(demo):
     return table.set_index(["experiment", "protocol"])["mean"]
 
 
-@pytest.mark.long
 def test_each_modality_is_above_chance_and_both_are_best(accuracies):
     both, eeg, face = (accuracies[n, "trial"] for n in ("milmer", "eeg_only", "face_only"))
     assert min(eeg, face) > CHANCE + 0.15
     assert both >= max(eeg, face)
 
 
-@pytest.mark.long
 def test_the_trained_selection_is_better_than_a_random_one(accuracies):
     assert accuracies["face_only", "trial"] > accuracies["face_random", "trial"]
 
 
-@pytest.mark.long
 def test_segments_leak(accuracies):
     assert accuracies["milmer", "segment"] > accuracies["milmer", "trial"] + 0.05
     # Where the ratings were permuted there is nothing to learn.
     assert accuracies["permuted", "segment"] > CHANCE + 0.15
 
 
-@pytest.mark.long
 def test_its_screen_is_short_and_its_table_fits(demo):
     _, done = demo
     lines = done.stderr.splitlines()
@@ -61,10 +61,20 @@ def test_its_screen_is_short_and_its_table_fits(demo):
     assert "All is there." in done.stdout
 
 
-@pytest.mark.long
 def test_its_readme_predicts_with_one_of_its_models(demo, environment):
     folder, _ = demo
     command = re.search(r"`(milmer predict [^`]*)`", (folder / "README.md").read_text())[1]
     predicted = run(environment, folder, *command.split())
     assert predicted.returncode == 0, predicted.stderr
     assert (folder / "prediction/index.html").is_file()
+
+
+def test_the_notebook_of_the_docs_runs_on_it(demo, monkeypatch):
+    monkeypatch.chdir(demo[0])
+    finished = run_notebook.run(json.loads((REPOSITORY / "docs/notebook.ipynb").read_text()))
+    outputs = [cell["outputs"] for cell in finished["cells"] if cell["cell_type"] == "code"]
+    kinds = [[output["output_type"] for output in cell] for cell in outputs]
+    assert kinds[2:] == [["display_data"], ["display_data"], ["stream", "display_data"]]
+    table, model = "".join(outputs[-1][0]["text"]).removeprefix("table [").split("] model [")
+    numbers = [list(map(float, text.strip("]\n").split())) for text in (table, model)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.02)
