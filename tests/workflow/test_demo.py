@@ -69,6 +69,18 @@ def test_its_readme_predicts_with_one_of_its_models(demo, environment):
     assert (folder / "prediction/index.html").is_file()
 
 
+def test_the_lines_of_the_tutorial_run(demo, environment):
+    blocks = re.findall(
+        r"```sh\n(.*?)```", (REPOSITORY / "docs/tutorial.md").read_text(), re.DOTALL
+    )
+    begin, *others = "".join(blocks).splitlines()
+    assert begin == "milmer init --demo try"  # what the fixture did, as the next
+    assert others.pop(0) == "cd try"
+    done = run(environment, demo[0], "bash", "-ec", "\n".join(others))
+    assert done.returncode == 0, done.stderr
+    assert (demo[0] / "out/index.html").is_file()
+
+
 def test_the_notebook_of_the_docs_runs_on_it(demo, monkeypatch):
     monkeypatch.chdir(demo[0])
     finished = run_notebook.run(json.loads((REPOSITORY / "docs/notebook.ipynb").read_text()))
