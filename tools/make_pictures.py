@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.browser import Page, browser, found
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-PICTURES = {"report.png": (1100, 760), "report-phone.png": (390, 844)}
+PICTURES = {"report.png": (900, 900), "report-phone.png": (390, 844)}
 """Width and height in px of the part of the report that each shows, from its top."""
 
 

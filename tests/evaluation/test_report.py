@@ -191,7 +191,7 @@ def test_the_best_baseline_stands_beside_where_it_was_measured(work):
     beside = {"best_baseline": 0.333, "baseline_name": "band_power_lda"}
     results.tables["summary"] = results.tables["summary"].assign(**beside)
     drawn = inflation(results).panels[0]
-    assert drawn.description.count("band power lda 0.33") == 2
+    assert drawn.description.count("band power LDA 0.33") == 2
     assert drawn.body.count("l5 5l-5 5l-5 -5z") == 2
 
 

@@ -171,7 +171,7 @@ def _is_leaky(results: Results, row: tuple) -> bool:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace(" lda", " LDA")
 
 
 def _percent(share: float) -> str:
