@@ -55,3 +55,9 @@ def on_page_read_source(page: Page, *, config: MkDocsConfig) -> str | None:
     """Lead the links of a page of docs/ to their places in the site."""
     path = ROOT / "docs" / page.file.src_uri
     return site_text(path) if path.suffix == ".md" and path.is_file() else None
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show a Sphinx role of a docstring, such as ``:func:`~milmer.storage.digest```, as code."""
+    role = r":(?:class|func|meth|mod):<code>~?([\w.]+)</code>"
+    return re.sub(role, lambda m: f"<code>{m[1].rpartition('.')[2]}</code>", html)
