@@ -79,7 +79,7 @@ def leaks(results: Results) -> str:
         ):
             leaky = name == "reference" and _is_leaky(results, row)
             if (leaky or name == "chosen_honestly") and not pd.isna(added):
-                low, high = (getattr(row, f"{end}_{name}", None) for end in ("low", "high"))
+                low, high = (getattr(row, f"{end}_{name}") for end in ("low", "high"))
                 adds = "adds" if added >= 0 else "takes"
                 parts.append(
                     f"{what} {adds} {_points(abs(added))}{_interval(low, high, 'points')} "

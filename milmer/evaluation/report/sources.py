@@ -30,9 +30,10 @@ _NAMES = {
     "folds": "fold seed level tested accuracy macro_f1 majority best_baseline baseline_name epoch "
     "without_valid_face warnings",
     "subjects": "level subject accuracy majority",
-    "summary": "level metric mean sd low high subjects majority chance best_baseline baseline_name "
-    "ece select leaky permuted",
-    "inflation": "honest",
+    "summary": "level metric mean sd low high subjects majority chance chance_balanced "
+    "best_baseline baseline_name ece select leaky permuted",
+    "inflation": "honest above_reference low_reference high_reference above_chosen_honestly "
+    "low_chosen_honestly high_chosen_honestly",
     "ablation": "changes",
     "tests": "against level metric subjects difference low high d p p_holm needed note",
     "calibration": "confidence accuracy count ece",
