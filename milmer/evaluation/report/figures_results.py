@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel, ticks
-from milmer.evaluation.report.sources import Group, Results, caveats
+from milmer.evaluation.report.sources import Group, Results, baseline_title, caveats
 from milmer.metrics.calibration import expected_calibration_error
 from milmer.metrics.epoch_score import BEFORE
 
@@ -67,7 +67,7 @@ def _inflation_panel(experiment: str, rows: list, honest: pd.Series) -> Panel:
             x = axes.at(value, 0)[0]
             drawing.line(x, top + 20, x, top + 48, kind)
         if not pd.isna(row.best_baseline):
-            marks[row.baseline_name.replace("_", " ")] = row.best_baseline
+            marks[baseline_title(row.baseline_name)] = row.best_baseline
             drawing.diamond(axes.at(row.best_baseline, 0)[0], top + 34)
         # Below the end of its bar, where no other mark is.
         drawing.text(max(right, 22), top + 59, _share(row.mean), "bold", "middle")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from milmer.drawing.svg import WIDTH, Axes, Drawing, Figure, Panel
 from milmer.evaluation.model_card import PROTOCOLS
-from milmer.evaluation.report.sources import Results, caveats
+from milmer.evaluation.report.sources import Results, baseline_title, caveats
 from milmer.splits.protocols import HONEST
 
 _METRIC = "balanced_accuracy"
@@ -41,7 +41,7 @@ def headline(results: Results) -> str:
     rival, title = "chance", "chance"
     if not pd.isna(row.baseline_name):
         rival = row.baseline_name
-        title = f"the best baseline, {_words(rival)}"
+        title = f"the best baseline, {baseline_title(rival)}"
     if rival not in rivals.index:
         return f"{sentence}."
     return f"{sentence}: {_compared(row, rivals.loc[rival], title, results)}."
@@ -125,7 +125,7 @@ def _panel(protocol: str, rows: pd.DataFrame) -> Panel:
         words = caveats(
             leaky=row.leaky, on_test=row.select == "best_on_test", permuted=row.permuted
         )
-        name = ", ".join([_words(row.experiment) if baseline else row.experiment, *words])
+        name = ", ".join([baseline_title(row.experiment) if baseline else row.experiment, *words])
         drawing.text(10, top + 14, name, "small label" if baseline or words else "bold label")
         left = right = axes.at(row.mean, 0)[0]
         if not pd.isna(row.low):
@@ -168,10 +168,6 @@ def _is_leaky(results: Results, row: tuple) -> bool:
     summary = results.tables["summary"]
     same = (summary["experiment"] == row.experiment) & (summary["protocol"] == row.protocol)
     return bool(summary.loc[same, "leaky"].any())
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").replace(" lda", " LDA")
 
 
 def _percent(share: float) -> str:

@@ -55,6 +55,11 @@ def caveats(*, leaky: bool, on_test: bool = False, permuted: bool) -> list[str]:
     return [text for text, applies in words.items() if applies]
 
 
+def baseline_title(name: str) -> str:
+    """How a baseline is called in text, such as `band power LDA`."""
+    return name.replace("_", " ").replace(" lda", " LDA")
+
+
 @dataclass(frozen=True)
 class Group:
     """The runs of an experiment under a protocol.
