@@ -21,13 +21,20 @@ def table(count, gaps=()):
     made["class"] = [LABELS[i] for i in p.argmax(1)]
     for i, name in enumerate(LABELS):
         made[f"p_{name}"] = p[:, i]
-    made["face_seen"], made["faces"] = True, 10
+    made["face_seen"], made["faces"], made["seen"] = True, 10, None
     made["frame_times"] = [[s + 0.5, s + 1.5] for s in made["start"]]
     gap = list(gaps)
     made.loc[gap, [f"p_{name}" for name in LABELS]] = np.nan
     made.loc[gap, "class"] = None
     made.loc[gap, "face_seen"] = False
     return made
+
+
+def about(note):
+    """What a page says of a recording and a model, with a note."""
+    training = "Of 30 segments none was in training."
+    recording = {"eeg": "0123456789ab"}
+    return {"training": training, "recording": recording, "model": "abcdef", "notes": [note]}
 
 
 @pytest.fixture
@@ -69,10 +76,11 @@ def test_times_are_told_as_people_do():
 
 
 def test_the_page_lists_segments_and_says_where_more_are(known):
-    text = page(table(2100, [7]), known, ["A remark <b>."], timeline(table(30), LABELS))
+    text = page(table(2100, [7]), known, about("A remark <b>."), timeline(table(30), LABELS))
     assert text.count("<tr>") == 2001
     assert "100 more are in predictions.csv" in text
     assert "A remark &lt;b&gt;." in text
+    assert text.index("none was in training") < text.index("0123456789ab") < text.index("A remark")
     assert not re.findall(r'(?:src|href)="(?!#|data:)', text)  # it needs no other file
 
 
@@ -80,7 +88,7 @@ def test_the_page_lists_segments_and_says_where_more_are(known):
 def test_it_fits_phone_and_desktop_in_the_light_and_the_dark(known, tmp_path):
     made = table(220, range(30, 50))
     path = tmp_path / "index.html"
-    path.write_text(page(made, known, ["A remark."], timeline(made, LABELS)))
+    path.write_text(page(made, known, about("A remark."), timeline(made, LABELS)))
     with browser(found(), tmp_path / "profile") as shown:
         for width in (390, 1280):
             for dark in (False, True):
