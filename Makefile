@@ -53,7 +53,7 @@ test: env
 
 # What takes many minutes: a run is killed again and again.
 test-long: env
-	$(BIN)/pytest -n auto --dist loadgroup -m long
+	$(BIN)/pytest -n auto -m long
 
 # Which small faults the tests beside a module let live: MODULE="milmer/storage.py" SHARE=1 SEED=0.
 SHARE ?= 0.2

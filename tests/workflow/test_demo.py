@@ -12,18 +12,23 @@ from tools import run_notebook
 
 CHANCE = 0.25
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]  # one worker makes the demo once
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def demo(environment, tmp_path_factory):
-    """The folder of a finished demo, and what it printed, by the installed wheel."""
-    folder = tmp_path_factory.mktemp("demo")
-    page = (REPOSITORY / "docs/running.md").read_text().split("## Without a checkout\n")[1]
-    commands = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
-    done = run(environment, folder, "bash", "-ec", commands)
-    assert done.returncode == 0, done.stderr
-    return folder / "try", done
+def demo(environment, once):
+    """The folder of a finished demo, made by the installed wheel, and what it printed."""
+
+    def make(folder):
+        folder.mkdir()
+        page = (REPOSITORY / "docs/running.md").read_text().split("## Without a checkout\n")[1]
+        commands = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
+        done = run(environment, folder, "bash", "-ec", commands)
+        assert done.returncode == 0, done.stderr
+        (folder / "printed.json").write_text(json.dumps([done.stdout, done.stderr]))
+
+    folder = once("demo", make)
+    return folder / "try", *json.loads((folder / "printed.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +56,18 @@ def test_segments_leak(accuracies):
 
 
 def test_its_screen_is_short_and_its_table_fits(demo):
-    _, done = demo
-    lines = done.stderr.splitlines()
+    _, stdout, stderr = demo
+    lines = stderr.splitlines()
     assert all(" jobs done, " in line for line in lines)
     assert lines[-1].endswith(" 0 running, 0 left")
-    table = done.stdout.split("next: cd try && milmer run\n\n")[1].split("\n\n")[0]
+    table = stdout.split("next: cd try && milmer run\n\n")[1].split("\n\n")[0]
     assert max(map(len, table.splitlines())) <= 100
     assert table.count("leaky") == 2
-    assert "All is there." in done.stdout
+    assert "All is there." in stdout
 
 
 def test_its_readme_predicts_with_one_of_its_models(demo, environment):
-    folder, _ = demo
+    folder = demo[0]
     command = re.search(r"`(milmer predict [^`]*)`", (folder / "README.md").read_text())[1]
     predicted = run(environment, folder, *command.split())
     assert predicted.returncode == 0, predicted.stderr
