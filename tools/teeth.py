@@ -39,7 +39,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 GOAL = 0.95
 _LIBRARIES = ("pytest", "hypothesis", "pandas", "pyarrow.parquet", "h5py", "scipy.stats")
 _LIBRARIES += ("sklearn.metrics", "sklearn.linear_model", "torch", "transformers", "av", "cv2")
-_LIBRARIES += ("mne", "lightning_fabric", "pydantic", "psutil", "yaml", "cosmic_ray.plugins")
+_LIBRARIES += ("mne", "pydantic", "psutil", "yaml", "cosmic_ray.plugins")
 _TWINS = {"any": "all", "all": "any", "min": "max", "max": "min", "amax": "amin", "sum": "mean"}
 
 
