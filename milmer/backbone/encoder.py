@@ -67,9 +67,10 @@ def picture_format(processor: Any, config: Any) -> PictureFormat:
 
     A crop is resized to the size that others crop pictures to: it is a crop already.
     """
-    own = getattr(config, "image_size", None)
+    image_size = getattr(config, "image_size", None)
     cropped = processor.crop_size if getattr(processor, "do_center_crop", False) else None
-    chosen = own if config.model_type in _OWN_SIZE else cropped or processor.size or own
+    of_processor = cropped or processor.size or image_size
+    chosen = image_size if config.model_type in _OWN_SIZE else of_processor
     sides = {int(side) for side in _sides(chosen)}
     if len(sides) != 1 or not 0 < (size := sides.pop()) <= MOST["image_size"]:
         raise MilmerError(
@@ -101,12 +102,12 @@ def image_families() -> set[str]:
     """The types of models that transformers knows as models of images."""
     from transformers.models.auto import configuration_auto, modeling_auto
 
-    known = {
+    families = {
         *modeling_auto.MODEL_FOR_IMAGE_MAPPING_NAMES,
         *modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
         *(n for n in configuration_auto.CONFIG_MAPPING_NAMES if n.endswith("_vision_model")),
     }
-    return {name for name in known if not name.startswith("timm")}  # these load code of others
+    return {name for name in families if not name.startswith("timm")}  # these load code of others
 
 
 def require_image_family(kind: object, where: object) -> None:

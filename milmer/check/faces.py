@@ -63,13 +63,13 @@ class Look:
                         if (late := clip.time(0)) > _BARELY:
                             self.late.setdefault(subject, {})[int(row.trial)] = late
                         wanted = union(numbers_of(grid, row.trial, clip, self._options))
-                        found = _found(cropper, path, clip, _few(wanted), place_of(row))
-                        self._note(subject, int(row.trial), found)
+                        frames = _found(cropper, path, clip, _few(wanted), place_of(row))
+                        self._note(subject, int(row.trial), frames)
 
-    def _note(self, subject: str, trial: int, found: list[Found]) -> None:
-        if any(frame.searched for frame in found) and not any(frame.detected for frame in found):
+    def _note(self, subject: str, trial: int, frames: list[Found]) -> None:
+        if any(frame.searched for frame in frames) and not any(frame.detected for frame in frames):
             self.faceless.setdefault(subject, []).append(trial)
-        if any(frame.several for frame in found):
+        if any(frame.several for frame in frames):
             self.several.setdefault(subject, []).append(trial)
 
     def findings(self) -> Iterator[Finding]:

@@ -9,7 +9,10 @@ from milmer.cli.app import START, app
 
 Directory = Annotated[Path, typer.Option("--directory", help="Working directory of the run.")]
 _REFRESH_SECONDS = 2.0  # of what milmer status --watch shows
-_FOR_SNAKEMAKE = {"ignore_unknown_options": True, "allow_extra_args": True}
+_HANDS_ON = {  # keywords of a command that hands options on to Snakemake
+    "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True},
+    "options_metavar": "[OPTIONS] [SNAKEMAKE OPTIONS]",
+}
 
 
 @app.command(rich_help_panel=START)
@@ -34,11 +37,7 @@ def init(
         typer.echo(line)
 
 
-@app.command(
-    context_settings=_FOR_SNAKEMAKE,
-    rich_help_panel=START,
-    options_metavar="[OPTIONS] [SNAKEMAKE OPTIONS]",
-)
+@app.command(rich_help_panel=START, **_HANDS_ON)
 def run(
     context: typer.Context,
     slurm: Annotated[
@@ -80,11 +79,7 @@ def status(
     typer.echo(json.dumps(state.as_json(), indent=1) if as_json else state.screen())
 
 
-@app.command(
-    context_settings=_FOR_SNAKEMAKE,
-    rich_help_panel=START,
-    options_metavar="[OPTIONS] [SNAKEMAKE OPTIONS]",
-)
+@app.command(rich_help_panel=START, **_HANDS_ON)
 def resume(
     context: typer.Context,
     directory: Directory = Path(),

@@ -38,11 +38,11 @@ class Baseline:
 
     def of(self, inputs: Inputs) -> Inputs | None:
         """What it looks at of ``inputs``; None where they lack something."""
-        own = Inputs(
+        needed = Inputs(
             inputs.eeg if "eeg" in self.modalities else "",
             inputs.tokens if "face" in self.modalities else "",
         )
-        return own if len(self.modalities) == sum(map(bool, own)) else None
+        return needed if len(self.modalities) == sum(map(bool, needed)) else None
 
 
 BASELINES = {

@@ -152,9 +152,9 @@ def _left_out(
         return label[:0], np.empty((0, classes))
     probability = np.zeros((len(label), classes))
     for part in np.unique(parts):
-        own, rest = parts == part, parts != part
+        left_out, rest = parts == part, parts != part
         learned = (_only(x, rest), label[rest], groups[rest])
-        probability[own] = classify(*learned, _only(x, own), classes)
+        probability[left_out] = classify(*learned, _only(x, left_out), classes)
     return label, probability
 
 

@@ -161,7 +161,9 @@ def _best_of_each(
     for level, name in itertools.product(best, measured[0]["segment"]):
         values = [epoch[level][name] for epoch in measured]
         worst = np.inf if name == "loss" else -np.inf
-        known = [worst if value is None else value for value in values]
-        places[level][name] = int(np.argmin(known) if name == "loss" else np.argmax(known))
+        comparable = [worst if value is None else value for value in values]
+        places[level][name] = int(
+            np.argmin(comparable) if name == "loss" else np.argmax(comparable)
+        )
         best[level][name] = values[places[level][name]]
     return best, places

@@ -66,8 +66,8 @@ def permutation_importance(
 def parts(model: MilmerNetwork) -> dict[str, _Change]:
     """How each part of the model is exchanged: its modalities, its linear and its deep paths."""
     modalities: dict[str, tuple[str, ...]] = {"eeg": ("eeg",), "face": ("visual", "counts")}
-    own = {"eeg": model.eeg is not None, "face": model.visual is not None}
-    names = [name for name, looked_at in own.items() if looked_at]
+    present = {"eeg": model.eeg is not None, "face": model.visual is not None}
+    names = [name for name, looked_at in present.items() if looked_at]
     changes = {name: _exchange(modalities[name], name) for name in names}
     if model.linear is not None:
         changes |= {f"linear_{name}": _exchange((), name) for name in names}

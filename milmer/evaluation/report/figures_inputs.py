@@ -145,12 +145,16 @@ def attention(results: Results) -> Figure:
     )
 
 
+def _measured(results: Results, kind: str) -> list[tuple[Group, Importance]]:
+    """The importance of each group's parts of a kind, where it was computed."""
+    computed = [(group, results.importance(group, kind)) for group in results.groups]
+    return [(group, values) for group, values in computed if values is not None]
+
+
 def channels(results: Results) -> Figure:
     """Which EEG channels the model relies on."""
     maps = []
-    for group in results.groups:
-        if (values := results.importance(group, "channel")) is None:
-            continue
+    for group, values in _measured(results, "channel"):
         variant = results.options.experiments[group.experiment].eeg
         places = next((c.positions for c in results.cleaning if c.variant == variant), None)
         maps.append((group.title, values.mean, values.text, places))
@@ -167,14 +171,10 @@ def importance(results: Results) -> Figure:
     """Which modalities, paths and instances the model relies on."""
     panels = []
     for kind, what in (("part", "parts"), ("instance", "instances")):
-        found = [
-            (group, values)
-            for group in results.groups
-            if (values := results.importance(group, kind)) is not None
-        ]
-        means = [mean for _, values in found for mean in values.mean.values()]
+        measured = _measured(results, kind)
+        means = [mean for _, values in measured for mean in values.mean.values()]
         ends = min([0.0, *means]), max([1e-3, *means])
-        panels += [_importance_panel(group, what, values, ends) for group, values in found]
+        panels += [_importance_panel(group, what, values, ends) for group, values in measured]
     return Figure(
         "importance",
         "Modalities, paths and instances",
